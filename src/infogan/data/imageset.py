@@ -1,0 +1,62 @@
+"""The one shape in which every data source hands over its images."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images at rest, with what is known about them.
+
+    Attributes:
+        images: uint8 of shape (count, channels, height, width), 1 or 3 channels; may be memory-mapped.
+        names: One name an image: its path relative to the folder it came from, or its index in a named data set.
+        source: What this is, in words for people, e.g. ``"mnist (test)"``.
+        labels: int64 of shape (count,), indices into ``label_names``, or None. They are for evaluation, for giving
+            names to codes and for the ``cgan`` objective; nothing else may read them.
+        label_names: One name a label.
+        skipped: One line ``"name: why"`` for each image that could not be used.
+    """
+
+    images: NDArray[np.uint8]
+    names: Sequence[str]
+    source: str
+    labels: NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.images.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels; images are square."""
+        return int(self.images.shape[2])
+
+    def digest(self) -> str:
+        """SHA-256 over the shape and the pixels, in hex: tells a resumed run that its data changed."""
+        state = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self.images), 4096):  # in pieces, so that a memory-mapped set is streamed
+            state.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
+        return state.hexdigest()
+
+    def subset(self, indices: Sequence[int] | NDArray[Any]) -> "ImageSet":
+        """The images at ``indices``, in that order, with their names and labels."""
+        chosen = np.asarray(indices)
+        return ImageSet(
+            images=self.images[chosen],
+            names=[self.names[i] for i in chosen],
+            source=self.source,
+            labels=None if self.labels is None else self.labels[chosen],
+            label_names=self.label_names,
+        )
