@@ -1,0 +1,163 @@
+"""The latent layout: which columns of the generator's input are noise and which are which code.
+
+A layout is a slice table computed once from the configuration. With it, everything about codes is arithmetic on two
+kinds of flat vectors: *latents*, what the generator takes (noise, one-hot categories, continuous values), and
+*posteriors*, what the recognizer gives (logits of each category; mean and raw deviation of each continuous code).
+
+The prior is factored, as in Chen et al. 2016, section 5: P(c) = Π_i P(c_i), and so is the recognizer's Q(c|x).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from infogan.config import CategoricalCode, Code, ContinuousCode, NoiseSettings
+from infogan.errors import unknown
+from infogan.objectives import categorical_log_likelihood, gaussian_log_likelihood
+
+Codes = Mapping[str, Shaped[Tensor, " batch"]]  # int64 for a categorical code, float in [-1, 1] for a continuous one
+
+MINIMUM_DEVIATION = 0.1  # of a learned Gaussian Q: bounds the information bound from above, see `deviation_of`
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the recognizer says of one code for a batch of images.
+
+    Attributes:
+        probabilities: For a categorical code, (batch, size), rows summing to 1; None otherwise.
+        mean: For a continuous code, (batch,); may leave [-1, 1]. None otherwise.
+        deviation: For a continuous code, (batch,), the standard deviation of Q; None otherwise.
+    """
+
+    probabilities: Float[Tensor, "batch category"] | None = None
+    mean: Float[Tensor, " batch"] | None = None
+    deviation: Float[Tensor, " batch"] | None = None
+
+
+class CodeLayout:
+    """The slice table of noise and codes, and the distributions over them.
+
+    Args:
+        noise: Size and distribution of z, which comes first in the latents.
+        codes: The codes, in the order of their columns.
+    """
+
+    def __init__(self, noise: NoiseSettings, codes: Sequence[Code]) -> None:
+        self.noise = noise
+        self.codes: dict[str, Code] = {code.name: code for code in codes}
+        self.latent_slices: dict[str, slice] = {}
+        self.posterior_slices: dict[str, slice] = {}
+        latent, posterior = noise.size, 0
+        for code in codes:
+            columns, parameters = (code.size, code.size) if isinstance(code, CategoricalCode) else (1, 2)
+            self.latent_slices[code.name] = slice(latent, latent + columns)
+            self.posterior_slices[code.name] = slice(posterior, posterior + parameters)
+            latent, posterior = latent + columns, posterior + parameters
+        self.latent_size = latent
+        self.posterior_size = posterior
+
+    def code(self, name: str) -> Code:
+        """The code of that name; raises UserError with the nearest valid name where there is none."""
+        if name not in self.codes:
+            raise unknown("code", name, self.codes)
+        return self.codes[name]
+
+    @property
+    def categorical(self) -> list[CategoricalCode]:
+        """The categorical codes, in order."""
+        return [code for code in self.codes.values() if isinstance(code, CategoricalCode)]
+
+    @property
+    def continuous(self) -> list[ContinuousCode]:
+        """The continuous codes, in order."""
+        return [code for code in self.codes.values() if isinstance(code, ContinuousCode)]
+
+    def prior(self, code: CategoricalCode) -> Float[Tensor, " category"]:
+        """The probabilities of a categorical code's values."""
+        if code.prior == "uniform":
+            return torch.full((code.size,), 1 / code.size)
+        return torch.tensor(code.prior, dtype=torch.get_default_dtype())
+
+    def entropy(self, name: str) -> float:
+        """H(c) in nats: -Σ p log p for a category, log 2 for a continuous code uniform on [-1, 1]."""
+        code = self.code(name)
+        if isinstance(code, ContinuousCode):
+            return math.log(2)
+        return float(torch.special.entr(self.prior(code).double()).sum())
+
+    def sample_noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "batch noise"]:
+        """Draws z, on the random generator's device."""
+        shape, device = (count, self.noise.size), generator.device
+        if self.noise.distribution == "normal":
+            return torch.randn(shape, generator=generator, device=device)
+        return 2 * torch.rand(shape, generator=generator, device=device) - 1
+
+    def sample_codes(self, count: int, generator: torch.Generator) -> Codes:
+        """Draws every code from its prior, on the random generator's device."""
+        return {name: self._sample(code, count, generator) for name, code in self.codes.items()}
+
+    def _sample(self, code: Code, count: int, generator: torch.Generator) -> Tensor:
+        device = generator.device
+        if isinstance(code, ContinuousCode):
+            return 2 * torch.rand(count, generator=generator, device=device) - 1
+        if code.prior == "uniform":
+            return torch.randint(code.size, (count,), generator=generator, device=device)
+        prior = self.prior(code).to(device)
+        return torch.multinomial(prior, count, replacement=True, generator=generator)
+
+    def latents(self, noise: Float[Tensor, "batch noise"], codes: Codes) -> Float[Tensor, "batch latent"]:
+        """Joins noise and codes to what the generator takes."""
+        columns = [noise]
+        for name, code in self.codes.items():
+            if isinstance(code, CategoricalCode):
+                columns.append(functional.one_hot(codes[name], code.size).to(noise.dtype))
+            else:
+                columns.append(codes[name].to(noise.dtype).unsqueeze(1))
+        return torch.cat(columns, dim=1)
+
+    def log_likelihoods(
+        self, posterior: Float[Tensor, "batch posterior"], codes: Codes
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """Log Q(c_i|x) in nats of the codes that were put in, by name.
+
+        Its mean plus ``entropy(name)`` is the variational lower bound of the information between that code and the
+        image (Chen et al. 2016, equation 5).
+        """
+        result = {}
+        for name, code in self.codes.items():
+            parameters = posterior[:, self.posterior_slices[name]]
+            if isinstance(code, CategoricalCode):
+                result[name] = categorical_log_likelihood(parameters, codes[name])
+            else:
+                mean, deviation = parameters[:, 0], deviation_of(parameters[:, 1], code)
+                result[name] = gaussian_log_likelihood(mean, deviation, codes[name])
+        return result
+
+    def read(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, Reading]:
+        """The recognizer's output as probabilities, means and deviations, by name of the code."""
+        readings = {}
+        for name, code in self.codes.items():
+            parameters = posterior[:, self.posterior_slices[name]]
+            if isinstance(code, CategoricalCode):
+                readings[name] = Reading(probabilities=parameters.softmax(dim=1))
+            else:
+                readings[name] = Reading(mean=parameters[:, 0], deviation=deviation_of(parameters[:, 1], code))
+        return readings
+
+
+def deviation_of(raw: Float[Tensor, " batch"], code: ContinuousCode) -> Float[Tensor, " batch"]:
+    """The standard deviation of a continuous code's Gaussian Q from the recognizer's raw output.
+
+    A fixed ``code.deviation`` is taken as it is. A learned one is MINIMUM_DEVIATION + softplus(raw): Chen et al. 2016
+    (appendix C) let it be exp(raw), with which the log-likelihood has no upper bound and runs away once a code is read
+    well; with the floor it stays below -log(0.1 √(2π)) = 1.38 nats.
+    """
+    if code.deviation is not None:
+        return torch.full_like(raw, code.deviation)
+    return MINIMUM_DEVIATION + functional.softplus(raw)

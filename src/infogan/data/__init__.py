@@ -1,0 +1,21 @@
+"""Images from wherever they are, as an ``ImageSet``."""
+
+from infogan.data.imageset import ImageSet
+from infogan.data.pixels import FITS, SIZES, Progress
+from infogan.data.reading import has_test_split, load, prepare
+from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_status, fetch
+
+__all__ = [
+    "DATASETS",
+    "FITS",
+    "SIZES",
+    "Dataset",
+    "ImageSet",
+    "Progress",
+    "cache_folder",
+    "dataset_status",
+    "fetch",
+    "has_test_split",
+    "load",
+    "prepare",
+]

@@ -1,0 +1,243 @@
+"""Arrays of images, in memory or in .npz, .npy and IDX files, to an ImageSet.
+
+In flows a path (or arrays that a named data set was unpacked to); out flows an ``ImageSet``. Nothing is ever unpickled.
+"""
+
+import gzip
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infogan.data.imageset import ImageSet
+from infogan.data.pixels import Form, reason, render_array
+from infogan.errors import UserError
+
+MAX_LABEL = 65_535
+_MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
+
+# The names that the parts of each split go by in a .npz file: ours, and those of Keras.
+_NPZ_KEYS = {
+    "train": {
+        "images": ("images", "x_train"),
+        "labels": ("labels", "y_train"),
+        "names": ("names",),
+        "label_names": ("label_names",),
+    },
+    "test": {
+        "images": ("test_images", "x_test"),
+        "labels": ("test_labels", "y_test"),
+        "names": ("test_names",),
+        "label_names": ("label_names",),
+    },
+}
+
+_Loaded = TypeVar("_Loaded", NDArray[Any], np.lib.npyio.NpzFile)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One split of a set as arrays.
+
+    Attributes:
+        images: uint8, uint16 or float in [0, 1]; (count, height, width), (count, channels, height, width) or
+            (count, height, width, channels), with 1 or 3 channels.
+        labels: Class numbers from 0, of shape (count,) or (count, 1).
+        names: One name an image; None numbers them from 0.
+        label_names: One name a class; empty numbers them from 0.
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[Any] | None = None
+    names: Sequence[str] | None = None
+    label_names: tuple[str, ...] = ()
+
+
+def read_arrays(path: Path, split: str) -> Arrays:
+    """Reads one split, ``"train"`` or ``"test"``, of a .npz, .npy or IDX file (.gz too).
+
+    Raises:
+        UserError: the file is none of these, is broken, or has not the arrays it must have or the split.
+    """
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, split)
+    if split == "test":
+        raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
+    if path.suffix.lower() == ".npy":
+        # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
+        return Arrays(_numpy_load(path, np.ndarray, mmap_mode="c"))
+    labels = _labels_beside(path)
+    return Arrays(read_idx(path, dimensions=3), None if labels is None else read_idx(labels, dimensions=1))
+
+
+def array_splits(path: Path) -> tuple[str, ...]:
+    """The splits of a .npz, .npy or IDX file: ``("train",)`` or ``("train", "test")``.
+
+    Raises:
+        UserError: a .npz that is broken or has no array of images.
+    """
+    if path.suffix.lower() != ".npz":
+        return ("train",)
+    with _numpy_load(path, np.lib.npyio.NpzFile) as archive:
+        return tuple(_npz_keys(archive.files, path))
+
+
+def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
+    """Brings arrays to ``form``; images that have it already are neither copied nor, if memory-mapped, read.
+
+    Raises:
+        UserError: shapes, types or values that ``Arrays`` does not allow, or images that leave open what ``form`` does.
+    """
+    images = _channels_first(arrays.images, where)
+    count, channels, height, width = images.shape
+    size = form.settled_size({(width, height): "every image"}, where)
+    channels = form.settled_channels({channels: "every image"}, where)
+    labels, label_names = _checked_labels(arrays, count, where)
+    names = [str(i) for i in range(count)] if arrays.names is None else list(arrays.names)
+    if len(names) != count:
+        raise UserError(f"{where} has {count} images and {len(names)} names; allowed is one name an image")
+    return ImageSet(_rendered(images, (size, channels, form.fit), where), names, where, labels, label_names)
+
+
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+    """Reads an IDX file of unsigned bytes (the format MNIST is published in), unpacking it if its name ends in .gz.
+
+    Args:
+        path: The file.
+        dimensions: How many the array must have: 3 for images, 1 for labels.
+
+    Raises:
+        UserError: another kind of file, or one cut short or too long.
+    """
+    packed = path.suffix.lower() == ".gz"
+    header_bytes = 4 + 4 * dimensions
+    with _reading(path), gzip.open(path) if packed else open(path, "rb") as file:
+        header = file.read(header_bytes)
+        if header[:4] != bytes((0, 0, 8, dimensions)):
+            raise UserError(
+                f"cannot read {path}: it begins with the bytes {header[:4].hex(' ') or '(none)'}; allowed are a folder or "
+                f".zip of images, .npz, .npy, and IDX files (.gz too) of unsigned bytes in {dimensions} dimensions, which "
+                f"begin with 00 00 08 {dimensions:02x}"
+            )
+        shape = [int.from_bytes(header[i : i + 4]) for i in range(4, header_bytes, 4)]
+        # A header may promise anything: no memory is asked for beyond what the file can hold.
+        most = path.stat().st_size * (_MAX_DEFLATE_RATIO if packed else 1)
+        content = bytearray(file.read(min(math.prod(shape), most) + 1))
+    if len(header) < header_bytes or len(content) != math.prod(shape):
+        found = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
+        raise UserError(f"cannot read {path}: its header promises {math.prod(shape):,} bytes of values, found {found}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _labels_beside(path: Path) -> Path | None:
+    """The labels that go with images by MNIST's names: train-images-idx3-ubyte has train-labels-idx1-ubyte."""
+    if "images" not in path.name or "idx3" not in path.name:
+        return None
+    name = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
+    return next((path.with_name(file) for file in (name, f"{name}.gz") if path.with_name(file).is_file()), None)
+
+
+def _read_npz(path: Path, split: str) -> Arrays:
+    with _numpy_load(path, np.lib.npyio.NpzFile) as archive:
+        keys = _npz_keys(archive.files, path)
+        if split not in keys:
+            raise UserError(
+                f"{path} has no test split: found {', '.join(archive.files)}; it needs test_images or x_test"
+            )
+        with _reading(path):
+            parts = {part: archive[key] for part, key in keys[split].items()}
+    names, label_names = (_strings(parts.get(part), part, path) for part in ("names", "label_names"))
+    return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()))
+
+
+def _npz_keys(found: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+    """Under which key each part of each split lies in a .npz; only splits with images."""
+    keys = {
+        split: {
+            part: next(name for name in names if name in found) for part, names in parts.items() if {*names} & {*found}
+        }
+        for split, parts in _NPZ_KEYS.items()
+    }
+    if len(found) == 1:
+        keys["train"]["images"] = found[0]  # np.savez(path, images) calls it arr_0
+    if "images" not in keys["train"]:
+        raise UserError(
+            f"{path} has no array of images: found {', '.join(found) or 'nothing'}; allowed are images (with labels, "
+            "names, label_names, test_images, test_labels, test_names), Keras's x_train and so on, or one array alone"
+        )
+    return {split: parts for split, parts in keys.items() if "images" in parts}
+
+
+def _strings(array: NDArray[Any] | None, part: str, path: Path) -> list[str] | None:
+    if array is None:
+        return None
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise UserError(
+            f"{path} has {part} of type {array.dtype} and shape {array.shape}; allowed is a list of strings"
+        )
+    return [str(value) for value in array]
+
+
+def _numpy_load(path: Path, kind: type[_Loaded], mmap_mode: Literal["c"] | None = None) -> _Loaded:
+    with _reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote; it reads them all the same
+        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    if not isinstance(loaded, kind):
+        raise UserError(f"cannot read {path}: its name promises a {path.suffix} file, found another kind")
+    return loaded
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zipfile and gzip raise nearly anything on a broken file
+        raise UserError(f"cannot read {path}: {reason(error)}") from error
+
+
+def _channels_first(images: NDArray[Any], where: str) -> NDArray[Any]:
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise UserError(
+            f"{where} has images of shape {images.shape}; allowed are (count, height, width), (count, channels, height, "
+            "width) and (count, height, width, channels) with 1 or 3 channels and at least one image"
+        )
+    return images
+
+
+def _rendered(images: NDArray[Any], target: tuple[int, int, str], where: str) -> NDArray[np.uint8]:
+    size, channels, fit = target
+    if images.dtype == np.uint8 and images.shape[1:] == (channels, size, size):
+        return images
+    result = np.empty((len(images), channels, size, size), np.uint8)
+    for i, image in enumerate(images):
+        try:
+            result[i] = render_array(image, size, channels, fit)
+        except ValueError as error:
+            raise UserError(f"{where}, image {i}: {error}") from error
+    return result
+
+
+def _checked_labels(arrays: Arrays, count: int, where: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    labels, label_names = arrays.labels, arrays.label_names
+    if labels is None:
+        return None, ()
+    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
+        raise UserError(
+            f"{where} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape ({count},)"
+        )
+    most = len(label_names) - 1 if label_names else MAX_LABEL
+    if labels.min() < 0 or labels.max() > most:
+        raise UserError(f"{where} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {most}")
+    return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(labels.max() + 1)))

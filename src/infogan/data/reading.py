@@ -1,0 +1,137 @@
+"""Any source of images, by name or path, to an ImageSet, and to a file that holds it.
+
+In flows what a user writes for DATA: a named data set, or the path of a folder, .zip, .npz, .npy or IDX file; out flows
+an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a path.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infogan.data.arrays import Arrays, array_splits, image_set, read_arrays
+from infogan.data.imageset import ImageSet
+from infogan.data.pictures import picture_splits, read_pictures
+from infogan.data.pixels import Form, Progress
+from infogan.data.sources import DATASETS, read_named
+from infogan.errors import UserError, unknown
+from infogan.files import replacing
+
+SPLITS = ("train", "test")
+
+
+def load(
+    source: str | Path,
+    *,
+    split: str | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Loads one split of a data set, fetching it first if it is a named one that is not cached.
+
+    Args:
+        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a .npz, .npy or IDX file
+            (.gz too).
+        split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything where there is no test split.
+        size: Height and width in pixels, 8 to 128. None keeps them, if all images are square and of one such size.
+        channels: 1 for grey, 3 for RGB. None keeps them, if all images agree.
+        fit: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` keeps all of it between bars.
+        strict: Refuse images that cannot be used instead of skipping them.
+        progress: Told of bytes fetched and pictures read.
+
+    Returns:
+        The images as uint8 of shape (count, channels, size, size), with labels if the source has them.
+
+    Raises:
+        UserError: nothing by that name or path, nothing usable in it, no such split, or a value that is not allowed.
+    """
+    form = Form(size, channels, fit)
+    split = split or "train"
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if isinstance(source, str) and source in DATASETS:
+        return _load_named(source, split, form, progress)
+    path = _existing(source)
+    if _is_pictures(path):
+        return read_pictures(path, split, form, strict=strict, progress=progress)
+    return image_set(read_arrays(path, split), form, str(path))
+
+
+def has_test_split(source: str | Path) -> bool:
+    """Whether ``load(source, split="test")`` has anything to load.
+
+    Raises:
+        UserError: nothing by that name or path, or it cannot be read.
+    """
+    if isinstance(source, str) and source in DATASETS:
+        return True
+    path = _existing(source)
+    return "test" in (picture_splits(path) if _is_pictures(path) else array_splits(path))
+
+
+def prepare(
+    source: str | Path,
+    destination: Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, ImageSet]:
+    """Writes any source, with both splits where it has them, to one .npz file that loads fast and reads back identical.
+
+    Args:
+        source: As for ``load``, and so are the rest.
+        destination: The .npz file, replaced if it exists.
+        size: As for ``load``; None makes the test split follow the train split.
+        channels: As for ``load``; None makes the test split follow the train split.
+        fit: As for ``load``.
+        strict: As for ``load``.
+        progress: As for ``load``.
+
+    Returns:
+        What was written, by split.
+
+    Raises:
+        UserError: as for ``load``, or ``destination`` cannot be written.
+    """
+    if destination.suffix.lower() != ".npz":
+        raise UserError(f"cannot prepare {destination}: its name must end in .npz")
+    written: dict[str, ImageSet] = {}
+    for split in SPLITS if has_test_split(source) else SPLITS[:1]:
+        images = load(source, split=split, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
+        size, channels = images.size, images.channels
+        written[split] = images
+    parts = _parts(written["train"], "") | (_parts(written["test"], "test_") if "test" in written else {})
+    with replacing(destination) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **parts)
+    return written
+
+
+def _load_named(name: str, split: str, form: Form, progress: Progress | None) -> ImageSet:
+    arrays = read_named(name, split, progress)
+    named = Arrays(arrays.images, arrays.labels, label_names=DATASETS[name].classes)
+    return image_set(named, form, f"{name} ({split})")
+
+
+def _existing(source: str | Path) -> Path:
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"no file or folder {str(source)!r}, and {unknown('data set', str(source), DATASETS)}")
+    return path
+
+
+def _is_pictures(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() == ".zip"
+
+
+def _parts(images: ImageSet, prefix: str) -> dict[str, NDArray[np.generic]]:
+    parts: dict[str, NDArray[np.generic]] = {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
+    if images.labels is not None:
+        # Both splits have the same names for labels, so that the second writes what the first did.
+        parts |= {f"{prefix}labels": images.labels, "label_names": np.array(images.label_names)}
+    return parts

@@ -1,0 +1,206 @@
+"""How well the categories a code found agree with labels that it never saw.
+
+In flow two integers per image, the cluster it was filed under and its label; out come numbers. All of them are read
+off one table, the contingency n[k, c] = how many images of cluster k carry label c, and none depends on how clusters
+are numbered. Labels are for evaluation only.
+
+Accuracy is the field's clustering accuracy (Yang et al. 2010; Xie et al. 2016, equation 10): clusters are matched to
+classes one-to-one by the Hungarian method (Kuhn 1955) and the images that then agree are counted. The match is fitted
+on the training images and *reported on the test images*, so that no test label takes part in it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.integer[Any]]
+
+NOBODY = -1  # the class of a cluster that the one-to-one match leaves over
+
+
+def contingency(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
+    """Counts the images of each cluster that carry each label.
+
+    Args:
+        predicted: (images,), the cluster of each image, 0 to n_clusters - 1.
+        labels: (images,), its label, 0 to n_classes - 1.
+        n_clusters: How many clusters there are; some may be empty.
+        n_classes: How many classes there are; some may be without images.
+
+    Returns:
+        (n_clusters, n_classes), summing to the number of images.
+
+    Raises:
+        ValueError: no images, unequal lengths, not one-dimensional, or a number out of its range.
+    """
+    _check(predicted, labels)
+    _check_range("cluster", predicted, n_clusters)
+    _check_range("label", labels, n_classes)
+    cells = predicted.astype(np.int64, casting="safe") * n_classes + labels  # uint8 labels would overflow
+    counts = np.bincount(cells, minlength=n_clusters * n_classes)
+    return counts.reshape(n_clusters, n_classes).astype(np.int64)
+
+
+def hungarian_mapping(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
+    """The one-to-one assignment of clusters to classes under which most images agree.
+
+    Where there are more clusters than classes, the surplus clusters get ``NOBODY`` (-1), which agrees with no label;
+    where there are fewer, some classes are nobody's. Clusters without images share out the classes that are left, in an
+    arbitrary but reproducible way: an assigned class is no evidence that the cluster has members.
+
+    Args:
+        predicted: (images,), the cluster of each *training* image.
+        labels: (images,), its label.
+        n_clusters: How many clusters there are.
+        n_classes: How many classes there are.
+
+    Returns:
+        (n_clusters,), the class of each cluster or -1.
+
+    Raises:
+        ValueError: as `contingency`.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    clusters, classes = linear_sum_assignment(contingency(predicted, labels, n_clusters, n_classes), maximize=True)
+    mapping = np.full(n_clusters, NOBODY, dtype=np.int64)
+    mapping[clusters] = classes
+    return mapping
+
+
+def accuracy(mapping: NDArray[np.int64], predicted: Integers, labels: Integers) -> float:
+    """The share of images whose cluster is mapped to their label; 1 is best.
+
+    Args:
+        mapping: (n_clusters,) from `hungarian_mapping` on *training* images. Fitted on the very images it is reported
+            on, the number flatters, the more so the fewer they are.
+        predicted: (images,), the cluster of each *test* image.
+        labels: (images,), its label.
+
+    Raises:
+        ValueError: no images, unequal lengths, or a cluster outside the mapping.
+    """
+    _check(predicted, labels)
+    _check_range("cluster", predicted, len(mapping))
+    return float(np.mean(mapping[predicted] == labels))
+
+
+def recall_per_class(
+    mapping: NDArray[np.int64], predicted: Integers, labels: Integers, n_classes: int
+) -> NDArray[np.float64]:
+    """`accuracy` within each class: which classes the code found and which it merged into others; 1 is best.
+
+    The classes' recalls, weighted by their share of the images, sum to the accuracy. A class that got no cluster has
+    recall 0; a class without images has none to recall and is NaN (which JSON can not hold).
+
+    Args:
+        mapping: (n_clusters,) from `hungarian_mapping` on training images.
+        predicted: (images,), the cluster of each test image.
+        labels: (images,), its label, 0 to n_classes - 1.
+        n_classes: How many classes there are.
+
+    Returns:
+        (n_classes,), each in [0, 1] or NaN.
+
+    Raises:
+        ValueError: as `accuracy`, or a label out of range.
+    """
+    table = contingency(predicted, labels, len(mapping), n_classes)
+    hits = np.zeros(n_classes)
+    matched = np.flatnonzero(mapping != NOBODY)
+    hits[mapping[matched]] = table[matched, mapping[matched]]
+    totals = table.sum(axis=0)
+    recall: NDArray[np.float64] = np.divide(hits, totals, out=np.full(n_classes, np.nan), where=totals > 0)
+    return recall
+
+
+def purity(predicted: Integers, labels: Integers) -> float:
+    """(1/N) Σ_k max_c n[k, c], the share of images that carry their cluster's commonest label; 1 is best.
+
+    Several clusters may stand for one class, so purity is never below the one-to-one accuracy of the same images. It
+    can only grow as clusters are split, to 1 for one image a cluster: compare at equal numbers of clusters only.
+
+    Args:
+        predicted: (images,), the cluster of each image.
+        labels: (images,), its label.
+
+    Raises:
+        ValueError: no images, unequal lengths, or a negative number.
+    """
+    return float(_table(predicted, labels).max(axis=1).sum() / len(labels))
+
+
+def nmi(predicted: Integers, labels: Integers) -> float:
+    """Normalised mutual information I(k; c) / ((H(k) + H(c)) / 2), from 0 (independent) to 1 (the same partition).
+
+    The normaliser is the *arithmetic mean* of the two entropies, as in scikit-learn since 0.22; papers that
+    take the geometric mean or the maximum report other values. Not adjusted for chance: many small
+    clusters raise it (Vinh et al. 2010). Two partitions that both put everything together are the same, hence 1.
+
+    Args:
+        predicted: (images,), the cluster of each image.
+        labels: (images,), its label.
+
+    Raises:
+        ValueError: no images, unequal lengths, or a negative number.
+    """
+    joint = _table(predicted, labels) / len(labels)
+    of_clusters, of_classes = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
+    if of_clusters == of_classes == 0:
+        return 1.0
+    information = of_clusters + of_classes - _entropy(joint.ravel())
+    # The difference of entropies can leave [0, 1] by rounding.
+    return float(np.clip(2 * information / (of_clusters + of_classes), 0, 1))
+
+
+def ari(predicted: Integers, labels: Integers) -> float:
+    """Adjusted Rand index (Hubert & Arabie 1985, equation 5): 1 for the same partition, 0 expected by chance.
+
+    Of all pairs of images, those that both partitions put together, less what chance gives. It is negative, down to
+    -1/2, for partitions that agree less than chance. Two trivial partitions of one kind are the same, hence 1.
+
+    Args:
+        predicted: (images,), the cluster of each image.
+        labels: (images,), its label.
+
+    Raises:
+        ValueError: no images, unequal lengths, or a negative number.
+    """
+    table = _table(predicted, labels)
+    together = _pairs(table.ravel())
+    of_clusters, of_classes = _pairs(table.sum(axis=1)), _pairs(table.sum(axis=0))
+    if together == of_clusters == of_classes:
+        return 1.0
+    expected = of_clusters * of_classes / _pairs(np.array([len(labels)]))
+    return (together - expected) / ((of_clusters + of_classes) / 2 - expected)
+
+
+def _table(predicted: Integers, labels: Integers) -> NDArray[np.int64]:
+    # Empty clusters and classes change none of the numbers, so the largest that occurs says how many there are.
+    _check(predicted, labels)
+    return contingency(predicted, labels, int(predicted.max()) + 1, int(labels.max()) + 1)
+
+
+def _entropy(probabilities: NDArray[np.float64]) -> float:
+    present = probabilities[probabilities > 0]
+    return float(-(present * np.log(present)).sum()) + 0.0  # one certain outcome has entropy 0, not -0
+
+
+def _pairs(counts: NDArray[np.int64]) -> float:
+    return float((counts * (counts - 1) // 2).sum())
+
+
+def _check(predicted: Integers, labels: Integers) -> None:
+    if predicted.ndim != 1 or predicted.shape != labels.shape:
+        raise ValueError(
+            f"clusters of shape {predicted.shape} and labels of shape {labels.shape}: one of each per image is needed"
+        )
+    if len(labels) == 0:
+        raise ValueError("there are no images to compare clusters and labels of")
+
+
+def _check_range(kind: str, numbers: Integers, count: int) -> None:
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"{kind} {low if low < 0 else high}: allowed are 0 to {count - 1}")

@@ -1,0 +1,429 @@
+"""What a user holds after training: a generator steered by named codes, and a recognizer that reads them.
+
+``InfoGAN.load(path)`` takes a run folder or a model folder (``config.json`` + ``model.safetensors``, which alone is
+enough) and gives back an object that samples, encodes, traverses and names its codes. Images go in and come out as
+uint8 arrays of shape (count, channels, height, width); randomness is a seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from infogan.codes import CodeLayout
+from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings
+from infogan.data.batches import stream_seed, to_network, to_pixels
+from infogan.errors import UserError
+from infogan.files import write_bytes, write_json
+from infogan.metrics.clustering import hungarian_mapping
+from infogan.networks import ImageShape, Networks, build_networks
+
+Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
+
+
+class ModelConfig(Settings):
+    """What a model must know of itself to be rebuilt: ``config.json`` of a model folder."""
+
+    format: Literal[1] = 1
+    kind: Literal["gan", "cgan", "infogan"]
+    channels: int
+    size: int
+    noise: NoiseSettings
+    codes: tuple[Code, ...]
+    networks: NetworkSettings
+    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value; else numbers
+
+    @classmethod
+    def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
+        """The model's part of a run's configuration."""
+        return cls(
+            kind=config.objective.kind,
+            channels=shape.channels,
+            size=shape.size,
+            noise=config.noise,
+            codes=config.codes,
+            networks=config.networks,
+            names={code: tuple(values) for code, values in (names or {}).items()},
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated images and the codes they were made from.
+
+    Attributes:
+        images: uint8 (count, channels, height, width).
+        codes: By name: int64 (count,) for a categorical code, float32 (count,) in [-1, 1] for a continuous one.
+    """
+
+    images: NDArray[np.uint8]
+    codes: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the recognizer reads in images.
+
+    Attributes:
+        codes: By name: the most probable category, int64 (count,); or the mean of a continuous code, float32 (count,).
+        probabilities: By name of a categorical code: float32 (count, size).
+        deviations: By name of a continuous code: float32 (count,), the standard deviation of Q.
+        entropy: float32 (count,), of the categorical posteriors together, in nats: 0 = sure.
+    """
+
+    codes: dict[str, NDArray[Any]]
+    probabilities: dict[str, NDArray[np.float32]]
+    deviations: dict[str, NDArray[np.float32]]
+    entropy: NDArray[np.float32]
+
+
+class InfoGAN:
+    """A trained model of any of the three objectives; a gan or cgan can not `encode`.
+
+    Args:
+        config: What the model is.
+        networks: Its players, with the weights to be used (the averaged ones of a run).
+    """
+
+    def __init__(self, config: ModelConfig, networks: Networks) -> None:
+        self.config = config
+        self.layout = CodeLayout(config.noise, config.codes)
+        self.networks = networks.eval().requires_grad_(False)
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of the images."""
+        return ImageShape(self.config.channels, self.config.size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.networks.parameters()).device
+
+    def to(self, device: torch.device | str) -> "InfoGAN":
+        """Moves the weights; returns the model itself."""
+        self.networks.to(device)
+        return self
+
+    # Storing.
+
+    @classmethod
+    def load(cls, path: str | Path) -> "InfoGAN":
+        """Loads a run folder's ``model/`` or a model folder, on the CPU.
+
+        Raises:
+            UserError: there is no model at ``path``, or one that is damaged, foreign or of a newer format.
+        """
+        folder = Path(path)
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        config_path, weights_path = folder / "config.json", folder / "model.safetensors"
+        for needed in (config_path, weights_path):
+            if not needed.is_file():
+                raise UserError(f"{path} is neither a run folder with a model nor a model folder: no {needed}")
+        try:
+            config = ModelConfig.model_validate(json.loads(config_path.read_text(encoding="utf-8")))
+            networks = build_networks(
+                config.networks,
+                CodeLayout(config.noise, config.codes),
+                ImageShape(config.channels, config.size),
+                kind=config.kind,
+                seed=0,
+            )
+            networks.load_state_dict(safetensors.torch.load_file(weights_path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{config_path} is not a model's configuration: {key}: {first['msg']}") from error
+        except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
+        return cls(config, networks)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``config.json`` and ``model.safetensors``, each all or nothing.
+
+        Raises:
+            UserError: the folder can not be written.
+        """
+        state = {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
+        write_bytes(Path(folder) / "model.safetensors", safetensors.torch.save(state))
+        self.save_config(folder)
+
+    def save_config(self, folder: str | Path) -> None:
+        """Writes ``config.json`` alone, which holds the names of the codes; raises UserError where it can not."""
+        write_json(Path(folder) / "config.json", self.config.model_dump(mode="json"))
+
+    # Generating.
+
+    def sample(self, count: int, *, codes: Mapping[str, Values] | None = None, seed: int = 0) -> Samples:
+        """Draws images from random noise and codes; those given in ``codes`` are fixed.
+
+        Image i of a seed is the same whatever ``count`` is.
+
+        Args:
+            count: How many images.
+            codes: By name of the code, one value for all images or one for each: a category's number or name, or a
+                number in [-1, 1].
+            seed: Of noise and codes.
+
+        Raises:
+            UserError: an unknown code, a category out of range, a value outside [-1, 1], or a wrong number of values.
+        """
+        noise, drawn = self._draw(count, seed)
+        for name, values in (codes or {}).items():
+            drawn[name] = self._values(name, values, count)
+        return Samples(self._generate(noise, drawn), {name: values.numpy() for name, values in drawn.items()})
+
+    def traverse(
+        self,
+        code: str,
+        *,
+        values: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
+        rows: int = 10,
+        codes: Mapping[str, Values] | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.uint8]:
+        """Varies one code along the columns and holds everything else; each row has noise and other codes of its own.
+
+        Args:
+            code: The code to vary.
+            values: One a column; None = every category, or ten values from -1 to 1.
+            rows: How many.
+            codes: Others to fix, as in `sample`, for all rows or one a row.
+            seed: Of noise and codes.
+
+        Returns:
+            uint8 (rows, columns, channels, height, width).
+
+        Raises:
+            UserError: as `sample`.
+        """
+        columns: Sequence[Any] = self.values_of(code) if values is None else list(values)
+        noise, drawn = self._draw(rows, seed)
+        for name, fixed in (codes or {}).items():
+            drawn[name] = self._values(name, fixed, rows)
+        spread = {name: row_values.repeat_interleave(len(columns)) for name, row_values in drawn.items()}
+        spread[code] = self._values(code, columns, len(columns)).repeat(rows)
+        images = self._generate(noise.repeat_interleave(len(columns), dim=0), spread)
+        return images.reshape(rows, len(columns), *images.shape[1:])
+
+    def interpolate(
+        self, start: int, end: int, *, steps: int = 10, codes: Mapping[str, Values] | None = None
+    ) -> Samples:
+        """Walks from the first sample of seed ``start`` to that of seed ``end``.
+
+        Normal noise goes along the great circle, so that it stays as likely as it was (White 2016); uniform noise and
+        continuous codes go straight; a categorical code switches half way.
+
+        Args:
+            start: Seed of the first image.
+            end: Seed of the last image.
+            steps: How many images, both ends included; at least 2.
+            codes: Codes to hold, as in `sample`.
+
+        Raises:
+            UserError: as `sample`, or fewer than two steps.
+        """
+        if steps < 2:
+            raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
+        (noise_a, codes_a), (noise_b, codes_b) = self._draw(1, start), self._draw(1, end)
+        way = torch.linspace(0, 1, steps)
+        spherical = self.config.noise.distribution == "normal"
+        noise = _slerp(noise_a, noise_b, way) if spherical else torch.lerp(noise_a, noise_b, way.unsqueeze(1))
+        walked = {
+            name: torch.lerp(a, codes_b[name], way)
+            if a.is_floating_point()
+            else torch.where(way < 0.5, a, codes_b[name])
+            for name, a in codes_a.items()
+        }
+        for name, values in (codes or {}).items():
+            walked[name] = self._values(name, values, steps)
+        return Samples(self._generate(noise, walked), {name: values.numpy() for name, values in walked.items()})
+
+    # Reading.
+
+    def encode(self, images: NDArray[np.uint8], *, batch_size: int = 500) -> Encoding:
+        """Reads the codes of images.
+
+        Args:
+            images: uint8 (count, channels, height, width) in the model's shape.
+            batch_size: How many at a time; does not change the result.
+
+        Raises:
+            UserError: the model has no recognizer, or the images another shape or type.
+        """
+        if self.networks.recognizer is None:
+            raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
+        expected = (self.config.channels, self.config.size, self.config.size)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise UserError(
+                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 (count, "
+                f"{', '.join(map(str, expected))})"
+            )
+        pieces = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
+                pieces.append(self.networks.posterior(to_network(batch)).cpu())
+            posterior = torch.cat(pieces) if pieces else torch.empty(0, self.layout.posterior_size)
+            readings = self.layout.read(posterior)
+        codes: dict[str, NDArray[Any]] = {}
+        probabilities, deviations = {}, {}
+        entropy = torch.zeros(len(posterior))
+        for name, reading in readings.items():
+            if reading.probabilities is not None:
+                codes[name] = reading.probabilities.argmax(dim=1).numpy()
+                probabilities[name] = reading.probabilities.numpy()
+                entropy = entropy + torch.special.entr(reading.probabilities).sum(dim=1)
+            elif reading.mean is not None and reading.deviation is not None:
+                codes[name] = reading.mean.numpy()
+                deviations[name] = reading.deviation.numpy()
+        return Encoding(codes, probabilities, deviations, entropy.numpy())
+
+    # Naming.
+
+    def value_name(self, code: str, value: int) -> str:
+        """The name of a category if it has one, else its number."""
+        names = self.config.names.get(code)
+        return names[value] if names else str(value)
+
+    def values_of(self, code: str) -> list[int] | list[float]:
+        """The values a traversal shows: every category, or ten values from -1 to 1."""
+        spec = self.layout.code(code)
+        if isinstance(spec, CategoricalCode):
+            return list(range(spec.size))
+        return [round(float(value), 3) for value in np.linspace(-1, 1, 10)]
+
+    def name_codes(self, names: Mapping[str, Sequence[str] | Mapping[int, str]]) -> None:
+        """Names the values of categorical codes, in this object; `save` keeps them.
+
+        Args:
+            names: By code: one name for each value in order, or by number for some of them. Two values may share a
+                name, which says that they mean the same.
+
+        Raises:
+            UserError: an unknown or continuous code, a number out of range, or a wrong number of names.
+        """
+        named = dict(self.config.names)
+        for code, given in names.items():
+            spec = self._categorical(code)
+            if isinstance(given, Mapping):
+                values = [self.value_name(code, value) for value in range(spec.size)]
+                for number, name in given.items():
+                    if not 0 <= number < spec.size:
+                        raise UserError(f"code {code!r} has values 0 to {spec.size - 1}, not {number}")
+                    values[number] = name
+            else:
+                values = list(given)
+            if len(values) != spec.size or not all(isinstance(name, str) and name for name in values):
+                raise UserError(f"code {code!r} needs {spec.size} names, one a value, not {values!r}")
+            named[code] = tuple(values)
+        self.config = self.config.model_copy(update={"names": named})
+
+    def name_codes_by_labels(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], label_names: Sequence[str], code: str | None = None
+    ) -> None:
+        """Names a categorical code's values after a few labelled images, matched one to one (Kuhn 1955).
+
+        A value that no label is left for keeps its number.
+
+        Args:
+            images: As for `encode`.
+            labels: int64 (count,), indices into ``label_names``.
+            label_names: One name a label.
+            code: Which; None = the first categorical code.
+
+        Raises:
+            UserError: as `encode`, or there is no such categorical code.
+        """
+        spec = self._categorical(code) if code is not None else self.first_categorical()
+        predicted = self.encode(images).codes[spec.name]
+        mapping = hungarian_mapping(predicted, labels, spec.size, len(label_names))
+        self.name_codes(
+            {spec.name: [label_names[label] if label >= 0 else str(i) for i, label in enumerate(mapping.tolist())]}
+        )
+
+    def first_categorical(self) -> CategoricalCode:
+        """The code that files images; raises UserError for a model without categorical codes."""
+        if not self.layout.categorical:
+            raise UserError("this model has no categorical code")
+        return self.layout.categorical[0]
+
+    def _categorical(self, code: str) -> CategoricalCode:
+        spec = self.layout.code(code)
+        if not isinstance(spec, CategoricalCode):
+            raise UserError(f"code {code!r} is continuous: it has no values to name")
+        return spec
+
+    # Helpers.
+
+    def _draw(self, count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Noise and codes of ``count`` images."""
+        if count < 1:
+            raise UserError(f"the number of images must be at least 1, not {count}")
+        if not 0 <= seed < 2**63:
+            raise UserError(f"a seed is a number from 0 to 2^63 - 1, not {seed}")
+        # Drawn in blocks of fixed size: one long draw would give image i other numbers for another count.
+        block, noise, codes = 64, [], []
+        for number in range(-(-count // block)):
+            generator = torch.Generator().manual_seed(stream_seed(seed, number))
+            noise.append(self.layout.sample_noise(block, generator))
+            codes.append(self.layout.sample_codes(block, generator))
+        joined = {name: torch.cat([piece[name] for piece in codes])[:count] for name in self.layout.codes}
+        return torch.cat(noise)[:count], joined
+
+    def _values(self, name: str, values: Values, count: int) -> Tensor:
+        """The values a user gave for a code, checked, as a tensor of ``count``."""
+        spec = self.layout.code(name)
+        given: list[Any] = [values] * count if isinstance(values, int | float | str | np.number) else list(values)
+        if len(given) != count:
+            raise UserError(f"code {name!r} is given {len(given)} values for {count} images")
+        if isinstance(spec, CategoricalCode):
+            return torch.tensor([self._category(spec, value) for value in given])
+        try:
+            numbers = torch.tensor([float(value) for value in given])
+        except ValueError:
+            numbers = torch.tensor([float("nan")])
+        if not bool((numbers.abs() <= 1).all()):
+            raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
+        return numbers
+
+    def _category(self, spec: CategoricalCode, value: Any) -> int:
+        names = self.config.names.get(spec.name, ())
+        if isinstance(value, str) and value in names:
+            return names.index(value)
+        try:
+            number = int(value)
+        except ValueError:
+            number = -1
+        if not 0 <= number < spec.size or number != float(value):
+            called = f" or one of {', '.join(names)}" if names else ""
+            raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{called}, not {value!r}")
+        return number
+
+    def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
+        latents = self.layout.latents(noise, codes).to(self.device)
+        with torch.inference_mode():
+            pieces = torch.split(latents, batch_size)
+            return np.concatenate([to_pixels(self.networks.generator(piece)) for piece in pieces])
+
+
+def _slerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
+    """Spherical interpolation of two (1, size) vectors at the fractions ``way``: (steps, size)."""
+    if start.shape[1] == 0:
+        return start.expand(len(way), 0)
+    cosine = torch.nn.functional.cosine_similarity(start, end).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if float(angle) < 1e-4:
+        return torch.lerp(start, end, way.unsqueeze(1))
+    way = way.unsqueeze(1)
+    return (torch.sin((1 - way) * angle) * start + torch.sin(way * angle) * end) / torch.sin(angle)

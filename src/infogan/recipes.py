@@ -1,0 +1,126 @@
+"""Presets: whole configurations as data, each with what it trains, how long that takes and what to expect.
+
+A preset is a plain tree of options in the shape of `config.Config`, on which a configuration file and the command line
+are laid. `resolve` turns it into the configuration of a run, and turns an infogan into its predecessors.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infogan.config import Config, build, merge, override
+from infogan.errors import UserError, unknown
+
+Options = dict[str, Any]
+
+ADAM = {"learning_rate": 5e-4, "beta1": 0.5, "beta2": 0.99, "decay": "linear"}
+
+# Any images, minutes on two cores: convolutions folded space-to-depth, a recognizer with a trunk of its own.
+DEFAULT: Options = {
+    "noise": {"size": 32},
+    "codes": [
+        {"kind": "categorical", "size": 10},
+        {"kind": "continuous"},
+        {"kind": "continuous"},
+    ],
+    "networks": {"architecture": "conv", "recognizer": "separate"},
+    "stages": [
+        {
+            "updates": [
+                {"players": ["discriminator"], "terms": {"adversarial": 1.0}, **ADAM},
+                {"players": ["generator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
+            ]
+        }
+    ],
+    "train": {"steps": 4000, "batch_size": 128},
+}
+
+# Chen et al. 2016, section 7.2 and appendix C.1: 62 noise, ten categories, two uniform codes. In their code the
+# information gradient reaches the shared trunk as well, in the discriminator's update, and λ is 1 for all codes.
+PAPER_MNIST: Options = {
+    "noise": {"size": 62, "distribution": "normal"},
+    "codes": [
+        {"kind": "categorical", "size": 10},
+        {"kind": "continuous"},
+        {"kind": "continuous"},
+    ],
+    "networks": {"architecture": "paper", "recognizer": "shared"},
+    "stages": [
+        {
+            "updates": [
+                {
+                    "players": ["discriminator", "recognizer"],
+                    "terms": {"adversarial": 1.0, "information": 1.0},
+                    "learning_rate": 2e-4,
+                },
+                {
+                    "players": ["generator"],
+                    "terms": {"adversarial": 1.0, "information": 1.0},
+                    "learning_rate": 1e-3,
+                },
+            ]
+        }
+    ],
+    "train": {"steps": 5000, "batch_size": 128, "ema_half_life": 0.0},
+}
+
+# The blog post: three small perceptrons, three updates with an Adam of their own each, no averaging, and every 1000
+# steps a 4x4 picture of one random category.
+POST: Options = {
+    "noise": {"size": 16, "distribution": "uniform"},
+    "codes": [{"kind": "categorical", "size": 10}],
+    "networks": {"architecture": "post", "recognizer": "separate"},
+    "stages": [
+        {
+            "updates": [
+                {
+                    "players": ["discriminator"],
+                    "terms": {"adversarial": 1.0},
+                    "learning_rate": 1e-3,
+                    "beta1": 0.9,
+                },
+                {
+                    "players": ["generator"],
+                    "terms": {"adversarial": 1.0},
+                    "learning_rate": 1e-3,
+                    "beta1": 0.9,
+                },
+                {
+                    "players": ["generator", "recognizer"],
+                    "terms": {"information": 1.0},
+                    "learning_rate": 1e-3,
+                    "beta1": 0.9,
+                },
+            ]
+        }
+    ],
+    "train": {
+        "steps": 20_000,
+        "batch_size": 32,
+        "ema_half_life": 0.0,
+        "picture_every": 1000,
+        "picture": "one-value",
+    },
+}
+
+PRESETS: dict[str, Options] = {"default": DEFAULT, "paper-mnist": PAPER_MNIST, "post": POST}
+
+
+def resolve(preset: str, *, objective: str | None = None, layers: Iterable[Mapping[str, Any]] = ()) -> Options:
+    """A preset with further options laid on it, as the predecessor it is asked for.
+
+    Args:
+        preset: A key of ``PRESETS``.
+        objective: ``gan`` and ``cgan`` take away the codes, the recognizer and the information term; a cgan's code
+            is the label, whose number of values `with_labels` fills in. None = as the options say.
+        layers: Trees of options, each laid on those before it.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    options: Options = PRESETS[preset]
+    for layer in layers:
+        options = merge(options, dict(layer))
+    kind = objective or options.get("objective", {}).get("kind", "infogan")
+    return _predecessor(options, kind) if kind in ("gan", "cgan") else options

@@ -1,0 +1,262 @@
+"""The run folder: numbering, configuration, environment, log, statistics and checkpoints.
+
+A run is a folder that tells all of itself: `docs/run-folder.md` lists its files. It is never overwritten: the same
+configuration resumes it from its newest whole checkpoint, another one is refused.
+"""
+
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import infogan
+from infogan.config import Config
+from infogan.errors import UserError
+from infogan.files import write_bytes, write_json
+
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All of a training state.
+
+    Attributes:
+        step: How many steps were done.
+        seconds: How long they took.
+        tensors: Of networks, averages and optimisers, by dotted name.
+    """
+
+    step: int
+    seconds: float
+    tensors: dict[str, Tensor]
+
+
+class RunFolder:
+    """One run on disk. Make one with `create` or `open_run`.
+
+    Args:
+        path: The folder, which exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.samples = path / "samples"
+        self.traversals = path / "traversals"
+        self.checkpoints = path / "checkpoints"
+        self.stats = path / "stats.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.config = path / "config.json"
+
+    # Beginning and resuming.
+
+    @classmethod
+    def numbered(cls, parent: Path, name: str) -> "RunFolder":
+        """Makes ``parent/00003-name`` with the next free number; raises UserError where it can not."""
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            taken = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
+            for number in range(max(taken, default=-1) + 1, sys.maxsize):  # another process may take one just now
+                path = parent / f"{number:05d}-{slug}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                return cls(path)
+        except OSError as error:
+            raise UserError(f"cannot make a run folder in {parent}: {error.strerror}") from error
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """The run folder at ``path``, made if missing or empty.
+
+        Raises:
+            UserError: ``path`` is a file, holds something else than a run, or can not be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            foreign = any(path.iterdir()) and not (path / "config.json").is_file()
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"cannot make the run folder {path}: there is a file in its place") from error
+        except OSError as error:
+            raise UserError(f"cannot make the run folder {path}: {error.strerror}") from error
+        if foreign:
+            raise UserError(f"{path} is not empty and not a run folder: choose another --out")
+        return cls(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """An existing run; raises UserError where there is none."""
+        if not (path / "config.json").is_file() or not (path / "environment.json").is_file():
+            raise UserError(f"{path} is not a run folder: it has no config.json and environment.json")
+        return cls(path)
+
+    def begin(self, config: Config, data_digest: str) -> None:
+        """Writes the configuration, or checks that a run that is already here was begun with the same one.
+
+        Args:
+            config: With the data's size and channels filled in.
+            data_digest: Of the training images.
+
+        Raises:
+            UserError: the folder holds a run with another configuration or other images; the first difference is named.
+        """
+        mine = config.model_dump(mode="json")
+        sessions = []
+        if self.config.is_file():
+            known = self._read_json(self.config)
+            difference = _first_difference(known, mine)
+            if difference is not None:
+                raise UserError(
+                    f"{self.path} holds a run with another configuration ({difference}): "
+                    "choose another --out, or repeat its command to resume it"
+                )
+            sessions = self._read_json(self.path / "environment.json", default=[])
+            if sessions and sessions[0].get("data_digest") != data_digest:
+                raise UserError(f"the images of {config.data.source!r} are not those that {self.path} was begun with")
+        else:
+            write_json(self.config, mine)
+        write_json(self.path / "environment.json", [*sessions, environment(data_digest)])
+
+    def read_config(self) -> Config:
+        """The run's configuration; raises UserError where it is damaged."""
+        try:
+            return Config.model_validate(self._read_json(self.config))
+        except ValueError as error:
+            raise UserError(f"{self.config} is not the configuration of a run: {str(error).splitlines()[0]}") from error
+
+    # While it goes.
+
+    def log(self, line: str) -> None:
+        """Adds a line, with the time, to ``log.txt``."""
+        self._append(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+    def add_stats(self, line: Mapping[str, Any]) -> None:
+        """Adds one report to ``stats.jsonl``."""
+        self._append(self.stats, json.dumps(line) + "\n")
+
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Adds one evaluation to ``metrics.jsonl``."""
+        self._append(self.metrics, json.dumps(line) + "\n")
+
+    def read_stats(self) -> list[dict[str, Any]]:
+        """The reports so far; a torn last line is left out."""
+        return list(_json_lines(self.stats))
+
+    def rewind_stats(self, step: int) -> None:
+        """Drops reports past ``step``, which a run resumed there will make again."""
+        if self.stats.is_file():
+            kept = [line for line in _json_lines(self.stats) if line["step"] <= step]
+            write_bytes(self.stats, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    # Checkpoints.
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint and removes all but the newest two; raises UserError where it can not."""
+        metadata = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
+        tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+        content = safetensors.torch.save(tensors, metadata)
+        write_bytes(self.checkpoints / f"{checkpoint.step:08d}.safetensors", content)
+        for old in self._checkpoints()[CHECKPOINTS_KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint, if any, and a sentence for each damaged one that was passed over.
+
+        Raises:
+            UserError: there are checkpoints, but none of them is whole.
+        """
+        complaints: list[str] = []
+        for path in self._checkpoints():
+            try:
+                with safetensors.safe_open(path, framework="pt") as file:
+                    metadata = file.metadata() or {}
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                return Checkpoint(int(metadata["step"]), float(metadata["seconds"]), tensors), complaints
+            except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+                complaints.append(
+                    f"checkpoint {path.name} is damaged ({str(error).splitlines()[0]}); trying the one before"
+                )
+        if complaints:
+            raise UserError(f"every checkpoint in {self.checkpoints} is damaged: remove the folder to start anew")
+        return None, complaints
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint's path."""
+        return next(iter(self._checkpoints()), None)
+
+    def _checkpoints(self) -> list[Path]:
+        """Newest first; names are numbers of steps."""
+        found = [path for path in self.checkpoints.glob("*.safetensors") if path.stem.isdigit()]
+        return sorted(found, key=lambda path: int(path.stem), reverse=True)
+
+    # Helpers.
+
+    def _append(self, path: Path, text: str) -> None:
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+    def _read_json(self, path: Path, default: Any = None) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if default is not None:
+                return default
+            raise UserError(f"{path} is missing") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+
+
+def environment(data_digest: str) -> dict[str, Any]:
+    """What a session of training ran on: versions, machine, command and a digest of its images."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "data_digest": data_digest,
+        "infogan": infogan.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue  # torn by a crash; the step it told of is made again
+
+
+def _first_difference(known: Any, mine: Any, key: str = "") -> str | None:
+    """The first place where two trees differ, in words; None where they agree."""
+    if isinstance(known, dict) and isinstance(mine, dict):
+        for name in [*known, *(new for new in mine if new not in known)]:
+            found = _first_difference(known.get(name), mine.get(name), f"{key}.{name}" if key else name)
+            if found is not None:
+                return found
+        return None
+    if isinstance(known, list) and isinstance(mine, list) and len(known) == len(mine):
+        pairs = zip(known, mine, strict=True)
+        return next((d for i, (a, b) in enumerate(pairs) if (d := _first_difference(a, b, f"{key}.{i}"))), None)
+    return None if known == mine else f"{key} was {json.dumps(known)}, now {json.dumps(mine)}"

@@ -1,0 +1,292 @@
+"""The training loop: images and a configuration in, a run folder with a model out.
+
+`train` is the whole of it and can be read from top to bottom: a run is a list of stages, a stage a list of updates that
+every step makes in order, an update some players that learn on some terms. Which recipe that amounts to, the loop does
+not know.
+
+Every random number of a step comes from (seed, rank, step), and the step's images from (seed, step); a training state
+is therefore nothing but weights, their averages, the optimisers' moments and the number of the step.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from infogan import distributed
+from infogan.codes import CodeLayout
+from infogan.config import Config, Update
+from infogan.data.batches import Batches, stream_seed
+from infogan.data.imageset import ImageSet
+from infogan.errors import UserError
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import ImageShape, Networks, build_networks
+from infogan.runs import Checkpoint, RunFolder
+from infogan.terms import TERMS, Play
+
+# Streams of random numbers that must not meet, whatever the seed.
+INITIAL, ORDER, STEP = 1, 2, 3
+
+
+class Interrupted(Exception):
+    """Training was asked to stop and has written a checkpoint; ``step`` says after how many steps."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"interrupted after step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What the caller of `train` hears and says; every part may be left out.
+
+    Attributes:
+        on_report: Called with each line of ``stats.jsonl``.
+        on_step: Called with the number of steps done.
+        on_picture: Called with the number of steps done and the model as it is, when a sample grid is due.
+        interrupted: Asked after each step whether to stop.
+    """
+
+    on_report: Callable[[dict[str, Any]], None] = lambda _: None
+    on_step: Callable[[int], None] = lambda _: None
+    on_picture: Callable[[int, InfoGAN], None] = lambda _, __: None
+    interrupted: Callable[[], bool] = lambda: False
+
+
+def train(
+    config: Config,
+    images: ImageSet,
+    run: RunFolder,
+    *,
+    device: torch.device | str = "cpu",
+    watch: Watcher | None = None,
+) -> InfoGAN:
+    """Trains, or goes on training, the run in ``run`` to its end.
+
+    Args:
+        config: The same as in the run folder, with which `RunFolder.begin` has compared it.
+        images: The training images. Their labels are read only if the objective is ``cgan``.
+        run: Where checkpoints, statistics and the model go.
+        device: What to compute on.
+        watch: Who hears of the progress.
+
+    Returns:
+        The model with the averaged weights, which is also in the run's ``model/``.
+
+    Raises:
+        UserError: fewer images than a batch, a cgan without labels, a full disk, or a term that stopped being finite.
+        Interrupted: ``watch.interrupted`` said so; a checkpoint has been written.
+    """
+    # Set up.
+    watch = watch or Watcher()
+    rank, world_size = distributed.rank(), distributed.world_size()
+    device = torch.device(device)
+    seed, batch_size, steps = config.train.seed, config.train.batch_size, config.train.steps
+    layout = CodeLayout(config.noise, config.codes)
+    shape = ImageShape(images.channels, images.size)
+    networks = build_networks(
+        config.networks, layout, shape, kind=config.objective.kind, seed=stream_seed(seed, INITIAL)
+    ).to(device)
+    average = copy.deepcopy(networks).eval().requires_grad_(False)
+    model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
+    batches = Batches(images, batch_size, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
+    labels = _labels(config, images, device)
+    tally = Tally(device)
+    optimisers: list[Adam] = []
+
+    # Resume from the newest whole checkpoint.
+    checkpoint, complaints = run.load_checkpoint()
+    for complaint in complaints:
+        run.log(complaint)
+    first = checkpoint.step if checkpoint else 0
+    seconds = checkpoint.seconds if checkpoint else 0.0
+    run.rewind_stats(first)
+    if checkpoint:
+        if first < steps and first > config.stage_at(first)[1]:  # a stage that begins here begins with new optimisers
+            optimisers = _optimisers(config.stages[config.stage_at(first)[0]].updates, networks)
+        _restore(checkpoint, networks, average, optimisers)
+
+    clock = time.monotonic()
+    for step in range(first, steps):
+        index, start, end = config.stage_at(step)
+        updates = config.stages[index].updates
+        if step == start:
+            optimisers = _optimisers(updates, networks)
+
+        # Draw images, noise and codes.
+        indices = batches.indices(step)
+        reals = batches.reals(indices)
+        randomness = torch.Generator(device).manual_seed(stream_seed(seed, STEP, rank, step))
+        noise = layout.sample_noise(len(reals), randomness)
+        codes = layout.sample_codes(len(reals), randomness)
+        if labels is not None:
+            codes = {name: labels[indices] for name in codes}
+        play = Play(
+            networks,
+            layout,
+            config,
+            reals=reals,
+            noise=noise,
+            codes=codes,
+            generator_learns=any("generator" in update.players for update in updates),
+        )
+
+        # Let each update's players learn on its terms.
+        for update, optimiser in zip(updates, optimisers, strict=True):
+            seen = play.begin(update.players, update.terms)
+            values = {name: TERMS[name].compute(seen) for name in update.terms}
+            loss = torch.stack([weight * values[name].mean() for name, weight in update.terms.items()]).sum()
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            for group in optimiser.param_groups:
+                group["lr"] = update.learning_rate * decay(update.decay, (step - start) / (end - start))
+            optimiser.step()
+            play.end(update.players)
+            for name, value in values.items():
+                tally.add(f"{update.name}/{name}", value, step)
+            if "information" in values:
+                for name, likelihood in seen.log_likelihoods.items():
+                    tally.add(f"information/{name}", likelihood + layout.entropy(name), step)
+        update_average(average, networks, ema_decay(config, step))
+
+        # Report, draw, save.
+        done = step + 1
+        stopping = done < steps and watch.interrupted()
+        saves = done == steps or done % config.train.save_every == 0 or stopping
+        if done % config.train.report_every == 0 or saves:
+            now = seconds + time.monotonic() - clock
+            report = {
+                "step": done,
+                "images": done * batch_size,
+                "seconds": round(now, 3),
+                "stage": config.stages[index].name,
+            }
+            report |= tally.read(run)
+            run.add_stats(report)
+            watch.on_report(report)
+        if done % config.train.picture_every == 0 or done == steps:
+            watch.on_picture(done, model)
+        if saves:
+            run.save_checkpoint(Checkpoint(done, now, _tensors(networks, average, optimisers)))
+            model.save(run.model)
+        watch.on_step(done)
+        if stopping:
+            raise Interrupted(done)
+    return model
+
+
+class Tally:
+    """Means of what the terms gave since the last report, kept on the device so that no step waits for them.
+
+    Args:
+        device: Where the terms are computed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._never = torch.tensor(torch.iinfo(torch.int64).max, device=device)
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._first_bad: dict[str, Tensor] = {}
+
+    def add(self, name: str, values: Tensor, step: int) -> None:
+        """Adds one step's values of a term, (batch,)."""
+        mean = values.detach().mean()
+        self._sums[name] = self._sums.get(name, 0) + mean
+        self._counts[name] = self._counts.get(name, 0) + 1
+        bad = self._first_bad.get(name, self._never)
+        self._first_bad[name] = torch.where(mean.isfinite(), bad, bad.clamp(max=step))
+
+    def read(self, run: RunFolder) -> dict[str, float]:
+        """The means by name, and begins anew.
+
+        Raises:
+            UserError: a term was NaN or infinite: which, at which step, and which checkpoint is the last good one.
+        """
+        bad = {name: int(step) for name, step in self._first_bad.items() if step < self._never}
+        if bad:
+            name = min(bad, key=lambda name: bad[name])  # of the same step the one computed first
+            last = run.last_checkpoint()
+            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            raise UserError(
+                f"the term {name} stopped being finite at step {bad[name] + 1}: {good}; lower its learning rate"
+            )
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts, self._first_bad = {}, {}, {}
+        return means
+
+
+def decay(kind: Literal["none", "linear"], progress: float) -> float:
+    """The factor on the learning rate when this share of the stage, in [0, 1), is done."""
+    return 1.0 if kind == "none" else min(1.0, 2 * (1 - progress))
+
+
+def ema_decay(config: Config, step: int) -> float:
+    """How much of the average is kept at a step.
+
+    The half-life, in images, is held to a tenth of the images seen, so that the first weights are soon forgotten
+    (Karras et al. 2020 ramp it up in the same way).
+    """
+    seen = (step + 1) * config.train.batch_size
+    half_life = min(config.train.ema_half_life, seen / 10)
+    return float(0.5 ** (config.train.batch_size / half_life)) if half_life > 0 else 0.0
+
+
+def update_average(average: Networks, networks: Networks, kept: float) -> None:
+    """Average <- kept · average + (1 - kept) · networks for the weights; buffers are copied as they are."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(networks.parameters()), 1 - kept)
+        for mine, current in zip(average.buffers(), networks.buffers(), strict=True):
+            mine.copy_(current)
+
+
+def _optimisers(updates: tuple[Update, ...], networks: Networks) -> list[Adam]:
+    return [
+        Adam(networks.learners(update.players), lr=update.learning_rate, betas=(update.beta1, update.beta2), fused=True)
+        for update in updates
+    ]
+
+
+def _labels(config: Config, images: ImageSet, device: torch.device) -> Tensor | None:
+    """The labels of a cgan's images; for the other objectives they are not even looked at."""
+    if config.objective.kind != "cgan":
+        return None
+    if images.labels is None:
+        raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
+    return torch.from_numpy(images.labels).to(device)
+
+
+def _label_names(config: Config, images: ImageSet) -> dict[str, tuple[str, ...]]:
+    return {code.name: images.label_names for code in config.codes} if config.objective.kind == "cgan" else {}
+
+
+def _tensors(networks: Networks, average: Networks, optimisers: list[Adam]) -> dict[str, Tensor]:
+    """A training state by dotted name."""
+    tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for number, optimiser in enumerate(optimisers):
+        for parameter, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimisers.{number}.{parameter}.{name}": tensor for name, tensor in moments.items()}
+    return tensors
+
+
+def _restore(checkpoint: Checkpoint, networks: Networks, average: Networks, optimisers: list[Adam]) -> None:
+    """Puts a checkpoint's tensors back where `_tensors` took them from."""
+    parts: dict[str, dict[str, Tensor]] = {"networks": {}, "average": {}, "optimisers": {}}
+    for name, tensor in checkpoint.tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    networks.load_state_dict(parts["networks"])
+    average.load_state_dict(parts["average"])
+    for number, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimisers"].items():
+            owner, parameter, moment = name.split(".")
+            if int(owner) == number:
+                state.setdefault(int(parameter), {})[moment] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
