@@ -135,6 +135,9 @@ class TrainSettings(Settings):
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     picture_every: Positive = 1000  # steps between sample grids
+    # sheet: a column for each value of the first category, the same noise along a row; one-value: the post's picture,
+    # 4x4 images of one category drawn at random.
+    picture: Literal["sheet", "one-value"] = "sheet"
 
 
 class Config(Settings):

@@ -123,8 +123,7 @@ class InfoGAN:
         Raises:
             UserError: there is no model at ``path``, or one that is damaged, foreign or of a newer format.
         """
-        folder = Path(path)
-        folder = folder / "model" if (folder / "model").is_dir() else folder
+        folder = model_folder(Path(path))
         config_path, weights_path = folder / "config.json", folder / "model.safetensors"
         for needed in (config_path, weights_path):
             if not needed.is_file():
@@ -261,21 +260,8 @@ class InfoGAN:
         Raises:
             UserError: the model has no recognizer, or the images another shape or type.
         """
-        if self.networks.recognizer is None:
-            raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
-        expected = (self.config.channels, self.config.size, self.config.size)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise UserError(
-                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 (count, "
-                f"{', '.join(map(str, expected))})"
-            )
-        pieces = []
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
-                pieces.append(self.networks.posterior(to_network(batch)).cpu())
-            posterior = torch.cat(pieces) if pieces else torch.empty(0, self.layout.posterior_size)
-            readings = self.layout.read(posterior)
+        posterior = self._posterior(images, batch_size)
+        readings = self.layout.read(posterior)
         codes: dict[str, NDArray[Any]] = {}
         probabilities, deviations = {}, {}
         entropy = torch.zeros(len(posterior))
@@ -288,6 +274,26 @@ class InfoGAN:
                 codes[name] = reading.mean.numpy()
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
+
+    def log_likelihoods(
+        self, images: NDArray[np.uint8], codes: Mapping[str, NDArray[Any]], *, batch_size: int = 500
+    ) -> dict[str, NDArray[np.float32]]:
+        """Log Q(c_i|x) in nats of given codes of images, by name, each (count,).
+
+        Over samples and the codes they were made from, its mean plus the entropy of the code is the bound on their
+        mutual information.
+
+        Args:
+            images: As for `encode`.
+            codes: Of every code, one value an image.
+            batch_size: As for `encode`.
+
+        Raises:
+            UserError: as `encode`, or a code is missing or has values that it does not take.
+        """
+        checked = {name: self._values(name, codes[name].tolist(), len(images)) for name in self.layout.codes}
+        posterior = self._posterior(images, batch_size)
+        return {name: values.numpy() for name, values in self.layout.log_likelihoods(posterior, checked).items()}
 
     # Naming.
 
@@ -366,6 +372,23 @@ class InfoGAN:
 
     # Helpers.
 
+    def _posterior(self, images: NDArray[np.uint8], batch_size: int) -> Tensor:
+        """The recognizer's output for images, checked, on the CPU."""
+        if self.networks.recognizer is None:
+            raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
+        expected = (self.config.channels, self.config.size, self.config.size)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise UserError(
+                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 (count, "
+                f"{', '.join(map(str, expected))})"
+            )
+        pieces = [torch.empty(0, self.layout.posterior_size)]
+        with torch.inference_mode():
+            for start in range(0, len(images), batch_size):
+                batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
+                pieces.append(self.networks.posterior(to_network(batch)).cpu())
+            return torch.cat(pieces)
+
     def _draw(self, count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Noise and codes of ``count`` images."""
         if count < 1:
@@ -415,6 +438,11 @@ class InfoGAN:
         with torch.inference_mode():
             pieces = torch.split(latents, batch_size)
             return np.concatenate([to_pixels(self.networks.generator(piece)) for piece in pieces])
+
+
+def model_folder(path: Path) -> Path:
+    """The model folder of a run folder, or ``path`` itself."""
+    return path / "model" if (path / "model").is_dir() else path
 
 
 def _slerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:

@@ -49,16 +49,22 @@ def relativistic_generator(real: Logits, fake: Logits) -> Logits:
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The two sides of one adversarial game, each (real logits, fake logits) -> one value per sample to minimise."""
+    """The two sides of one adversarial game.
+
+    Attributes:
+        discriminator: (logits of reals, logits of fakes) -> one value per sample to minimise.
+        generator: (logits of fakes) -> the same, or (logits of reals, logits of fakes) if ``generator_sees_reals``.
+        generator_sees_reals: Whether the generator's update needs the discriminator's pass over the reals.
+    """
 
     discriminator: Callable[[Logits, Logits], Logits]
-    generator: Callable[[Logits | None, Logits], Logits]
-    generator_sees_reals: bool = False  # otherwise the generator's side is given None and spares that pass
+    generator: Callable[..., Logits]
+    generator_sees_reals: bool = False
 
 
 ADVERSARIAL = {
-    "non-saturating": AdversarialLoss(non_saturating_discriminator, lambda _, fake: non_saturating_generator(fake)),
-    "hinge": AdversarialLoss(hinge_discriminator, lambda _, fake: hinge_generator(fake)),
+    "non-saturating": AdversarialLoss(non_saturating_discriminator, non_saturating_generator),
+    "hinge": AdversarialLoss(hinge_discriminator, hinge_generator),
     "relativistic": AdversarialLoss(relativistic_discriminator, relativistic_generator, generator_sees_reals=True),
 }
 

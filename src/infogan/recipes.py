@@ -7,8 +7,8 @@ are laid. `resolve` turns it into the configuration of a run, and turns an infog
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from infogan.config import Config, build, merge, override
-from infogan.errors import UserError, unknown
+from infogan.config import merge, override
+from infogan.errors import unknown
 
 Options = dict[str, Any]
 
@@ -105,22 +105,47 @@ POST: Options = {
 PRESETS: dict[str, Options] = {"default": DEFAULT, "paper-mnist": PAPER_MNIST, "post": POST}
 
 
-def resolve(preset: str, *, objective: str | None = None, layers: Iterable[Mapping[str, Any]] = ()) -> Options:
-    """A preset with further options laid on it, as the predecessor it is asked for.
+def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: Iterable[str] = ()) -> Options:
+    """A preset with further options laid on it, as the predecessor that ``objective.kind`` asks for, if it does.
+
+    A gan and a cgan lose the codes, the recognizer and the information term. A cgan's one code is the label, which
+    `with_label_code` adds once the images, and so the labels, are known.
 
     Args:
         preset: A key of ``PRESETS``.
-        objective: ``gan`` and ``cgan`` take away the codes, the recognizer and the information term; a cgan's code
-            is the label, whose number of values `with_labels` fills in. None = as the options say.
         layers: Trees of options, each laid on those before it.
+        assignments: ``section.key=value`` each, applied last.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or an assignment that can not be applied.
     """
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     options: Options = PRESETS[preset]
     for layer in layers:
         options = merge(options, dict(layer))
-    kind = objective or options.get("objective", {}).get("kind", "infogan")
-    return _predecessor(options, kind) if kind in ("gan", "cgan") else options
+    for assignment in assignments:
+        options = override(options, assignment)
+    objective = options.get("objective")
+    kind = objective.get("kind") if isinstance(objective, Mapping) else None
+    return _predecessor(options) if kind in ("gan", "cgan") else options
+
+
+def with_label_code(options: Options, labels: int) -> Options:
+    """A cgan's options with its one code, the label, of that many values."""
+    return {**options, "codes": [{"kind": "categorical", "name": "label", "size": labels}]}
+
+
+def _predecessor(options: Options) -> Options:
+    """The options without everything that belongs to an infogan alone; updates that lose all their terms go too."""
+    stages = []
+    for stage in options["stages"]:
+        updates = []
+        for update in stage["updates"]:
+            players = [player for player in update["players"] if player != "recognizer"]
+            terms = {name: weight for name, weight in update["terms"].items() if name != "information"}
+            if players and terms:
+                updates.append({**update, "players": players, "terms": terms})
+        if updates:
+            stages.append({**stage, "updates": updates})
+    return {**options, "codes": [], "stages": stages}

@@ -157,6 +157,10 @@ class RunFolder:
         """The reports so far; a torn last line is left out."""
         return list(_json_lines(self.stats))
 
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The evaluations so far."""
+        return list(_json_lines(self.metrics))
+
     def rewind_stats(self, step: int) -> None:
         """Drops reports past ``step``, which a run resumed there will make again."""
         if self.stats.is_file():

@@ -151,7 +151,8 @@ def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
     loss = objectives.ADVERSARIAL[seen.config.objective.adversarial]
     if "discriminator" in seen.players:
         return loss.discriminator(seen.real_logits, seen.fake_logits)
-    return loss.generator(seen.real_logits if loss.generator_sees_reals else None, seen.fake_logits)
+    logits = (seen.real_logits, seen.fake_logits) if loss.generator_sees_reals else (seen.fake_logits,)
+    return loss.generator(*logits)
 
 
 def information(seen: Pass) -> Float[Tensor, " batch"]:

@@ -121,9 +121,9 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         header = file.read(header_bytes)
         if header[:4] != bytes((0, 0, 8, dimensions)):
             raise UserError(
-                f"cannot read {path}: it begins with the bytes {header[:4].hex(' ') or '(none)'}; allowed are a folder or "
-                f".zip of images, .npz, .npy, and IDX files (.gz too) of unsigned bytes in {dimensions} dimensions, which "
-                f"begin with 00 00 08 {dimensions:02x}"
+                f"cannot read {path}: it begins with the bytes {header[:4].hex(' ') or '(none)'}; allowed are folders "
+                "and .zip files of images, .npz, .npy, and IDX files (.gz too) of unsigned bytes in "
+                f"{dimensions} dimensions, which begin with 00 00 08 {dimensions:02x}"
             )
         shape = [int.from_bytes(header[i : i + 4]) for i in range(4, header_bytes, 4)]
         # A header may promise anything: no memory is asked for beyond what the file can hold.
@@ -210,8 +210,8 @@ def _channels_first(images: NDArray[Any], where: str) -> NDArray[Any]:
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise UserError(
-            f"{where} has images of shape {images.shape}; allowed are (count, height, width), (count, channels, height, "
-            "width) and (count, height, width, channels) with 1 or 3 channels and at least one image"
+            f"{where} has images of shape {images.shape}; allowed are (count, height, width), (count, channels, "
+            "height, width) and (count, height, width, channels) with 1 or 3 channels and at least one image"
         )
     return images
 
@@ -235,7 +235,8 @@ def _checked_labels(arrays: Arrays, count: int, where: str) -> tuple[NDArray[np.
         return None, ()
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
         raise UserError(
-            f"{where} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape ({count},)"
+            f"{where} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape "
+            f"({count},)"
         )
     most = len(label_names) - 1 if label_names else MAX_LABEL
     if labels.min() < 0 or labels.max() > most:

@@ -31,6 +31,15 @@ def to_pixels(images: Float[Tensor, "batch channel height width"]) -> NDArray[np
     return pixels
 
 
+def check_enough(images: ImageSet, batch_size: int) -> None:
+    """Raises UserError where there are fewer images than a batch."""
+    if len(images) < batch_size:
+        raise UserError(
+            f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: "
+            f"add images or pass --set train.batch_size={max(1, len(images))}"
+        )
+
+
 class Batches:
     """The batches of a run.
 
@@ -49,11 +58,7 @@ class Batches:
     def __init__(
         self, images: ImageSet, batch_size: int, seed: int, *, rank: int, world_size: int, device: torch.device
     ) -> None:
-        if len(images) < batch_size:
-            raise UserError(
-                f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: "
-                f"add images or pass --set train.batch_size={max(1, len(images))}"
-            )
+        check_enough(images, batch_size)
         self.pixels = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
         self.batch_size = batch_size
         self.seed = seed

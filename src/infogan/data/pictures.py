@@ -1,7 +1,7 @@
 """Folders and zips of pictures to an ImageSet.
 
 In flows the path of a folder of image files at any depth, or of a .zip of one, from anybody; out flows an ``ImageSet``
-with what could not be used counted and named. Hidden files and files that are not images by their extension are ignored.
+that names what could not be used. Hidden files and files without an image's extension are ignored.
 
 A folder with top-level folders ``train`` and ``test`` has two splits; anything else is all "train". The folders below
 are classes, and their names become labels, if every image lies in one and there are at least two. Folders that merely
@@ -9,6 +9,7 @@ wrap all the rest are looked through. Images come in the natural order of their 
 """
 
 import io
+import itertools
 import os
 import re
 import zipfile
@@ -145,7 +146,8 @@ def _list_zip(archive: zipfile.ZipFile) -> _Files:
 
 def _arranged(names: Sequence[str]) -> _Arrangement:
     folders = {name: PurePosixPath(name).parts[:-1] for name in names}
-    wrapper = len(os.path.commonprefix(list(folders.values())))  # of path components: it takes any sequences
+    columns = zip(*folders.values(), strict=False)
+    wrapper = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
     tops = {parts[wrapper] for parts in folders.values() if len(parts) > wrapper}
     splits = {"train": list(names)}
     if {"train", "test"} <= tops:

@@ -1,8 +1,8 @@
 """One picture in, one uint8 array of the wanted size and channels out.
 
 In flow Pillow images and arrays of any size, depth and colour model, some of them from strangers; out flow arrays of
-shape (channels, size, size). Every data source goes through here, so that a photograph, a scan and an array are cropped,
-padded, scaled and made grey by the same rules.
+shape (channels, size, size). Every data source goes through here, so that a photograph, a scan and an array are
+cropped, padded, scaled and made grey by the same rules.
 """
 
 import functools
@@ -118,7 +118,7 @@ def channels_of(picture: Image.Image) -> int:
     """1 if the picture's colour model, or its whole palette, is grey; 3 otherwise."""
     if picture.mode in ("P", "PA"):
         palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
-        return 1 if (palette == palette[:, :1]).all() else 3
+        return 1 if bool((palette == palette[:, :1]).all()) else 3
     return 1 if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;16") else 3
 
 
@@ -143,7 +143,7 @@ def render_array(pixels: NDArray[Any], size: int, channels: int, fit: str) -> ND
     pixels = to_bytes(pixels)
     if pixels.shape == (channels, size, size):
         return pixels
-    rows = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    rows = pixels.transpose(1, 2, 0)
     return render(Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows), size, channels, fit)
 
 
@@ -162,7 +162,7 @@ def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= 1):  # false for NaN too
         raise ValueError(f"float values from {low:g} to {high:g}; allowed are 0 to 1")
-    return np.rint(pixels * 255).astype(np.uint8)
+    return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
 def reason(error: Exception) -> str:

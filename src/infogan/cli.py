@@ -1,0 +1,345 @@
+"""The command line: each command parses, calls `workflows`, and ends by naming the files it wrote.
+
+Exit codes: 0 success, 2 a user's mistake, 130 and 143 a signal, 1 a fault of ours. Standard output is for results, and
+with ``--json`` for one JSON object alone; everything else goes to standard error. Whatever is slow to import is
+imported inside the commands.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from infogan.errors import UserError
+
+app = typer.Typer(
+    help="Learn, from images nobody has labelled, which categories and which knobs are in them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets: list, fetch, prepare.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Run = Annotated[Path, typer.Argument(help="A run folder or a model folder.", show_default=False)]
+Source = Annotated[str, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")]
+Split = Annotated[str | None, typer.Option(help="train or test; the whole source if it has no splits.")]
+FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Hold a code: category=3 or knob1=-0.5.")]
+Seed = Annotated[int, typer.Option(help="Of noise and codes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
+
+
+@app.command()
+def train(
+    data: Annotated[str | None, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder, new or to resume. Default: runs/NNNNN-NAME.")] = None,
+    preset: Annotated[str, typer.Option(help="What to start from: default, paper-mnist or post.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="TOML or JSON file laid on the preset.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
+    objective: Annotated[str | None, typer.Option(help="infogan, gan or cgan (codes = labels).")] = None,
+    categorical: Annotated[list[int] | None, typer.Option(help="A code of so many categories; repeatable.")] = None,
+    continuous: Annotated[int | None, typer.Option(help="How many continuous codes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the training.")] = None,
+    size: Annotated[int | None, typer.Option(help="Bring images to this height and width, 8 to 128.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 makes images grey, 3 RGB.")] = None,
+    fit: Annotated[str | None, typer.Option(help="crop or pad images that are not square.")] = None,
+    strict: Annotated[bool, typer.Option(help="Refuse unreadable images instead of skipping them.")] = False,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="Any option: section.key=value.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    print_config: Annotated[bool, typer.Option(help="Print the configuration as JSON and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model, or resume it: the same command with the same --out goes on where it stopped."""
+    from infogan import config as options_of
+    from infogan import recipes
+
+    flags = _flags(data, seed, objective, categorical, continuous, steps, size, channels, fit, strict)
+    layers = [options_of.read(config)] if config else []
+    options = recipes.resolve(preset, [*layers, flags], assignments or ())
+    if print_config:
+        typer.echo(options_of.build(options).model_dump_json(indent=2))
+        return
+    _train(options, out, device, as_json)
+
+
+def _flags(
+    data: str | None,
+    seed: int | None,
+    objective: str | None,
+    categorical: list[int] | None,
+    continuous: int | None,
+    steps: int | None,
+    size: int | None,
+    channels: int | None,
+    fit: str | None,
+    strict: bool,
+) -> dict[str, Any]:
+    """The flags of `train` that were given, as a tree of options."""
+    sections: dict[str, dict[str, Any]] = {
+        "data": {"source": data, "size": size, "channels": channels, "fit": fit, "strict": strict or None},
+        "train": {"seed": seed, "steps": steps},
+        "objective": {"kind": objective},
+    }
+    given = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
+    options: dict[str, Any] = {name: keys for name, keys in given.items() if keys}
+    if categorical is not None or continuous is not None:
+        codes: list[dict[str, Any]] = [{"kind": "categorical", "size": size} for size in categorical or ()]
+        options["codes"] = codes + [{"kind": "continuous"}] * (continuous or 0)
+    return options
+
+
+def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool) -> None:
+    """The work of `train` between the options and the exit."""
+    from infogan import workflows
+    from infogan.codes import CodeLayout
+    from infogan.console import Signals, TrainingDisplay, fetching, say
+    from infogan.evaluation import summary
+    from infogan.runs import RunFolder
+    from infogan.training import Interrupted, Watcher
+
+    device = workflows.pick_device(device)
+    with fetching() as progress:
+        planned = workflows.plan(options, progress)
+    config, images = planned.config, planned.images
+    for skipped in images.skipped[:10]:
+        say(f"skipped {skipped}")
+    if len(images.skipped) > 10:
+        say(f"skipped {len(images.skipped)} images in all; log.txt names them")
+    run = RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), Path(config.data.source).stem)
+    kind, side = config.objective.kind, images.size
+    say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
+    layout = CodeLayout(config.noise, config.codes)
+    entropies = {name: layout.entropy(name) for name in layout.codes}
+    display, signals = TrainingDisplay(config.train.steps, config.train.batch_size, entropies), Signals()
+    watch = Watcher(display.report, display.step, interrupted=lambda: signals.received is not None)
+    try:
+        with signals.caught(), display:
+            _, result = workflows.train_run(planned, run, device=device, watch=watch)
+    except Interrupted as stop:
+        say(f"stopped after step {stop.step} of {config.train.steps}; to go on: {_resume_command(run.path)}")
+        raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
+    pictures = sorted([*run.samples.glob("*.png")])[-2:] + sorted(run.traversals.glob("*.png"))
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.path), "steps": config.train.steps, **result}))
+        return
+    typer.echo("\n".join([*summary(result), f"model: {run.model}", *(f"picture: {path}" for path in pictures)]))
+
+
+def _resume_command(run: Path) -> str:
+    """The command that was given, with the run folder in it."""
+    words = ["infogan", *sys.argv[1:]]
+    named = any(word == "--out" or word.startswith("--out=") for word in words)
+    return shlex.join(words if named else [*words, "--out", str(run)])
+
+
+@app.command()
+def sample(
+    run: Run,
+    count: Annotated[int, typer.Option(help="How many images.")] = 64,
+    seed: Seed = 0,
+    code: FixedCodes = None,
+    out: Annotated[Path, typer.Option(help=".npz, a grid such as .png, or a folder.")] = Path("samples.png"),
+) -> None:
+    """Draw images, at random or with some codes held."""
+    from infogan import workflows
+    from infogan.model import InfoGAN
+
+    samples = InfoGAN.load(run).sample(count, codes=_codes(code), seed=seed)
+    written = workflows.save_samples(samples, out)
+    typer.echo(str(out) if len(written) == 1 else f"{len(written)} images in {out}")
+
+
+@app.command()
+def traverse(
+    run: Run,
+    codes: Annotated[list[str] | None, typer.Option("--vary", help="Which code; repeatable. Default: all.")] = None,
+    code: FixedCodes = None,
+    rows: Annotated[int, typer.Option(help="Rows of a sheet, each with its own noise.", min=1, max=100)] = 10,
+    seed: Seed = 0,
+    gif: Annotated[bool, typer.Option(help="An animation as well as the sheet.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("traversals"),
+) -> None:
+    """Show what each code does: a sheet per code, its values along the columns, all else held along a row."""
+    from infogan import workflows
+    from infogan.files import write_bytes
+    from infogan.model import InfoGAN
+
+    model = InfoGAN.load(run)
+    held = _codes(code)
+    for name in codes or list(model.layout.codes):
+        path = out / f"{name}.png"
+        workflows.save_picture(workflows.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
+        typer.echo(str(path))
+        if gif:
+            write_bytes(path.with_suffix(".gif"), workflows.traversal_gif(model, name, seed=seed, codes=held))
+            typer.echo(str(path.with_suffix(".gif")))
+
+
+@app.command()
+def encode(
+    run: Run,
+    data: Source,
+    split: Split = None,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("codes.csv"),
+    sort_into: Annotated[Path | None, typer.Option(help="File the images here too, a folder a category.")] = None,
+    link: Annotated[bool, typer.Option(help="Link instead of copying the sorted images.")] = False,
+) -> None:
+    """Read the codes of real images: a CSV, and on request folders by category."""
+    from infogan import workflows
+    from infogan.config import DataSettings
+    from infogan.console import fetching, say
+    from infogan.model import InfoGAN
+
+    model = InfoGAN.load(run)
+    with fetching() as progress:
+        images = workflows.load_for(model, DataSettings(source=data), split=split, progress=progress)
+    for skipped in images.skipped:
+        say(f"skipped {skipped}")
+    encoding = model.encode(images.images)
+    workflows.save_codes(model, images, encoding, out)
+    typer.echo(str(out))
+    if sort_into is not None:
+        for folder in workflows.sort_into(model, images, encoding, sort_into, data, link=link):
+            typer.echo(str(folder))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    metrics: Annotated[str | None, typer.Option(help="Of clusters,information,frechet. Default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on the test split of its data; labels, where there are any, serve for this alone."""
+    from infogan import workflows
+    from infogan.evaluation import summary
+    from infogan.model import InfoGAN
+    from infogan.runs import RunFolder
+
+    folder = RunFolder.existing(run)
+    config, model = folder.read_config(), InfoGAN.load(run)
+    images = workflows.load_for(model, config.data)
+    names = [name.strip() for name in metrics.split(",")] if metrics else None
+    result = workflows.evaluate_run(model, config, images, names)
+    folder.add_metrics({"step": config.train.steps, **result})
+    as_text = "\n".join([*summary(result), str(folder.metrics)])
+    typer.echo(json.dumps({"run": str(run), **result}) if as_json else as_text)
+
+
+@app.command()
+def name(
+    run: Run,
+    names: Annotated[list[str] | None, typer.Argument(help="VALUE=NAME, e.g. 3=seven.", show_default=False)] = None,
+    labels_of: Annotated[str | None, typer.Option(help="Match the values with this source's labels instead.")] = None,
+    code: Annotated[str | None, typer.Option(help="Which code. Default: the first categorical one.")] = None,
+) -> None:
+    """Give a code's categories names, which then serve in sample, traverse and encode."""
+    from infogan import workflows
+    from infogan.config import DataSettings
+    from infogan.model import InfoGAN, model_folder
+
+    model = InfoGAN.load(run)
+    spec = code or model.first_categorical().name
+    if labels_of is not None:
+        images = workflows.load_for(model, DataSettings(source=labels_of))
+        if images.labels is None:
+            raise UserError(f"{images.source} has no labels to name categories after")
+        model.name_codes_by_labels(images.images, images.labels, images.label_names, spec)
+    model.name_codes({spec: {_category(text): text.partition("=")[2] for text in names or ()}})
+    model.save_config(model_folder(run))
+    for value, called in enumerate(model.config.names[spec]):
+        typer.echo(f"{spec} {value}: {called}")
+
+
+@app.command()
+def info(run: Run, as_json: Json = False) -> None:
+    """Tell what a run or model is: images, codes, players, and how far it got."""
+    from infogan import workflows
+
+    facts = workflows.facts_about(run)
+    typer.echo(json.dumps(facts) if as_json else "\n".join(workflows.facts_as_lines(facts)))
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """Name the data sets and say where each would come from."""
+    from infogan.data import DATASETS, dataset_status
+
+    for key, dataset in DATASETS.items():
+        typer.echo(f"{key:15}{dataset_status(key):15}{dataset.description}")
+
+
+@data_app.command("fetch")
+def fetch_data(names: Annotated[list[str], typer.Argument(help="Named data sets.")]) -> None:
+    """Fetch data sets into the cache."""
+    from infogan.console import fetching
+    from infogan.data import cache_folder, fetch
+
+    for key in names:
+        with fetching() as progress:
+            fetch(key, progress)
+        typer.echo(str(cache_folder(key)))
+
+
+@data_app.command("prepare")
+def prepare_data(
+    source: Source,
+    destination: Annotated[Path, typer.Argument(help="The .npz file to write.")],
+    size: Annotated[int | None, typer.Option(help="Height and width, 8 to 128. Default: the images' own.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 RGB. Default: the images' own.")] = None,
+    fit: Annotated[str, typer.Option(help="crop or pad images that are not square.")] = "crop",
+    strict: Annotated[bool, typer.Option(help="Refuse unreadable images instead of skipping them.")] = False,
+) -> None:
+    """Bring any source to one shape, once: a .npz that loads fast."""
+    from infogan.console import fetching, say
+    from infogan.data import prepare
+
+    with fetching() as progress:
+        written = prepare(source, destination, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
+    for split, images in written.items():
+        for skipped in images.skipped:
+            say(f"skipped {skipped}")
+        say(f"{split}: {len(images)} images, {images.channels} x {images.size} x {images.size}")
+    typer.echo(str(destination))
+
+
+def _codes(assignments: list[str] | None) -> dict[str, str]:
+    """``category=3`` and the like as a mapping."""
+    fixed = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--code {assignment!r} is not of the form name=value")
+        fixed[name.strip()] = value.strip()
+    return fixed
+
+
+def _category(text: str) -> int:
+    number, equals, called = text.partition("=")
+    if not number.strip().isdigit() or not equals or not called:
+        raise UserError(f"{text!r} is not of the form VALUE=NAME with a number for the value, e.g. 3=seven")
+    return int(number)
+
+
+def main() -> NoReturn:
+    """Runs a command and exits with its code."""
+
+    def terminate(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)  # an exception, so that temporary files are removed on the way out
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

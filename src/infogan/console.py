@@ -1,0 +1,132 @@
+"""How a command talks to a terminal: progress while it runs, one line for an error, the exit code for a script."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Prints a line as it is; to standard error, so that ``--json`` has standard output for itself."""
+    ERR.print(text, markup=False)
+
+
+@contextmanager
+def fetching() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what is fetched or read: a bar on a terminal, a line for each thing elsewhere."""
+    if ERR.is_terminal:
+        with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=ERR) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what)
+                bars.update(tasks[what], completed=done, total=total or None)
+
+            yield show
+        return
+    told: set[str] = set()
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what not in told:
+            told.add(what)
+            say(what)
+
+    yield tell
+
+
+class TrainingDisplay:
+    """The progress of a run: a live bar on a terminal, a plain line a report elsewhere.
+
+    Args:
+        steps: Of the whole run.
+        batch_size: For images a second.
+        entropies: H(c) by code, for showing the information against.
+    """
+
+    def __init__(self, steps: int, batch_size: int, entropies: dict[str, float]) -> None:
+        self.steps = steps
+        self.batch_size = batch_size
+        self.entropies = entropies
+        self._started: tuple[float, int] | None = None
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]} images/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=ERR,
+            disable=not ERR.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=steps, rate="-", status="")
+
+    def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, done: int) -> None:
+        """Moves the bar."""
+        if self._started is None:
+            self._started = (time.monotonic(), done)
+        self._bar.update(self._task, completed=done, rate=self._rate(done))
+
+    def report(self, report: dict[str, Any]) -> None:
+        """Shows a line of ``stats.jsonl``."""
+        bounds = [f"{name} {report[f'information/{name}']:.2f}/{whole:.2f}" for name, whole in self.entropies.items()
+                  if f"information/{name}" in report]  # fmt: skip
+        status = f"information in nats: {', '.join(bounds)}" if bounds else ""
+        self._bar.update(self._task, status=status)
+        if not ERR.is_terminal:
+            done = report["step"]
+            say(f"step {done}/{self.steps}  {self._rate(done)} images/s  {self._left(done)} left  {status}".rstrip())
+
+    def _speed(self, done: int) -> float | None:
+        """Steps a second since the first step of this session."""
+        if self._started is None or done <= self._started[1]:
+            return None
+        return (done - self._started[1]) / max(time.monotonic() - self._started[0], 1e-9)
+
+    def _rate(self, done: int) -> str:
+        speed = self._speed(done)
+        return f"{speed * self.batch_size:.0f}" if speed else "-"
+
+    def _left(self, done: int) -> str:
+        speed = self._speed(done)
+        if speed is None:
+            return "?"
+        minutes, seconds = divmod(round((self.steps - done) / speed), 60)
+        return f"{minutes}:{seconds:02d}"
+
+
+class Signals:
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process as usual."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator["Signals"]:
+        """While this lasts, a signal is remembered instead of ending the process."""
+        before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            sys.exit(128 + number)
+        self.received = number

@@ -1,0 +1,349 @@
+"""What the commands do, without the terminal: each function is a command's work, from its arguments to its files.
+
+The command line (`cli.py`) parses, shows progress and names the files; a program can call these functions instead.
+"""
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from infogan import plots, recipes
+from infogan.config import Config, ContinuousCode, DataSettings, build
+from infogan.data import ImageSet, Progress, has_test_split, load
+from infogan.data.batches import check_enough
+from infogan.errors import UserError
+from infogan.evaluation import Evidence, evaluate
+from infogan.files import replacing, write_bytes
+from infogan.model import Encoding, InfoGAN, Samples, Values
+from infogan.runs import RunFolder
+from infogan.training import Watcher, train
+
+ROWS = 10  # of a sheet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is about to be trained: its configuration with the data's shape filled in, and its images."""
+
+    config: Config
+    images: ImageSet
+
+
+def plan(options: recipes.Options, progress: Progress | None = None) -> Plan:
+    """Loads the training images and completes the configuration with what only they can tell.
+
+    Args:
+        options: From `recipes.resolve`, with ``data.source``.
+        progress: Told of what is fetched and read.
+
+    Raises:
+        UserError: options that are no configuration, no such data, or a cgan without labels.
+    """
+    config = build(options)  # before any data is fetched, so that a misspelt option does not wait for it
+    if not config.data.source:
+        raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
+    data = config.data
+    images = load(
+        data.source,
+        size=data.size,
+        channels=data.channels,
+        fit=data.fit,
+        strict=data.strict,
+        progress=progress,
+    )
+    check_enough(images, config.train.batch_size)
+    if config.objective.kind == "cgan":
+        if images.labels is None:
+            raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
+        options = recipes.with_label_code(options, len(images.label_names))
+    shape = {"size": images.size, "channels": images.channels}
+    config = build({**options, "data": {**options.get("data", {}), **shape}})
+    return Plan(config, images)
+
+
+def train_run(
+    planned: Plan, run: RunFolder, *, device: str = "cpu", watch: Watcher | None = None
+) -> tuple[InfoGAN, dict[str, Any]]:
+    """Trains or resumes a run to its end, draws its pictures and measures it.
+
+    Returns:
+        The model and the evaluation, which are in the run folder too.
+
+    Raises:
+        UserError: as `training.train`, or ``run`` was begun with another configuration or other images.
+        Interrupted: as `training.train`.
+    """
+    config, images = planned.config, planned.images
+    run.begin(config, images.digest())
+    run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}")
+    for skipped in images.skipped:
+        run.log(f"skipped {skipped}")
+    save_picture(plots.image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
+    given = watch or Watcher()
+
+    def draw(step: int, model: InfoGAN) -> None:
+        save_picture(samples_picture(model, config, step), run.samples / f"{step:08d}.png")
+        given.on_picture(step, model)
+
+    drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
+    model = train(config, images, run, device=device, watch=drawing)
+    for name in model.layout.codes:
+        save_picture(traversal_sheet(model, name), run.traversals / f"{name}.png")
+    result = evaluate_run(model, config, images)
+    run.add_metrics({"step": config.train.steps, **result})
+    run.log("finished")
+    return model, result
+
+
+def evaluate_run(
+    model: InfoGAN, config: Config, train_images: ImageSet, metrics: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Measures a model on the test split of its data, or on its training images where there is none.
+
+    Raises:
+        UserError: as `evaluation.evaluate`.
+    """
+    test = load_for(model, config.data, split="test") if has_test_split(config.data.source) else None
+    return evaluate(Evidence(model, train_images, test, config.train.seed), metrics)
+
+
+def load_for(
+    model: InfoGAN, data: DataSettings, *, split: str | None = None, progress: Progress | None = None
+) -> ImageSet:
+    """Images in the shape that a model reads; raises UserError as `data.load`."""
+    size, channels = model.config.size, model.config.channels
+    return load(
+        data.source, split=split, size=size, channels=channels, fit=data.fit, strict=data.strict, progress=progress
+    )
+
+
+# Pictures.
+
+
+def samples_picture(model: InfoGAN, config: Config, step: int) -> Image.Image:
+    """The picture of a training run at a step: always the same noise, so that pictures compare over time."""
+    if config.train.picture == "one-value" and model.layout.categorical:
+        code = model.first_categorical()
+        value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
+        return plots.image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)
+    if model.layout.categorical:
+        return traversal_sheet(model, model.first_categorical().name)
+    return plots.image_grid(model.sample(100).images, 10)
+
+
+def traversal_sheet(
+    model: InfoGAN, code: str, *, rows: int = ROWS, seed: int = 0, codes: Mapping[str, Values] | None = None
+) -> Image.Image:
+    """A sheet of one code: a column for each of its values, and along a row the same noise and other codes."""
+    images = model.traverse(code, rows=rows, seed=seed, codes=codes)
+    return plots.labelled_sheet(images, column_labels=column_labels(model, code), title=code)
+
+
+def traversal_gif(
+    model: InfoGAN, code: str, *, rows: int = 4, seed: int = 0, codes: Mapping[str, Values] | None = None
+) -> bytes:
+    """A GIF that goes through the values of one code, there and back for a continuous one."""
+    spec = model.layout.code(code)
+    values: Sequence[Any] = model.values_of(code)
+    if isinstance(spec, ContinuousCode):
+        there = [float(value) for value in np.linspace(-1, 1, 25)]
+        values = there + there[-2:0:-1]
+    images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
+    frames = [plots.image_grid(np.ascontiguousarray(images[:, column]), rows) for column in range(len(values))]
+    return plots.gif_bytes(frames, 60 if isinstance(spec, ContinuousCode) else 700)
+
+
+def column_labels(model: InfoGAN, code: str) -> list[str]:
+    """What stands above the columns of a traversal: the names of categories, or the values."""
+    spec = model.layout.code(code)
+    if isinstance(spec, ContinuousCode):
+        return [f"{value:+.2f}" for value in model.values_of(code)]
+    return [model.value_name(code, value) for value in range(spec.size)]
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a picture in the format of its name, all or nothing; raises UserError where it can not."""
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+    except KeyError:
+        raise UserError(f"cannot write {path}: {path.suffix or 'no ending'} is no format for a picture") from None
+    write_bytes(path, buffer.getvalue())
+
+
+# Samples and codes as files.
+
+
+def save_samples(samples: Samples, out: Path) -> list[Path]:
+    """Writes samples as ``.npz`` (``images`` and an array a code), as a grid (any picture format), or as single files.
+
+    Args:
+        samples: What to write.
+        out: A path with an ending names a file; one without is a folder, whose files are numbered.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: ``out`` can not be written.
+    """
+    if out.suffix.lower() == ".npz":
+        arrays = {"images": samples.images} | samples.codes
+        with replacing(out) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        return [out]
+    if out.suffix:
+        columns = min(len(samples.images), int(np.ceil(np.sqrt(len(samples.images)))))
+        save_picture(plots.image_grid(samples.images, columns), out)
+        return [out]
+    digits = len(str(len(samples.images) - 1))
+    paths = [out / f"{number:0{digits}d}.png" for number in range(len(samples.images))]
+    for path, image in zip(paths, samples.images, strict=True):
+        save_picture(picture_of(image), path)
+    return paths
+
+
+def picture_of(image: NDArray[np.uint8]) -> Image.Image:
+    """One image, uint8 (channels, height, width), as it is."""
+    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def save_codes(model: InfoGAN, images: ImageSet, encoding: Encoding, out: Path) -> None:
+    """Writes the codes of images as CSV, a row an image, in the data's order.
+
+    The columns are ``image``, then for each code in order its value (a category by its name if it has one, else by its
+    number) and, after a category, its probability; last ``entropy``, of the categories together, in nats.
+
+    Raises:
+        UserError: ``out`` can not be written.
+    """
+    header, columns = ["image"], [list(images.names)]
+    for name, values in encoding.codes.items():
+        header.append(name)
+        if name in encoding.probabilities:
+            header.append(f"{name}_probability")
+            columns.append([model.value_name(name, value) for value in values.tolist()])
+            columns.append([f"{value:.6f}" for value in encoding.probabilities[name].max(axis=1).tolist()])
+        else:
+            columns.append([f"{value:.6f}" for value in values.tolist()])
+    header.append("entropy")
+    columns.append([f"{value:.6f}" for value in encoding.entropy.tolist()])
+    with replacing(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def sort_into(
+    model: InfoGAN, images: ImageSet, encoding: Encoding, folder: Path, source: str, *, link: bool
+) -> list[Path]:
+    """Files images under their category, one folder a value of the first categorical code.
+
+    Images that are files are copied or linked; those of an array, a zip or a named data set are written as PNG.
+
+    Returns:
+        The folders, one a value.
+
+    Raises:
+        UserError: the model has no category, ``folder`` is not empty, or it can not be written.
+    """
+    code = model.first_categorical()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty: sorting into it would mix its files with the new ones")
+    folders = [folder / _safe_name(model.value_name(code.name, value)) for value in range(code.size)]
+    root = Path(source)
+    try:
+        for target in folders:
+            target.mkdir(parents=True, exist_ok=True)
+        for index, value in enumerate(encoding.codes[code.name].tolist()):
+            name = images.names[index]
+            if not root.is_dir():
+                picture = picture_of(images.images[index])
+                save_picture(picture, folders[value] / f"{_safe_name(Path(name).with_suffix('').as_posix())}.png")
+                continue
+            # Two folders may hold files of one name: the whole path makes the new one.
+            target = folders[value] / _safe_name(name)
+            if link:
+                os.symlink((root / name).resolve(), target)
+            else:
+                shutil.copyfile(root / name, target)
+    except OSError as error:
+        raise UserError(f"cannot sort images into {folder}: {error.strerror or error}") from error
+    return list(dict.fromkeys(folders))
+
+
+def _safe_name(name: str) -> str:
+    """A name that is one path component on any file system."""
+    return "".join("_" if letter in '/\\:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ") or "_"
+
+
+# Facts.
+
+
+def facts_about(path: Path) -> dict[str, Any]:
+    """What a run or model folder holds, as plain values; raises UserError as `InfoGAN.load`."""
+    is_run = (path / "environment.json").is_file()
+    model = InfoGAN.load(path) if not is_run or (path / "model").is_dir() else None
+    facts: dict[str, Any] = {"path": str(path), "kind": "run" if is_run else "model"}
+    if is_run:
+        run = RunFolder.existing(path)
+        config, stats, metrics = run.read_config(), run.read_stats(), run.read_metrics()
+        facts |= {
+            "objective": config.objective.kind,
+            "data": config.data.source,
+            "steps": config.train.steps,
+            "steps_done": stats[-1]["step"] if stats else 0,
+            "seed": config.train.seed,
+            "information_to": sorted(config.information_to) if config.objective.kind == "infogan" else [],
+            "last_report": stats[-1] if stats else None,
+            "last_metrics": metrics[-1] if metrics else None,
+        }
+    if model is not None:
+        facts |= {
+            "objective": model.config.kind,
+            "image": [model.config.channels, model.config.size, model.config.size],
+            "noise": model.config.noise.model_dump(mode="json"),
+            "codes": [code.model_dump(mode="json") for code in model.config.codes],
+            "names": {code: list(names) for code, names in model.config.names.items()},
+            "architecture": model.config.networks.architecture,
+            "recognizer": model.config.networks.recognizer if model.networks.recognizer else None,
+            "parameters": sum(parameter.numel() for parameter in model.networks.parameters()),
+        }
+    return facts
+
+
+def facts_as_lines(facts: Mapping[str, Any]) -> list[str]:
+    """`facts_about` for people: a fact a line."""
+    lines = []
+    for name, value in facts.items():
+        if name == "codes":
+            for code in value:
+                size = f", {code['size']} values" if code["kind"] == "categorical" else ", from -1 to 1"
+                lines.append(f"code {code['name']}: {code['kind']}{size}")
+        elif isinstance(value, dict):
+            lines += [f"{name.replace('_', ' ')}: {key} {entry}" for key, entry in value.items()]
+        elif value is not None:
+            shown = " x ".join(map(str, value)) if name == "image" else value
+            lines.append(f"{name.replace('_', ' ')}: {', '.join(shown) if isinstance(shown, list) else shown}")
+    return lines
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is the first CUDA device if there is one; raises UserError for a device that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} can not be used: {str(error).splitlines()[0]}") from error
+    return name
