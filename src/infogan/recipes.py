@@ -128,7 +128,10 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
         options = override(options, assignment)
     objective = options.get("objective")
     kind = objective.get("kind") if isinstance(objective, Mapping) else None
-    return _predecessor(options) if kind in ("gan", "cgan") else options
+    try:
+        return _predecessor(options) if kind in ("gan", "cgan") else options
+    except (TypeError, KeyError, AttributeError):  # stages of another shape, which `config.build` will refuse in words
+        return options
 
 
 def with_label_code(options: Options, labels: int) -> Options:

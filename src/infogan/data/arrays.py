@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,6 @@ _NPZ_KEYS = {
         "label_names": ("label_names",),
     },
 }
-
-_Loaded = TypeVar("_Loaded", NDArray[Any], np.lib.npyio.NpzFile)
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,9 @@ def read_arrays(path: Path, split: str) -> Arrays:
     if split == "test":
         raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
     if path.suffix.lower() == ".npy":
-        # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
-        return Arrays(_numpy_load(path, np.ndarray, mmap_mode="c"))
+        with _reading(path):
+            # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
+            return Arrays(np.lib.format.open_memmap(path, mode="c"))
     labels = _labels_beside(path)
     return Arrays(read_idx(path, dimensions=3), None if labels is None else read_idx(labels, dimensions=1))
 
@@ -84,7 +83,7 @@ def array_splits(path: Path) -> tuple[str, ...]:
     """
     if path.suffix.lower() != ".npz":
         return ("train",)
-    with _numpy_load(path, np.lib.npyio.NpzFile) as archive:
+    with _opened_npz(path) as archive:
         return tuple(_npz_keys(archive.files, path))
 
 
@@ -144,14 +143,13 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def _read_npz(path: Path, split: str) -> Arrays:
-    with _numpy_load(path, np.lib.npyio.NpzFile) as archive:
+    with _opened_npz(path) as archive:
         keys = _npz_keys(archive.files, path)
         if split not in keys:
             raise UserError(
                 f"{path} has no test split: found {', '.join(archive.files)}; it needs test_images or x_test"
             )
-        with _reading(path):
-            parts = {part: archive[key] for part, key in keys[split].items()}
+        parts = {part: archive[key] for part, key in keys[split].items()}
     names, label_names = (_strings(parts.get(part), part, path) for part in ("names", "label_names"))
     return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()))
 
@@ -184,19 +182,22 @@ def _strings(array: NDArray[Any] | None, part: str, path: Path) -> list[str] | N
     return [str(value) for value in array]
 
 
-def _numpy_load(path: Path, kind: type[_Loaded], mmap_mode: Literal["c"] | None = None) -> _Loaded:
-    with _reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote; it reads them all the same
-        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    if not isinstance(loaded, kind):
-        raise UserError(f"cannot read {path}: its name promises a {path.suffix} file, found another kind")
-    return loaded
+@contextmanager
+def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    with _reading(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"cannot read {path}: found a single array, as in a .npy file")
+        with archive:
+            yield archive
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them all the same
+            yield
     except UserError:
         raise
     except Exception as error:  # numpy, zipfile and gzip raise nearly anything on a broken file

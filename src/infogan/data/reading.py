@@ -106,9 +106,8 @@ def prepare(
         images = load(source, split=split, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
         size, channels = images.size, images.channels
         written[split] = images
-    parts = _parts(written["train"], "") | (_parts(written["test"], "test_") if "test" in written else {})
     with replacing(destination) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **parts)
+        np.savez_compressed(temporary, allow_pickle=False, **_parts(written))
     return written
 
 
@@ -129,9 +128,15 @@ def _is_pictures(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() == ".zip"
 
 
-def _parts(images: ImageSet, prefix: str) -> dict[str, NDArray[np.generic]]:
-    parts: dict[str, NDArray[np.generic]] = {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
-    if images.labels is not None:
-        # Both splits have the same names for labels, so that the second writes what the first did.
-        parts |= {f"{prefix}labels": images.labels, "label_names": np.array(images.label_names)}
+def _parts(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a .npz, under the names that ``arrays`` reads."""
+    parts: dict[str, NDArray[np.generic]] = {}
+    for split, images in splits.items():
+        prefix = {"train": "", "test": "test_"}[split]
+        parts |= {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
+        if images.labels is not None:
+            parts[f"{prefix}labels"] = images.labels
+    # Where classes go by number, one split may lack the last of them.
+    if label_names := max((images.label_names for images in splits.values()), key=len):
+        parts["label_names"] = np.array(label_names)
     return parts

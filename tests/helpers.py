@@ -1,0 +1,73 @@
+"""Small real parts that several tests are built from."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infogan import recipes
+from infogan.codes import CodeLayout
+from infogan.config import Config, NetworkSettings, NoiseSettings, build, override
+from infogan.data.imageset import ImageSet
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import ImageShape, build_networks
+
+
+def pictures(count: int = 64, size: int = 8, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
+    """Images of one bright bar each, upright or lying, on noise: two classes, told by the label ``i % 2``."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 60, (count, channels, size, size), dtype=np.uint8)
+    for i in range(count):
+        place = int(random.integers(1, size - 2))
+        bar = (slice(None), slice(None), slice(place, place + 2)) if i % 2 else (slice(None), slice(place, place + 2))
+        images[i][bar] = 230
+    return images
+
+
+def image_set(count: int = 64, size: int = 8, channels: int = 1, *, labelled: bool = True) -> ImageSet:
+    labels = np.arange(count, dtype=np.int64) % 2 if labelled else None
+    names = ("lying", "upright") if labelled else ()
+    return ImageSet(pictures(count, size, channels), [str(i) for i in range(count)], "bars", labels, names)
+
+
+def small_config(*assignments: str, preset: str = "default", **sections: Any) -> Config:
+    """A configuration that trains in a second: 8x8 images, narrow networks, few steps."""
+    options = recipes.resolve(
+        preset,
+        [
+            {
+                "data": {"source": "bars", "size": 8, "channels": 1},
+                "networks": {"width": 4},
+                "noise": {"size": 5},
+                "train": {"steps": 6, "batch_size": 16, "save_every": 2, "report_every": 2, "picture_every": 100},
+            },
+            sections,
+        ],
+    )
+    for assignment in assignments:
+        options = override(options, assignment)
+    return build(options)
+
+
+def small_model(
+    *,
+    codes: list[dict[str, Any]] | None = None,
+    kind: str = "infogan",
+    size: int = 8,
+    channels: int = 1,
+    distribution: str = "normal",
+    seed: int = 0,
+    architecture: str = "conv",
+) -> InfoGAN:
+    """An untrained model."""
+    config = small_config(
+        **{} if codes is None else {"codes": codes},
+        noise={"size": 5, "distribution": distribution},
+        networks={"architecture": architecture},
+    )
+    shape = ImageShape(channels, size)
+    layout = CodeLayout(NoiseSettings.model_validate(config.noise.model_dump()), config.codes)
+    networks = build_networks(
+        NetworkSettings.model_validate(config.networks.model_dump()), layout, shape, kind=kind, seed=seed
+    )
+    return InfoGAN(ModelConfig.of(config, shape).model_copy(update={"kind": kind}), networks)

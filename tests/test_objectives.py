@@ -1,0 +1,108 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from infogan import objectives
+from infogan.objectives import ADVERSARIAL
+
+
+def logits(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+REAL, FAKE = logits(0.0, 2.0, -1.5, 30.0), logits(0.0, -1.0, 3.0, -30.0)
+
+
+def test_non_saturating_in_closed_form() -> None:
+    d_real, d_fake = REAL[:3].sigmoid(), FAKE[:3].sigmoid()
+    found = objectives.non_saturating_discriminator(REAL[:3], FAKE[:3])
+    torch.testing.assert_close(found, -(d_real.log() + (1 - d_fake).log()), rtol=1e-12, atol=1e-12)
+    assert found[0].item() == pytest.approx(2 * math.log(2), abs=1e-12)
+    torch.testing.assert_close(objectives.non_saturating_generator(FAKE[:3]), -d_fake.log(), rtol=1e-12, atol=1e-12)
+
+
+def test_hinge_in_closed_form() -> None:
+    assert objectives.hinge_discriminator(REAL, FAKE).tolist() == [2.0, 0.0, 6.5, 0.0]
+    assert objectives.hinge_generator(FAKE).tolist() == [0.0, 1.0, -3.0, 30.0]
+
+
+def test_relativistic_in_closed_form() -> None:
+    expected = -(REAL - FAKE).sigmoid().log()
+    torch.testing.assert_close(objectives.relativistic_discriminator(REAL, FAKE), expected, rtol=1e-9, atol=1e-25)
+    torch.testing.assert_close(
+        objectives.relativistic_generator(REAL[:3], FAKE[:3]), -(FAKE - REAL)[:3].sigmoid().log(), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_losses_stay_finite_with_gradients_at_extreme_logits(name: str) -> None:
+    loss = ADVERSARIAL[name]
+    for value in (-1e4, 1e4):
+        real, fake = logits(value, -value).requires_grad_(), logits(-value, value).requires_grad_()
+        arguments = (real, fake) if loss.generator_sees_reals else (fake,)
+        total = loss.discriminator(real, fake).sum() + loss.generator(*arguments).sum()
+        (gradient,) = torch.autograd.grad(total, fake)
+        assert total.isfinite()
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_each_side_gains_by_its_own_move(name: str) -> None:
+    loss = ADVERSARIAL[name]
+    real, fake = logits(0.1).requires_grad_(), logits(0.2).requires_grad_()
+    (for_real,) = torch.autograd.grad(loss.discriminator(real, fake).sum(), real)
+    (for_fake,) = torch.autograd.grad(loss.discriminator(real, fake).sum(), fake)
+    arguments = (real, fake) if loss.generator_sees_reals else (fake,)
+    (by_generator,) = torch.autograd.grad(loss.generator(*arguments).sum(), fake)
+    assert for_real.item() < 0 < for_fake.item()
+    assert by_generator.item() < 0
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_values_are_one_per_sample_and_of_that_sample_alone(name: str) -> None:
+    loss = ADVERSARIAL[name]
+    whole = loss.discriminator(REAL, FAKE)
+    parts = torch.cat([loss.discriminator(r, f) for r, f in zip(REAL.split(1), FAKE.split(1), strict=True)])
+    torch.testing.assert_close(whole, parts, rtol=0, atol=0)
+
+
+def test_r1_of_a_linear_discriminator_is_half_its_squared_slope() -> None:
+    weight = torch.tensor([[[1.0, -2.0], [0.5, 3.0]]], dtype=torch.float64)
+    images = torch.randn(3, 1, 2, 2, dtype=torch.float64, requires_grad=True)
+    found = objectives.r1(images, (images * weight).sum(dim=(1, 2, 3)))
+    torch.testing.assert_close(found, torch.full((3,), 14.25 / 2, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_r1_has_the_right_second_derivative() -> None:
+    def penalty(weight: Tensor) -> Tensor:
+        images = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 1, 2, 2).requires_grad_()
+        return objectives.r1(images, torch.tanh((images * weight).sum(dim=(1, 2, 3))))
+
+    weight = torch.tensor([[[0.3, -0.2], [0.5, 0.1]]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(penalty, (weight,))
+
+
+def test_information_terms_have_the_right_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    values = torch.tensor([0, 4, 2, 2])
+    assert torch.autograd.gradcheck(lambda s: objectives.categorical_log_likelihood(s, values), (scores,))
+    mean = torch.randn(4, dtype=torch.float64, generator=generator, requires_grad=True)
+    deviation = torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    knob = torch.tensor([-1.0, 0.0, 0.4, 1.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda m, d: objectives.gaussian_log_likelihood(m, d, knob), (mean, deviation))
+
+
+def test_likelihoods_are_those_of_torch_distributions() -> None:
+    scores = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    values = torch.tensor([2, 1])
+    torch.testing.assert_close(
+        objectives.categorical_log_likelihood(scores, values), Categorical(logits=scores).log_prob(values)
+    )
+    mean, deviation, knob = logits(0.2, -1.0), logits(0.1, 3.0), logits(0.25, 1.0)
+    torch.testing.assert_close(
+        objectives.gaussian_log_likelihood(mean, deviation, knob), Normal(mean, deviation).log_prob(knob)
+    )

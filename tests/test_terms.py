@@ -1,0 +1,225 @@
+"""Who gets which gradient: the bugs that public implementations have (each test names one)."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan.codes import CodeLayout
+from infogan.config import Config, Player
+from infogan.data.batches import to_network
+from infogan.networks import ImageShape, Networks, build_networks
+from infogan.terms import TERMS, Play
+from tests.helpers import pictures, small_config
+
+INFORMATION = {"information": 1.0}
+ADVERSARIAL = {"adversarial": 1.0}
+
+
+def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Play, Networks]:
+    layout = CodeLayout(config.noise, config.codes)
+    networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    play = Play(
+        networks,
+        layout,
+        config,
+        reals=to_network(torch.from_numpy(pictures(batch))),
+        noise=layout.sample_noise(batch, generator),
+        codes=layout.sample_codes(batch, generator),
+        generator_learns=True,
+    )
+    return play, networks
+
+
+def parts_with_gradient(networks: Networks) -> set[str]:
+    """generator, trunk, discriminator's head, recognizer: whoever has a gradient that is not zero."""
+    moved = set()
+    for name, parameter in networks.named_parameters():
+        if parameter.grad is not None and bool(parameter.grad.abs().sum() > 0):
+            top, second = name.split(".")[:2]
+            moved.add("trunk" if (top, second) == ("discriminator", "trunk") else top)
+    return moved
+
+
+def backward(play: Play, players: tuple[Player, ...], terms: dict[str, float]) -> None:
+    seen = play.begin(players, terms)
+    total = sum((weight * TERMS[name].compute(seen).mean() for name, weight in terms.items()), torch.zeros(()))
+    if total.requires_grad:
+        torch.autograd.backward(total)
+    play.end(players)
+
+
+def shared(*assignments: str, **sections: Any) -> Config:
+    return small_config(*assignments, **{"networks": {"recognizer": "shared", "width": 4}, **sections})
+
+
+def test_information_gradient_reaches_generator_and_recognizer() -> None:
+    play, networks = play_of(small_config())
+    backward(play, ("generator", "recognizer"), INFORMATION)
+    assert parts_with_gradient(networks) == {"generator", "recognizer"}
+
+
+@pytest.mark.parametrize(
+    ("to", "players", "expected"),
+    [
+        (["generator", "recognizer", "trunk"], ("discriminator", "recognizer"), {"trunk", "recognizer"}),
+        (["generator", "recognizer"], ("discriminator", "recognizer"), {"recognizer"}),
+        (["generator", "recognizer", "trunk"], ("generator",), {"generator"}),
+        (["recognizer", "trunk"], ("generator",), set()),
+        (["recognizer", "trunk"], ("generator", "recognizer"), {"recognizer"}),
+        (["recognizer"], ("discriminator", "recognizer"), {"recognizer"}),
+    ],
+)
+def test_information_gradient_goes_where_the_option_says_with_a_shared_trunk(
+    to: list[str], players: tuple[Player, ...], expected: set[str]
+) -> None:
+    play, networks = play_of(shared(objective={"information_to": to}))
+    backward(play, players, INFORMATION)
+    assert parts_with_gradient(networks) == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [(["generator", "recognizer"], {"generator", "recognizer"}), (["recognizer"], {"recognizer"})],
+)
+def test_information_gradient_goes_where_the_option_says_with_a_separate_recognizer(
+    to: list[str], expected: set[str]
+) -> None:
+    play, networks = play_of(small_config(objective={"information_to": to}))
+    backward(play, ("generator", "recognizer"), INFORMATION)
+    assert parts_with_gradient(networks) == expected
+
+
+def test_the_information_option_leaves_the_adversarial_gradient_alone() -> None:
+    play, networks = play_of(small_config(objective={"information_to": ["recognizer"]}))
+    backward(play, ("generator", "recognizer"), ADVERSARIAL | INFORMATION)
+    assert parts_with_gradient(networks) == {"generator", "recognizer"}
+
+
+def test_discriminator_only_step_leaves_generator_gradients_none() -> None:
+    play, networks = play_of(small_config())
+    backward(play, ("discriminator",), ADVERSARIAL)
+    assert all(p.grad is None for p in networks.generator.parameters())
+    assert all(p.grad is not None for p in networks.discriminator.parameters())
+
+
+def test_generator_step_computes_no_discriminator_gradients() -> None:
+    play, networks = play_of(small_config())
+    backward(play, ("generator",), ADVERSARIAL)
+    assert all(p.grad is None for p in networks.discriminator.parameters())
+    assert all(p.grad is not None for p in networks.generator.parameters())
+
+
+def test_fakes_are_made_once_for_both_players_and_anew_after_the_generator_moved() -> None:
+    play, networks = play_of(small_config())
+    made: list[Tensor] = []
+    networks.generator.register_forward_hook(lambda _, __, output: made.append(output))
+    backward(play, ("discriminator",), ADVERSARIAL)
+    backward(play, ("generator",), ADVERSARIAL)
+    assert len(made) == 1
+    backward(play, ("generator", "recognizer"), INFORMATION)
+    assert len(made) == 2
+
+
+def test_one_pass_of_the_discriminator_sees_reals_and_fakes() -> None:
+    play, networks = play_of(small_config())
+    sizes: list[int] = []
+    networks.discriminator.trunk.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    backward(play, ("discriminator",), ADVERSARIAL)
+    assert sizes == [16]
+    backward(play, ("generator",), ADVERSARIAL)
+    assert sizes == [16, 8]
+
+
+def test_one_pass_over_both_gives_what_two_passes_give() -> None:
+    play, networks = play_of(small_config())
+    seen = play.begin(("discriminator",), ADVERSARIAL)
+    mixed = (seen.real_logits, seen.fake_logits)
+    networks.discriminator.takes_mixed_batches = False
+    apart = play.begin(("discriminator",), ADVERSARIAL)
+    torch.testing.assert_close(mixed, (apart.real_logits, apart.fake_logits))
+
+
+def test_the_generators_graph_survives_the_discriminators_step() -> None:
+    # Public implementations fail here on current PyTorch: an in-place change by the discriminator's optimiser.
+    play, networks = play_of(small_config())
+    optimiser = torch.optim.Adam(networks.learners(("discriminator",)), lr=0.1)
+    backward(play, ("discriminator",), ADVERSARIAL)
+    optimiser.step()
+    backward(play, ("generator", "recognizer"), ADVERSARIAL | INFORMATION)
+    assert "generator" in parts_with_gradient(networks)
+
+
+def test_r1_trains_the_discriminator_alone() -> None:
+    play, networks = play_of(small_config())
+    backward(play, ("discriminator",), {"r1": 1.0})
+    assert "generator" not in parts_with_gradient(networks)
+    assert "trunk" in parts_with_gradient(networks)
+
+
+@pytest.mark.parametrize("adversarial", ["non-saturating", "hinge", "relativistic"])
+def test_every_term_gives_one_value_per_sample(adversarial: str) -> None:
+    play, _ = play_of(small_config(objective={"adversarial": adversarial}))
+    for players, names in (
+        (("discriminator",), ("adversarial", "r1")),
+        (("generator",), ("adversarial", "information")),
+    ):
+        seen = play.begin(players, dict.fromkeys(names, 1.0))
+        for name in names:
+            assert TERMS[name].compute(seen).shape == (8,)
+
+
+def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
+    # With networks that do not either, every share of a batch gives the values it has in the whole.
+    config = small_config()
+    whole, networks = play_of(config)
+    networks.eval()
+    for players in ((("discriminator",)), (("generator",))):
+        names = [
+            name
+            for name, term in TERMS.items()
+            if term.over == "sample" and (name != "r1" or players[0] != "generator")
+        ]
+        seen = whole.begin(players, dict.fromkeys(names, 1.0))
+        values = {name: TERMS[name].compute(seen) for name in names}
+        part = Play(
+            networks,
+            whole.layout,
+            config,
+            reals=whole.reals[2:5],
+            noise=whole.latents[2:5, : config.noise.size],
+            codes={name: value[2:5] for name, value in whole.codes.items()},
+            generator_learns=True,
+        ).begin(players, dict.fromkeys(names, 1.0))
+        for name in names:
+            torch.testing.assert_close(TERMS[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
+
+
+def test_information_weighs_codes_and_batch_size_one_works() -> None:
+    codes = [
+        {"kind": "categorical", "size": 3, "weight": 2.0},
+        {"kind": "continuous", "weight": 0.5},
+        {"kind": "categorical", "size": 4, "weight": 0.0},
+    ]
+    play, networks = play_of(small_config(codes=codes, networks={"architecture": "post"}), batch=1)
+    networks.eval()
+    seen = play.begin(("recognizer",), INFORMATION)
+    likelihoods = seen.log_likelihoods
+    expected = -2 * likelihoods["category"] - 0.5 * likelihoods["knob1"]
+    torch.testing.assert_close(TERMS["information"].compute(seen), expected)
+
+
+def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
+    config = small_config(objective={"kind": "cgan"}).model_copy(update={})
+    options = config.model_dump()
+    options["codes"] = [{"kind": "categorical", "name": "label", "size": 2}]
+    play, networks = play_of(Config.model_validate(options))
+    seen = play.begin(("discriminator",), ADVERSARIAL)
+    told = (seen.real_logits.clone(), seen.fake_logits.clone())
+    play.codes = {"label": 1 - play.codes["label"]}
+    other = play.begin(("discriminator",), ADVERSARIAL)
+    assert not torch.allclose(told[0], other.real_logits)
+    assert not torch.allclose(told[1], other.fake_logits)
+    assert networks.recognizer is None

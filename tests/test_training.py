@@ -1,0 +1,353 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from infogan.config import Config, build
+from infogan.data.batches import Batches, stream_seed, to_network, to_pixels
+from infogan.data.imageset import ImageSet
+from infogan.errors import UserError
+from infogan.networks import Networks
+from infogan.runs import RunFolder
+from infogan.training import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
+from tests.helpers import image_set, pictures, small_config
+
+TWO_STAGES: list[dict[str, Any]] = [
+    {"name": "first", "share": 1, "updates": [
+        {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
+        {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
+    ]},
+    {"name": "second", "share": 2, "updates": [
+        {"players": ["discriminator"], "terms": {"adversarial": 1.0, "r1": 0.1}, "learning_rate": 1e-3},
+        {"players": ["generator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0},
+         "learning_rate": 1e-3, "decay": "linear"},
+    ]},
+]  # fmt: skip
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    checkpoint, complaints = run.load_checkpoint()
+    assert checkpoint is not None
+    assert not complaints
+    return checkpoint.tensors
+
+
+def trained(path: Path, config: Config, images: ImageSet | None = None, **watch: Any) -> RunFolder:
+    images = images or image_set()
+    run = RunFolder.at(path)
+    run.begin(config, images.digest())
+    train(config, images, run, watch=Watcher(**watch))
+    return run
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_resume_at_any_step_equals_the_uninterrupted_run_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    config = small_config(stages=TWO_STAGES)
+    whole = trained(tmp_path / "whole", config)
+    steps: list[int] = []
+    with pytest.raises(Interrupted) as caught:
+        trained(tmp_path / "cut", config, on_step=steps.append, interrupted=lambda: len(steps) == stop - 1)
+    assert caught.value.step == stop
+    cut = trained(tmp_path / "cut", config)
+    assert_same(weights(whole), weights(cut))
+    without_time = [
+        [
+            {key: value for key, value in line.items() if key != "seconds"}
+            for line in run.read_stats()
+            if line["step"] % 2 == 0
+        ]
+        for run in (whole, cut)
+    ]
+    if stop % 2 == 0:  # otherwise the interruption itself reported, and the report after it covers fewer steps
+        assert without_time[0] == without_time[1]
+    assert (whole.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("preset", ["paper-mnist", "post"])
+def test_presets_resume_bit_for_bit(tmp_path: Path, preset: str) -> None:
+    config = small_config(preset=preset, train={"batch_size": 16, "steps": 4})
+    whole = trained(tmp_path / "whole", config)
+    asked: list[int] = []
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "cut", config, interrupted=lambda: bool(asked.append(0)) or len(asked) == 3)
+    assert_same(weights(whole), weights(trained(tmp_path / "cut", config)))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    a, b = (weights(trained(tmp_path / name, small_config())) for name in "ab")
+    c = weights(trained(tmp_path / "c", small_config("train.seed=1")))
+    assert_same(a, b)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    trained(tmp_path, small_config())
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    config = small_config()
+    run = trained(tmp_path / "run", config)
+    whole = weights(run)
+    newest = run.last_checkpoint()
+    assert newest is not None
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    again = trained(tmp_path / "run", config)
+    assert_same(whole, weights(again))
+    assert f"checkpoint {newest.name} is damaged" in (again.path / "log.txt").read_text()
+
+
+def test_no_whole_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
+    config = small_config()
+    run = trained(tmp_path / "run", config)
+    for path in run.checkpoints.iterdir():
+        path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="every checkpoint"):
+        trained(tmp_path / "run", config)
+
+
+def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    run = trained(tmp_path, small_config("train.steps=9", "train.save_every=2"))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["00000008.safetensors", "00000009.safetensors"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "300", "--set", "networks.width=4",
+               "--set", "train.report_every=10", "--out"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=environment, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step 20/"):
+            process.send_signal(number)
+            break
+    said = process.stderr.read()
+    assert process.wait(60) == code
+    assert f"--out {tmp_path / 'cut'}" in said
+    assert "to go on: infogan train digits" in said
+    for folder in ("cut", "whole"):
+        done = subprocess.run([*command, str(tmp_path / folder)], capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    assert_same(weights(RunFolder(tmp_path / "whole")), weights(RunFolder(tmp_path / "cut")))
+
+
+def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "200", "--set", "networks.width=4",
+               "--set", "train.save_every=20", "--set", "train.report_every=5", "--out"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=environment, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step 65/"):
+            process.kill()
+            break
+    process.stderr.close()
+    process.wait(60)
+    time.sleep(0.1)
+    assert RunFolder(tmp_path / "cut").last_checkpoint() is not None
+    for folder in ("cut", "whole"):
+        done = subprocess.run([*command, str(tmp_path / folder)], capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    assert_same(weights(RunFolder(tmp_path / "whole")), weights(RunFolder(tmp_path / "cut")))
+
+
+# What it learns from.
+
+
+class Unlabelled(ImageSet):
+    """Fails whoever looks at the labels."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("labels", "label_names"):
+            raise AssertionError("the labels were looked at")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", ["infogan", "gan"])
+def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
+    images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    trained(tmp_path, small_config(objective={"kind": kind}), images)
+
+
+def test_a_cgan_reads_them(tmp_path: Path) -> None:
+    options = small_config(objective={"kind": "cgan"}).model_dump()
+    config = build({**options, "codes": [{"kind": "categorical", "name": "label", "size": 2}]})
+    hidden = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    with pytest.raises(AssertionError, match="looked at"):
+        trained(tmp_path / "hidden", config, hidden)
+    run = trained(tmp_path / "run", config)
+    saved = json.loads((run.model / "config.json").read_text())
+    assert saved["names"] == {"label": ["lying", "upright"]}
+    with pytest.raises(UserError, match="label for each image"):
+        trained(tmp_path / "none", config, image_set(labelled=False))
+
+
+def test_every_image_is_seen_once_before_any_is_seen_twice() -> None:
+    batches = Batches(image_set(10), 4, 3, rank=0, world_size=1, device=torch.device("cpu"))
+    seen = torch.cat([batches.indices(step) for step in range(5)]).tolist()
+    assert sorted(seen[:10]) == list(range(10))
+    assert sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert batches.indices(1).tolist() == seen[4:8]  # also when asked out of order
+
+
+def test_workers_share_a_batch_without_overlap() -> None:
+    alone = Batches(image_set(20), 7, 3, rank=0, world_size=1, device=torch.device("cpu"))
+    shares = [Batches(image_set(20), 7, 3, rank=r, world_size=3, device=torch.device("cpu")) for r in range(3)]
+    for step in range(6):
+        assert torch.cat([share.indices(step) for share in shares]).tolist() == alone.indices(step).tolist()
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
+        Batches(image_set(10), 16, 0, rank=0, world_size=1, device=torch.device("cpu"))
+
+
+def test_pixels_survive_the_way_into_the_networks_and_back() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    inside = to_network(pixels)
+    assert (inside.min().item(), inside.max().item()) == (-1.0, 1.0)
+    assert np.array_equal(to_pixels(inside), pixels.numpy())
+    assert to_pixels(torch.tensor([[[[-3.0, 7.0]]]])).tolist() == [[[[0, 255]]]]
+
+
+def test_seeds_of_streams_differ() -> None:
+    seeds = {stream_seed(seed, rank, step) for seed in range(5) for rank in range(5) for step in range(50)}
+    assert len(seeds) == 1250
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert stream_seed(1, 2) != stream_seed(2, 1)
+
+
+# What it reports.
+
+
+def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
+    tally = Tally(torch.device("cpu"))
+    tally.add("a", torch.tensor([1.0, 3.0]), 0)
+    tally.add("a", torch.tensor([5.0, 5.0]), 1)
+    tally.add("b", torch.tensor([7.0]), 1)
+    run = RunFolder(Path("nowhere"))
+    assert tally.read(run) == {"a": 3.5, "b": 7.0}
+    tally.add("a", torch.tensor([2.0]), 2)
+    assert tally.read(run) == {"a": 2.0}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
+    # A learning rate that blows the discriminator up stands for whatever makes a term go wrong.
+    stages = json.loads(json.dumps(TWO_STAGES))[1:]
+    config = small_config(stages=stages, train={"steps": 12, "batch_size": 16, "save_every": 4, "report_every": 1})
+    steps: list[int] = []
+
+    def poison(step: int) -> None:
+        steps.append(step)
+        if step == 5:
+            poisoned[0].discriminator.head.weight.data.fill_(bad)
+
+    poisoned: list[Networks] = []
+    original = Networks.set_learners
+
+    def remember(self: Networks, players: Any) -> None:
+        poisoned[:] = [self]
+        original(self, players)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Networks, "set_learners", remember)
+        with pytest.raises(UserError) as caught:
+            trained(tmp_path, config, on_step=poison)
+    message = str(caught.value)
+    assert "discriminator/adversarial" in message
+    assert "at step 6" in message
+    assert "00000004.safetensors" in message
+    assert all(torch.isfinite(tensor).all() for tensor in weights(RunFolder(tmp_path)).values())
+
+
+def test_reports_hold_every_term_and_the_information_of_every_code(tmp_path: Path) -> None:
+    run = trained(tmp_path, small_config())
+    lines = run.read_stats()
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["images"] for line in lines] == [32, 64, 96]
+    for line in lines:
+        assert {"discriminator/adversarial", "generator+recognizer/adversarial", "generator+recognizer/information",
+                "information/category", "information/knob1", "information/knob2"} <= line.keys()  # fmt: skip
+        total = -line["information/category"] - line["information/knob1"] - line["information/knob2"]
+        entropies = math.log(10) + 2 * math.log(2)
+        assert line["generator+recognizer/information"] == pytest.approx(total + entropies, abs=1e-4)
+
+
+def test_learning_rate_falls_to_nothing_over_the_second_half() -> None:
+    assert [decay("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert decay("none", 0.99) == 1
+
+
+def test_the_average_halves_old_weights_in_a_half_life() -> None:
+    config = small_config("train.ema_half_life=320")
+    kept = ema_decay(config, 10_000)
+    assert kept ** (320 / 16) == pytest.approx(0.5, abs=1e-9)
+    assert ema_decay(config, 0) < 0.01  # at the start it follows at once
+    assert ema_decay(small_config("train.ema_half_life=0"), 100) == 0
+
+
+def test_averages_move_as_stated_and_buffers_are_copied() -> None:
+    a, b = (cast(Networks, torch.nn.BatchNorm1d(2)) for _ in range(2))
+    layer_a, layer_b = cast(torch.nn.BatchNorm1d, a), cast(torch.nn.BatchNorm1d, b)
+    layer_b.weight.data.fill_(3.0)
+    assert layer_b.running_mean is not None
+    layer_b.running_mean.fill_(7.0)
+    update_average(a, b, 0.75)
+    torch.testing.assert_close(layer_a.weight.data, torch.full((2,), 1.5))
+    assert layer_a.running_mean is not None
+    assert layer_a.running_mean.tolist() == [7.0, 7.0]
+
+
+@pytest.mark.slow
+def test_information_exceeds_two_nats_and_accuracy_beats_the_majority_on_digits(tmp_path: Path) -> None:
+    from infogan.data import load
+    from infogan.evaluation import Evidence, evaluate
+
+    images, test = load("digits"), load("digits", split="test")
+    config = small_config("train.steps=1500", "train.batch_size=64", "networks.width=24", "train.save_every=1500")
+    run = RunFolder.at(tmp_path)
+    run.begin(config, images.digest())
+    result = evaluate(Evidence(train(config, images, run), images, test, 0))
+    assert result["information"]["category"] > 2.0
+    assert result["accuracy"] > 0.2
+
+
+def mean_image(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return images.mean(axis=0, dtype=np.float64)
+
+
+def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path: Path) -> None:
+    config = small_config()
+    images = image_set()
+    run = RunFolder.at(tmp_path)
+    run.begin(config, images.digest())
+    model = train(config, images, run)
+    many = model.sample(40, seed=3).images
+    few = model.sample(3, seed=3).images
+    assert np.array_equal(many[:3], few)
