@@ -10,9 +10,10 @@ from infogan.networks import ARCHITECTURES, ImageShape, Networks, build_networks
 LAYOUT = CodeLayout(NoiseSettings(size=6), (CategoricalCode(name="c", size=4),))
 
 
-def networks(
-    shape: ImageShape = ImageShape(1, 8), *, kind: str = "infogan", seed: int = 0, **settings: object
-) -> Networks:
+SMALL = ImageShape(1, 8)
+
+
+def networks(shape: ImageShape = SMALL, *, kind: str = "infogan", seed: int = 0, **settings: object) -> Networks:
     made = NetworkSettings.model_validate({"width": 4, **settings})
     return build_networks(made, LAYOUT, shape, kind=kind, seed=seed)
 

@@ -1,0 +1,49 @@
+# Everything from a bare Python: each target starts with nothing installed, and works again when interrupted or repeated.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUNTIME := $(VENV)/.runtime-installed
+TOOLS := $(VENV)/.tools-installed
+
+.PHONY: help demo test test-slow format clean
+
+help:
+	@echo "make demo       install, fetch MNIST, train the default preset, say what its codes mean"
+	@echo "make test       install, then ruff, mypy --strict and pytest"
+	@echo "make test-slow  the tests that take minutes as well"
+	@echo "make format     let ruff format and mend what it can"
+	@echo "make clean      remove the virtual environment and caches"
+
+demo: $(RUNTIME)
+	$(BIN)/infogan train mnist --seed 0
+
+test: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-slow: $(TOOLS)
+	$(BIN)/python -m pytest --runslow
+
+format: $(TOOLS)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# A stamp is written last, so that an installation that was interrupted is begun anew.
+$(RUNTIME): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "infogan needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version); pass PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(TOOLS): $(RUNTIME) requirements-dev.lock
+	$(PIP) --requirement requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

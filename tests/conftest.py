@@ -1,0 +1,23 @@
+"""Test set-up: the package's shapes are checked at run time, slow tests wait for --runslow, one thread computes."""
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before anything of the package is imported, so that every function with tensors is checked.
+TENSOR_MODULES = ("data.batches", "objectives", "codes", "networks", "terms", "model")
+install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # the tests' networks are too small to share
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runslow", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--runslow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; pass --runslow"))

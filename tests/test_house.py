@@ -1,0 +1,101 @@
+"""How the house is built: imports go one way, heavy ones wait, nothing a file names is run."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "infogan"
+
+# A module may import only from those before it.
+ORDER = [
+    "errors",
+    "files",
+    "config",
+    "recipes",
+    "data.imageset",
+    "data.pixels",
+    "data.pictures",
+    "data.arrays",
+    "data.fetching",
+    "data.sources",
+    "data.reading",
+    "data",
+    "data.batches",
+    "objectives",
+    "codes",
+    "networks",
+    "terms",
+    "distributed",
+    "metrics",
+    "metrics.clustering",
+    "metrics.fidelity",
+    "model",
+    "runs",
+    "training",
+    "plots",
+    "evaluation",
+    "workflows",
+    "console",
+    "cli",
+]
+EXEMPT = ("__init__", "__main__")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return {name: path for name, path in found.items() if name not in EXEMPT}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "infogan":
+            base = node.module.removeprefix("infogan").removeprefix(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}".strip(".")
+                found.add(full if full in ORDER else base)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("infogan.") for alias in node.names if alias.name.startswith("infogan.")}
+    return found - {""}
+
+
+def test_every_module_has_a_place() -> None:
+    assert sorted(modules()) == sorted(ORDER), "add a new module to ORDER, where its imports allow"
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_go_one_way(name: str) -> None:
+    allowed = set(ORDER[: ORDER.index(name)])
+    assert imports_of(modules()[name]) <= allowed
+
+
+def test_the_command_line_answers_without_heavy_imports() -> None:
+    script = (
+        "import sys, infogan.cli; "
+        "print([m for m in ('torch', 'numpy', 'scipy', 'sklearn', 'PIL', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_that_a_file_names_is_run(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.split(".")[0] for alias in node.names} | {
+                (getattr(node, "module", "") or "").split(".")[0]
+            }
+            assert not names & {"pickle", "cloudpickle", "joblib", "dill", "importlib", "marshal", "shelve"}
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "__import__", "torch.load", "torch.save"), called
+            if called in ("np.load", "numpy.load"):
+                assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
