@@ -22,6 +22,7 @@ from infogan.plots import (
     PLOT_TOP,
     REFERENCE,
     ROW_LABEL_WIDTH,
+    Axis,
     animation_frames,
     gif_bytes,
     image_grid,
@@ -323,6 +324,16 @@ def test_a_curve_passes_through_its_values_between_the_grid_lines() -> None:
         assert flat.mean() == pytest.approx(rows[0] - 0.7 * per_unit, abs=1)
         assert slope.mean() == pytest.approx(rows[0] - share * per_unit, abs=1.5)
         assert 1 <= len(flat) <= 3
+
+
+def test_an_axis_runs_from_its_lowest_to_its_highest_value_with_ticks_that_fit_in() -> None:
+    axis = Axis(low=-0.3, high=0.9, start=350, end=50, step=0.2)
+    assert axis.pixel(-0.3) == 350
+    assert axis.pixel(0.9) == 50
+    assert axis.pixel(0.3) == 200
+    assert [axis.text(tick) for tick in axis.ticks()] == ["-0.2", "0.0", "0.2", "0.4", "0.6", "0.8"]
+    assert [axis._replace(step=step).text(12_000) for step in (5_000, 0.5, 2e7)] == ["12,000", "12,000.0", "12000"]
+    assert axis._replace(low=0, high=1, step=0.1).ticks() == pytest.approx(np.linspace(0, 1, 11))
 
 
 def test_ticks_are_at_round_numbers_at_their_places() -> None:

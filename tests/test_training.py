@@ -146,6 +146,7 @@ def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
             process.send_signal(number)
             break
     said = process.stderr.read()
+    process.stderr.close()
     assert process.wait(60) == code
     assert f"--out {tmp_path / 'cut'}" in said
     assert "to go on: infogan train digits" in said

@@ -289,7 +289,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, x_axis: Axis, y_axis: Axis, x_label: s
 
 def _draw_dashes(draw: ImageDraw.ImageDraw, x_axis: Axis, height: float) -> None:
     for start in range(x_axis.start, x_axis.end, 8):
-        draw.line([(start, round(height)), (min(start + 4, x_axis.end), round(height))], fill=REFERENCE)
+        draw.line([(start, round(height)), (min(start + 3, x_axis.end), round(height))], fill=REFERENCE)
 
 
 def _draw_reference_names(

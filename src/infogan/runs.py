@@ -189,7 +189,8 @@ class RunFolder:
             try:
                 with safetensors.safe_open(path, framework="pt") as file:
                     metadata = file.metadata() or {}
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                    # Copies: what the reader hands out is the file itself, mapped into memory.
+                    tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
                 return Checkpoint(int(metadata["step"]), float(metadata["seconds"]), tensors), complaints
             except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
                 complaints.append(
