@@ -3,9 +3,11 @@
 import pytest
 from jaxtyping import install_import_hook
 
-# Before anything of the package is imported, so that every function with tensors is checked.
-TENSOR_MODULES = ("data.batches", "objectives", "codes", "networks", "terms", "model")
-install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+# Before anything of the package is imported, so that every call is checked in what computes with arrays. An int may
+# stand for a float, as it may for mypy.
+CHECKED = ("data.batches", "objectives", "codes", "networks", "terms", "metrics", "model", "plots", "evaluation")
+BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook([f"infogan.{name}" for name in CHECKED], BEARTYPE)
 
 import torch  # noqa: E402
 

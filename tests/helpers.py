@@ -7,10 +7,13 @@ from numpy.typing import NDArray
 
 from infogan import recipes
 from infogan.codes import CodeLayout
-from infogan.config import Config, NetworkSettings, NoiseSettings, build, override
+from infogan.config import Config, NetworkSettings, NoiseSettings, Player, build, override
 from infogan.data.imageset import ImageSet
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import ImageShape, build_networks
+
+DISCRIMINATOR: tuple[Player, ...] = ("discriminator",)
+GENERATOR: tuple[Player, ...] = ("generator",)
 
 
 def pictures(count: int = 64, size: int = 8, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
@@ -60,11 +63,9 @@ def small_model(
     architecture: str = "conv",
 ) -> InfoGAN:
     """An untrained model."""
-    config = small_config(
-        **{} if codes is None else {"codes": codes},
-        noise={"size": 5, "distribution": distribution},
-        networks={"architecture": architecture},
-    )
+    sections: dict[str, Any] = {} if codes is None else {"codes": codes}
+    noise, networks_ = {"size": 5, "distribution": distribution}, {"architecture": architecture}
+    config = small_config(noise=noise, networks=networks_, **sections)
     shape = ImageShape(channels, size)
     layout = CodeLayout(NoiseSettings.model_validate(config.noise.model_dump()), config.codes)
     networks = build_networks(

@@ -6,6 +6,7 @@ from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.errors import UserError
 from infogan.networks import ARCHITECTURES, ImageShape, Networks, build_networks
+from tests.helpers import DISCRIMINATOR, GENERATOR
 
 LAYOUT = CodeLayout(NoiseSettings(size=6), (CategoricalCode(name="c", size=4),))
 
@@ -79,7 +80,7 @@ def test_he_initialisation_has_the_variance_of_the_paper() -> None:
 
 def test_learners_are_the_players_and_nobody_else() -> None:
     made = networks(recognizer="separate")
-    made.set_learners(("discriminator",))
+    made.set_learners(DISCRIMINATOR)
     assert {name.split(".")[0] for name, p in made.named_parameters() if p.requires_grad} == {"discriminator"}
     made.set_learners(("generator", "recognizer"))
     assert {name.split(".")[0] for name, p in made.named_parameters() if p.requires_grad} == {"generator", "recognizer"}
@@ -91,11 +92,11 @@ def test_a_frozen_players_batch_norm_does_not_move() -> None:
     made = networks(architecture="mlp").train()
     norm = next(m for m in made.generator.modules() if isinstance(m, nn.BatchNorm1d))
     assert norm.running_mean is not None
-    made.set_learners(("discriminator",))
+    made.set_learners(DISCRIMINATOR)
     before = norm.running_mean.clone()
     made.generator(latents())
     assert torch.equal(norm.running_mean, before)
-    made.set_learners(("generator",))
+    made.set_learners(GENERATOR)
     made.generator(latents())
     assert not torch.equal(norm.running_mean, before)
 

@@ -11,7 +11,7 @@ from infogan.config import Config, Player
 from infogan.data.batches import to_network
 from infogan.networks import ImageShape, Networks, build_networks
 from infogan.terms import TERMS, Play
-from tests.helpers import pictures, small_config
+from tests.helpers import DISCRIMINATOR, GENERATOR, pictures, small_config
 
 INFORMATION = {"information": 1.0}
 ADVERSARIAL = {"adversarial": 1.0}
@@ -145,7 +145,7 @@ def test_one_pass_over_both_gives_what_two_passes_give() -> None:
 def test_the_generators_graph_survives_the_discriminators_step() -> None:
     # Public implementations fail here on current PyTorch: an in-place change by the discriminator's optimiser.
     play, networks = play_of(small_config())
-    optimiser = torch.optim.Adam(networks.learners(("discriminator",)), lr=0.1)
+    optimiser = torch.optim.Adam(networks.learners(DISCRIMINATOR), lr=0.1)
     backward(play, ("discriminator",), ADVERSARIAL)
     optimiser.step()
     backward(play, ("generator", "recognizer"), ADVERSARIAL | INFORMATION)
@@ -162,10 +162,7 @@ def test_r1_trains_the_discriminator_alone() -> None:
 @pytest.mark.parametrize("adversarial", ["non-saturating", "hinge", "relativistic"])
 def test_every_term_gives_one_value_per_sample(adversarial: str) -> None:
     play, _ = play_of(small_config(objective={"adversarial": adversarial}))
-    for players, names in (
-        (("discriminator",), ("adversarial", "r1")),
-        (("generator",), ("adversarial", "information")),
-    ):
+    for players, names in ((DISCRIMINATOR, ("adversarial", "r1")), (GENERATOR, ("adversarial", "information"))):
         seen = play.begin(players, dict.fromkeys(names, 1.0))
         for name in names:
             assert TERMS[name].compute(seen).shape == (8,)
@@ -176,7 +173,7 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
     config = small_config()
     whole, networks = play_of(config)
     networks.eval()
-    for players in ((("discriminator",)), (("generator",))):
+    for players in (DISCRIMINATOR, GENERATOR):
         names = [
             name
             for name, term in TERMS.items()

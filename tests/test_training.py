@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from infogan.config import Config, build
 from infogan.data.batches import Batches, stream_seed, to_network, to_pixels
@@ -86,9 +86,9 @@ def test_resume_at_any_step_equals_the_uninterrupted_run_bit_for_bit(tmp_path: P
 def test_presets_resume_bit_for_bit(tmp_path: Path, preset: str) -> None:
     config = small_config(preset=preset, train={"batch_size": 16, "steps": 4})
     whole = trained(tmp_path / "whole", config)
-    asked: list[int] = []
+    asked = itertools.count(1)
     with pytest.raises(Interrupted):
-        trained(tmp_path / "cut", config, interrupted=lambda: bool(asked.append(0)) or len(asked) == 3)
+        trained(tmp_path / "cut", config, interrupted=lambda: next(asked) == 3)
     assert_same(weights(whole), weights(trained(tmp_path / "cut", config)))
 
 
@@ -100,10 +100,10 @@ def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) ->
 
 
 def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
-    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    before, numpy_before = torch.random.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     trained(tmp_path, small_config())
     assert torch.equal(before, torch.random.get_rng_state())
-    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+    assert numpy_before == str(np.random.get_state())  # noqa: NPY002
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
@@ -337,10 +337,6 @@ def test_information_exceeds_two_nats_and_accuracy_beats_the_majority_on_digits(
     result = evaluate(Evidence(train(config, images, run), images, test, 0))
     assert result["information"]["category"] > 2.0
     assert result["accuracy"] > 0.2
-
-
-def mean_image(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return images.mean(axis=0, dtype=np.float64)
 
 
 def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path: Path) -> None:

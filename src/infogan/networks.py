@@ -114,12 +114,8 @@ class Networks(nn.Module):
         self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, conditions: int, recognized: bool
     ) -> None:
         super().__init__()
+        check_size(settings, shape)
         family = ARCHITECTURES[settings.architecture]
-        if shape.size % family.size_multiple:
-            raise UserError(
-                f"architecture {settings.architecture!r} draws images whose size is a multiple of "
-                f"{family.size_multiple}, not {shape.size}: pass --size or --set networks.architecture=conv"
-            )
         width = settings.width or family.width
         self.generator = family.generator(layout.latent_size, shape, width)
         trunk, features = family.trunk(shape, width)
@@ -185,6 +181,16 @@ def build_networks(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Networks(settings, layout, shape, conditions=conditions, recognized=kind == "infogan")
+
+
+def check_size(settings: NetworkSettings, shape: ImageShape) -> None:
+    """Raises UserError where the architecture does not draw images of this size."""
+    multiple = ARCHITECTURES[settings.architecture].size_multiple
+    if shape.size % multiple:
+        raise UserError(
+            f"architecture {settings.architecture!r} draws images whose size is a multiple of {multiple}, "
+            f"not {shape.size}: pass --size or --set networks.architecture=conv"
+        )
 
 
 # Initialisation.

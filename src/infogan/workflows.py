@@ -25,6 +25,7 @@ from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes
 from infogan.model import Encoding, InfoGAN, Samples, Values
+from infogan.networks import ImageShape, check_size
 from infogan.runs import RunFolder
 from infogan.training import Watcher, train
 
@@ -62,6 +63,7 @@ def plan(options: recipes.Options, progress: Progress | None = None) -> Plan:
         progress=progress,
     )
     check_enough(images, config.train.batch_size)
+    check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan":
         if images.labels is None:
             raise UserError(f"a cgan needs a label for each image, and {images.source} has none")

@@ -7,7 +7,7 @@ something only next to another in the same feature space, fitted on the same dat
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class PCAFeatures:
     basis: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, images: NDArray[np.uint8], components: int = 64) -> Self:
+    def fit(cls, images: NDArray[np.uint8], components: int = 64) -> "PCAFeatures":
         """Finds the components of *training* images; the same images give the same space.
 
         At most 10,000 images, evenly spaced in the set, are looked at, fewer where they are large (2**27 pixel values

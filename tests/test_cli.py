@@ -1,0 +1,230 @@
+"""The command line as a person uses it: real processes, real files, exit codes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers import pictures
+
+SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--steps", "8"]
+
+
+def infogan(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infogan", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = infogan("train", "digits", "--out", folder, *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["run"] == str(folder)
+    assert {"accuracy", "purity", "nmi", "ari", "information", "entropy", "protocol"} <= result.keys()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for index, picture in enumerate(pictures(24)):
+        kind = root / ("upright" if index % 2 else "lying")
+        kind.mkdir(exist_ok=True)
+        Image.fromarray(picture[0]).save(kind / f"{index}.png")
+    return root
+
+
+def test_help_names_every_command() -> None:
+    done = infogan("--help")
+    assert done.returncode == 0
+    for command in ("train", "sample", "traverse", "encode", "evaluate", "name", "info", "data"):
+        assert command in done.stdout
+
+
+def test_a_run_folder_tells_all_of_itself(run: Path) -> None:
+    for name in ("config.json", "environment.json", "log.txt", "stats.jsonl", "metrics.jsonl", "samples/reals.png",
+                 "samples/00000008.png", "traversals/category.png", "traversals/knob1.png", "model/config.json",
+                 "model/model.safetensors", "checkpoints/00000008.safetensors"):  # fmt: skip
+        assert (run / name).is_file(), name
+
+
+def test_runs_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert infogan("train", "digits", *SMALL, cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["00000-digits", "00001-digits"]
+
+
+def test_another_configuration_for_an_existing_run_is_refused_and_named(run: Path) -> None:
+    before = (run / "config.json").read_bytes()
+    done = infogan("train", "digits", "--out", run, *SMALL, "--seed", "3")
+    assert done.returncode == 2
+    assert "train.seed was 0, now 3" in done.stderr
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_codes_come_as_csv_with_the_stated_header_and_order(run: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "codes.csv"
+    done = infogan("encode", run, folder, "--out", out, "--sort-into", tmp_path / "sorted")
+    assert done.returncode == 0, done.stderr
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert out.read_text().splitlines()[0] == "image,category,category_probability,knob1,knob2,entropy"
+    assert len(rows) == 24
+    assert rows[0]["image"] == "lying/0.png"
+    assert all(0 <= float(row["category_probability"]) <= 1 for row in rows)
+    assert sum(len(list(kind.iterdir())) for kind in (tmp_path / "sorted").iterdir()) == 24
+    for row in rows:
+        filed = tmp_path / "sorted" / row["category"] / row["image"].replace("/", "_")
+        assert filed.read_bytes() == (folder / row["image"]).read_bytes()
+
+
+def test_a_named_set_is_encoded_by_split_and_index(run: Path, tmp_path: Path) -> None:
+    assert infogan("encode", run, "digits", "--split", "test", "--out", tmp_path / "c.csv").returncode == 0
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    assert len(lines) == 361
+    assert [line.split(",")[0] for line in lines[1:4]] == ["0", "1", "2"]
+
+
+def test_samples_are_written_as_array_grid_or_files(run: Path, tmp_path: Path) -> None:
+    done = infogan("sample", run, "--count", "5", "--seed", "2", "--code", "category=3", "--out", tmp_path / "s.npz")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as archive:
+        assert archive["images"].shape == (5, 1, 8, 8)
+        assert archive["images"].dtype == np.uint8
+        assert archive["category"].tolist() == [3] * 5
+        assert archive["knob1"].shape == (5,)
+        first = archive["images"][0, 0].copy()
+    infogan("sample", run, "--count", "5", "--seed", "2", "--code", "category=3", "--out", tmp_path / "files")
+    with Image.open(tmp_path / "files" / "0.png") as single:
+        assert np.array_equal(np.asarray(single), first)
+    assert len(list((tmp_path / "files").iterdir())) == 5
+    assert infogan("sample", run, "--out", tmp_path / "grid.png").returncode == 0
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.width > 100
+
+
+def test_names_serve_in_sample_and_encode(run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in (run / "model").iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    names = [f"{value}=kind{value}" for value in range(10)]
+    assert infogan("name", model, *names).returncode == 0
+    assert infogan("sample", model, "--code", "category=kind4", "--out", tmp_path / "a.npz").returncode == 0
+    infogan("encode", model, "digits", "--out", tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text().splitlines()[1].split(",")[1].startswith("kind")
+    assert infogan("name", model, "--labels-of", "digits").returncode == 0
+
+
+def test_traversals_are_sheets_and_animations(run: Path, tmp_path: Path) -> None:
+    done = infogan("traverse", run, "--vary", "knob1", "--gif", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["knob1.gif", "knob1.png"]
+    with Image.open(tmp_path / "knob1.gif") as animation:
+        assert getattr(animation, "n_frames", 1) > 10
+
+
+def test_evaluate_and_info_print_one_json_object(run: Path) -> None:
+    done = infogan("evaluate", run, "--metrics", "clusters", "--json")
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads(done.stdout)["accuracy"] <= 1
+    facts = json.loads(infogan("info", run, "--json").stdout)
+    assert facts["steps_done"] == 8
+    assert facts["image"] == [1, 8, 8]
+    assert infogan("info", run / "model").returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["gan", "cgan"])
+def test_the_predecessors_train_and_draw(tmp_path: Path, kind: str) -> None:
+    done = infogan("train", "digits", "--objective", kind, "--out", tmp_path / "run", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert infogan("sample", tmp_path / "run", "--out", tmp_path / "a.png").returncode == 0
+    refused = infogan("encode", tmp_path / "run", "digits", "--out", tmp_path / "c.csv")
+    assert refused.returncode == 2
+    assert f"this is a {kind}" in refused.stderr
+    assert not (tmp_path / "c.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "mnits"], ["mnits", "mnist"]),
+        (["train"], ["no images are named"]),
+        (["train", "digits", "--preset", "papr-mnist"], ["papr-mnist", "paper-mnist"]),
+        (["train", "digits", "--set", "train.stps=3"], ["train.stps", "train.steps"]),
+        (["train", "digits", "--categorical", "1"], ["codes.0.size"]),
+        (["train", "digits", "--device", "quantum"], ["quantum"]),
+        (["train", "digits", "--config", "none.toml"], ["none.toml"]),
+        (["train", "digits", "--set", "train.batch_size=5000"], ["1437 usable images", "5000"]),
+        (["train", "digits", "--preset", "paper-mnist", "--size", "30"], ["multiple of 4", "30"]),
+        (["sample", "nowhere"], ["nowhere", "model"]),
+        (["evaluate", "nowhere"], ["nowhere", "not a run folder"]),
+        (["data", "fetch", "mnits"], ["mnits", "mnist"]),
+        (["sample"], ["run"]),
+        (["trian"], ["trian"]),
+    ],
+)
+def test_mistakes_are_one_clear_message_and_exit_code_2(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    done = infogan(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest(run: Path) -> None:
+    done = infogan("evaluate", run, "--metrics", "cluster")
+    assert done.returncode == 2
+    assert "'clusters'" in done.stderr
+
+
+def test_unreadable_images_are_skipped_and_named_or_refused(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "pictures"
+    broken.mkdir()
+    for path in folder.rglob("*.png"):
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "broken.png").write_bytes((broken / "0.png").read_bytes()[:40])
+    done = infogan("train", broken, "--out", tmp_path / "run", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "skipped broken.png" in done.stderr
+    assert "broken.png" in (tmp_path / "run" / "log.txt").read_text()
+    refused = infogan("train", broken, "--strict", "--out", tmp_path / "strict", *SMALL)
+    assert refused.returncode == 2
+    assert "broken.png" in refused.stderr
+
+
+def test_a_foreign_folder_is_never_written_into(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = infogan("train", "digits", "--out", tmp_path, *SMALL)
+    assert done.returncode == 2
+    assert "not a run folder" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(run: Path) -> None:
+    done = infogan("sample", run, "--out", "/dev/full/samples.npz")
+    assert done.returncode == 2
+    assert "cannot write /dev/full/samples.npz" in done.stderr
+
+
+def test_a_source_is_prepared_once_and_trained_from(folder: Path, tmp_path: Path) -> None:
+    done = infogan("data", "prepare", folder, tmp_path / "bars.npz")
+    assert done.returncode == 0, done.stderr
+    trained = infogan("train", tmp_path / "bars.npz", "--out", tmp_path / "run", *SMALL)
+    assert trained.returncode == 0, trained.stderr
+    assert "digits" in infogan("data", "list").stdout

@@ -1,0 +1,204 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infogan.errors import UserError
+from infogan.model import InfoGAN
+from tests.helpers import pictures, small_model
+
+
+@pytest.mark.parametrize("architecture", ["conv", "mlp", "paper", "post"])
+def test_a_saved_model_loads_bit_equal_and_needs_nothing_else(tmp_path: Path, architecture: str) -> None:
+    model = small_model(architecture=architecture)
+    model.name_codes({"category": [f"kind {i}" for i in range(10)]})
+    model.save(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    for path in (tmp_path, tmp_path / "model"):
+        again = InfoGAN.load(path)
+        assert again.config == model.config
+        assert np.array_equal(again.sample(20, seed=5).images, model.sample(20, seed=5).images)
+        found, expected = again.encode(pictures(10)), model.encode(pictures(10))
+        for code in expected.codes:
+            assert np.array_equal(found.codes[code], expected.codes[code])
+
+
+def test_samples_have_the_stated_shapes_and_ranges() -> None:
+    samples = small_model(channels=3, size=13).sample(7, seed=1)
+    assert samples.images.shape == (7, 3, 13, 13)
+    assert samples.images.dtype == np.uint8
+    assert samples.codes["category"].dtype == np.int64
+    assert set(samples.codes["category"].tolist()) <= set(range(10))
+    assert np.abs(samples.codes["knob1"]).max() <= 1
+
+
+def test_image_i_of_a_seed_is_the_same_for_every_count() -> None:
+    model = small_model()
+    long = model.sample(130, seed=9)
+    for count in (1, 3, 16, 63, 64, 65, 129):
+        short = model.sample(count, seed=9)
+        assert np.array_equal(short.images, long.images[:count])
+        assert np.array_equal(short.codes["knob2"], long.codes["knob2"][:count])
+    assert not np.array_equal(model.sample(3, seed=8).images, long.images[:3])
+
+
+def test_samples_do_not_depend_on_the_rest_of_the_batch() -> None:
+    model = small_model(architecture="mlp")
+    alone = [model.sample(1, seed=seed).images[0] for seed in range(5)]
+    latents = [model._draw(1, seed) for seed in range(5)]
+    together = model._generate(
+        torch.cat([noise for noise, _ in latents]),
+        {name: torch.cat([codes[name] for _, codes in latents]) for name in model.layout.codes},
+    )
+    for one, same in zip(alone, together, strict=True):
+        assert np.abs(one.astype(int) - same.astype(int)).max() <= 1  # other sums, at most the last bit rounds
+
+
+def test_held_codes_are_held_by_number_or_name() -> None:
+    model = small_model()
+    model.name_codes({"category": {3: "three"}})
+    assert model.sample(5, codes={"category": "three"}).codes["category"].tolist() == [3] * 5
+    assert model.sample(5, codes={"category": 4, "knob1": 0.5}).codes["knob1"].tolist() == [0.5] * 5
+    assert model.sample(2, codes={"category": [1, 2]}).codes["category"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ({"kategory": 1}, ["'kategory'", "'category'"]),
+        ({"category": 10}, ["0 to 9", "10"]),
+        ({"category": -1}, ["0 to 9"]),
+        ({"category": "seven"}, ["0 to 9", "'seven'"]),
+        ({"category": 1.5}, ["0 to 9", "1.5"]),
+        ({"knob1": 1.01}, ["-1 to 1", "1.01"]),
+        ({"knob1": float("nan")}, ["-1 to 1"]),
+        ({"knob1": "left"}, ["-1 to 1", "'left'"]),
+        ({"category": [1, 2]}, ["2 values", "3 images"]),
+    ],
+)
+def test_codes_that_are_not_taken_are_refused(codes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        small_model().sample(3, codes=codes)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["category", "knob1"]), st.integers() | st.floats() | st.text(max_size=6))
+def test_any_value_is_taken_or_refused_in_words(code: str, value: Any) -> None:
+    try:
+        MODEL.sample(2, codes={code: value})
+    except UserError as error:
+        assert code in str(error)
+
+
+MODEL = small_model()
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (3, -1), (3, 2**63)])
+def test_counts_and_seeds_out_of_range_are_refused(count: int, seed: int) -> None:
+    with pytest.raises(UserError):
+        MODEL.sample(count, seed=seed)
+
+
+def test_a_traversal_varies_one_code_and_holds_the_rest() -> None:
+    sheet = MODEL.traverse("category", rows=3, seed=4)
+    assert sheet.shape == (3, 10, 1, 8, 8)
+    drawn = MODEL.sample(3, seed=4)
+    for row in range(3):
+        value = int(drawn.codes["category"][row])
+        assert np.abs(sheet[row, value].astype(int) - drawn.images[row].astype(int)).max() <= 1
+    held = MODEL.traverse("knob1", values=[-1.0, 1.0], rows=2, codes={"category": 2})
+    assert held.shape == (2, 2, 1, 8, 8)
+
+
+def test_an_interpolation_goes_from_one_sample_to_the_other() -> None:
+    for distribution in ("normal", "uniform"):
+        model = small_model(distribution=distribution)
+        way = model.interpolate(3, 8, steps=6)
+        assert np.abs(way.images[0].astype(int) - model.sample(1, seed=3).images[0].astype(int)).max() <= 1
+        assert np.abs(way.images[-1].astype(int) - model.sample(1, seed=8).images[0].astype(int)).max() <= 1
+        assert np.all(np.diff(way.codes["knob1"]) * (way.codes["knob1"][-1] - way.codes["knob1"][0]) >= 0)
+    with pytest.raises(UserError, match="at least 2"):
+        MODEL.interpolate(0, 1, steps=1)
+
+
+def test_an_encoding_is_probabilities_means_and_entropies() -> None:
+    found = MODEL.encode(pictures(12))
+    assert found.probabilities["category"].shape == (12, 10)
+    np.testing.assert_allclose(found.probabilities["category"].sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(found.codes["category"], found.probabilities["category"].argmax(axis=1))
+    p = found.probabilities["category"].astype(np.float64)
+    np.testing.assert_allclose(found.entropy, -(p * np.log(p + 1e-30)).sum(axis=1), atol=1e-4)
+    assert (found.deviations["knob1"] >= 0.1).all()
+
+
+def test_the_batch_size_does_not_change_an_encoding() -> None:
+    whole, parts = MODEL.encode(pictures(12)), MODEL.encode(pictures(12), batch_size=5)
+    np.testing.assert_allclose(whole.codes["knob1"], parts.codes["knob1"], atol=1e-5)
+    assert MODEL.encode(pictures(1)).codes["category"].shape == (1,)
+    assert MODEL.encode(pictures(1)[:0]).codes["category"].shape == (0,)
+
+
+def test_images_of_another_shape_or_type_are_refused() -> None:
+    for wrong in (pictures(2, size=9), pictures(2, channels=3), pictures(2)[0]):
+        with pytest.raises(UserError, match="this model reads uint8"):
+            MODEL.encode(wrong)
+
+
+def test_a_gan_cannot_encode() -> None:
+    with pytest.raises(UserError, match="no recognizer"):
+        small_model(kind="gan", codes=None).encode(pictures(2))
+
+
+def test_likelihoods_are_of_the_codes_given() -> None:
+    codes = {"category": np.array([1, 9]), "knob1": np.array([0.0, 1.0]), "knob2": np.array([-1.0, 0.5])}
+    found = MODEL.log_likelihoods(pictures(2), codes)
+    read = MODEL.encode(pictures(2))
+    np.testing.assert_allclose(found["category"], np.log(read.probabilities["category"][[0, 1], [1, 9]]), atol=1e-5)
+
+
+def test_names_by_labels_are_matched_one_to_one() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+    images = pictures(60)
+    groups = model.encode(images).codes["category"]
+    model.name_codes_by_labels(images, (groups + 1) % 3, ["b", "c", "a"])
+    present = sorted(set(groups.tolist()))
+    assert [model.value_name("category", value) for value in present] == ["cab"[value] for value in present]
+
+
+@pytest.mark.parametrize(
+    "names", [{"category": ["a"]}, {"category": {10: "a"}}, {"knob1": ["a"]}, {"none": ["a"]}, {"category": [""] * 10}]
+)
+def test_names_that_do_not_fit_are_refused(names: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        small_model().name_codes(names)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"format": 2}'),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\xff" * 100),
+        ("model.safetensors", safetensors.torch.save({"other": torch.zeros(2)})),
+    ],
+)
+def test_a_damaged_model_is_one_sentence(tmp_path: Path, file: str, content: bytes) -> None:
+    MODEL.save(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        InfoGAN.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither a run folder with a model nor a model folder"):
+        InfoGAN.load(tmp_path)
