@@ -51,7 +51,10 @@ def test_a_given_name_is_kept() -> None:
         ({"train": {"seed": -1}}, ["train.seed", "-1"]),
         ({"objective": {"kind": "gan"}}, ["gan", "no codes"]),
         ({"objective": {"information_to": ["generator"]}}, ["information_to", "recognizer"]),
-        ({"objective": {"information_to": ["recognizer", "trunk"]}}, ["trunk", "separate"]),
+        (
+            {"objective": {"information_to": ["recognizer", "trunk"]}, "networks": {"recognizer": "separate"}},
+            ["trunk", "separate"],
+        ),
         ({"stages": []}, ["stages"]),
         ({"networks": {"architecture": "resnet"}}, ["networks.architecture", "resnet", "conv"]),
     ],

@@ -1,6 +1,8 @@
 """How the house is built: imports go one way, heavy ones wait, nothing a file names is run."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,7 @@ ORDER = [
     "console",
     "cli",
 ]
+MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:work|root|home|Users|opt|mnt)/\w")  # someone's, or one machine's
 EXEMPT = ("__init__", "__main__")
 
 
@@ -57,6 +60,8 @@ def imports_of(path: Path) -> set[str]:
     """The modules of the package that a module imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} line {node.lineno}: name the module in full, not from the dot"
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "infogan":
             base = node.module.removeprefix("infogan").removeprefix(".")
             for alias in node.names:
@@ -99,3 +104,20 @@ def test_nothing_that_a_file_names_is_run(path: Path) -> None:
             assert called not in ("eval", "exec", "__import__", "torch.load", "torch.save"), called
             if called in ("np.load", "numpy.load"):
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="needs the repository")
+def test_no_tracked_file_names_a_path_of_one_machine() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = []
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        found += [f"{name}:{number}: {line}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", ["work/main", "root/x", "home/me/photos"])
+def test_a_path_of_one_machine_is_recognised(path: str) -> None:
+    assert MACHINE_PATH.search(f'open("/{path}")')
+    assert not MACHINE_PATH.search(f"https://example.org/{path}")

@@ -80,6 +80,8 @@ def _flags(
     strict: bool,
 ) -> dict[str, Any]:
     """The flags of `train` that were given, as a tree of options."""
+    from infogan import recipes
+
     sections: dict[str, dict[str, Any]] = {
         "data": {"source": data, "size": size, "channels": channels, "fit": fit, "strict": strict or None},
         "train": {"seed": seed, "steps": steps},
@@ -89,7 +91,7 @@ def _flags(
     options: dict[str, Any] = {name: keys for name, keys in given.items() if keys}
     if categorical is not None or continuous is not None:
         codes: list[dict[str, Any]] = [{"kind": "categorical", "size": size} for size in categorical or ()]
-        options["codes"] = codes + [{"kind": "continuous"}] * (continuous or 0)
+        options["codes"] = codes + [recipes.KNOB] * (continuous or 0)
     return options
 
 

@@ -84,7 +84,11 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
 
 
 def information(evidence: Evidence) -> dict[str, Any]:
-    """The bound L_I of each code on fresh samples, in nats, beside the entropy of the code."""
+    """The bound L_I of each code on fresh samples, in nats, beside the entropy of the code.
+
+    A category's information can not exceed its entropy. The entropy of a continuous code is a differential one and no
+    ceiling: the better it is read, the more nats, up to what the floor of the deviation allows.
+    """
     model = evidence.model
     samples = model.sample(SAMPLES, seed=evidence.seed)
     likelihoods = model.log_likelihoods(samples.images, samples.codes)
@@ -156,7 +160,9 @@ def summary(result: dict[str, Any]) -> list[str]:
             f"NMI {result['nmi']:.4f}, ARI {result['ari']:.4f}"
         )
     for name, bound in result.get("information", {}).items():
-        lines.append(f"mutual information of {name}: {bound:.3f} nats of {result['entropy'][name]:.3f}")
+        lines.append(
+            f"mutual information of {name}: {bound:.3f} nats (entropy of the code {result['entropy'][name]:.3f})"
+        )
     for name, value in result.items():
         if name.startswith("frechet"):
             lines.append(f"{name.replace('_', ' ')}: {value:.3f}")
