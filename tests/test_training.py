@@ -191,7 +191,10 @@ class Unlabelled(ImageSet):
 @pytest.mark.parametrize("kind", ["infogan", "gan"])
 def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
     images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
-    trained(tmp_path, small_config(objective={"kind": kind}), images)
+    run = trained(tmp_path, small_config(objective={"kind": kind}), images)
+    assert run.last_checkpoint() is not None
+    with pytest.raises(AssertionError, match="looked at"):
+        _ = images.labels  # the loader does fail whoever looks
 
 
 def test_a_cgan_reads_them(tmp_path: Path) -> None:

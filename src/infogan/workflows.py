@@ -154,15 +154,13 @@ def traversal_sheet(
 def traversal_gif(
     model: InfoGAN, code: str, *, rows: int = 4, seed: int = 0, codes: Mapping[str, Values] | None = None
 ) -> bytes:
-    """A GIF that goes through the values of one code, there and back for a continuous one."""
-    spec = model.layout.code(code)
-    values: Sequence[Any] = model.values_of(code)
-    if isinstance(spec, ContinuousCode):
-        there = [float(value) for value in np.linspace(-1, 1, 25)]
-        values = there + there[-2:0:-1]
+    """A GIF of ``rows`` by ``rows`` images that goes through the values of one code, there and back."""
+    continuous = isinstance(model.layout.code(code), ContinuousCode)
+    values: Sequence[Any] = np.linspace(-1, 1, 25).tolist() if continuous else model.values_of(code)
     images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
-    frames = [plots.image_grid(np.ascontiguousarray(images[:, column]), rows) for column in range(len(values))]
-    return plots.gif_bytes(frames, 60 if isinstance(spec, ContinuousCode) else 700)
+    captions = [f"{code} {value:+.2f}" if continuous else f"{code} {model.value_name(code, value)}" for value in values]
+    frames = plots.animation_frames(np.ascontiguousarray(images.swapaxes(0, 1)), rows, captions=captions)
+    return plots.gif_bytes(frames, 60 if continuous else 700)
 
 
 def column_labels(model: InfoGAN, code: str) -> list[str]:
