@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -220,6 +223,60 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(run: Path) -> None:
     done = infogan("sample", run, "--out", "/dev/full/samples.npz")
     assert done.returncode == 2
     assert "cannot write /dev/full/samples.npz" in done.stderr
+
+
+def _can_mount() -> bool:
+    """Whether this user may mount a file system in a namespace that is gone with the process."""
+    if not shutil.which("unshare"):
+        return False
+    tried = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+CAN_MOUNT = _can_mount()
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs a kernel that lets users mount a tmpfs")
+def test_a_disk_that_fills_up_during_training_loses_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = shlex.join([sys.executable, "-m", "infogan", "train", "digits", "--out", str(small / "run"), *SMALL,
+                          "--set", "train.save_every=2"])  # fmt: skip
+    script = f"""
+        mount -t tmpfs -o size=240k none {small} || exit 99
+        {command}; echo full $?
+        find {small} -name '.*' -type f
+        ls {small}/run/checkpoints
+        mount -o remount,size=64m {small} || exit 99
+        {command}; echo more room $?
+    """
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    full = done.stdout.splitlines()
+    at = full.index("full 2")
+    # The checkpoint that did not fit left no half of itself, and the one before is there to go on from.
+    assert re.fullmatch(r"0000000[246]\.safetensors", full[at + 1])
+    assert "more room 0" in full
+    assert "00000008.safetensors" not in full[: full.index("more room 0")]
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs a kernel that lets users mount a tmpfs")
+def test_a_read_only_output_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    infogan_ = shlex.join([sys.executable, "-m", "infogan"])
+    script = f"""
+        mount -t tmpfs -o ro none {place} || exit 99
+        {infogan_} train digits --out {place}/run {shlex.join(SMALL)}; echo train $?
+        {infogan_} sample {run} --out {place}/a.npz; echo sample $?
+        {infogan_} encode {run} digits --out {place}/a.csv; echo encode $?
+        {infogan_} traverse {run} --out {place}/sheets; echo traverse $?
+    """
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[:-1] == ["train 2", "sample 2", "encode 2", "traverse 2"]
+    assert done.stderr.count("Read-only file system") == 4
+    assert "Traceback" not in done.stderr
 
 
 def test_a_source_is_prepared_once_and_trained_from(folder: Path, tmp_path: Path) -> None:
