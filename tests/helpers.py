@@ -52,12 +52,12 @@ APART: dict[str, Any] = {
 }
 
 
-def small_config(*assignments: str, preset: str = "default", **sections: Any) -> Config:
+def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> Config:
     """A configuration that trains in a second: 8x8 images, narrow networks, few steps; by default, `APART`."""
     options = recipes.resolve(
         preset,
         [
-            APART if preset == "default" else {},
+            APART if preset == "plain" else {},
             {
                 "data": {"source": "bars", "size": 8, "channels": 1},
                 "networks": {"width": 4},

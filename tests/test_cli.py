@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    for index, picture in enumerate(pictures(24)):
+    for index, picture in enumerate(pictures(72)):
         kind = root / ("upright" if index % 2 else "lying")
         kind.mkdir(exist_ok=True)
         Image.fromarray(picture[0]).save(kind / f"{index}.png")
@@ -86,10 +86,10 @@ def test_codes_come_as_csv_with_the_stated_header_and_order(run: Path, folder: P
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert out.read_text().splitlines()[0] == "image,category,category_probability,knob1,knob2,entropy"
-    assert len(rows) == 24
+    assert len(rows) == 72
     assert rows[0]["image"] == "lying/0.png"
     assert all(0 <= float(row["category_probability"]) <= 1 for row in rows)
-    assert sum(len(list(kind.iterdir())) for kind in (tmp_path / "sorted").iterdir()) == 24
+    assert sum(len(list(kind.iterdir())) for kind in (tmp_path / "sorted").iterdir()) == 72
     for row in rows:
         filed = tmp_path / "sorted" / row["category"] / row["image"].replace("/", "_")
         assert filed.read_bytes() == (folder / row["image"]).read_bytes()
@@ -172,7 +172,7 @@ def test_the_predecessors_train_and_draw(tmp_path: Path, kind: str) -> None:
         (["train", "digits", "--categorical", "1"], ["codes.0.size"]),
         (["train", "digits", "--device", "quantum"], ["quantum"]),
         (["train", "digits", "--config", "none.toml"], ["none.toml"]),
-        (["train", "digits", "--set", "train.batch_size=5000"], ["1437 usable images", "5000"]),
+        (["train", "digits", "--set", "train.batch_size=5000"], ["1437 usable images", "20000", "batch_size=359"]),
         (["train", "digits", "--preset", "paper-mnist", "--size", "30"], ["multiple of 4", "30"]),
         (["sample", "nowhere"], ["nowhere", "model"]),
         (["evaluate", "nowhere"], ["nowhere", "not a run folder"]),
@@ -243,7 +243,7 @@ def test_a_disk_that_fills_up_during_training_loses_nothing(tmp_path: Path) -> N
     command = shlex.join([sys.executable, "-m", "infogan", "train", "digits", "--out", str(small / "run"), *SMALL,
                           "--set", "train.save_every=2"])  # fmt: skip
     script = f"""
-        mount -t tmpfs -o size=240k none {small} || exit 99
+        mount -t tmpfs -o size=3600k none {small} || exit 99
         {command}; echo full $?
         find {small} -name '.*' -type f
         ls {small}/run/checkpoints

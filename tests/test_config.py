@@ -14,7 +14,7 @@ from tests.helpers import small_config
 
 
 def options(**more: Any) -> dict[str, Any]:
-    return merge(recipes.PRESETS["default"], more)
+    return merge(recipes.PRESETS["plain"], more)
 
 
 def test_every_preset_is_a_configuration_and_survives_json() -> None:
@@ -85,7 +85,7 @@ def test_assignments_take_toml_values_lists_by_number_and_plain_strings() -> Non
     assert config.stages[0].updates[1].learning_rate == 0.01
     assert config.networks.architecture == "mlp"
     assert config.information_to == {"generator", "recognizer"}
-    assert recipes.PRESETS["default"]["train"]["steps"] != 12  # the preset itself is untouched
+    assert recipes.PRESETS["plain"]["train"]["steps"] != 12  # the preset itself is untouched
 
 
 @pytest.mark.parametrize("text", ["train.steps", "=3", "train..steps=3", "stages.7.share=1", "train.steps.x=1"])
@@ -112,7 +112,7 @@ TREES = st.recursive(
 def test_any_tree_gives_a_configuration_or_one_sentence(value: Any, section: str) -> None:
     try:
         build(options(**{section: value}))
-        build(recipes.resolve("default", [{"objective": {"kind": "gan"}}, {section: value}]))
+        build(recipes.resolve("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
     except UserError as error:
         assert str(error)
 

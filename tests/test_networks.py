@@ -74,7 +74,7 @@ def test_he_initialisation_has_the_variance_of_the_paper() -> None:
     made = networks(ImageShape(1, 32), width=64)
     conv = next(m for m in made.discriminator.trunk.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 64)
     up = next(m for m in made.generator.modules() if isinstance(m, nn.ConvTranspose2d))
-    assert conv.weight.std().item() == pytest.approx((2 / (64 * 16)) ** 0.5, rel=0.02)
+    assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert up.weight.std().item() == pytest.approx((2 / (up.in_channels * 4)) ** 0.5, rel=0.02)
 
 

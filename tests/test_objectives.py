@@ -106,3 +106,70 @@ def test_likelihoods_are_those_of_torch_distributions() -> None:
     torch.testing.assert_close(
         objectives.gaussian_log_likelihood(mean, deviation, knob), Normal(mean, deviation).log_prob(knob)
     )
+
+
+# What an encoder learns from real images.
+
+
+def unit_rows(count: int, size: int, seed: int) -> Tensor:
+    rows = torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.nn.functional.normalize(rows)
+
+
+def test_contrast_equals_the_definition_pair_by_pair() -> None:
+    first, second, temperature = unit_rows(5, 3, 0), unit_rows(5, 3, 1), 0.4
+    views = [*first, *second]
+    expected = []
+    for i in range(5):
+        losses = []
+        for mine, other in ((i, i + 5), (i + 5, i)):
+            similar = [math.exp(float(views[mine] @ view) / temperature) for view in views]
+            losses.append(-math.log(similar[other] / (sum(similar) - similar[mine])))
+        expected.append(sum(losses) / 2)
+    found = objectives.contrast(first, second, temperature)
+    torch.testing.assert_close(found, logits(*expected), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found, objectives.contrast(second, first, temperature))
+
+
+def test_contrast_of_equal_views_of_orthogonal_images_is_known() -> None:
+    views = torch.eye(4, dtype=torch.float64)
+    # The partner at cosine 1, the six others at 0.
+    assert objectives.contrast(views, views, 0.5).tolist() == pytest.approx([math.log(1 + 6 * math.exp(-2))] * 4)
+
+
+def test_divergence_cross_entropy_and_entropy_are_those_of_distributions() -> None:
+    p, q = (torch.randn(6, 4, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
+    target, posterior = Categorical(logits=p), Categorical(logits=q)
+    divergence = torch.distributions.kl_divergence(target, posterior)
+    torch.testing.assert_close(objectives.divergence(p.softmax(1), q), divergence, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(objectives.entropy(q), posterior.entropy(), rtol=1e-12, atol=1e-14)
+    together = divergence + target.entropy()
+    torch.testing.assert_close(objectives.cross_entropy(p.softmax(1), q), together, rtol=1e-12, atol=1e-14)
+    sure = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    assert objectives.divergence(sure, logits(3, 3).unsqueeze(0)).item() == pytest.approx(math.log(2), abs=1e-12)
+
+
+def test_balance_pulls_as_the_entropy_of_the_marginal_does() -> None:
+    given = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    marginal = given.softmax(1).mean(0)
+    (expected,) = torch.autograd.grad((marginal * marginal.log()).sum(), given)
+    (found,) = torch.autograd.grad(objectives.balance(given, marginal.detach()).mean(), given)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+    uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
+    torch.testing.assert_close(objectives.balance(given, uniform), logits(*[-math.log(3)] * 8))
+
+
+def test_the_adversarial_direction_is_the_one_in_which_a_linear_posterior_changes_most() -> None:
+    weight = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def logits_of(images: Tensor) -> Tensor:
+        score = (images * weight).sum(dim=(1, 2, 3))
+        return torch.stack([score, -score], dim=1)
+
+    images, start = (torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(s)).double() for s in (1, 2))
+    target = logits_of(images).softmax(1)
+    found = objectives.adversarial_direction(logits_of, images, target, start, step=1e-3)
+    assert not found.requires_grad
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.ones(3, dtype=torch.float64))
+    cosine = (found * weight / weight.norm()).sum(dim=(1, 2, 3)).abs()
+    torch.testing.assert_close(cosine, torch.ones(3, dtype=torch.float64), rtol=1e-6, atol=0)

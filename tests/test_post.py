@@ -84,9 +84,9 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
     d_solver, g_solver = PlainAdam(discriminator), PlainAdam(generator)
     q_solver = PlainAdam([*generator, *recognizer])
 
-    batches = Batches(images, 32, stream_seed(seed, ORDER), rank=0, world_size=1, device=torch.device("cpu"))
+    batches = Batches(images, stream_seed(seed, ORDER), rank=0, world_size=1, device=torch.device("cpu"))
     for step in range(STEPS):
-        x = torch.from_numpy(images.images[batches.indices(step).numpy()]).double().reshape(32, 784) / 255
+        x = torch.from_numpy(images.images[batches.indices(0, step, 32).numpy()]).double().reshape(32, 784) / 255
         draws = torch.Generator().manual_seed(stream_seed(seed, STEP, 0, step))
         z = layout.sample_noise(32, draws)
         c = one_hot(layout.sample_codes(32, draws)["category"], 10).double()

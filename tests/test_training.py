@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from infogan.config import Config, build
-from infogan.data.batches import Batches, stream_seed, to_network, to_pixels
+from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
 from infogan.networks import Networks
@@ -211,24 +211,24 @@ def test_a_cgan_reads_them(tmp_path: Path) -> None:
 
 
 def test_every_image_is_seen_once_before_any_is_seen_twice() -> None:
-    batches = Batches(image_set(10), 4, 3, rank=0, world_size=1, device=torch.device("cpu"))
-    seen = torch.cat([batches.indices(step) for step in range(5)]).tolist()
+    batches = Batches(image_set(10), 3, rank=0, world_size=1, device=torch.device("cpu"))
+    seen = torch.cat([batches.indices(0, step, 4) for step in range(5)]).tolist()
     assert sorted(seen[:10]) == list(range(10))
     assert sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
-    assert batches.indices(1).tolist() == seen[4:8]  # also when asked out of order
+    assert batches.indices(0, 1, 4).tolist() == seen[4:8]  # also when asked out of order
 
 
 def test_workers_share_a_batch_without_overlap() -> None:
-    alone = Batches(image_set(20), 7, 3, rank=0, world_size=1, device=torch.device("cpu"))
-    shares = [Batches(image_set(20), 7, 3, rank=r, world_size=3, device=torch.device("cpu")) for r in range(3)]
+    alone = Batches(image_set(20), 3, rank=0, world_size=1, device=torch.device("cpu"))
+    shares = [Batches(image_set(20), 3, rank=r, world_size=3, device=torch.device("cpu")) for r in range(3)]
     for step in range(6):
-        assert torch.cat([share.indices(step) for share in shares]).tolist() == alone.indices(step).tolist()
+        assert torch.cat([share.indices(1, step, 7) for share in shares]).tolist() == alone.indices(1, step, 7).tolist()
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
-        Batches(image_set(10), 16, 0, rank=0, world_size=1, device=torch.device("cpu"))
+        check_enough(image_set(10), 16)
 
 
 def test_pixels_survive_the_way_into_the_networks_and_back() -> None:
@@ -309,11 +309,11 @@ def test_learning_rate_falls_to_nothing_over_the_second_half() -> None:
 
 
 def test_the_average_halves_old_weights_in_a_half_life() -> None:
-    config = small_config("train.ema_half_life=320")
+    config = small_config("train.ema_half_life=320", "train.steps=20000")
     kept = ema_decay(config, 10_000)
     assert kept ** (320 / 16) == pytest.approx(0.5, abs=1e-9)
     assert ema_decay(config, 0) < 0.01  # at the start it follows at once
-    assert ema_decay(small_config("train.ema_half_life=0"), 100) == 0
+    assert ema_decay(small_config("train.ema_half_life=0", "train.steps=200"), 100) == 0
 
 
 def test_averages_move_as_stated_and_buffers_are_copied() -> None:

@@ -38,13 +38,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last."
 def train(
     data: Annotated[str | None, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or to resume. Default: runs/NNNNN-NAME.")] = None,
-    preset: Annotated[str, typer.Option(help="What to start from: default, paper-mnist or post.")] = "default",
+    preset: Annotated[
+        str, typer.Option("--preset", "--recipe", help="What to start from: robust, plain, paper or post.")
+    ] = "robust",
     config: Annotated[Path | None, typer.Option(help="TOML or JSON file laid on the preset.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
     objective: Annotated[str | None, typer.Option(help="infogan, gan or cgan (codes = labels).")] = None,
     categorical: Annotated[list[int] | None, typer.Option(help="A code of so many categories; repeatable.")] = None,
     continuous: Annotated[int | None, typer.Option(help="How many continuous codes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length of the training.")] = None,
+    invariance: Annotated[
+        str | None, typer.Option(help="What does not matter: shift,rotate=20,... Default: by data set.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default on a CPU: 4m.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length by steps.")] = None,
+    images: Annotated[int | None, typer.Option(help="Length by images seen.", min=1)] = None,
     size: Annotated[int | None, typer.Option(help="Bring images to this height and width, 8 to 128.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 makes images grey, 3 RGB.")] = None,
     fit: Annotated[str | None, typer.Option(help="crop or pad images that are not square.")] = None,
@@ -58,7 +65,8 @@ def train(
     from infogan import config as options_of
     from infogan import recipes
 
-    flags = _flags(data, seed, objective, categorical, continuous, steps, size, channels, fit, strict)
+    length = _length(budget, steps, images)
+    flags = _flags(data, seed, objective, categorical, continuous, invariance, size, channels, fit, strict, length)
     layers = [options_of.read(config)] if config else []
     options = recipes.resolve(preset, [*layers, flags], assignments or ())
     if print_config:
@@ -73,18 +81,19 @@ def _flags(
     objective: str | None,
     categorical: list[int] | None,
     continuous: int | None,
-    steps: int | None,
+    invariance: str | None,
     size: int | None,
     channels: int | None,
     fit: str | None,
     strict: bool,
+    length: dict[str, Any],
 ) -> dict[str, Any]:
     """The flags of `train` that were given, as a tree of options."""
     from infogan import recipes
 
     sections: dict[str, dict[str, Any]] = {
         "data": {"source": data, "size": size, "channels": channels, "fit": fit, "strict": strict or None},
-        "train": {"seed": seed, "steps": steps},
+        "train": {"seed": seed, **length},
         "objective": {"kind": objective},
     }
     given = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
@@ -92,7 +101,29 @@ def _flags(
     if categorical is not None or continuous is not None:
         codes: list[dict[str, Any]] = [{"kind": "categorical", "size": size} for size in categorical or ()]
         options["codes"] = codes + [recipes.KNOB] * (continuous or 0)
+    if invariance is not None:
+        options["invariance"] = recipes.invariances(invariance)
     return options
+
+
+def _length(budget: str | None, steps: int | None, images: int | None) -> dict[str, Any]:
+    """The length that was given, as options of the training."""
+    given = {"budget": None if budget is None else _seconds(budget), "steps": steps, "images": images}
+    if sum(value is not None for value in given.values()) > 1:
+        raise UserError("the length is given twice: pass one of --budget, --steps and --images")
+    return given
+
+
+def _seconds(text: str) -> float:
+    """``90s``, ``5m`` and ``2h`` in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--budget {text!r} is not a time such as 90s, 5m or 2h")
+    return seconds
 
 
 def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool) -> None:
@@ -106,7 +137,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
 
     device = workflows.pick_device(device)
     with fetching() as progress:
-        planned = workflows.plan(options, progress)
+        planned = workflows.plan(options, progress, run=out, device=device)
     config, images = planned.config, planned.images
     for skipped in images.skipped[:10]:
         say(f"skipped {skipped}")
@@ -117,7 +148,9 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
     layout = CodeLayout(config.noise, config.codes)
     entropies = {name: layout.entropy(name) for name in layout.codes}
-    display, signals = TrainingDisplay(config.train.steps, config.train.batch_size, entropies), Signals()
+    if config.train.budget is not None:
+        say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
+    display, signals = TrainingDisplay(config, entropies), Signals()
     watch = Watcher(display.report, display.step, interrupted=lambda: signals.received is not None)
     try:
         with signals.caught(), display:
@@ -213,7 +246,7 @@ def encode(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
-    metrics: Annotated[str | None, typer.Option(help="Of clusters,information,frechet. Default: all.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Of clusters,information,frechet,trust. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split of its data; labels, where there are any, serve for this alone."""

@@ -53,6 +53,7 @@ class CodeLayout:
         self.codes: dict[str, Code] = {code.name: code for code in codes}
         self.latent_slices: dict[str, slice] = {}
         self.posterior_slices: dict[str, slice] = {}
+        self._learned: dict[str, Tensor] = {}
         latent, posterior = noise.size, 0
         for code in codes:
             columns, parameters = (code.size, code.size) if isinstance(code, CategoricalCode) else (1, 2)
@@ -79,10 +80,18 @@ class CodeLayout:
         return [code for code in self.codes.values() if isinstance(code, ContinuousCode)]
 
     def prior(self, code: CategoricalCode) -> Float[Tensor, " category"]:
-        """The probabilities of a categorical code's values."""
-        if code.prior == "uniform":
+        """The probabilities of a categorical code's values; those of a learned one are uniform until they are set."""
+        if code.name in self._learned:
+            return self._learned[code.name]
+        if isinstance(code.prior, str):
             return torch.full((code.size,), 1 / code.size)
         return torch.tensor(code.prior, dtype=torch.get_default_dtype())
+
+    def set_prior(self, name: str, probabilities: Float[Tensor, " category"]) -> None:
+        """Sets the probabilities of a code whose prior is learned; one of another kind keeps its own."""
+        code = self.code(name)
+        if isinstance(code, CategoricalCode) and code.prior == "learned":
+            self._learned[name] = probabilities.detach().cpu().clone()
 
     def entropy(self, name: str) -> float:
         """H(c) in nats: -Σ p log p for a category, log 2 for a continuous code uniform on [-1, 1]."""
@@ -106,7 +115,7 @@ class CodeLayout:
         device = generator.device
         if isinstance(code, ContinuousCode):
             return 2 * torch.rand(count, generator=generator, device=device) - 1
-        if code.prior == "uniform":
+        if isinstance(code.prior, str) and code.name not in self._learned:
             return torch.randint(code.size, (count,), generator=generator, device=device)
         prior = self.prior(code).to(device)
         return torch.multinomial(prior, count, replacement=True, generator=generator)
@@ -129,9 +138,17 @@ class CodeLayout:
         Its mean plus ``entropy(name)`` is the variational lower bound of the information between that code and the
         image (Chen et al. 2016, equation 5).
         """
+        return self.log_likelihoods_of(
+            {name: posterior[:, columns] for name, columns in self.posterior_slices.items()}, codes
+        )
+
+    def log_likelihoods_of(
+        self, parts: Mapping[str, Float[Tensor, "batch some"]], codes: Codes
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """As `log_likelihoods`, for some codes: by name, their columns of the posterior."""
         result = {}
-        for name, code in self.codes.items():
-            parameters = posterior[:, self.posterior_slices[name]]
+        for name, parameters in parts.items():
+            code = self.codes[name]
             if isinstance(code, CategoricalCode):
                 result[name] = categorical_log_likelihood(parameters, codes[name])
             else:

@@ -14,7 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from infogan.errors import UserError, unknown
 
-Player = Literal["generator", "discriminator", "recognizer"]
+# Terms that only an encoder can be given, and those among them that compare transformed views of an image.
+VIEW_TERMS = frozenset({"contrast", "consistency"})
+ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance"}
+
+Player = Literal["generator", "discriminator", "recognizer", "encoder"]
 InformedPart = Literal["generator", "recognizer", "trunk"]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -36,18 +40,39 @@ class DataSettings(Settings):
     strict: bool = False  # refuse a source with unreadable images instead of skipping and naming them
 
 
+class InvarianceSettings(Settings):
+    """What the user declares not to matter: a random transform of the images, with its strength; None = it matters."""
+
+    shift: Annotated[float, Field(gt=0, le=0.5)] | None = None  # moves by up to this share of the side, both ways
+    rotate: Annotated[float, Field(gt=0, le=180)] | None = None  # turns by up to so many degrees, both ways
+    scale: Annotated[float, Field(gt=0, le=1)] | None = None  # s: scales by a factor between 1 / (1 + s) and 1 + s
+    shear: Annotated[float, Field(gt=0, le=60)] | None = None  # slants by up to so many degrees, both ways
+    elastic: Annotated[float, Field(gt=0, le=0.2)] | None = None  # smooth warp; standard deviation as share of the side
+    flip: Annotated[float, Field(gt=0, le=1)] | None = None  # mirrors left to right with this probability
+    crop: Annotated[float, Field(gt=0, le=0.9)] | None = None  # s: keeps an area between 1 - s and all, and enlarges it
+    colour: Annotated[float, Field(gt=0, le=1)] | None = (
+        None  # s: brightness, contrast, saturation times 1 - s to 1 + s
+    )
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """Those that are declared, by name."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
 class CategoricalCode(Settings):
     """A code that takes one of ``size`` values."""
 
     kind: Literal["categorical"] = "categorical"
     name: Annotated[str, Field(min_length=1, max_length=64)]
     size: Annotated[int, Field(ge=2, le=10_000)]
-    prior: Literal["uniform"] | tuple[Probability, ...] = "uniform"  # or one probability a value
+    # uniform; one probability a value; or learned: how often the encoder finds each value in the training images.
+    prior: Literal["uniform", "learned"] | tuple[Probability, ...] = "uniform"
     weight: Annotated[float, Field(ge=0)] = 1.0  # λ of this code in the information term
 
     @model_validator(mode="after")
     def _prior_is_a_distribution(self) -> Self:
-        if self.prior != "uniform":
+        if not isinstance(self.prior, str):
             if len(self.prior) != self.size:
                 raise ValueError(f"code {self.name!r} has {self.size} values but a prior of {len(self.prior)}")
             if abs(sum(self.prior) - 1) > 1e-6:
@@ -81,6 +106,9 @@ class NetworkSettings(Settings):
     width: Positive | None = None  # units or channels of the narrowest hidden layer; None = the architecture's own
     recognizer: Literal["shared", "separate"] = "separate"  # Q on the discriminator's trunk, or with a trunk of its own
     spectral_norm: bool = False  # on every layer of the discriminator (Miyato et al. 2018)
+    # An encoder reads the first categorical code instead of the recognizer. It learns on real images too, in stages.
+    encoder: bool = False
+    encoder_width: Positive = 16  # channels of its first layer
 
 
 class ObjectiveSettings(Settings):
@@ -97,11 +125,13 @@ class Update(Settings):
     """One optimiser's move within a step: these players learn on these terms, everybody else is frozen."""
 
     players: Annotated[tuple[Player, ...], Field(min_length=1)]
-    terms: Annotated[dict[str, float], Field(min_length=1)]  # name in `terms.TERMS` -> weight
+    # Name in `terms.TERMS` -> weight, or (first, last): a weight that goes straight from one to the other.
+    terms: Annotated[dict[str, float | tuple[float, float]], Field(min_length=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    decay: Literal["none", "linear"] = "none"  # linear: to zero, over the second half of the stage
+    # linear: to zero, over the second half of the stage; cosine: to a twentieth, over all of it.
+    decay: Literal["none", "linear", "cosine"] = "none"
 
     @property
     def name(self) -> str:
@@ -122,6 +152,10 @@ class Stage(Settings):
 
     name: str = "game"
     share: Annotated[float, Field(gt=0)] = 1.0  # of `train.steps`, relative to the other stages' shares
+    batch_factor: Positive = 1  # the stage's batches are so many times `train.batch_size`
+    # What is done once, before the first step. cluster: the training images are clustered by the encoder's features,
+    # and its classes put where the clusters are; prior: learned priors are set to the encoder's frequencies.
+    begin: tuple[Literal["cluster", "prior"], ...] = ()
     updates: Annotated[tuple[Update, ...], Field(min_length=1)]
 
 
@@ -129,9 +163,14 @@ class TrainSettings(Settings):
     """Length, batch, seed and how often the run tells of itself."""
 
     steps: Positive = 4000  # of all stages together
+    # A length in other words, from which the steps are worked out before the run begins; None = `steps` is meant.
+    budget: Annotated[float, Field(gt=0)] | None = None  # seconds for the whole run on this machine
+    images: Positive | None = None  # to be seen
     batch_size: Positive = 128  # over all workers
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ema_half_life: Annotated[float, Field(ge=0)] = 10_000.0  # images until old weights count half; 0 = no averaging
+    # What networks multiply in; losses, weights and moments are float32. auto: bfloat16 where the hardware has it.
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     picture_every: Positive = 1000  # steps between sample grids
@@ -147,6 +186,7 @@ class Config(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     noise: NoiseSettings = NoiseSettings()
     codes: tuple[Code, ...] = ()
+    invariance: InvarianceSettings = InvarianceSettings()
     networks: NetworkSettings = NetworkSettings()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     train: TrainSettings = TrainSettings()
@@ -167,6 +207,8 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
+        if self.train.budget is not None and self.train.images is not None:
+            raise ValueError("the length is given as a budget and as images: one of them decides")
         names = [code.name for code in self.codes]
         if len(set(names)) < len(names):
             raise ValueError(f"two codes share a name: {', '.join(names)}")
@@ -181,13 +223,48 @@ class Config(Settings):
             raise ValueError("the generator needs an input: noise.size is 0 and there is no code")
         uses = {term for stage in self.stages for update in stage.updates for term in update.terms}
         plays = {player for stage in self.stages for update in stage.updates for player in update.players}
-        if kind != "infogan" and ("information" in uses or "recognizer" in plays):
-            raise ValueError(f"a {kind} has no recognizer and no information term; its stages name one")
+        if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
+            raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
+        if self.networks.encoder and not any(isinstance(code, CategoricalCode) for code in self.codes):
+            raise ValueError("networks.encoder needs a categorical code to read, e.g. --categorical 10")
+        begins = {action for stage in self.stages for action in stage.begin}
+        if not self.networks.encoder and (begins or uses & ENCODER_TERMS or "encoder" in plays):
+            raise ValueError("a stage needs an encoder, but networks.encoder is false")
+        if uses & VIEW_TERMS and not self.invariance.strengths:
+            raise ValueError("a term compares views of an image, but no invariance says how they may differ")
+        learned = [code.name for code in self.codes if isinstance(code, CategoricalCode) and code.prior == "learned"]
+        if learned and (not self.networks.encoder or learned != [self.class_code]):
+            raise ValueError(f"the prior of {learned[-1]!r} can not be learned: the encoder does not read that code")
         if "trunk" in (self.objective.information_to or ()) and self.networks.recognizer == "separate":
             raise ValueError("objective.information_to names the trunk, but the separate recognizer shares none")
         if self.objective.information_to is not None and "recognizer" not in self.objective.information_to:
             raise ValueError("objective.information_to must name the recognizer: nobody else reads the codes")
         return self
+
+    @property
+    def class_code(self) -> str | None:
+        """The name of the code that the encoder reads; None without an encoder."""
+        names = [code.name for code in self.codes if isinstance(code, CategoricalCode)]
+        return names[0] if self.networks.encoder and names else None
+
+    def batch_size(self, stage: int) -> int:
+        """The size of a stage's batches, over all workers."""
+        return self.train.batch_size * self.stages[stage].batch_factor
+
+    @property
+    def largest_batch(self) -> tuple[int, int]:
+        """The size of the largest batches, and how many times ``train.batch_size`` that is."""
+        factor = max(stage.batch_factor for stage in self.stages)
+        return self.train.batch_size * factor, factor
+
+    def images_seen(self, steps: int) -> int:
+        """How many images a run has looked at after so many steps."""
+        seen, step = 0, 0
+        while step < steps:
+            stage, _, end = self.stage_at(step)
+            seen += (min(end, steps) - step) * self.batch_size(stage)
+            step = end
+        return seen
 
     @property
     def information_to(self) -> frozenset[InformedPart]:

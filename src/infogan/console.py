@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,6 +11,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from infogan.config import Config
+
+RECENT = 20.0  # seconds that a rate is the mean of
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -48,16 +53,15 @@ class TrainingDisplay:
     """The progress of a run: a live bar on a terminal, a plain line a report elsewhere.
 
     Args:
-        steps: Of the whole run.
-        batch_size: For images a second.
+        config: Of the run, for its length.
         entropies: H(c) by code, for showing the information against.
     """
 
-    def __init__(self, steps: int, batch_size: int, entropies: dict[str, float]) -> None:
-        self.steps = steps
-        self.batch_size = batch_size
+    def __init__(self, config: Config, entropies: dict[str, float]) -> None:
+        self.steps = config.train.steps
+        self.images_seen = config.images_seen
         self.entropies = entropies
-        self._started: tuple[float, int] | None = None
+        self._recent: deque[tuple[float, int]] = deque()  # (when, steps done), the last RECENT seconds
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -67,7 +71,7 @@ class TrainingDisplay:
             console=ERR,
             disable=not ERR.is_terminal,
         )
-        self._task = self._bar.add_task("", total=steps, rate="-", status="")
+        self._task = self._bar.add_task("", total=self.steps, rate="-", status="")
 
     def __enter__(self) -> "TrainingDisplay":
         self._bar.start()
@@ -78,8 +82,10 @@ class TrainingDisplay:
 
     def step(self, done: int) -> None:
         """Moves the bar."""
-        if self._started is None:
-            self._started = (time.monotonic(), done)
+        now = time.monotonic()
+        self._recent.append((now, done))
+        while len(self._recent) > 2 and self._recent[0][0] < now - RECENT:
+            self._recent.popleft()
         self._bar.update(self._task, completed=done, rate=self._rate(done))
 
     def report(self, report: dict[str, Any]) -> None:
@@ -92,21 +98,19 @@ class TrainingDisplay:
             done = report["step"]
             say(f"step {done}/{self.steps}  {self._rate(done)} images/s  {self._left(done)} left  {status}".rstrip())
 
-    def _speed(self, done: int) -> float | None:
-        """Steps a second since the first step of this session."""
-        if self._started is None or done <= self._started[1]:
-            return None
-        return (done - self._started[1]) / max(time.monotonic() - self._started[0], 1e-9)
-
     def _rate(self, done: int) -> str:
-        speed = self._speed(done)
-        return f"{speed * self.batch_size:.0f}" if speed else "-"
+        """Images a second, lately."""
+        if len(self._recent) < 2:
+            return "-"
+        (before, first), (now, last) = self._recent[0], self._recent[-1]
+        return f"{(self.images_seen(last) - self.images_seen(first)) / max(now - before, 1e-9):.0f}"
 
     def _left(self, done: int) -> str:
-        speed = self._speed(done)
-        if speed is None:
+        """Minutes and seconds to go at the pace of late; a stage to come may have another."""
+        if len(self._recent) < 2:
             return "?"
-        minutes, seconds = divmod(round((self.steps - done) / speed), 60)
+        (before, first), (now, last) = self._recent[0], self._recent[-1]
+        minutes, seconds = divmod(round((self.steps - done) * (now - before) / (last - first)), 60)
         return f"{minutes}:{seconds:02d}"
 
 

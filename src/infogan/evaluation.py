@@ -4,12 +4,13 @@ Labels serve for evaluation only. Where there is a test split, everything that n
 label, the feature space of the distance) is fitted on the training split and reported on the test split.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from infogan import verdict
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
@@ -28,12 +29,14 @@ class Evidence:
         train: Images for fitting.
         test: Images for reporting; None = there is no test split, and the training images serve for both.
         seed: Of the generated images.
+        invariances: What was declared not to matter, with strengths.
     """
 
     model: InfoGAN
     train: ImageSet
     test: ImageSet | None
     seed: int
+    invariances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reported(self) -> ImageSet:
@@ -111,6 +114,14 @@ def frechet(evidence: Evidence) -> dict[str, Any]:
     return result
 
 
+def trust(evidence: Evidence) -> dict[str, Any]:
+    """The verdict on the run, from images alone, and the traces it was found by."""
+    model = evidence.model
+    traces = verdict.measure(model, evidence.train.images, evidence.invariances, evidence.seed)
+    trusted, reason = verdict.judge(traces, model.first_categorical().name)
+    return {"verdict": {"trust": trusted, "reason": reason, **asdict(traces)}}
+
+
 @dataclass(frozen=True)
 class Metric:
     """A group of numbers that are measured together.
@@ -124,19 +135,23 @@ class Metric:
     obstacle: Callable[[Evidence], str]
 
 
-def _no_clusters(evidence: Evidence) -> str:
+def _no_categories(evidence: Evidence) -> str:
     model = evidence.model
-    if model.networks.recognizer is None:
+    if not model.networks.reads_codes:
         return f"a {model.config.kind} has no recognizer to file images with"
-    if not model.layout.categorical:
-        return "the model has no categorical code"
+    return "" if model.layout.categorical else "the model has no categorical code"
+
+
+def _no_clusters(evidence: Evidence) -> str:
+    if obstacle := _no_categories(evidence):
+        return obstacle
     if evidence.train.labels is None or evidence.reported.labels is None:
         return f"{evidence.train.source} has no labels to compare with"
     return ""
 
 
 def _no_information(evidence: Evidence) -> str:
-    return "" if evidence.model.networks.recognizer else f"a {evidence.model.config.kind} has no recognizer"
+    return "" if evidence.model.networks.reads_codes else f"a {evidence.model.config.kind} has no recognizer"
 
 
 def _too_few(evidence: Evidence) -> str:
@@ -148,6 +163,7 @@ METRICS = {
     "clusters": Metric(clusters, _no_clusters),
     "information": Metric(information, _no_information),
     "frechet": Metric(frechet, _too_few),
+    "trust": Metric(trust, _no_categories),
 }
 
 
@@ -166,4 +182,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     for name, value in result.items():
         if name.startswith("frechet"):
             lines.append(f"{name.replace('_', ' ')}: {value:.3f}")
-    return [*lines, f"({result['protocol']})"]
+    lines.append(f"({result['protocol']})")
+    if "verdict" in result:
+        lines.append(result["verdict"]["reason"])
+    return lines

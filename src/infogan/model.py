@@ -98,6 +98,7 @@ class InfoGAN:
         self.config = config
         self.layout = CodeLayout(config.noise, config.codes)
         self.networks = networks.eval().requires_grad_(False)
+        self.adopt_prior()
 
     @property
     def shape(self) -> ImageShape:
@@ -113,6 +114,11 @@ class InfoGAN:
         """Moves the weights; returns the model itself."""
         self.networks.to(device)
         return self
+
+    def adopt_prior(self) -> None:
+        """Takes a learned prior from the encoder, which keeps it with its weights."""
+        if self.networks.encoder is not None:
+            self.layout.set_prior(self.first_categorical().name, self.networks.encoder.prior)
 
     # Storing.
 
@@ -275,6 +281,21 @@ class InfoGAN:
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
 
+    def features(self, images: NDArray[np.uint8], *, batch_size: int = 500) -> NDArray[np.float32]:
+        """What the encoder sees in images: unit vectors, (count, 128).
+
+        Raises:
+            UserError: as `encode`, or the model has no encoder.
+        """
+        encoder = self.networks.encoder
+        if encoder is None:
+            raise UserError("this model has no encoder: there are no features to take from it")
+        self._check(images)
+        with torch.inference_mode():
+            parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), batch_size)
+            features = [encoder.features(to_network(part.to(self.device))).cpu() for part in parts]
+        return torch.cat(features).numpy()
+
     def log_likelihoods(
         self, images: NDArray[np.uint8], codes: Mapping[str, NDArray[Any]], *, batch_size: int = 500
     ) -> dict[str, NDArray[np.float32]]:
@@ -374,20 +395,24 @@ class InfoGAN:
 
     def _posterior(self, images: NDArray[np.uint8], batch_size: int) -> Tensor:
         """The recognizer's output for images, checked, on the CPU."""
-        if self.networks.recognizer is None:
+        if not self.networks.reads_codes:
             raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
-        expected = (self.config.channels, self.config.size, self.config.size)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise UserError(
-                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 (count, "
-                f"{', '.join(map(str, expected))})"
-            )
+        self._check(images)
         pieces = [torch.empty(0, self.layout.posterior_size)]
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
                 batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
                 pieces.append(self.networks.posterior(to_network(batch)).cpu())
             return torch.cat(pieces)
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        """Raises UserError where images have another shape or type than the model reads."""
+        expected = (self.config.channels, self.config.size, self.config.size)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise UserError(
+                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 (count, "
+                f"{', '.join(map(str, expected))})"
+            )
 
     def _draw(self, count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Noise and codes of ``count`` images."""

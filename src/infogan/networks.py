@@ -2,12 +2,14 @@
 
 All of them take and give images in [-1, 1]. An *architecture* says how a generator, a trunk (images to features) and a
 recognizer's head (features to posterior) are built; the rest is the same for all: the discriminator is a trunk and one
-linear read-out, the recognizer a head on that trunk or on a trunk of its own.
+linear read-out, the recognizer a head on that trunk or on a trunk of its own. An `Encoder`, where there is one, reads
+one categorical code in the recognizer's place; it is made to learn from real images as well.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +61,21 @@ class Architecture:
     size_multiple: int = 1
 
 
+def run(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
+    """The module's output in float32, computed in bfloat16 where that loses little if ``bfloat16``."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+        output: Tensor = module(inputs)
+    return output.float() if bfloat16 else output
+
+
 class Discriminator(nn.Module):
     """A trunk and a linear read-out: one logit an image, large for reals.
 
     Given a condition (the label of a cgan, one-hot), the logit gains the inner product of the features with a learned
     embedding of it: the projection discriminator of Miyato & Koyama 2018, equation 4.
     """
+
+    autocasts: bool = False  # whether it computes in bfloat16
 
     def __init__(self, trunk: nn.Module, features: int, conditions: int = 0) -> None:
         super().__init__()
@@ -76,6 +87,10 @@ class Discriminator(nn.Module):
         self.takes_mixed_batches = not any(
             isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in trunk.modules()
         )
+
+    def features(self, images: Images) -> Features:
+        """What the trunk sees in images."""
+        return run(self.trunk, images, bfloat16=self.autocasts)
 
     def score(
         self, features: Features, condition: Float[Tensor, "batch condition"] | None = None
@@ -90,25 +105,107 @@ class Discriminator(nn.Module):
 class Recognizer(nn.Module):
     """Q(c|x): a head on the discriminator's features, or on those of a trunk of its own."""
 
+    autocasts: bool = False
+
     def __init__(self, head: nn.Module, trunk: nn.Module | None) -> None:
         super().__init__()
         self.head = head
         self.trunk = trunk
 
+    def features(self, images: Images) -> Features:
+        """What its own trunk sees in images."""
+        assert self.trunk is not None
+        return run(self.trunk, images, bfloat16=self.autocasts)
+
+
+class Encoder(nn.Module):
+    """Q(c|x) of one categorical code by the direction of features: images -> unit vectors -> cosines / TEMPERATURE.
+
+    Its features may first be taught to ignore what does not matter in real images, by comparing views of them; then
+    clusters of features become the directions of the code's values, and both learn on together.
+
+    Args:
+        shape: Of the images. Those smaller than ``SMALLEST`` are enlarged, so that transforms keep their detail.
+        width: Channels of the first convolution; they double with each halving, up to eight times as many.
+        classes: Values of the code.
+    """
+
+    FEATURES = 128
+    TEMPERATURE = 0.1
+    SMALLEST, ENLARGED = 16, 28
+
+    autocasts: bool = False
+    marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
+    radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
+    prior: Tensor  # (classes,), how often each value is found in the training images; P(c) where it is learned
+
+    def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
+        super().__init__()
+        self.side = shape.size if shape.size >= self.SMALLEST else self.ENLARGED
+        channels, side = width, math.ceil(self.side / 2)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *_normed_conv(4 * shape.channels, width)]
+        while side > 4:
+            wider = min(2 * channels, 8 * width)
+            layers += [nn.MaxPool2d(2, ceil_mode=True), *_normed_conv(channels, wider)]
+            channels, side = wider, math.ceil(side / 2)
+        layers += [*_normed_conv(channels, channels), nn.Flatten()]
+        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), nn.BatchNorm1d(self.FEATURES)]
+        self.trunk = nn.Sequential(*layers)
+        self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
+        self.register_buffer("marginal", torch.full((classes,), 1 / classes))
+        self.register_buffer("radius", torch.tensor(1.0))
+        self.register_buffer("prior", torch.full((classes,), 1 / classes))
+
+    def enlarged(self, images: Images) -> Float[Tensor, "batch channel side side"]:
+        """Images at the size that the trunk takes."""
+        if images.shape[-1] == self.side + self.side % 2:
+            return images
+        if images.shape[-1] < self.side:
+            images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
+        # Space is folded two by two.
+        return functional.pad(images, (0, self.side % 2, 0, self.side % 2), mode="replicate")
+
+    def features(self, images: Images) -> Features:
+        """Unit vectors."""
+        return functional.normalize(run(self.trunk, self.enlarged(images), bfloat16=self.autocasts))
+
+    def logits(self, features: Features) -> Float[Tensor, "batch category"]:
+        """Of the code's values, from `features`."""
+        return functional.linear(features, functional.normalize(self.directions)) / self.TEMPERATURE
+
+    def forward(self, images: Images) -> Float[Tensor, "batch category"]:
+        """Logits of the code's values."""
+        return self.logits(self.features(images))
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """While this lasts, batch norm goes by the batch without adding it to the running statistics."""
+        norms = [layer for layer in self.modules() if isinstance(layer, BATCH_NORMS)]
+        before = [layer.track_running_stats for layer in norms]
+        for layer in norms:
+            layer.track_running_stats = False
+        try:
+            yield
+        finally:
+            for layer, tracked in zip(norms, before, strict=True):
+                layer.track_running_stats = tracked
+
 
 class Networks(nn.Module):
-    """The three players. ``recognizer`` is None for a gan and a cgan.
+    """The players. ``recognizer`` is None for a gan and a cgan, and where the encoder reads the only code.
 
     Args:
         settings: Architecture, width, whether Q shares the trunk, spectral norm.
         layout: The sizes of latents and posterior.
         shape: Of the images.
-        conditions: Values of the label that a cgan's discriminator is told; 0 for the others.
+        conditions: Values of the code that the discriminator is told; 0 = it is told none.
         recognized: Whether there is a recognizer.
 
     Raises:
         UserError: the architecture does not draw images of this size.
     """
+
+    autocasts: bool = False
 
     def __init__(
         self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, conditions: int, recognized: bool
@@ -121,28 +218,68 @@ class Networks(nn.Module):
         trunk, features = family.trunk(shape, width)
         self.discriminator = Discriminator(trunk, features, conditions)
         self.recognizer: Recognizer | None = None
-        if recognized:
+        self.encoder: Encoder | None = None
+        self._encoded = slice(0, 0)  # the encoder's columns of the posterior
+        if settings.encoder:
+            code = layout.categorical[0]
+            self._encoded = layout.posterior_slices[code.name]
+            self.encoder = Encoder(shape, settings.encoder_width, code.size)
+        read_by_recognizer = layout.posterior_size - (self._encoded.stop - self._encoded.start)
+        if recognized and read_by_recognizer:
             own_trunk = family.trunk(shape, width)[0] if settings.recognizer == "separate" else None
-            self.recognizer = Recognizer(family.recognizer_head(features, layout.posterior_size), own_trunk)
+            self.recognizer = Recognizer(family.recognizer_head(features, read_by_recognizer), own_trunk)
         self.apply(family.initialise)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # the layout that processors convolve fastest in
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if settings.spectral_norm:
             for module in list(self.discriminator.modules()):
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     parametrizations.spectral_norm(module)
 
+    @property
+    def reads_codes(self) -> bool:
+        """Whether anybody reads codes in images; in a gan and a cgan nobody does."""
+        return self.recognizer is not None or self.encoder is not None
+
     def posterior(self, images: Images) -> Float[Tensor, "batch posterior"]:
-        """The recognizer's output for images; `CodeLayout.read` makes probabilities of it."""
-        return self.posterior_of(self.recognizer_features(images))
+        """What is read in images; `CodeLayout.read` makes probabilities of it."""
+        return self.joined(
+            self.posterior_of(self.recognizer_features(images)) if self.recognizer else None,
+            self.encoder(images) if self.encoder else None,
+        )
+
+    def joined(
+        self, read: Float[Tensor, "batch some"] | None, encoded: Float[Tensor, "batch category"] | None
+    ) -> Float[Tensor, "batch posterior"]:
+        """The recognizer's and the encoder's outputs in the layout's order; what is None is not there."""
+        if encoded is None:
+            assert read is not None
+            return read
+        if read is None:
+            return encoded
+        return torch.cat([read[:, : self._encoded.start], encoded, read[:, self._encoded.start :]], dim=1)
 
     def recognizer_features(self, images: Images) -> Features:
         """What the recognizer's head reads: its own trunk's features, or the discriminator's where it shares them."""
         assert self.recognizer is not None
-        trunk = self.discriminator.trunk if self.recognizer.trunk is None else self.recognizer.trunk
-        features: Tensor = trunk(images)
-        return features
+        return (
+            self.discriminator.features(images) if self.recognizer.trunk is None else self.recognizer.features(images)
+        )
 
-    def posterior_of(self, features: Features) -> Float[Tensor, "batch posterior"]:
-        """The recognizer's head alone."""
+    def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
+        """G(z, c)."""
+        return run(self.generator, latents, bfloat16=self.autocasts)
+
+    def compute_in_bfloat16(self, on: bool) -> None:
+        """Whether generator and trunks compute in bfloat16. Heads, and what is made of their outputs, stay float32."""
+        self.autocasts = on
+        for part in (self.discriminator, self.recognizer, self.encoder):
+            if part is not None:
+                part.autocasts = on
+
+    def posterior_of(self, features: Features) -> Float[Tensor, "batch some"]:
+        """The recognizer's head alone: the posterior without the encoder's columns."""
         assert self.recognizer is not None
         posterior: Tensor = self.recognizer.head(features)
         return posterior
@@ -157,20 +294,25 @@ class Networks(nn.Module):
         """Lets these players learn and freezes the others.
 
         A frozen player computes no gradients of its weights, and its batch norm goes by the batch without adding it
-        to the running statistics.
+        to the running statistics. A frozen encoder goes by the running statistics, which are those of real images: it
+        is to read fakes as it reads reals.
         """
         for name, module in self._players():
             learns = name in players
             module.requires_grad_(learns)
             for layer in module.modules():
                 if isinstance(layer, BATCH_NORMS):
-                    layer.track_running_stats = learns
+                    layer.track_running_stats = learns or name == "encoder"
+            if name == "encoder":
+                module.train(learns)
 
     def _players(self) -> Iterator[tuple[Player, nn.Module]]:
         yield "generator", self.generator
         yield "discriminator", self.discriminator
         if self.recognizer is not None:
             yield "recognizer", self.recognizer
+        if self.encoder is not None:
+            yield "encoder", self.encoder
 
 
 def build_networks(
@@ -240,7 +382,8 @@ def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 
 
 # Convolutions with the image folded space-to-depth: a convolution from or to one channel would leave most of a
-# processor's arithmetic idle, so two by two pixels become channels at the image end of every network.
+# processor's arithmetic idle, so two by two pixels become channels at the image end of every network. Maps are halved
+# by pooling before a convolution of stride 1, not by strides, whose gradients are several times slower in bfloat16.
 
 
 class ConvGenerator(nn.Module):
@@ -274,7 +417,7 @@ class ConvGenerator(nn.Module):
 
 
 class ConvTrunk(nn.Module):
-    """Image -> four sub-pixels a position -> halvings by strided convolution -> flat features."""
+    """Image -> four sub-pixels a position -> halvings by pooling -> flat features."""
 
     def __init__(self, shape: ImageShape, width: int) -> None:
         super().__init__()
@@ -287,7 +430,7 @@ class ConvTrunk(nn.Module):
             nn.LeakyReLU(0.2),
         ]
         for narrow, wide in itertools.pairwise(channels):
-            layers += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            layers += [nn.AvgPool2d(2), nn.Conv2d(narrow, wide, 3, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.features = channels[-1] * base**2
 
@@ -383,6 +526,11 @@ def post_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
 def post_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
     """One hidden layer (128 units)."""
     return nn.Sequential(UnitPixels(), nn.Flatten(), nn.Linear(shape.values, width), nn.ReLU()), width
+
+
+def _normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
+    # The norm's own shift makes a bias before it redundant.
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
 
 
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:

@@ -92,3 +92,90 @@ def gaussian_log_likelihood(
 ) -> Float[Tensor, " batch"]:
     """Log N(c; mean, deviation²), the recognizer's density of a continuous code (Chen et al. 2016, section 6)."""
     return -0.5 * ((values - mean) / deviation).square() - deviation.log() - 0.5 * math.log(2 * math.pi)
+
+
+# What an encoder learns from real images alone.
+
+
+def contrast(
+    first: Float[Tensor, "batch feature"], second: Float[Tensor, "batch feature"], temperature: float
+) -> Float[Tensor, " batch"]:
+    """NT-Xent, Chen et al. 2020 (SimCLR), equation 1: of all other views in the batch, which one is of my image?
+
+    Args:
+        first: Unit features of one view of each image.
+        second: Those of another view of the same images, in the same order.
+        temperature: τ, by which the cosines are divided.
+
+    Returns:
+        For each image the mean over its two views, each looking for the other among 2 batch - 1.
+    """
+    features = torch.cat([first, second])
+    count = len(first)
+    cosines = features @ features.T / temperature
+    # A view is no candidate for itself.
+    itself = torch.eye(2 * count, dtype=torch.bool, device=features.device)
+    partner = torch.arange(2 * count, device=features.device).roll(count)
+    losses = functional.cross_entropy(cosines.masked_fill(itself, -torch.inf), partner, reduction="none")
+    return (losses[:count] + losses[count:]) / 2
+
+
+def divergence(
+    target: Float[Tensor, "batch category"], logits: Float[Tensor, "batch category"]
+) -> Float[Tensor, " batch"]:
+    """KL(target ‖ softmax(logits)) in nats."""
+    terms: Tensor = torch.special.xlogy(target, target) - target * logits.log_softmax(dim=1)
+    return terms.sum(dim=1)
+
+
+def cross_entropy(
+    target: Float[Tensor, "batch category"], logits: Float[Tensor, "batch category"]
+) -> Float[Tensor, " batch"]:
+    """-Σ target log softmax(logits) in nats, of distributions, not of values."""
+    return -(target * logits.log_softmax(dim=1)).sum(dim=1)
+
+
+def entropy(logits: Float[Tensor, "batch category"]) -> Float[Tensor, " batch"]:
+    """H(softmax(logits)) in nats: 0 where the posterior is sure."""
+    return cross_entropy(logits.softmax(dim=1), logits)
+
+
+def balance(logits: Float[Tensor, "batch category"], marginal: Float[Tensor, " category"]) -> Float[Tensor, " batch"]:
+    """Σ_k q_k(x) log m_k, with m the running mean of q over many batches.
+
+    Its mean has the gradient of -H(m), the negative entropy that RIM and IMSAT reward the marginal for (Krause et al.
+    2010; Hu et al. 2017, equation 6), at the running mean instead of at one batch's, which by chance is never balanced.
+    """
+    return (logits.softmax(dim=1) * marginal.clamp_min(1e-6).log()).sum(dim=1)
+
+
+def adversarial_direction(
+    logits_of: Callable[[Tensor], Float[Tensor, "batch category"]],
+    images: Float[Tensor, "batch channel height width"],
+    target: Float[Tensor, "batch category"],
+    start: Float[Tensor, "batch channel height width"],
+    step: float = 0.1,
+) -> Float[Tensor, "batch channel height width"]:
+    """The direction in which a posterior changes most, by one power iteration: Miyato et al. 2018 (VAT), equation 8.
+
+    Args:
+        logits_of: What is probed, of images.
+        images: Where.
+        target: The posterior there.
+        start: A random direction an image.
+        step: ξ, how far the probe goes, as Euclidean distance in [-1, 1] pixels.
+
+    Returns:
+        Unit vectors, without a graph.
+    """
+    probe = unit(start).requires_grad_()
+    with torch.enable_grad():
+        change = divergence(target, logits_of(images + step * probe)).sum()
+        (gradient,) = torch.autograd.grad(change, probe)
+    return unit(gradient)
+
+
+def unit(directions: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+    """Each image's direction at Euclidean length 1; zero stays zero."""
+    lengths: Tensor = torch.linalg.vector_norm(directions, dim=(1, 2, 3), keepdim=True)
+    return directions / lengths.clamp_min(1e-12)

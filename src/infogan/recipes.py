@@ -4,11 +4,11 @@ A preset is a plain tree of options in the shape of `config.Config`, on which a 
 are laid. `resolve` turns it into the configuration of a run, and turns an infogan into its predecessors.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from infogan.config import merge, override
-from infogan.errors import unknown
+from infogan.errors import UserError, unknown
 
 Options = dict[str, Any]
 
@@ -18,25 +18,60 @@ ADAM = {"learning_rate": 1e-3, "beta1": 0.5, "beta2": 0.99, "decay": "linear"}
 # of every image at once, as specks that are easy to read, before the categories have found anything.
 KNOB: Options = {"kind": "continuous", "weight": 0.1}
 
-# Any images, minutes on two cores: Chen et al.'s game on convolutions folded space-to-depth, with spectral norm. The
+# Chen et al.'s game as it is usually played today, on convolutions folded space-to-depth, with spectral norm. The
 # information gradient reaches generator, recognizer and shared trunk.
-DEFAULT: Options = {
+GAME: Options = {
+    "updates": [
+        {"players": ["discriminator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
+        {"players": ["generator"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
+    ]
+}
+PLAIN: Options = {
     "noise": {"size": 32},
-    "codes": [
-        {"kind": "categorical", "size": 10},
-        KNOB,
-        KNOB,
-    ],
+    "codes": [{"kind": "categorical", "size": 10}, KNOB, KNOB],
     "networks": {"architecture": "conv", "recognizer": "shared", "spectral_norm": True},
+    "stages": [GAME],
+    "train": {"steps": 4000, "batch_size": 128},
+}
+
+# The default. An encoder reads the category, and learns it before there are fakes: features that do not change with
+# what does not matter (Chen et al. 2020), clusters of them (Ng et al. 2001), and from there posteriors that are sure,
+# smooth and the same for all views of an image (Hu et al. 2017), with all values used, which is insisted on at first
+# and less and less. Then the generator plays against that encoder, which learns no more. Knobs are read from the
+# discriminator's trunk, as in the plain game: the encoder has been taught to ignore what they are.
+ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "cosine"}
+ROBUST: Options = {
+    "noise": {"size": 32},
+    "codes": [{"kind": "categorical", "size": 10, "prior": "learned"}, KNOB, KNOB],
+    "networks": {"architecture": "conv", "recognizer": "shared", "encoder": True},
     "stages": [
         {
+            "name": "features",
+            "share": 600,
+            "batch_factor": 4,
+            "updates": [{"players": ["encoder"], "terms": {"contrast": 1.0}, **ENCODER_ADAM}],
+        },
+        {
+            "name": "classes",
+            "share": 1100,
+            "batch_factor": 4,
+            "begin": ["cluster"],
             "updates": [
-                {"players": ["discriminator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
-                {"players": ["generator"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
-            ]
-        }
+                {
+                    "players": ["encoder"],
+                    "terms": {
+                        "smoothness": 1.0,
+                        "consistency": [0.5, 1.5],
+                        "confidence": 0.3,
+                        "balance": [2.0, 0.3],
+                    },
+                    **ENCODER_ADAM,
+                }
+            ],
+        },
+        {"name": "game", "share": 6400, "begin": ["prior"], **GAME},
     ],
-    "train": {"steps": 4000, "batch_size": 128},
+    "train": {"budget": 240.0, "batch_size": 64, "precision": "auto"},
 }
 
 # Chen et al. 2016, section 7.2 and appendix C.1: 62 noise, ten categories, two uniform codes. In their code the
@@ -107,13 +142,45 @@ POST: Options = {
     },
 }
 
-PRESETS: dict[str, Options] = {"default": DEFAULT, "paper-mnist": PAPER_MNIST, "post": POST}
+PRESETS: dict[str, Options] = {
+    "robust": ROBUST,
+    "plain": PLAIN,
+    "paper": PAPER_MNIST,
+    "paper-mnist": PAPER_MNIST,
+    "post": POST,
+}
+DEFAULT = "robust"
+LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
+
+# How much of each transform does not matter, where only its name is given.
+STRENGTHS = {
+    "shift": 0.1,
+    "rotate": 15.0,
+    "scale": 0.2,
+    "shear": 15.0,
+    "elastic": 0.05,
+    "flip": 0.5,
+    "crop": 0.4,
+    "colour": 0.4,
+}
+HANDWRITING = {"shift": 0.11, "rotate": 20.0, "scale": 0.2, "shear": 15.0, "elastic": 0.055, "colour": 0.3}
+# What does not matter in images of which more is known than that they are images. Nothing is ever mirrored or turned
+# on a guess: elsewhere it is for the user to say.
+INVARIANCES: dict[str, dict[str, float]] = {
+    "mnist": HANDWRITING,
+    "digits": HANDWRITING,
+    "fashion-mnist": {"shift": 0.08, "scale": 0.15, "crop": 0.3, "flip": 0.5, "colour": 0.4},
+    "svhn": {"shift": 0.08, "rotate": 10.0, "scale": 0.15, "shear": 10.0, "colour": 0.5},
+    "cifar10": {"crop": 0.6, "flip": 0.5, "colour": 0.4},
+}
+ANY_IMAGES = {"crop": 0.3, "shift": 0.08, "colour": 0.3}
 
 
 def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: Iterable[str] = ()) -> Options:
     """A preset with further options laid on it, as the predecessor that ``objective.kind`` asks for, if it does.
 
-    A gan and a cgan lose the codes, the recognizer and the information term. A cgan's one code is the label, which
+    A gan and a cgan lose the codes, recognizer, encoder and all terms but the adversarial one. Without a category there
+    is nothing for the encoder to read, and its stages go. A cgan's one code is the label, which
     `with_label_code` adds once the images, and so the labels, are known.
 
     Args:
@@ -127,33 +194,84 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     options: Options = PRESETS[preset]
-    for layer in layers:
-        options = merge(options, dict(layer))
+    laid, assignments = [dict(layer) for layer in layers], list(assignments)
+    if _give_length(laid, assignments):
+        # A length that is given takes the place of the preset's, whatever its unit.
+        kept = {key: value for key, value in options["train"].items() if key not in LENGTHS}
+        options = {**options, "train": kept}
+    for layer in laid:
+        options = merge(options, layer)
     for assignment in assignments:
         options = override(options, assignment)
-    objective = options.get("objective")
-    kind = objective.get("kind") if isinstance(objective, Mapping) else None
     try:
-        return _predecessor(options) if kind in ("gan", "cgan") else options
-    except (TypeError, KeyError, AttributeError):  # stages of another shape, which `config.build` will refuse in words
+        return _completed(options)
+    except (TypeError, KeyError, AttributeError):  # of another shape, which `config.build` will refuse in words
         return options
+
+
+def _give_length(layers: list[Options], assignments: list[str]) -> bool:
+    sections = [layer.get("train") for layer in layers]
+    given = {key for section in sections if isinstance(section, Mapping) for key in section}
+    given |= {assignment.partition("=")[0].strip().removeprefix("train.") for assignment in assignments}
+    return bool(given & LENGTHS)
+
+
+def _completed(options: Options) -> Options:
+    """The options with what follows from them: invariances of the data, and no parts that nothing is left for."""
+    if "invariance" not in options:
+        source = options.get("data", {}).get("source", "")
+        options = {**options, "invariance": INVARIANCES.get(source, ANY_IMAGES)}
+    kind = options.get("objective", {}).get("kind", "infogan")
+    categories = [code for code in options["codes"] if code["kind"] == "categorical"]
+    if kind != "infogan":
+        return {**_without(options, {"recognizer", "encoder"}, {"adversarial", "r1"}), "codes": []}
+    if not options["networks"].get("encoder"):
+        return options
+    if not categories:
+        return _without(options, {"encoder"}, {"adversarial", "r1", "information"})
+    # The encoder's code has a learned prior if it is not given another.
+    learned = [{"prior": "learned", **code} if code is categories[0] else code for code in options["codes"]]
+    return {**options, "codes": learned}
+
+
+def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
+    """The options without these players and with these terms alone; updates and stages that lose all go too."""
+    stages: list[Options] = []
+    for stage in options["stages"]:
+        updates = []
+        for update in stage["updates"]:
+            left = [player for player in update["players"] if player not in players]
+            kept = {name: weight for name, weight in update["terms"].items() if name in terms}
+            if left and kept:
+                updates.append({**update, "players": left, "terms": kept})
+        if updates:
+            stages.append({**stage, "begin": [], "updates": updates})
+    return {**options, "networks": {**options["networks"], "encoder": False}, "stages": stages}
+
+
+def invariances(text: str) -> dict[str, float]:
+    """What ``shift,rotate=20`` declares not to matter: strengths by name; one without a number is of usual strength.
+
+    Args:
+        text: Names, or name=strength, with commas between; ``none`` declares nothing.
+
+    Raises:
+        UserError: an unknown name, or a strength that is no number.
+    """
+    if text.strip() == "none":
+        return {}
+    strengths = {}
+    for part in text.split(","):
+        name, given, number = (word.strip() for word in part.partition("="))
+        if name not in STRENGTHS:
+            raise unknown("invariance", name, STRENGTHS)
+        try:
+            strengths[name] = float(number) if given else STRENGTHS[name]
+        except ValueError:
+            raise UserError(f"the strength of invariance {name!r} is a number, not {number!r}") from None
+    return strengths
 
 
 def with_label_code(options: Options, labels: int) -> Options:
     """A cgan's options with its one code, the label, of that many values."""
     return {**options, "codes": [{"kind": "categorical", "name": "label", "size": labels}]}
-
-
-def _predecessor(options: Options) -> Options:
-    """The options without everything that belongs to an infogan alone; updates that lose all their terms go too."""
-    stages = []
-    for stage in options["stages"]:
-        updates = []
-        for update in stage["updates"]:
-            players = [player for player in update["players"] if player != "recognizer"]
-            terms = {name: weight for name, weight in update["terms"].items() if name != "information"}
-            if players and terms:
-                updates.append({**update, "players": players, "terms": terms})
-        if updates:
-            stages.append({**stage, "updates": updates})
-    return {**options, "codes": [], "stages": stages}

@@ -6,7 +6,7 @@ that the terms of an update alone decide how much work a step is: fakes are made
 reals and fakes are judged, one pass of the discriminator sees both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -17,9 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from infogan import objectives
+from infogan.augment import augment
 from infogan.codes import CodeLayout, Codes
 from infogan.config import Config, Player
-from infogan.networks import Features, Images, Networks
+from infogan.networks import Encoder, Features, Images, Networks
+
+Weight = float | tuple[float, float]
+Logits = Float[Tensor, "batch category"]
+
+CONTRAST_TEMPERATURE = 0.5
+CONSISTENCY_EXPONENT = 2.0  # targets are made so much surer before a transformed view is held to them
+MARGINAL_KEPT = 0.9  # of the running marginal, at each step
 
 
 class Play:
@@ -32,6 +40,7 @@ class Play:
         reals: In [-1, 1].
         noise: z of as many fakes.
         codes: c of those fakes; for a cgan the labels of the reals.
+        randomness: Of transforms and probes, drawn from as terms ask for them.
         generator_learns: Whether any update of the stage trains the generator; if none does, no graph is kept.
     """
 
@@ -44,6 +53,7 @@ class Play:
         reals: Images,
         noise: Float[Tensor, "batch noise"],
         codes: Codes,
+        randomness: torch.Generator,
         generator_learns: bool,
     ) -> None:
         self.networks = networks
@@ -52,6 +62,7 @@ class Play:
         self.reals = reals
         self.codes = codes
         self.latents = layout.latents(noise, codes)
+        self.randomness = randomness
         self.generator_learns = generator_learns
         self._fakes: Images | None = None
 
@@ -68,14 +79,14 @@ class Play:
             # The graph must lead to the generator's weights even if the first to ask is the discriminator.
             makers: tuple[Player, ...] = ("generator",) if self.generator_learns else ()
             self.networks.set_learners(makers)
-            self._fakes = self.networks.generator(self.latents)
+            self._fakes = self.networks.generate(self.latents)
             self.networks.set_learners(players)
         return self._fakes if "generator" in players else self._fakes.detach()
 
-    def begin(self, players: tuple[Player, ...], terms: dict[str, float]) -> "Pass":
+    def begin(self, players: tuple[Player, ...], terms: Mapping[str, Weight]) -> "Pass":
         """Starts an update: these players learn, the others are frozen."""
         self.networks.set_learners(players)
-        return Pass(self, players, needs_real_gradient="r1" in terms)
+        return Pass(self, players, terms)
 
     def end(self, players: tuple[Player, ...]) -> None:
         """Ends an update: what a player that moved had made is outdated."""
@@ -86,9 +97,11 @@ class Play:
 class Pass:
     """What the networks say of a step's images during one update, each computed once, when first asked for."""
 
-    def __init__(self, play: Play, players: tuple[Player, ...], *, needs_real_gradient: bool) -> None:
+    def __init__(self, play: Play, players: tuple[Player, ...], terms: Mapping[str, Weight]) -> None:
+        needs_real_gradient = "r1" in terms
         self.play = play
         self.players = players
+        self.terms = terms
         self.networks = play.networks
         self.config = play.config
         self.reals = play.reals.detach().requires_grad_() if needs_real_gradient else play.reals
@@ -104,22 +117,20 @@ class Pass:
         discriminator = self.networks.discriminator
         if "discriminator" not in self.players or not discriminator.takes_mixed_batches:
             return None
-        real, fake = discriminator.trunk(torch.cat([self.reals, self.fakes])).chunk(2)
+        real, fake = discriminator.features(torch.cat([self.reals, self.fakes])).chunk(2)
         return real, fake
 
     @cached_property
     def real_features(self) -> Features:
         """The discriminator's trunk on the reals."""
         mixed = self._mixed_features
-        features: Tensor = mixed[0] if mixed else self.networks.discriminator.trunk(self.reals)
-        return features
+        return mixed[0] if mixed else self.networks.discriminator.features(self.reals)
 
     @cached_property
     def fake_features(self) -> Features:
         """The discriminator's trunk on the fakes."""
         mixed = self._mixed_features
-        features: Tensor = mixed[1] if mixed else self.networks.discriminator.trunk(self.fakes)
-        return features
+        return mixed[1] if mixed else self.networks.discriminator.features(self.fakes)
 
     @cached_property
     def real_logits(self) -> Float[Tensor, " batch"]:
@@ -133,17 +144,77 @@ class Pass:
 
     @cached_property
     def log_likelihoods(self) -> dict[str, Float[Tensor, " batch"]]:
-        """Log Q(c|G(z, c)) of each code, with gradients to the parts that ``objective.information_to`` names."""
+        """Log Q(c|G(z, c)) of each code, with gradients to the parts that ``objective.information_to`` names.
+
+        The code that the encoder reads is left out where neither the generator nor the encoder could learn from it.
+        """
+        read = self.play.layout.posterior_slices
+        parts = {name: self._posterior_of_fakes[:, columns] for name, columns in read.items()}
+        encoded = self.config.class_code
+        if encoded is not None and self._encoder_is_idle:
+            del parts[encoded]
+        return self.play.layout.log_likelihoods_of(parts, self.play.codes)
+
+    @property
+    def _encoder_is_idle(self) -> bool:
+        return not {"generator", "encoder"} & set(self.players)
+
+    @cached_property
+    def _posterior_of_fakes(self) -> Float[Tensor, "batch posterior"]:
+        """Of codes that are left out, zeros."""
         informed = self.config.information_to
-        recognizer = self.networks.recognizer
-        assert recognizer is not None
-        if recognizer.trunk is None:
-            # Of generator and trunk only one ever learns in an update, so cutting at the features cuts it alone.
-            learns = "generator" if "generator" in self.players else "trunk"
-            features = self.fake_features if learns in informed else self.fake_features.detach()
-        else:
-            features = recognizer.trunk(self.fakes if "generator" in informed else self.fakes.detach())
-        return self.play.layout.log_likelihoods(self.networks.posterior_of(features), self.play.codes)
+        recognizer, encoder = self.networks.recognizer, self.networks.encoder
+        fakes = self.fakes if "generator" in informed else self.fakes.detach()
+        read = encoded = None
+        if recognizer is not None:
+            if recognizer.trunk is None:
+                # Of generator and trunk only one ever learns in an update, so cutting at the features cuts it alone.
+                learns = "generator" if "generator" in self.players else "trunk"
+                features = self.fake_features if learns in informed else self.fake_features.detach()
+            else:
+                features = recognizer.features(fakes)
+            read = self.networks.posterior_of(features)
+        if encoder is not None and self._encoder_is_idle:
+            encoded = fakes.new_zeros(len(fakes), len(encoder.directions))
+        elif encoder is not None:
+            # Seen as the encoder was taught to see: what is read must survive what does not matter, and the generator
+            # can not please it with details that do not.
+            encoded = encoder(self._transformed(encoder.enlarged(fakes)))
+        return self.networks.joined(read, encoded)
+
+    # What the encoder sees of real images.
+
+    @property
+    def encoder(self) -> Encoder:
+        """The networks' encoder; a configuration with terms for one has one."""
+        assert self.networks.encoder is not None
+        return self.networks.encoder
+
+    def _transformed(self, images: Images) -> Images:
+        return augment(images, self.config.invariance.strengths, self.play.randomness)
+
+    @cached_property
+    def enlarged_reals(self) -> Images:
+        """The reals at the encoder's size."""
+        return self.encoder.enlarged(self.reals)
+
+    @cached_property
+    def real_classes(self) -> Logits:
+        """The encoder's logits of the reals as they are."""
+        logits: Logits = self.encoder(self.enlarged_reals)
+        return logits
+
+    @cached_property
+    def target(self) -> Float[Tensor, "batch category"]:
+        """The encoder's posterior of the reals, as something to be held to: without a graph."""
+        return self.real_classes.detach().softmax(dim=1)
+
+    @cached_property
+    def view_features(self) -> tuple[Features, ...]:
+        """The encoder's features of transformed reals: two views of each where they are to be contrasted, else one."""
+        count = 2 if "contrast" in self.terms else 1
+        views = self._transformed(torch.cat([self.enlarged_reals] * count))
+        return self.encoder.features(views).chunk(count)
 
 
 def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
@@ -157,13 +228,53 @@ def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
 
 def information(seen: Pass) -> Float[Tensor, " batch"]:
     """-Σ_i λ_i log Q(c_i|G(z, c)): up to the constant H(c), minus the bound L_I (Chen et al. 2016, equation 5)."""
-    likelihoods = seen.log_likelihoods
-    return -torch.stack([code.weight * likelihoods[code.name] for code in seen.config.codes]).sum(dim=0)
+    weights = {code.name: code.weight for code in seen.config.codes}
+    weighted = [weights[name] * likelihood for name, likelihood in seen.log_likelihoods.items()]
+    return -torch.stack(weighted).sum(dim=0) if weighted else seen.reals.new_zeros(len(seen.reals))
 
 
 def r1(seen: Pass) -> Float[Tensor, " batch"]:
     """The discriminator's squared gradient at the reals."""
     return objectives.r1(seen.reals, seen.real_logits)
+
+
+def contrast(seen: Pass) -> Float[Tensor, " batch"]:
+    """Two views of an image find each other among all others (`objectives.contrast`)."""
+    first, second = seen.view_features
+    return objectives.contrast(first, second, CONTRAST_TEMPERATURE)
+
+
+def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
+    """KL between the posterior of an image and that of its worst neighbour: Miyato et al. 2018 (VAT), equation 5.
+
+    The neighbour lies the encoder's ``radius`` away in the direction in which the posterior changes most.
+    """
+    images, target = seen.enlarged_reals.detach(), seen.target
+    start = torch.randn(images.shape, generator=seen.play.randomness, device=images.device)
+    with seen.encoder.unrecorded():  # these images are not of the data
+        direction = objectives.adversarial_direction(seen.encoder, images, target, start)
+        return objectives.divergence(target, seen.encoder(images + seen.encoder.radius * direction))
+
+
+def consistency(seen: Pass) -> Float[Tensor, " batch"]:
+    """A transformed view is held to what is read in the image as it is, made surer (Xie et al. 2020, equation 1)."""
+    sharp = seen.target**CONSISTENCY_EXPONENT
+    sharp = sharp / sharp.sum(dim=1, keepdim=True)
+    losses = [objectives.cross_entropy(sharp, seen.encoder.logits(features)) for features in seen.view_features]
+    return torch.stack(losses).mean(dim=0)
+
+
+def confidence(seen: Pass) -> Float[Tensor, " batch"]:
+    """H(c|x): every real image is to be filed under one value (Krause et al. 2010, equation 3)."""
+    return objectives.entropy(seen.real_classes)
+
+
+def balance(seen: Pass) -> Float[Tensor, " batch"]:
+    """Minus the entropy of the running marginal: all values are to be used (`objectives.balance`)."""
+    marginal = seen.encoder.marginal
+    if "encoder" in seen.players:
+        marginal.lerp_(seen.target.mean(dim=0), 1 - MARGINAL_KEPT)
+    return objectives.balance(seen.real_classes, marginal)
 
 
 @dataclass(frozen=True)
@@ -185,4 +296,9 @@ TERMS = {
     "adversarial": Term(adversarial, over="sample"),
     "information": Term(information, over="sample"),
     "r1": Term(r1, over="sample"),
+    "contrast": Term(contrast, over="batch"),
+    "smoothness": Term(smoothness, over="sample"),
+    "consistency": Term(consistency, over="sample"),
+    "confidence": Term(confidence, over="sample"),
+    "balance": Term(balance, over="batch"),  # through the running marginal, which all workers must share
 }

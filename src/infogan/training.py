@@ -9,6 +9,7 @@ is therefore nothing but weights, their averages, the optimisers' moments and th
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +20,19 @@ from torch import Tensor
 from torch.optim import Adam
 
 from infogan import distributed
+from infogan.beginnings import BEGINNINGS
 from infogan.codes import CodeLayout
 from infogan.config import Config, Update
-from infogan.data.batches import Batches, stream_seed
+from infogan.data.batches import Batches, check_enough, stream_seed
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import ImageShape, Networks, build_networks
 from infogan.runs import Checkpoint, RunFolder
-from infogan.terms import TERMS, Play
+from infogan.terms import TERMS, Play, Weight
 
 # Streams of random numbers that must not meet, whatever the seed.
-INITIAL, ORDER, STEP = 1, 2, 3
+INITIAL, ORDER, STEP, BEGIN = 1, 2, 3, 4
 
 
 class Interrupted(Exception):
@@ -86,15 +88,21 @@ def train(
     watch = watch or Watcher()
     rank, world_size = distributed.rank(), distributed.world_size()
     device = torch.device(device)
-    seed, batch_size, steps = config.train.seed, config.train.batch_size, config.train.steps
-    layout = CodeLayout(config.noise, config.codes)
+    seed, steps = config.train.seed, config.train.steps
     shape = ImageShape(images.channels, images.size)
     networks = build_networks(
-        config.networks, layout, shape, kind=config.objective.kind, seed=stream_seed(seed, INITIAL)
+        config.networks,
+        CodeLayout(config.noise, config.codes),
+        shape,
+        kind=config.objective.kind,
+        seed=stream_seed(seed, INITIAL),
     ).to(device)
     average = copy.deepcopy(networks).eval().requires_grad_(False)
+    networks.compute_in_bfloat16(computes_in_bfloat16(config, device))
     model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
-    batches = Batches(images, batch_size, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
+    layout = model.layout
+    batches = Batches(images, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
+    check_enough(images, *config.largest_batch)
     labels = _labels(config, images, device)
     tally = Tally(device)
     optimisers: list[Adam] = []
@@ -110,16 +118,25 @@ def train(
         if first < steps and first > config.stage_at(first)[1]:  # a stage that begins here begins with new optimisers
             optimisers = _optimisers(config.stages[config.stage_at(first)[0]].updates, networks)
         _restore(checkpoint, networks, average, optimisers)
+        model.adopt_prior()
 
     clock = time.monotonic()
     for step in range(first, steps):
+        # Begin a stage.
         index, start, end = config.stage_at(step)
-        updates = config.stages[index].updates
+        stage = config.stages[index]
+        progress = (step - start) / (end - start)
         if step == start:
-            optimisers = _optimisers(updates, networks)
+            for action in stage.begin:
+                assert networks.encoder is not None
+                BEGINNINGS[action](networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index))
+            if stage.begin:
+                average.load_state_dict(networks.state_dict())
+                model.adopt_prior()
+            optimisers = _optimisers(stage.updates, networks)
 
         # Draw images, noise and codes.
-        indices = batches.indices(step)
+        indices = batches.indices(index, step - start, config.batch_size(index))
         reals = batches.reals(indices)
         randomness = torch.Generator(device).manual_seed(stream_seed(seed, STEP, rank, step))
         noise = layout.sample_noise(len(reals), randomness)
@@ -133,18 +150,20 @@ def train(
             reals=reals,
             noise=noise,
             codes=codes,
-            generator_learns=any("generator" in update.players for update in updates),
+            randomness=randomness,
+            generator_learns=any("generator" in update.players for update in stage.updates),
         )
 
         # Let each update's players learn on its terms.
-        for update, optimiser in zip(updates, optimisers, strict=True):
+        for update, optimiser in zip(stage.updates, optimisers, strict=True):
             seen = play.begin(update.players, update.terms)
             values = {name: TERMS[name].compute(seen) for name in update.terms}
-            loss = torch.stack([weight * values[name].mean() for name, weight in update.terms.items()]).sum()
+            weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
+            loss = torch.stack([weights[name] * value.mean() for name, value in values.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             for group in optimiser.param_groups:
-                group["lr"] = update.learning_rate * decay(update.decay, (step - start) / (end - start))
+                group["lr"] = update.learning_rate * decay(update.decay, progress)
             optimiser.step()
             play.end(update.players)
             for name, value in values.items():
@@ -162,9 +181,9 @@ def train(
             now = seconds + time.monotonic() - clock
             report = {
                 "step": done,
-                "images": done * batch_size,
+                "images": config.images_seen(done),
                 "seconds": round(now, 3),
-                "stage": config.stages[index].name,
+                "stage": stage.name,
             }
             report |= tally.read(run)
             run.add_stats(report)
@@ -221,9 +240,24 @@ class Tally:
         return means
 
 
-def decay(kind: Literal["none", "linear"], progress: float) -> float:
+def decay(kind: Literal["none", "linear", "cosine"], progress: float) -> float:
     """The factor on the learning rate when this share of the stage, in [0, 1), is done."""
+    if kind == "cosine":
+        return 0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
     return 1.0 if kind == "none" else min(1.0, 2 * (1 - progress))
+
+
+def weight_at(weight: Weight, progress: float) -> float:
+    """A term's weight when this share of the stage, in [0, 1), is done."""
+    first, last = weight if isinstance(weight, tuple) else (weight, weight)
+    return first + (last - first) * progress
+
+
+def computes_in_bfloat16(config: Config, device: torch.device) -> bool:
+    """Whether networks compute in bfloat16: as configured; ``auto``, where the hardware multiplies it."""
+    if config.train.precision == "auto":
+        return torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    return config.train.precision == "bfloat16"
 
 
 def ema_decay(config: Config, step: int) -> float:
@@ -232,9 +266,10 @@ def ema_decay(config: Config, step: int) -> float:
     The half-life, in images, is held to a tenth of the images seen, so that the first weights are soon forgotten
     (Karras et al. 2020 ramp it up in the same way).
     """
-    seen = (step + 1) * config.train.batch_size
+    batch_size = config.batch_size(config.stage_at(step)[0])
+    seen = config.images_seen(step + 1)
     half_life = min(config.train.ema_half_life, seen / 10)
-    return float(0.5 ** (config.train.batch_size / half_life)) if half_life > 0 else 0.0
+    return float(0.5 ** (batch_size / half_life)) if half_life > 0 else 0.0
 
 
 def update_average(average: Networks, networks: Networks, kept: float) -> None:
@@ -284,9 +319,13 @@ def _restore(checkpoint: Checkpoint, networks: Networks, average: Networks, opti
     networks.load_state_dict(parts["networks"])
     average.load_state_dict(parts["average"])
     for number, optimiser in enumerate(optimisers):
+        weights = optimiser.param_groups[0]["params"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimisers"].items():
             owner, parameter, moment = name.split(".")
             if int(owner) == number:
+                if tensor.ndim:
+                    # A checkpoint keeps no memory layout, and the fused step goes through weights and moments abreast.
+                    tensor = torch.empty_like(weights[int(parameter)]).copy_(tensor)
                 state.setdefault(int(parameter), {})[moment] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -5,6 +5,7 @@ The command line (`cli.py`) parses, shows progress and names the files; a progra
 
 import csv
 import io
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan import plots, recipes
+from infogan.budget import steps_within
 from infogan.config import Config, ContinuousCode, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
@@ -40,12 +42,20 @@ class Plan:
     images: ImageSet
 
 
-def plan(options: recipes.Options, progress: Progress | None = None) -> Plan:
-    """Loads the training images and completes the configuration with what only they can tell.
+def plan(
+    options: recipes.Options,
+    progress: Progress | None = None,
+    *,
+    run: Path | None = None,
+    device: str = "cpu",
+) -> Plan:
+    """Loads the training images and completes the configuration with what only they, or a clock, can tell.
 
     Args:
         options: From `recipes.resolve`, with ``data.source``.
         progress: Told of what is fetched and read.
+        run: A run that may be there already; it keeps the steps that its budget was found to be.
+        device: What the budget is for.
 
     Raises:
         UserError: options that are no configuration, no such data, or a cgan without labels.
@@ -62,7 +72,7 @@ def plan(options: recipes.Options, progress: Progress | None = None) -> Plan:
         strict=data.strict,
         progress=progress,
     )
-    check_enough(images, config.train.batch_size)
+    check_enough(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan":
         if images.labels is None:
@@ -70,7 +80,23 @@ def plan(options: recipes.Options, progress: Progress | None = None) -> Plan:
         options = recipes.with_label_code(options, len(images.label_names))
     shape = {"size": images.size, "channels": images.channels}
     config = build({**options, "data": {**options.get("data", {}), **shape}})
-    return Plan(config, images)
+    return Plan(_with_steps(config, images, run, device), images)
+
+
+def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str) -> Config:
+    """The configuration with the steps that its budget or its number of images come to."""
+    train = config.train
+    if train.images is not None:
+        whole = sum(stage.share for stage in config.stages)
+        a_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / whole
+        steps = max(len(config.stages), math.ceil(train.images / a_step))
+    elif train.budget is None:
+        return config
+    elif run is not None and (run / "config.json").is_file():
+        steps = RunFolder(run).read_config().train.steps
+    else:
+        steps = steps_within(train.budget, config, images, device)
+    return config.model_copy(update={"train": train.model_copy(update={"steps": steps})})
 
 
 def train_run(
@@ -116,7 +142,7 @@ def evaluate_run(
         UserError: as `evaluation.evaluate`.
     """
     test = load_for(model, config.data, split="test") if has_test_split(config.data.source) else None
-    return evaluate(Evidence(model, train_images, test, config.train.seed), metrics)
+    return evaluate(Evidence(model, train_images, test, config.train.seed, config.invariance.strengths), metrics)
 
 
 def load_for(
@@ -238,7 +264,10 @@ def save_codes(model: InfoGAN, images: ImageSet, encoding: Encoding, out: Path) 
             columns.append([f"{value:.6f}" for value in values.tolist()])
     header.append("entropy")
     columns.append([f"{value:.6f}" for value in encoding.entropy.tolist()])
-    with replacing(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(out) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(zip(*columns, strict=True))
@@ -317,6 +346,7 @@ def facts_about(path: Path) -> dict[str, Any]:
             "names": {code: list(names) for code, names in model.config.names.items()},
             "architecture": model.config.networks.architecture,
             "recognizer": model.config.networks.recognizer if model.networks.recognizer else None,
+            "encoder": model.first_categorical().name if model.networks.encoder else None,
             "parameters": sum(parameter.numel() for parameter in model.networks.parameters()),
         }
     return facts

@@ -31,12 +31,18 @@ def to_pixels(images: Float[Tensor, "batch channel height width"]) -> NDArray[np
     return pixels
 
 
-def check_enough(images: ImageSet, batch_size: int) -> None:
-    """Raises UserError where there are fewer images than a batch."""
+def check_enough(images: ImageSet, batch_size: int, factor: int = 1) -> None:
+    """Raises UserError where there are fewer images than a batch.
+
+    Args:
+        images: Of the training.
+        batch_size: Of the largest batches.
+        factor: How many times ``train.batch_size`` that is.
+    """
     if len(images) < batch_size:
         raise UserError(
             f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: "
-            f"add images or pass --set train.batch_size={max(1, len(images))}"
+            f"add images or pass --set train.batch_size={max(1, len(images) // factor)}"
         )
 
 
@@ -45,42 +51,42 @@ class Batches:
 
     Args:
         images: uint8 images, kept on ``device`` as one tensor.
-        batch_size: Over all workers.
         seed: Of the order.
         rank: Which share of each batch is this worker's.
-        world_size: Number of workers; must divide ``batch_size``.
+        world_size: Number of workers; must divide the batch sizes.
         device: Where the batches are wanted.
-
-    Raises:
-        UserError: fewer images than a batch.
     """
 
-    def __init__(
-        self, images: ImageSet, batch_size: int, seed: int, *, rank: int, world_size: int, device: torch.device
-    ) -> None:
-        check_enough(images, batch_size)
+    def __init__(self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device) -> None:
         self.pixels = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
-        self.batch_size = batch_size
         self.seed = seed
-        self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
-        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._rank, self._world_size = rank, world_size
+        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
 
-    def indices(self, step: int) -> Int[Tensor, " batch"]:
-        """Which images this worker sees at a step."""
+    def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
+        """Which images this worker sees at a step of a stage, counted from the stage's first.
+
+        Args:
+            stage: Number of the stage; each goes through the images in an order of its own.
+            step: Within the stage.
+            batch_size: Of all steps of the stage, over all workers.
+        """
         count = len(self.pixels)
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[self._share]
-        chosen = [self._order(int(position) // count)[int(position) % count] for position in positions]
+        share = slice(self._rank * batch_size // self._world_size, (self._rank + 1) * batch_size // self._world_size)
+        positions = np.arange(step * batch_size, (step + 1) * batch_size)[share]
+        chosen = [self._order(stage, int(position) // count)[int(position) % count] for position in positions]
         return torch.tensor(chosen, device=self.pixels.device)
 
     def reals(self, indices: Int[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
         """Those images in [-1, 1]."""
         return to_network(self.pixels[indices])
 
-    def _order(self, shuffle: int) -> NDArray[np.int64]:
-        if shuffle not in self._orders:
+    def _order(self, stage: int, shuffle: int) -> NDArray[np.int64]:
+        key = (stage, shuffle)
+        if key not in self._orders:
             # A batch spans at most a few shuffles; older ones are never asked for again.
-            for old in [known for known in self._orders if known < shuffle - 1]:
+            for old in [known for known in self._orders if known < (stage, shuffle - 1)]:
                 del self._orders[old]
-            order = np.random.default_rng(stream_seed(self.seed, shuffle)).permutation(len(self.pixels))
-            self._orders[shuffle] = order
-        return self._orders[shuffle]
+            order = np.random.default_rng(stream_seed(self.seed, stage, shuffle)).permutation(len(self.pixels))
+            self._orders[key] = order
+        return self._orders[key]

@@ -1,0 +1,1 @@
+"""What every published figure is made with: `python -m benchmarks.accuracy --help`."""

@@ -1,0 +1,78 @@
+"""Length by time: how many steps fit into a budget on this machine.
+
+A run's steps are fixed before it begins and recorded, so that its schedules fit its length and it resumes and repeats
+exactly; only the measurement looks at a clock.
+"""
+
+import itertools
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from infogan.config import Config
+from infogan.data.imageset import ImageSet
+from infogan.errors import UserError
+from infogan.runs import RunFolder
+from infogan.training import Watcher, train
+
+PROBES = 25  # steps of each stage that are timed; the first of them warm up
+WARM_UP = 5
+RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
+
+
+def steps_within(seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu") -> int:
+    """How many steps of the configuration's stages, in their shares, take so long.
+
+    Args:
+        seconds: For the whole run.
+        config: Its ``train.steps`` plays no part.
+        images: The training images.
+        device: What is timed.
+
+    Raises:
+        UserError: not even a few steps of each stage would fit.
+    """
+    started = time.monotonic()
+    beginnings, a_step = _measure(config, images, device)
+    left = seconds * (1 - RESERVE) - beginnings - (time.monotonic() - started)
+    whole = sum(stage.share for stage in config.stages)
+    mean = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True)) / whole
+    steps = int(left / mean)
+    if steps < PROBES * len(config.stages):
+        least = beginnings + PROBES * sum(a_step)
+        raise UserError(f"a budget of {seconds:.0f} s is too short here: it must be well above {least:.0f} s")
+    return steps
+
+
+def _measure(config: Config, images: ImageSet, device: torch.device | str) -> tuple[float, list[float]]:
+    """Seconds that the stages' beginnings take together, and seconds a step of each stage takes."""
+    never = 2**31
+    short = config.model_copy(
+        update={
+            "stages": tuple(stage.model_copy(update={"share": 1.0}) for stage in config.stages),
+            "train": config.train.model_copy(
+                update={
+                    "steps": PROBES * len(config.stages),
+                    "report_every": never,
+                    "save_every": never,
+                    "picture_every": never,
+                }
+            ),
+        }
+    )
+    clock = [time.monotonic()]
+    with TemporaryDirectory() as folder:
+        train(
+            short,
+            images,
+            RunFolder(Path(folder)),
+            device=device,
+            watch=Watcher(on_step=lambda _: clock.append(time.monotonic())),
+        )
+    lengths = [after - before for before, after in itertools.pairwise(clock)]
+    stages = [lengths[first : first + PROBES] for first in range(0, len(lengths), PROBES)]
+    a_step = [statistics.median(stage[WARM_UP:]) for stage in stages]
+    return sum(max(0.0, stage[0] - step) for stage, step in zip(stages, a_step, strict=True)), a_step

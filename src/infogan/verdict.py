@@ -1,0 +1,116 @@
+"""Is this run one to trust? An answer from images alone: no label takes part in it.
+
+A run fails in few ways, and each leaves a trace. A value of the code dies, because two kinds of images share another;
+the categories follow what was declared not to matter, and change with it; real images are not like the fakes that the
+codes were learned on, and nobody is sure of them; the generator ignores the code, or the recognizer can not read it.
+`judge` measures each trace, and the first that is beyond its limit is the reason not to trust.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infogan import partition
+from infogan.augment import augment
+from infogan.data.batches import to_network, to_pixels
+from infogan.metrics.clustering import nmi
+from infogan.model import InfoGAN
+
+LOOKED_AT = 4_000  # real images, and as many fakes
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a run is judged by.
+
+    Attributes:
+        view_agreement: Share of real images of which two transformed views are filed under one value.
+        sureness: Mean probability of the value that a real image is filed under.
+        smallest_class: Mass of the rarest value among real images, relative to an equal share.
+        read_back: Share of fakes in which the value that was put in is read.
+        neighbours: NMI of the categories with a clustering of the encoder's features that knows nothing of them; None
+            without an encoder.
+    """
+
+    view_agreement: float
+    sureness: float
+    smallest_class: float
+    read_back: float
+    neighbours: float | None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How little of a trace is still to be trusted, and what less of it means."""
+
+    least: float
+    meaning: str
+
+
+LIMITS = {
+    "smallest_class": Limit(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
+    "view_agreement": Limit(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
+    "sureness": Limit(0.9, "the {code} of real images is unsure (mean probability {found:.2f})"),
+    "read_back": Limit(0.9, "the {code} put into an image is not read back ({found:.0%} are)"),
+    "neighbours": Limit(0.9, "like images are filed under different values of {code} (NMI {found:.2f})"),
+}
+
+
+def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int) -> Traces:
+    """Measures a model that has a categorical code on real images and on its own.
+
+    Args:
+        model: With somebody to read codes.
+        images: Real ones, uint8 (count, channels, height, width).
+        invariances: What was declared not to matter, with strengths.
+        seed: Of the images looked at, the transforms and the fakes.
+    """
+    code = model.first_categorical()
+    random = np.random.default_rng(seed)
+    chosen = images[np.sort(random.choice(len(images), min(LOOKED_AT, len(images)), replace=False))]
+    probabilities = model.encode(chosen).probabilities[code.name]
+    found = probabilities.argmax(axis=1)
+    draws = torch.Generator().manual_seed(seed)
+    first, second = (_filed(model, _views(chosen, invariances, draws)) for _ in range(2))
+    fakes = model.sample(LOOKED_AT, seed=seed)
+    neighbours = None
+    if model.networks.encoder is not None:
+        features = model.features(chosen)
+        neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31), found)
+    return Traces(
+        view_agreement=float((first == second).mean()),
+        sureness=float(probabilities.max(axis=1).mean()),
+        smallest_class=float(np.bincount(found, minlength=code.size).min() / len(found) * code.size),
+        read_back=float((_filed(model, fakes.images) == fakes.codes[code.name]).mean()),
+        neighbours=neighbours,
+    )
+
+
+def judge(traces: Traces, code: str) -> tuple[bool, str]:
+    """Whether to trust, and why or why not, in a sentence.
+
+    Args:
+        traces: From `measure`.
+        code: The name of the code, for the sentence.
+    """
+    for name, limit in LIMITS.items():
+        found = asdict(traces)[name]
+        if found is not None and found < limit.least:
+            return False, f"do not trust: {limit.meaning.format(code=code, found=found)}"
+    return True, (
+        f"trust: {traces.view_agreement:.0%} of images keep their {code} under what does not matter, "
+        f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused"
+    )
+
+
+def _filed(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = model.encode(images).codes[model.first_categorical().name]
+    return found
+
+
+def _views(images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator) -> NDArray[np.uint8]:
+    parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), 500)
+    return np.concatenate([to_pixels(augment(to_network(part), invariances, draws)) for part in parts])
