@@ -5,6 +5,7 @@ exactly; only the measurement looks at a clock.
 """
 
 import itertools
+import math
 import statistics
 import time
 from pathlib import Path
@@ -12,19 +13,23 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from infogan.config import Config
+from infogan.config import Config, Stage
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
 from infogan.runs import RunFolder
 from infogan.training import Watcher, train
 
+FIXED = 0.7  # of the time, at most, for stages that do not stretch where others do
 PROBES = 25  # steps of each stage that are timed; the first of them warm up
 WARM_UP = 5
 RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
 
 
-def steps_within(seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu") -> int:
-    """How many steps of the configuration's stages, in their shares, take so long.
+def within(seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu") -> Config:
+    """The configuration with as many steps of each stage as fit into a time.
+
+    Stages that do not stretch take their ``share`` as steps, and together at most ``FIXED`` of the time; the others
+    have what is left, in their shares. In the result every share is a number of steps.
 
     Args:
         seconds: For the whole run.
@@ -38,13 +43,24 @@ def steps_within(seconds: float, config: Config, images: ImageSet, device: torch
     started = time.monotonic()
     beginnings, a_step = _measure(config, images, device)
     left = seconds * (1 - RESERVE) - beginnings - (time.monotonic() - started)
-    whole = sum(stage.share for stage in config.stages)
-    mean = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True)) / whole
-    steps = int(left / mean)
-    if steps < PROBES * len(config.stages):
-        least = beginnings + PROBES * sum(a_step)
-        raise UserError(f"a budget of {seconds:.0f} s is too short here: it must be well above {least:.0f} s")
-    return steps
+    least = PROBES * sum(a_step)
+    if left < least:
+        needed = (seconds - left + least) / (1 - RESERVE)
+        raise UserError(f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s")
+    wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
+    elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
+    fixed = min(wanted, FIXED * left) if elastic else left
+    stages = []
+    for stage in config.stages:
+        factor = (left - fixed) / elastic if stage.stretches else fixed / wanted
+        stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
+    return with_stages(config, tuple(stages))
+
+
+def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
+    """The configuration with stages whose shares are numbers of steps."""
+    steps = int(sum(stage.share for stage in stages))
+    return config.model_copy(update={"stages": stages, "train": config.train.model_copy(update={"steps": steps})})
 
 
 def _measure(config: Config, images: ImageSet, device: torch.device | str) -> tuple[float, list[float]]:

@@ -152,6 +152,8 @@ class Stage(Settings):
 
     name: str = "game"
     share: Annotated[float, Field(gt=0)] = 1.0  # of `train.steps`, relative to the other stages' shares
+    # Whether a budget makes it longer. A stage that does not stretch takes `share` steps, or fewer where time is short.
+    stretches: bool = True
     batch_factor: Positive = 1  # the stage's batches are so many times `train.batch_size`
     # What is done once, before the first step. cluster: the training images are clustered by the encoder's features,
     # and its classes put where the clusters are; prior: learned priors are set to the encoder's frequencies.

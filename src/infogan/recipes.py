@@ -48,12 +48,14 @@ ROBUST: Options = {
         {
             "name": "features",
             "share": 600,
+            "stretches": False,
             "batch_factor": 4,
             "updates": [{"players": ["encoder"], "terms": {"contrast": 1.0}, **ENCODER_ADAM}],
         },
         {
             "name": "classes",
             "share": 1100,
+            "stretches": False,
             "batch_factor": 4,
             "begin": ["cluster"],
             "updates": [

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan import plots, recipes
-from infogan.budget import steps_within
+from infogan.budget import with_stages, within
 from infogan.config import Config, ContinuousCode, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
@@ -92,10 +92,19 @@ def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str)
         steps = max(len(config.stages), math.ceil(train.images / a_step))
     elif train.budget is None:
         return config
-    elif run is not None and (run / "config.json").is_file():
-        steps = RunFolder(run).read_config().train.steps
+    elif run is None or not (run / "config.json").is_file():
+        return within(train.budget, config, images, device)
     else:
-        steps = steps_within(train.budget, config, images, device)
+        known = RunFolder(run).read_config().stages
+        if len(known) != len(config.stages):  # which `RunFolder.begin` will refuse in words
+            return config
+        shares = (stage.share for stage in known)
+        return with_stages(
+            config,
+            tuple(
+                stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True)
+            ),
+        )
     return config.model_copy(update={"train": train.model_copy(update={"steps": steps})})
 
 

@@ -1,0 +1,75 @@
+"""Length by time, by images and by steps: the arithmetic. How well the clock is met is for the benchmarks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infogan import budget, recipes, workflows
+from infogan.config import Config, build
+from infogan.errors import UserError
+from infogan.runs import RunFolder
+from tests.helpers import image_set, small_config
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Three stages whose steps take 10, 20 and 5 ms, and their beginnings nothing."""
+    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.005]))
+    return build(recipes.resolve("robust", [{"data": {"source": "bars"}}]))
+
+
+def steps(config: Config) -> list[int]:
+    assert sum(stage.share for stage in config.stages) == config.train.steps
+    return [int(stage.share) for stage in config.stages]
+
+
+def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(clocked: Config) -> None:
+    found = budget.within(200, clocked, image_set())
+    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 1100 * 0.020
+    assert steps(found)[:2] == [600, 1100]
+    assert steps(found)[2] == pytest.approx(left / 0.005, abs=5)
+
+
+def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
+    found = budget.within(20, clocked, image_set())
+    left = 20 * (1 - budget.RESERVE)
+    factor = budget.FIXED * left / (600 * 0.010 + 1100 * 0.020)
+    assert steps(found) == pytest.approx([600 * factor, 1100 * factor, (1 - budget.FIXED) * left / 0.005], abs=5)
+
+
+def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
+    least = 25 * 0.035 / (1 - budget.RESERVE)
+    assert least < 2
+    budget.within(2.5, clocked, image_set())
+    with pytest.raises(UserError, match=r"above 2 s"):
+        budget.within(0.9, clocked, image_set())
+
+
+def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> None:
+    config = small_config(train={"steps": 6, "batch_size": 16, "budget": 5.0})
+    found = budget.within(5.0, config, image_set())
+    assert found.train.steps > 50
+    options: dict[str, Any] = json.loads(config.model_dump_json())
+    options["data"] = {"source": "digits"}
+    run = RunFolder.at(tmp_path / "run")
+    first = workflows.plan(options, run=run.path).config
+    run.begin(first, "x")
+    assert workflows.plan(options, run=run.path).config == first  # whatever the clock says the second time
+
+
+def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
+    options = recipes.resolve("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
+    found = workflows.plan(options).config
+    assert found.train.budget is None
+    assert found.images_seen(found.train.steps) == pytest.approx(100_000, rel=0.02)
+
+
+def test_a_length_that_is_given_takes_the_place_of_the_presets() -> None:
+    assert build(recipes.resolve("robust")).train.budget == 240
+    for assignment in ("train.steps=77", "train.images=77"):
+        assert build(recipes.resolve("robust", (), [assignment])).train.budget is None
+    assert build(recipes.resolve("post", [{"train": {"budget": 5.0}}])).train.budget == 5
+    with pytest.raises(UserError, match="one of them"):
+        build(recipes.resolve("robust", [{"train": {"budget": 5.0, "images": 7}}]))

@@ -1,0 +1,63 @@
+"""The verdict needs no labels, and names what went wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from infogan import verdict
+from infogan.data.imageset import ImageSet
+from infogan.evaluation import Evidence, evaluate, summary
+from infogan.verdict import LIMITS, Traces, judge, measure
+from tests.helpers import image_set, pictures, small_model
+
+GOOD = Traces(view_agreement=0.9, sureness=0.98, smallest_class=0.9, read_back=0.99, neighbours=0.97)
+
+
+def test_a_run_without_fault_is_trusted_and_says_why() -> None:
+    trusted, reason = judge(GOOD, "digit")
+    assert trusted
+    assert reason.startswith("trust: 90% of images keep their digit")
+    assert judge(replace(GOOD, neighbours=None), "digit")[0]  # nothing to say of it without an encoder
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None:
+    least = LIMITS[name].least
+    assert judge(replace(GOOD, **{name: least}), "digit")[0]
+    trusted, reason = judge(replace(GOOD, **{name: least - 0.01}), "digit")
+    assert not trusted
+    assert reason.startswith("do not trust: ")
+    assert "digit" in reason
+
+
+def test_traces_are_what_they_say() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    images = pictures(90)
+    found = measure(model, images, {"flip": 1.0}, 5)
+    filed = model.encode(images)
+    assert found.smallest_class == pytest.approx(np.bincount(filed.codes["category"], minlength=3).min() / 30)
+    assert found.sureness == pytest.approx(float(filed.probabilities["category"].max(axis=1).mean()), abs=1e-6)
+    assert found.view_agreement == 1  # every view is mirrored, so both are the same
+    fakes = model.sample(verdict.LOOKED_AT, seed=5)
+    read = model.encode(fakes.images).codes["category"]
+    assert found.read_back == pytest.approx(float((read == fakes.codes["category"]).mean()))
+    assert found.neighbours is None
+    assert measure(model, images, {"shift": 0.4, "rotate": 90.0}, 5).view_agreement < 1
+
+
+def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+
+    class Unlabelled(ImageSet):
+        def __getattribute__(self, name: str) -> object:
+            if name == "labels":
+                raise AssertionError("the verdict looked at labels")
+            return super().__getattribute__(name)
+
+    images = image_set()
+    hidden = Unlabelled(images.images, images.names, images.source, images.labels, images.label_names)
+    result = evaluate(Evidence(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
+    assert result["verdict"]["trust"] is False
+    assert result["verdict"]["reason"] == summary(result)[-1]
+    assert set(result["verdict"]) == {"trust", "reason", *LIMITS}
