@@ -10,7 +10,7 @@ TOOLS := $(VENV)/.tools-installed
 .PHONY: help demo test test-slow format clean
 
 help:
-	@echo "make demo       install, fetch MNIST, train the default preset, say what its codes mean"
+	@echo "make demo       install, fetch MNIST, train for four minutes, say what the codes mean"
 	@echo "make test       install, then ruff, mypy --strict and pytest"
 	@echo "make test-slow  the tests that take minutes as well"
 	@echo "make format     let ruff format and mend what it can"
@@ -34,6 +34,8 @@ format: $(TOOLS)
 
 # A stamp is written last, so that an installation that was interrupted is begun anew.
 $(RUNTIME): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "there is no $(PYTHON) here: install Python 3.11 or newer, or pass PYTHON=..."; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "infogan needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version); pass PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
