@@ -3,14 +3,17 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from infogan import recipes
 from infogan.codes import CodeLayout
 from infogan.config import Config, NetworkSettings, NoiseSettings, Player, build, override
+from infogan.data.batches import to_network
 from infogan.data.imageset import ImageSet
 from infogan.model import InfoGAN, ModelConfig
-from infogan.networks import ImageShape, build_networks
+from infogan.networks import ImageShape, Networks, build_networks
+from infogan.terms import Play
 
 DISCRIMINATOR: tuple[Player, ...] = ("discriminator",)
 GENERATOR: tuple[Player, ...] = ("generator",)
@@ -92,3 +95,21 @@ def small_model(
         NetworkSettings.model_validate(config.networks.model_dump()), layout, shape, kind=kind, seed=seed
     )
     return InfoGAN(ModelConfig.of(config, shape).model_copy(update={"kind": kind}), networks)
+
+
+def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Play, Networks]:
+    """One step's material of a run on 8x8 bars, and its untrained players."""
+    layout = CodeLayout(config.noise, config.codes)
+    networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    play = Play(
+        networks,
+        layout,
+        config,
+        reals=to_network(torch.from_numpy(pictures(batch))),
+        noise=layout.sample_noise(batch, generator),
+        codes=layout.sample_codes(batch, generator),
+        randomness=generator,
+        generator_learns=True,
+    )
+    return play, networks

@@ -40,7 +40,7 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return x, y, *((mass * a * b).sum(dim=(1, 2)) for a, b in ((dx, dx), (dy, dy), (dx, dy)))  # type: ignore[return-value]
 
 
-def between(values: Tensor, low: float, high: float, slack: float) -> None:
+def assert_between(values: Tensor, low: float, high: float, slack: float) -> None:
     """All lie in the range, and they reach for both of its ends."""
     assert low - slack <= float(values.min()) <= low + 0.1 * (high - low)
     assert high - 0.1 * (high - low) <= float(values.max()) <= high + slack
@@ -53,25 +53,25 @@ def test_nothing_declared_changes_nothing() -> None:
 
 def test_shift_moves_by_up_to_its_share_of_the_side_both_ways() -> None:
     x, y, *_ = moments(augment(blob(), {"shift": 0.1}, randomness()))
-    between(x, -4.1, 4.1, 0.1)
-    between(y, -4.1, 4.1, 0.1)
+    assert_between(x, -4.1, 4.1, 0.1)
+    assert_between(y, -4.1, 4.1, 0.1)
     assert abs(float(torch.corrcoef(torch.stack([x, y]))[0, 1])) < 0.2  # each axis for itself
 
 
 def test_rotate_turns_by_up_to_its_degrees_both_ways() -> None:
     *_, xx, yy, xy = moments(augment(blob(width=6, height=2), {"rotate": 20.0}, randomness()))
-    between(torch.atan2(2 * xy, xx - yy) / 2 * 180 / math.pi, -20, 20, 0.5)
+    assert_between(torch.atan2(2 * xy, xx - yy) / 2 * 180 / math.pi, -20, 20, 0.5)
 
 
 def test_scale_is_a_factor_and_as_likely_to_shrink_as_to_enlarge() -> None:
     *_, xx, yy, _ = moments(augment(blob(), {"scale": 0.5}, randomness()))
     assert torch.allclose(xx, yy, rtol=0.02)
-    between((xx / 9).sqrt().log(), -math.log(1.5), math.log(1.5), 0.05)
+    assert_between((xx / 9).sqrt().log(), -math.log(1.5), math.log(1.5), 0.05)
 
 
 def test_shear_slants_by_up_to_its_degrees() -> None:
     *_, yy, xy = moments(augment(blob(), {"shear": 15.0}, randomness()))
-    between(xy / yy, -math.tan(math.radians(15)), math.tan(math.radians(15)), 0.03)
+    assert_between(xy / yy, -math.tan(math.radians(15)), math.tan(math.radians(15)), 0.03)
 
 
 def test_flip_mirrors_left_to_right_with_its_probability() -> None:
@@ -84,7 +84,7 @@ def test_flip_mirrors_left_to_right_with_its_probability() -> None:
 def test_crop_keeps_an_area_and_stays_inside_the_image() -> None:
     cropped = augment(ramp(), {"crop": 0.75}, randomness())[:, 0, 16]
     side = (cropped[:, 20] - cropped[:, 12]) / (ramp()[0, 0, 0, 20] - ramp()[0, 0, 0, 12])
-    between(side**2, 0.25, 1, 0.01)
+    assert_between(side**2, 0.25, 1, 0.01)
     middle = (cropped[:, 15] + cropped[:, 16]) / 2
     assert bool((middle.abs() <= 1 - side + 1e-4).all())
     assert float(middle.std()) > 0.1

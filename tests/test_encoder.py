@@ -12,16 +12,15 @@ from torch.nn import functional
 
 from infogan import recipes
 from infogan.beginnings import BEGINNINGS
-from infogan.codes import CodeLayout
 from infogan.config import Config, Player, build
 from infogan.data.batches import to_network
 from infogan.errors import UserError
 from infogan.model import InfoGAN
-from infogan.networks import Encoder, ImageShape, Networks, build_networks
+from infogan.networks import Encoder, ImageShape, Networks
 from infogan.runs import RunFolder
-from infogan.terms import TERMS, Play
+from infogan.terms import TERMS
 from infogan.training import Interrupted, Watcher, train, weight_at
-from tests.helpers import GENERATOR, image_set, pictures, small_config
+from tests.helpers import GENERATOR, image_set, pictures, play_of, small_config
 
 ENCODER: tuple[Player, ...] = ("encoder",)
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 2}]  # not the first in order
@@ -30,23 +29,6 @@ CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "
 def robust(*assignments: str, **sections: Any) -> Config:
     given = {"codes": CODES, "networks": {"width": 4, "encoder_width": 4}, "train": {"steps": 9}, **sections}
     return small_config("data.source=bars", *assignments, preset="robust", **given)
-
-
-def play_of(config: Config, batch: int = 16) -> tuple[Play, Networks]:
-    layout = CodeLayout(config.noise, config.codes)
-    networks = build_networks(config.networks, layout, ImageShape(1, 8), kind="infogan", seed=0)
-    draws = torch.Generator().manual_seed(0)
-    play = Play(
-        networks,
-        layout,
-        config,
-        reals=to_network(torch.from_numpy(pictures(batch))),
-        noise=layout.sample_noise(batch, draws),
-        codes=layout.sample_codes(batch, draws),
-        randomness=draws,
-        generator_learns=True,
-    )
-    return play, networks
 
 
 def moved(networks: Networks) -> set[str]:
@@ -58,7 +40,7 @@ def moved(networks: Networks) -> set[str]:
 
 
 def test_the_posterior_holds_the_encoders_code_in_its_place() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     networks.eval()
     assert networks.encoder is not None
     read = play.layout.posterior_slices
@@ -90,7 +72,7 @@ def test_every_size_is_read_and_small_images_are_enlarged(size: int, side: int, 
 
 
 def test_a_frozen_encoder_goes_by_the_statistics_of_reals() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
     networks.set_learners(GENERATOR)
     alone = networks.encoder(play.reals[:1])
@@ -115,7 +97,7 @@ def test_unrecorded_passes_leave_the_statistics_alone() -> None:
 
 @pytest.mark.parametrize("name", ["contrast", "smoothness", "consistency", "confidence", "balance"])
 def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     seen = play.begin(("encoder",), {name: 1.0})
     values = TERMS[name].compute(seen)
     assert values.shape == (16,)
@@ -124,7 +106,7 @@ def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None
 
 
 def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     seen = play.begin(("generator",), {"information": 1.0})
     torch.autograd.backward(TERMS["information"].compute(seen).mean())
     assert moved(networks) == {"generator"}
@@ -132,7 +114,7 @@ def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> 
 
 
 def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
     calls = []
     networks.encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -144,7 +126,7 @@ def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
 
 
 def test_smoothness_is_nothing_for_a_posterior_that_never_changes_and_something_for_one_that_does() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
     with torch.no_grad():
         networks.encoder.directions.copy_(torch.ones(2, Encoder.FEATURES))  # both values the same direction
@@ -158,7 +140,7 @@ def test_smoothness_is_nothing_for_a_posterior_that_never_changes_and_something_
 
 
 def test_the_running_marginal_follows_the_readings() -> None:
-    play, networks = play_of(robust())
+    play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
     for _ in range(60):
         seen = play.begin(("encoder",), {"balance": 1.0})

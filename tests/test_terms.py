@@ -6,32 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.codes import CodeLayout
 from infogan.config import ENCODER_TERMS, Config, Player
-from infogan.data.batches import to_network
-from infogan.networks import ImageShape, Networks, build_networks
+from infogan.networks import Networks
 from infogan.terms import TERMS, Play
-from tests.helpers import DISCRIMINATOR, GENERATOR, pictures, small_config
+from tests.helpers import DISCRIMINATOR, GENERATOR, play_of, small_config
 
 INFORMATION = {"information": 1.0}
 ADVERSARIAL = {"adversarial": 1.0}
-
-
-def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Play, Networks]:
-    layout = CodeLayout(config.noise, config.codes)
-    networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    play = Play(
-        networks,
-        layout,
-        config,
-        reals=to_network(torch.from_numpy(pictures(batch))),
-        noise=layout.sample_noise(batch, generator),
-        codes=layout.sample_codes(batch, generator),
-        randomness=generator,
-        generator_learns=True,
-    )
-    return play, networks
 
 
 def parts_with_gradient(networks: Networks) -> set[str]:

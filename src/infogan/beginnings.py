@@ -13,7 +13,7 @@ from torch import Tensor
 
 from infogan import partition
 from infogan.data.batches import stream_seed, to_network
-from infogan.networks import Encoder, Features
+from infogan.networks import Encoder
 
 Pixels = UInt8[Tensor, "image channel height width"]
 
@@ -26,7 +26,7 @@ SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value di
 def cluster(encoder: Encoder, pixels: Pixels, seed: int) -> None:
     """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness."""
     images = to_network(_some(pixels, CLUSTERED, seed))
-    features = features_of(encoder, images).cpu().numpy()
+    features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
     labels = partition.cluster(features, classes, seed=seed % 2**31)
     directions = partition.directions(features, labels, classes)
@@ -40,7 +40,7 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int) -> None:
 
 def learn_prior(encoder: Encoder, pixels: Pixels, seed: int) -> None:
     """Sets the encoder's prior to how often it finds each value in the images."""
-    features = features_of(encoder, to_network(_some(pixels, COUNTED, seed)))
+    features = encoder.features_of_many(to_network(_some(pixels, COUNTED, seed)))
     with torch.no_grad():
         found = encoder.logits(features).argmax(dim=1)
         frequencies = torch.bincount(found, minlength=len(encoder.directions)) / len(found)
@@ -48,16 +48,6 @@ def learn_prior(encoder: Encoder, pixels: Pixels, seed: int) -> None:
 
 
 BEGINNINGS: dict[str, Callable[[Encoder, Pixels, int], None]] = {"cluster": cluster, "prior": learn_prior}
-
-
-def features_of(encoder: Encoder, images: Tensor, batch_size: int = 500) -> Features:
-    """The encoder's features of many images, in evaluation mode."""
-    learning = encoder.training
-    encoder.eval()
-    with torch.no_grad():
-        features = torch.cat([encoder.features(batch) for batch in torch.split(images, batch_size)])
-    encoder.train(learning)
-    return features
 
 
 def _some(pixels: Pixels, count: int, seed: int) -> Pixels:

@@ -281,7 +281,7 @@ class InfoGAN:
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
 
-    def features(self, images: NDArray[np.uint8], *, batch_size: int = 500) -> NDArray[np.float32]:
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the encoder sees in images: unit vectors, (count, 128).
 
         Raises:
@@ -291,10 +291,8 @@ class InfoGAN:
         if encoder is None:
             raise UserError("this model has no encoder: there are no features to take from it")
         self._check(images)
-        with torch.inference_mode():
-            parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), batch_size)
-            features = [encoder.features(to_network(part.to(self.device))).cpu() for part in parts]
-        return torch.cat(features).numpy()
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        return encoder.features_of_many(to_network(pixels)).cpu().numpy()
 
     def log_likelihoods(
         self, images: NDArray[np.uint8], codes: Mapping[str, NDArray[Any]], *, batch_size: int = 500

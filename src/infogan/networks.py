@@ -177,6 +177,15 @@ class Encoder(nn.Module):
         """Logits of the code's values."""
         return self.logits(self.features(images))
 
+    def features_of_many(self, images: Images, batch_size: int = 500) -> Features:
+        """`features` of any number of images, a batch at a time, in evaluation mode and without a graph."""
+        learning = self.training
+        self.eval()
+        with torch.no_grad():
+            features = torch.cat([self.features(batch) for batch in torch.split(images, batch_size)])
+        self.train(learning)
+        return features
+
     @contextmanager
     def unrecorded(self) -> Iterator[None]:
         """While this lasts, batch norm goes by the batch without adding it to the running statistics."""

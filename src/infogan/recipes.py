@@ -151,7 +151,6 @@ PRESETS: dict[str, Options] = {
     "paper-mnist": PAPER_MNIST,
     "post": POST,
 }
-DEFAULT = "robust"
 LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
 
 # How much of each transform does not matter, where only its name is given.
