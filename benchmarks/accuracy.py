@@ -1,10 +1,13 @@
 """How well a recipe finds the classes: data set x seeds -> a JSON line a run and a table, failures included.
 
     python -m benchmarks.accuracy mnist --seeds 0-9 --out benchmarks/results/mnist-robust.jsonl
+    python -m benchmarks.accuracy mnist --imbalanced --seeds 0-9 --out benchmarks/results/mnist-imbalanced.jsonl
+    python -m benchmarks.accuracy digits --seeds 0-9 --out benchmarks/results/digits.jsonl -- --budget 55s
 
 Each run is the command itself in a process of its own. It trains on the training split alone; the Hungarian matching is
-fitted there, and everything is reported on the test split. Labels touch evaluation only. A run that is in the file
-already is not repeated, so that an interrupted measurement goes on.
+fitted there, and everything is reported on the test split. Labels touch evaluation only. A run of the same command that
+is in the file already is not repeated, so that an interrupted measurement goes on; after a change of the code, name
+another file. With ``--imbalanced`` each seed also draws how many training images of each class there are, 685 to 6300.
 """
 
 import argparse
@@ -22,11 +25,13 @@ import numpy as np
 
 from benchmarks.classifier import outside_classifier
 from infogan import InfoGAN
-from infogan.data import load
+from infogan.data import ImageSet, load
 from infogan.metrics.clustering import hungarian_mapping
 from infogan.metrics.fidelity import frechet_distance
+from infogan.recipes import INVARIANCES
 
 SAMPLES = 10_000
+SMALLEST, LARGEST = 685, 6300  # of an imbalanced class
 
 
 def main() -> None:
@@ -37,14 +42,23 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 1,4")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="where the run folders go")
     parser.add_argument("--out", type=Path, required=True, help="the JSON lines to add to")
-    parser.add_argument("more", nargs="*", help="after --, further arguments of infogan train")
-    given = parser.parse_args()
+    parser.add_argument("--imbalanced", action="store_true", help="draw the sizes of the classes anew for each seed")
+    parser.epilog = "After --: further arguments of infogan train."
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    given, more = parser.parse_args(words[:end]), words[end + 1 :]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
     for seed in _seeds(given.seeds):
-        if any(line["seed"] == seed for line in done):
+        source, needed = imbalanced(given.data, seed, given.runs) if given.imbalanced else (given.data, [])
+        command = ["infogan", "train", source, "--recipe", given.recipe, "--seed", str(seed), *needed, *more]
+        if any(line["command"] == shlex.join(command) for line in done):
             continue
-        line = run(given.data, given.recipe, seed, given.runs, given.more)
+        folder = given.runs / f"{Path(source).stem}-{given.recipe}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        line = {"data": given.data, "recipe": given.recipe, "seed": seed, "commit": _commit()}
+        line |= run(command, folder, given.data)
+        if given.imbalanced and "accuracy" in line:
+            line["prior_distance"] = prior_distance(InfoGAN.load(folder), load(source, split="train"))
         done.append(line)
         with open(given.out, "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -52,16 +66,41 @@ def main() -> None:
     print(table(done))
 
 
-def run(data: str, recipe: str, seed: int, runs: Path, more: list[str]) -> dict[str, Any]:
+def imbalanced(data: str, seed: int, runs: Path) -> tuple[str, list[str]]:
+    """A file with so many training images of each class as the seed draws, and what the command must say of it."""
+    train, test = load(data, split="train"), load(data, split="test")
+    assert train.labels is not None
+    random = np.random.default_rng(seed)
+    counts = random.integers(SMALLEST, LARGEST + 1, len(train.label_names))
+    classes = [random.permutation(np.flatnonzero(train.labels == k))[:count] for k, count in enumerate(counts)]
+    kept = train.subset(np.sort(np.concatenate(classes)))
+    assert kept.labels is not None
+    assert test.labels is not None
+    path = runs / f"{data}-imbalanced-{seed}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, x_train=kept.images, y_train=kept.labels, x_test=test.images, y_test=test.labels)
+    strengths = ",".join(f"{name}={strength}" for name, strength in INVARIANCES[data].items())
+    return str(path), ["--invariance", strengths]
+
+
+def prior_distance(model: InfoGAN, train: ImageSet) -> float:
+    """L1 distance of the learned prior to the frequencies of the classes; the labels serve this measurement alone."""
+    assert train.labels is not None
+    code = model.first_categorical()
+    found = model.encode(train.images).codes[code.name]
+    mapping = np.asarray(hungarian_mapping(found, train.labels, code.size, len(train.label_names)))
+    learned = np.bincount(mapping, weights=model.layout.prior(code).numpy(), minlength=len(train.label_names))
+    frequencies = np.bincount(train.labels, minlength=len(train.label_names)) / len(train)
+    return float(np.abs(learned - frequencies).sum())
+
+
+def run(command: list[str], folder: Path, data: str) -> dict[str, Any]:
     """One training and what it came to."""
-    folder = runs / f"{data}-{recipe}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    command = ["infogan", "train", data, "--recipe", recipe, "--seed", str(seed), *more]
     started = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", *command, "--out", str(folder), "--json"], stdout=subprocess.PIPE, text=True, check=False
     )
-    seconds = time.monotonic() - started
-    line = {"data": data, "recipe": recipe, "seed": seed, "seconds": round(seconds, 1), "command": shlex.join(command)}
+    line: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1), "command": shlex.join(command)}
     line |= {"cores": os.cpu_count(), "machine": platform.processor() or platform.machine()}
     if process.returncode != 0:
         return line | {"failed": process.returncode}
@@ -94,6 +133,8 @@ def judged(folder: Path, data: str) -> dict[str, Any]:
 def table(lines: list[dict[str, Any]]) -> str:
     """The runs as Markdown, and under them mean, standard deviation and worst."""
     columns = {"accuracy": ".4f", "nmi": ".4f", "agreement": ".4f", "frechet_ratio": ".1f", "seconds": ".0f"}
+    if any("prior_distance" in line for line in lines):
+        columns["prior_distance"] = ".3f"
     rows = ["| seed | " + " | ".join(columns) + " | trust |", "|" + "---|" * (len(columns) + 2)]
     for line in sorted(lines, key=lambda line: line["seed"]):
         cells = [format(line[name], form) if name in line else "-" for name, form in columns.items()]
@@ -106,6 +147,12 @@ def table(lines: list[dict[str, Any]]) -> str:
             cells.append(format(float(measure(values)), form) if values else "-")
         rows.append(f"| {title} | " + " | ".join(cells) + " | |")
     return "\n".join(rows)
+
+
+def _commit() -> str:
+    """What was measured: the commit, and whether the working copy differs from it."""
+    words = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _seeds(text: str) -> list[int]:

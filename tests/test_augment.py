@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.augment import augment
+from infogan.augment import augment, shifted
 from infogan.config import InvarianceSettings
 from infogan.recipes import STRENGTHS
 
@@ -131,3 +131,29 @@ def test_all_together_are_differentiable_in_the_images() -> None:
     images = (torch.rand(2, 3, 9, 9, generator=randomness(), dtype=torch.float64) - 0.5).requires_grad_()
     strengths = {**STRENGTHS, "colour": 0.1}
     assert torch.autograd.gradcheck(lambda x: augment(x, strengths, randomness(3)), images, eps=1e-4, atol=1e-4)
+
+
+def test_shifts_are_whole_pixels_of_at_most_so_many_and_repeat_the_border() -> None:
+    images = torch.rand(COUNT, 3, 9, 7, generator=randomness(1))
+    moved = shifted(images, 2, randomness())
+    found = set()
+    for before, after in zip(images, moved, strict=True):
+        rows, columns = torch.arange(9), torch.arange(7)
+        matches = {
+            (down, right)
+            for down in range(-3, 4)
+            for right in range(-3, 4)
+            if torch.equal(after, before[:, (rows + down).clamp(0, 8)][:, :, (columns + right).clamp(0, 6)])
+        }
+        assert len(matches) == 1
+        found |= matches
+    assert found == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+
+
+def test_gradients_go_back_the_way_the_pixels_came() -> None:
+    images = torch.zeros(50, 1, 6, 6, requires_grad=True)
+    moved = shifted(images, 1, randomness())
+    torch.autograd.backward(moved[:, :, 2, 3].sum())
+    assert images.grad is not None
+    assert (images.grad.sum(dim=(1, 2, 3)) == 1).all()
+    assert set(images.grad.sum(dim=0).nonzero()[:, 1:].flatten().tolist()) == {1, 2, 3, 4}

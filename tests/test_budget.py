@@ -27,16 +27,16 @@ def steps(config: Config) -> list[int]:
 
 def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(clocked: Config) -> None:
     found = budget.within(200, clocked, image_set())
-    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 1100 * 0.020
-    assert steps(found)[:2] == [600, 1100]
+    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 1000 * 0.020
+    assert steps(found)[:2] == [600, 1000]
     assert steps(found)[2] == pytest.approx(left / 0.005, abs=5)
 
 
 def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
     found = budget.within(20, clocked, image_set())
     left = 20 * (1 - budget.RESERVE)
-    factor = budget.FIXED * left / (600 * 0.010 + 1100 * 0.020)
-    assert steps(found) == pytest.approx([600 * factor, 1100 * factor, (1 - budget.FIXED) * left / 0.005], abs=5)
+    factor = budget.FIXED * left / (600 * 0.010 + 1000 * 0.020)
+    assert steps(found) == pytest.approx([600 * factor, 1000 * factor, (1 - budget.FIXED) * left / 0.005], abs=5)
 
 
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
@@ -48,8 +48,8 @@ def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) 
 
 
 def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> None:
-    config = small_config(train={"steps": 6, "batch_size": 16, "budget": 5.0})
-    found = budget.within(5.0, config, image_set())
+    config = small_config(train={"steps": 6, "batch_size": 16, "budget": 600.0})
+    found = budget.within(600.0, config, image_set())
     assert found.train.steps > 50
     options: dict[str, Any] = json.loads(config.model_dump_json())
     options["data"] = {"source": "digits"}

@@ -170,6 +170,9 @@ def test_the_predecessors_train_and_draw(tmp_path: Path, kind: str) -> None:
         (["train", "digits", "--preset", "papr-mnist"], ["papr-mnist", "paper-mnist"]),
         (["train", "digits", "--set", "train.stps=3"], ["train.stps", "train.steps"]),
         (["train", "digits", "--categorical", "1"], ["codes.0.size"]),
+        (["train", "digits", "--categorical", "many"], ["many", "auto"]),
+        (["train", "digits", "--categorical", "auto", "--preset", "plain"], ["only a recipe whose encoder learns"]),
+        (["train", "digits", "--categorical", "auto", "--print-config"], ["is found in training"]),
         (["train", "digits", "--device", "quantum"], ["quantum"]),
         (["train", "digits", "--config", "none.toml"], ["none.toml"]),
         (["train", "digits", "--set", "train.batch_size=5000"], ["1437 usable images", "20000", "batch_size=359"]),
@@ -222,6 +225,41 @@ def test_a_foreign_folder_is_never_written_into(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "not a run folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_codes_that_no_flag_speaks_of_stay_as_the_preset_has_them() -> None:
+    def codes(*flags: str) -> list[str | int]:
+        done = infogan("train", "digits", *flags, "--print-config")
+        assert done.returncode == 0, done.stderr
+        return [code.get("size", code["name"]) for code in json.loads(done.stdout)["codes"]]
+
+    assert codes("--categorical", "4", "--categorical", "3") == [4, 3, "knob1", "knob2"]
+    assert codes("--continuous", "1") == [10, "knob1"]
+    assert codes("--categorical", "4", "--continuous", "0") == [4]
+
+
+def test_categories_are_counted_and_the_run_keeps_their_number(folder: Path, tmp_path: Path) -> None:
+    arguments: list[str | Path] = [
+        "train",
+        folder,
+        "--out",
+        tmp_path / "run",
+        "--categorical",
+        "auto",
+        "--size",
+        "16",
+        *SMALL,
+    ]
+    done = infogan(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "run" / "categories.json").read_text())
+    assert found["best"] in found["counts"]
+    assert f"{found['best']} categories were found" in done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["codes"][0]["size"] == found["best"]
+    again = infogan(*arguments)  # a run that is there is not counted again
+    assert again.returncode == 0, again.stderr
+    assert "categories were found" not in again.stderr
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(run: Path) -> None:

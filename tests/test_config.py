@@ -165,3 +165,23 @@ def test_predecessors_lose_codes_recognizer_and_information() -> None:
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown preset 'pots': did you mean 'post'\?"):
         recipes.resolve("pots")
+
+
+def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_given() -> None:
+    def game(options: recipes.Options) -> list[float]:
+        return [update["learning_rate"] for update in options["stages"][-1]["updates"]]
+
+    options = recipes.resolve("robust")
+    assert recipes.for_size(options, 32) == options
+    large = recipes.for_size(options, 33)
+    assert build(large).networks.spectral_norm
+    assert game(large) == [recipes.RATE_OF_LARGE] * 2
+    assert large["stages"][:2] == options["stages"][:2]
+    gan = recipes.for_size(recipes.resolve("robust", [{"objective": {"kind": "gan"}}]), 64)
+    assert game(gan) == [recipes.RATE_OF_LARGE] * 2
+    for preset in ("plain", "paper", "post"):
+        assert recipes.for_size(recipes.resolve(preset), 64) == recipes.resolve(preset)
+    given = recipes.resolve("robust", [], ["networks.spectral_norm=false"])
+    assert recipes.for_size(given, 64) == given
+    given = recipes.resolve("robust", [], ["stages.2.updates.0.learning_rate=0.1"])
+    assert recipes.for_size(given, 64) == given

@@ -10,16 +10,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from infogan import recipes
-from infogan.beginnings import BEGINNINGS
+from infogan import recipes, workflows
+from infogan.beginnings import BEGINNINGS, CAUTIOUS
+from infogan.codes import CodeLayout
 from infogan.config import Config, Player, build
-from infogan.data.batches import to_network
+from infogan.data.batches import stream_seed, to_network
+from infogan.data.imageset import ImageSet
+from infogan.data.labels import read_labels
 from infogan.errors import UserError
 from infogan.model import InfoGAN
-from infogan.networks import Encoder, ImageShape, Networks
+from infogan.networks import Encoder, ImageShape, Networks, build_networks
 from infogan.runs import RunFolder
 from infogan.terms import TERMS
-from infogan.training import Interrupted, Watcher, train, weight_at
+from infogan.training import INITIAL, Interrupted, Watcher, train, weight_at
 from tests.helpers import GENERATOR, image_set, pictures, play_of, small_config
 
 ENCODER: tuple[Player, ...] = ("encoder",)
@@ -61,14 +64,20 @@ def test_logits_are_cosines_over_the_temperature() -> None:
     torch.testing.assert_close(encoder.logits(features), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "side"), [(8, 28), (15, 28), (16, 16), (28, 28), (33, 34), (128, 128)])
+@pytest.mark.parametrize(("size", "side"), [(8, 28), (15, 28), (16, 16), (28, 28), (31, 32), (33, 32), (128, 32)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_size_is_read_and_small_images_are_enlarged(size: int, side: int, channels: int) -> None:
+def test_every_size_is_read_enlarged_or_averaged_down(size: int, side: int, channels: int) -> None:
     encoder = Encoder(ImageShape(channels, size), 2, 3)
     images = torch.rand(2, channels, size, size)
-    assert encoder.enlarged(images).shape == (2, channels, side, side)
-    assert torch.equal(encoder.enlarged(encoder.enlarged(images)), encoder.enlarged(images))
+    assert encoder.resized(images).shape == (2, channels, side, side)
+    assert torch.equal(encoder.resized(encoder.resized(images)), encoder.resized(images))
     assert encoder(images).shape == (2, 3)
+
+
+def test_large_images_are_read_by_their_averages() -> None:
+    images = torch.rand(2, 3, 64, 64)
+    averages = images.reshape(2, 3, 32, 2, 32, 2).mean(dim=(3, 5))
+    torch.testing.assert_close(Encoder(ImageShape(3, 64), 2, 3).resized(images), averages)
 
 
 def test_a_frozen_encoder_goes_by_the_statistics_of_reals() -> None:
@@ -148,7 +157,7 @@ def test_the_running_marginal_follows_the_readings() -> None:
     mean = seen.target.mean(dim=0)
     torch.testing.assert_close(networks.encoder.marginal, mean, atol=1e-4, rtol=0)
     assert not torch.allclose(mean, torch.full((2,), 0.5), atol=1e-3)
-    expected = (seen.target * networks.encoder.marginal.log()).sum(dim=1)
+    expected = (seen.target * (networks.encoder.marginal * 2).log()).sum(dim=1)
     torch.testing.assert_close(values.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -163,7 +172,7 @@ def test_a_weight_of_two_numbers_goes_straight_from_one_to_the_other() -> None:
 def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 2)
     pixels = torch.from_numpy(pictures(200))
-    BEGINNINGS["cluster"](encoder, pixels, 5)
+    BEGINNINGS["cluster"](encoder, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():
         found = encoder(to_network(pixels)).argmax(dim=1).numpy()
@@ -172,15 +181,64 @@ def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     assert encoder.directions.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert float(encoder.marginal.sum()) == pytest.approx(1, abs=1e-6)
     # Three quarters of the distance of images to their tenth neighbours, at the size they are read at.
-    images = encoder.enlarged(to_network(pixels)).flatten(1)
+    images = encoder.resized(to_network(pixels)).flatten(1)
     distances = torch.cdist(images, images).sort(dim=1).values[:, 10]
     assert float(encoder.radius) == pytest.approx(0.75 * float(distances.mean()), rel=1e-4)
+
+
+def noise(count: int) -> ImageSet:
+    """Images without kinds."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    return ImageSet(pixels, [str(i) for i in range(count)], "noise", None, ())
+
+
+def test_clear_classes_are_held_to_their_sizes_unless_these_are_about_equal() -> None:
+    encoder = Encoder(ImageShape(1, 8), 8, 2)
+    random = np.random.default_rng(0)
+    kinds = random.integers(0, 256, (2, 1, 8, 8))
+
+    def begin(*counts: int) -> list[float]:
+        pixels = np.repeat(kinds, counts, axis=0) + random.integers(-9, 10, (sum(counts), 1, 8, 8))
+        BEGINNINGS["cluster"](encoder, torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)), 5, None)
+        assert float(encoder.pace) == 1
+        return sorted(encoder.prior.tolist())
+
+    assert begin(150, 50) == pytest.approx([0.95 / 4 + 0.025, 0.95 * 3 / 4 + 0.025])
+    assert begin(120, 80) == [0.5, 0.5]
+
+
+def test_from_clusters_that_are_not_clear_the_encoder_goes_on_with_caution() -> None:
+    encoder = Encoder(ImageShape(1, 8), 8, 4)
+    BEGINNINGS["cluster"](encoder, torch.from_numpy(noise(300).images), 5, None)
+    assert float(encoder.pace) == CAUTIOUS
+    assert encoder.prior.tolist() == [0.25] * 4
+
+
+def test_the_pace_is_that_of_the_encoders_learning_rate_alone(tmp_path: Path) -> None:
+    code = {"kind": "categorical", "size": 4}
+    config = robust(codes=[code], train={"steps": 1, "ema_half_life": 0.0, "batch_size": 16})
+    config = config.model_copy(update={"stages": config.stages[1:2]})
+    layout = CodeLayout(config.noise, config.codes)
+    before = build_networks(
+        config.networks, layout, ImageShape(1, 8), kind="infogan", seed=stream_seed(config.train.seed, INITIAL)
+    )
+    after = train(config, noise(300), RunFolder.at(tmp_path / "run")).networks
+    assert after.pace(ENCODER) == CAUTIOUS
+    assert after.pace(GENERATOR) == 1
+    assert before.encoder is not None
+    assert after.encoder is not None
+    moves = [
+        (new - old).detach().abs().max().item()
+        for old, new in zip(before.encoder.trunk.parameters(), after.encoder.trunk.parameters(), strict=True)
+    ]
+    # The first step of Adam is as long as its learning rate, whatever the gradient.
+    assert max(moves) == pytest.approx(CAUTIOUS * config.stages[0].updates[0].learning_rate, rel=1e-3)
 
 
 def test_a_learned_prior_is_the_encoders_frequencies_smoothed() -> None:
     encoder = Encoder(ImageShape(1, 8), 4, 3)
     pixels = torch.from_numpy(pictures(100))
-    BEGINNINGS["prior"](encoder, pixels, 5)
+    BEGINNINGS["prior"](encoder, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():
         counts = torch.bincount(encoder(to_network(pixels)).argmax(dim=1), minlength=3)
@@ -251,3 +309,76 @@ def test_without_a_category_there_is_no_encoder() -> None:
     assert [stage.name for stage in config.stages] == ["game"]
     with pytest.raises(UserError, match="invariance"):
         robust(invariance={name: None for name in recipes.ANY_IMAGES})
+
+
+# A few labels.
+
+
+def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    kinds = random.integers(0, 256, (3, 1, 8, 8))
+    truth = np.arange(150) % 3
+    pixels = (kinds[truth] + random.integers(-9, 10, (150, 1, 8, 8))).clip(0, 255).astype(np.uint8)
+    images = ImageSet(pixels, [f"{i}.png" for i in range(150)], "kinds", None, ())
+    file = tmp_path / "labels.csv"
+    # The first class in the alphabet is of kind 2, the second of kind 0; of kind 1 nothing is said.
+    file.write_text("image,label\n2.png,aster\n5.png,aster\n0.png,birch\n3.png,birch\n7.png,\n")
+    few = read_labels(file, images)
+    assert few.names == ("aster", "birch")
+    assert few.indices.tolist() == [0, 2, 3, 5]
+    assert few.values.tolist() == [1, 0, 1, 0]
+    encoder = Encoder(ImageShape(1, 8), 8, 3)
+    BEGINNINGS["cluster"](encoder, torch.from_numpy(pixels), 5, few)
+    encoder.eval()
+    with torch.no_grad():
+        found = encoder(to_network(torch.from_numpy(pixels))).argmax(dim=1).numpy()
+    assert np.array_equal(found, np.array([1, 2, 0])[truth])
+    assert (encoder.marginal > 0.3).all()
+
+    np.savez(tmp_path / "kinds.npz", images=pixels)
+    source = {"source": str(tmp_path / "kinds.npz"), "labels": str(file)}
+    given = {"codes": [{"kind": "categorical", "size": 3}], "networks": {"width": 4}, "train": {"steps": 9}}
+    config = small_config(preset="robust", **given, data=source)
+    assert config.stages[1].updates[0].terms["supervision"] == recipes.SUPERVISION
+    assert all("supervision" not in update.terms for i in (0, 2) for update in config.stages[i].updates)
+    plan = workflows.Plan(config, images, few=few)
+    model, _ = workflows.train_run(plan, RunFolder.at(tmp_path / "run"))
+    names = [model.value_name("category", value) for value in range(3)]
+    assert {"aster", "birch"} <= set(names)
+    assert InfoGAN.load(tmp_path / "run").value_name("category", names.index("aster")) == "aster"
+
+
+def test_supervision_is_the_cross_entropy_of_the_labelled_images() -> None:
+    play, networks = play_of(robust(data={"labels": "some.csv"}, invariance={"flip": 1.0}), 16)
+    assert networks.encoder is not None
+    values = torch.tensor([0, 1, 1])
+    play.labelled = play.reals[:3], values
+    networks.train()
+    seen = play.begin(("encoder",), {"supervision": 1.0})
+    found = TERMS["supervision"].compute(seen)
+    with torch.no_grad(), networks.encoder.unrecorded():
+        mirrored = networks.encoder.resized(play.reals[:3]).flip(3)
+        likelihoods = networks.encoder(mirrored).log_softmax(dim=1)
+    torch.testing.assert_close(found.detach(), -likelihoods[range(3), values], atol=1e-4, rtol=1e-4)
+    torch.autograd.backward(found.mean())
+    assert moved(networks) == {"encoder"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("picture,label\n0,a\n", "no column image"),
+        ("image\n0\n", "no column label"),
+        ("image,label\n0,a\n99,b\n", "line 3 of .* labels '99', which is no image of bars"),
+        ("image,label\n0,a\n0,b\n", "line 3 of .* labels '0' a second time"),
+        ("image,label\n0,\n", "labels no image"),
+        ("", "no column image and no column label"),
+    ],
+)
+def test_labels_that_can_not_be_meant_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_labels(file, image_set())
+    with pytest.raises(UserError, match="can not be read"):
+        read_labels(tmp_path / "none.csv", image_set())

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.errors import UserError
-from infogan.networks import ARCHITECTURES, ImageShape, Networks, build_networks
+from infogan.networks import ARCHITECTURES, ImageShape, Networks, build_networks, he_normal
 from tests.helpers import DISCRIMINATOR, GENERATOR
 
 LAYOUT = CodeLayout(NoiseSettings(size=6), (CategoricalCode(name="c", size=4),))
@@ -73,9 +73,19 @@ def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_state_al
 def test_he_initialisation_has_the_variance_of_the_paper() -> None:
     made = networks(ImageShape(1, 32), width=64)
     conv = next(m for m in made.discriminator.trunk.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 64)
-    up = next(m for m in made.generator.modules() if isinstance(m, nn.ConvTranspose2d))
+    paper = networks(ImageShape(1, 32), width=64, architecture="paper").generator
+    up = next(m for m in paper.modules() if isinstance(m, nn.ConvTranspose2d))
+    he_normal(up)
     assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert up.weight.std().item() == pytest.approx((2 / (up.in_channels * 4)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sub_pixels_begin_alike(channels: int) -> None:
+    drawn = networks(ImageShape(channels, 16)).generator(latents())
+    blocks = drawn.reshape(len(drawn), channels, 8, 2, 8, 2)
+    assert torch.equal(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks))
+    assert drawn.std() > 0.1
 
 
 def test_learners_are_the_players_and_nobody_else() -> None:

@@ -149,14 +149,17 @@ def test_divergence_cross_entropy_and_entropy_are_those_of_distributions() -> No
     assert objectives.divergence(sure, logits(3, 3).unsqueeze(0)).item() == pytest.approx(math.log(2), abs=1e-12)
 
 
-def test_balance_pulls_as_the_entropy_of_the_marginal_does() -> None:
+def test_balance_pulls_as_the_divergence_of_the_marginal_from_the_prior_does() -> None:
     given = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     marginal = given.softmax(1).mean(0)
-    (expected,) = torch.autograd.grad((marginal * marginal.log()).sum(), given)
-    (found,) = torch.autograd.grad(objectives.balance(given, marginal.detach()).mean(), given)
+    prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    divergence = torch.distributions.kl_divergence(Categorical(probs=marginal), Categorical(probs=prior))
+    (expected,) = torch.autograd.grad(divergence, given)
+    values = objectives.balance(given, marginal.detach(), prior)
+    (found,) = torch.autograd.grad(values.mean(), given)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
-    uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
-    torch.testing.assert_close(objectives.balance(given, uniform), logits(*[-math.log(3)] * 8))
+    assert values.mean().item() == pytest.approx(divergence.item(), abs=1e-12)
+    torch.testing.assert_close(objectives.balance(given, prior, prior), torch.zeros(8, dtype=torch.float64))
 
 
 def test_the_adversarial_direction_is_the_one_in_which_a_linear_posterior_changes_most() -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from infogan.errors import UserError
-from infogan.partition import cluster, directions, neighbour_distance
+from infogan.partition import cluster, directions, modes, neighbour_distance, scan, scatter
 
 
 def arcs(count: int = 600) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -19,19 +19,91 @@ def arcs(count: int = 600) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return points.astype(np.float32), which
 
 
-def test_clusters_follow_the_data_whatever_their_shape() -> None:
+def blobs(sizes: tuple[int, ...], seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Unit vectors around as many perpendicular axes, of these numbers."""
+    random = np.random.default_rng(seed)
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    points = np.eye(len(sizes) + 2)[which] + random.normal(0, 0.15, (sum(sizes), len(sizes) + 2))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32), which
+
+
+def test_modes_follow_the_data_whatever_their_shape() -> None:
     points, which = arcs()
-    assert adjusted_rand_score(which, cluster(points, 3, seed=0)) > 0.99
+    assert adjusted_rand_score(which, modes(points).labels(3)) > 0.99
 
 
-def test_clusters_are_the_same_for_a_seed_to_the_last_bit() -> None:
-    points, _ = arcs()
-    assert np.array_equal(cluster(points, 4, seed=3), cluster(points, 4, seed=3))
+def test_classes_twenty_times_larger_are_not_cut_nor_small_ones_joined() -> None:
+    points, which = blobs((1000, 600, 50, 80))
+    labels, clear = cluster(points, 4, seed=0)
+    assert clear
+    assert adjusted_rand_score(which, labels) > 0.99
+    assert scan(points, 10, seed=0).best == 4  # and their number shows
+
+
+def test_where_modes_are_spread_out_clusters_are_of_similar_size() -> None:
+    random = np.random.default_rng(0)
+    ball = random.normal(size=(800, 6))
+    points = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
+    labels, clear = cluster(points, 4, seed=0)
+    assert not clear
+    assert np.bincount(labels).min() > 800 / 4 / 2
+
+
+def test_prominence_is_the_height_over_the_saddle_where_a_higher_peak_is_met() -> None:
+    # On a line: spacing 1 at the first peak, 2 at the second, 4 in between. With every neighbour used, both peaks reach
+    # into what surrounds them, so sizes are large against the 30 neighbours of the density.
+    spacing = np.concatenate([np.full(200, 1.0), np.full(200, 4.0), np.full(200, 2.0)])
+    line = np.cumsum(spacing)[:, None].astype(np.float32)
+    found = modes(line)
+    assert found.prominences[0] == np.inf
+    assert len(found.peaks) >= 2
+    assert {int(peak) // 200 for peak in found.peaks[:2]} == {0, 2}
+    assert found.prominences[1] == pytest.approx(np.log(4 / 2), abs=0.02)
+    assert (found.prominences[2:] < 0.02).all()
+    # The lower peak joins the higher one, and with it all that climbs to it.
+    assert set(found.labels(1).tolist()) == {0}
+    two = found.labels(2)
+    assert (two[:200] == 0).all()
+    assert (two[400:] == 1).all()
+
+
+def test_parts_that_nothing_connects_stay_apart_to_the_last() -> None:
+    points, which = blobs((40, 40, 40))
+    found = modes(points)
+    assert np.isinf(found.prominences[:3]).all()
+    assert adjusted_rand_score(which, found.labels(3)) == 1.0
+
+
+def test_labels_are_nested() -> None:
+    points, _ = blobs((200, 150, 100, 70, 30), seed=1)
+    found = modes(points)
+    for count in range(1, len(found.peaks)):
+        coarse, fine = found.labels(count), found.labels(count + 1)
+        assert len(set(fine.tolist())) == count + 1
+        assert all(len(set(coarse[fine == label].tolist())) == 1 for label in range(count + 1))
+
+
+def test_a_scan_says_for_each_number_how_far_it_stands_out_and_whether_halves_agree() -> None:
+    points, _ = blobs((200, 150, 100, 70, 30), seed=1)
+    found = scan(points, 8, seed=0)
+    assert found.best == 5
+    assert found.counts == list(range(2, 2 + len(found.counts)))
+    assert np.diff(found.prominences).max() <= 0
+    assert found.stabilities[3] > 0.99
+    assert all(0 <= stability <= 1 for stability in found.stabilities)
+    assert scan(points, 3, seed=0).best <= 3
+    with pytest.raises(UserError, match="no groups that could be counted"):
+        scan(np.ones((40, 2), np.float32), 5, seed=0)
+
+
+@pytest.mark.parametrize("points", [arcs()[0], blobs((9, 8))[0]])
+def test_clusters_are_the_same_for_a_seed_to_the_last_bit(points: NDArray[np.float32]) -> None:
+    assert np.array_equal(cluster(points, 4, seed=3)[0], cluster(points, 4, seed=3)[0])
 
 
 def test_every_cluster_is_there_and_too_few_images_are_refused() -> None:
     points, _ = arcs(30)
-    assert sorted(set(cluster(points, 5, seed=0).tolist())) == [0, 1, 2, 3, 4]
+    assert sorted(set(cluster(points, 5, seed=0)[0].tolist())) == [0, 1, 2, 3, 4]
     with pytest.raises(UserError, match="4 images can not be put into 5 clusters"):
         cluster(points[:4], 5, seed=0)
 
@@ -40,6 +112,12 @@ def test_directions_are_the_mean_of_each_clusters_features() -> None:
     points = np.array([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]], np.float32)
     found = directions(points, np.array([0, 0, 1, 2]), 3)
     np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0.6, 0.8], [-1, 0]], atol=1e-6)
+
+
+def test_scatter_is_the_mean_squared_distance_to_the_clusters_direction() -> None:
+    points = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    # The first two lie 45 degrees from their mean direction, 2 - sqrt(2) squared; the third lies on its own.
+    assert scatter(points, np.array([0, 0, 1]), 2) == pytest.approx(2 * (2 - 2**0.5) / 3)
 
 
 def test_neighbour_distance_is_that_of_the_tenth_other() -> None:

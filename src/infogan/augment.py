@@ -48,6 +48,23 @@ def augment(images: Images, invariances: Mapping[str, float], generator: torch.G
     return images
 
 
+def shifted(images: Images, most: int, generator: torch.Generator) -> Images:
+    """Moves each image by a whole number of pixels, at most so many, along each axis.
+
+    Nothing is interpolated: no detail is lost. What comes in from outside an image is its nearest border pixel.
+    """
+    height, width = images.shape[2:]
+
+    def selection(side: int) -> Float[Tensor, "batch side side"]:
+        by = torch.randint(-most, most + 1, (len(images), 1), generator=generator, device=images.device)
+        places = (torch.arange(side, device=images.device) + by).clamp(0, side - 1)
+        return functional.one_hot(places, side).to(images.dtype)
+
+    # As products with matrices of zeros and ones, which any device does without waiting for the numbers.
+    moved: Images = selection(height).unsqueeze(1) @ images @ selection(width).unsqueeze(1).transpose(2, 3)
+    return moved
+
+
 @functools.cache
 def _bicubic(side: int, device: torch.device) -> Float[Tensor, "side coarse"]:
     """Bicubic interpolation from the coarse grid to a side, along one axis, as a matrix: products are fast."""

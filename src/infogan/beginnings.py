@@ -13,41 +13,71 @@ from torch import Tensor
 
 from infogan import partition
 from infogan.data.batches import stream_seed, to_network
+from infogan.data.labels import FewLabels
+from infogan.metrics.clustering import hungarian_mapping
 from infogan.networks import Encoder
 
 Pixels = UInt8[Tensor, "image channel height width"]
 
-CLUSTERED = 5_000  # images that the classes begin from
+CLUSTERED = 10_000  # images that the classes begin from
 COUNTED = 20_000  # images that a prior is learned from
 RADIUS = 0.75  # of `terms.smoothness`, in distances between neighbouring images
+CAUTIOUS = 0.25  # pace of the encoder where the clusters are not clear
+ALIKE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
 SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
 
 
-def cluster(encoder: Encoder, pixels: Pixels, seed: int) -> None:
-    """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness."""
+def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
+    """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness.
+
+    The prior, to which the classes are held while they form, is uniform unless the clusters are clear and differ in
+    size beyond ``ALIKE``. Sizes are known only roughly at this time: to hold classes that are about equal to them would
+    keep what is still filed wrongly where it is.
+
+    From clusters that are not clear the encoder goes on at a ``CAUTIOUS`` pace: there what the terms of the classes
+    gain is soon gained by joining classes that touch.
+
+    Given a few labels, the first classes are those that most of their images are in, in the labels' order.
+    """
     images = to_network(_some(pixels, CLUSTERED, seed))
     features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
-    labels = partition.cluster(features, classes, seed=seed % 2**31)
+    labels, clear = partition.cluster(features, classes, seed=seed % 2**31)
     directions = partition.directions(features, labels, classes)
-    masses = np.bincount(labels, minlength=classes) / len(labels)
-    distance = partition.neighbour_distance(encoder.enlarged(images).flatten(1).cpu().numpy())
+    if few is not None:
+        known = to_network(pixels[torch.from_numpy(few.indices).to(pixels.device)])
+        nearest = (encoder.features_of_many(known).cpu().numpy() @ directions.T).argmax(axis=1)
+        mapping = hungarian_mapping(nearest, few.values, classes, len(few.names))
+        order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
+        directions, labels = directions[order], np.argsort(order)[labels]
+    masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
+    distance = partition.neighbour_distance(encoder.resized(images).flatten(1).cpu().numpy())
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
-        encoder.marginal.copy_(torch.from_numpy(masses))
+        encoder.marginal.copy_(masses)
+        encoder.pace.fill_(1.0 if clear else CAUTIOUS)
+        differ = clear and bool(masses.max() > ALIKE * masses.min())
+        encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
         encoder.radius.fill_(RADIUS * distance)
 
 
-def learn_prior(encoder: Encoder, pixels: Pixels, seed: int) -> None:
+def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
     """Sets the encoder's prior to how often it finds each value in the images."""
     features = encoder.features_of_many(to_network(_some(pixels, COUNTED, seed)))
     with torch.no_grad():
         found = encoder.logits(features).argmax(dim=1)
         frequencies = torch.bincount(found, minlength=len(encoder.directions)) / len(found)
-        encoder.prior.copy_((1 - SMOOTHED) * frequencies + SMOOTHED / len(frequencies))
+        encoder.prior.copy_(_smoothed(frequencies))
 
 
-BEGINNINGS: dict[str, Callable[[Encoder, Pixels, int], None]] = {"cluster": cluster, "prior": learn_prior}
+BEGINNINGS: dict[str, Callable[[Encoder, Pixels, int, FewLabels | None], None]] = {
+    "cluster": cluster,
+    "prior": learn_prior,
+}
+
+
+def _smoothed(frequencies: Tensor) -> Tensor:
+    return (1 - SMOOTHED) * frequencies + SMOOTHED / len(frequencies)
 
 
 def _some(pixels: Pixels, count: int, seed: int) -> Pixels:

@@ -15,6 +15,7 @@ import torch
 
 from infogan.config import Config, Stage
 from infogan.data.imageset import ImageSet
+from infogan.data.labels import FewLabels
 from infogan.errors import UserError
 from infogan.runs import RunFolder
 from infogan.training import Watcher, train
@@ -25,7 +26,9 @@ WARM_UP = 5
 RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
 
 
-def within(seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu") -> Config:
+def within(
+    seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu", few: FewLabels | None = None
+) -> Config:
     """The configuration with as many steps of each stage as fit into a time.
 
     Stages that do not stretch take their ``share`` as steps, and together at most ``FIXED`` of the time; the others
@@ -36,12 +39,13 @@ def within(seconds: float, config: Config, images: ImageSet, device: torch.devic
         config: Its ``train.steps`` plays no part.
         images: The training images.
         device: What is timed.
+        few: Labels of a few images, if the configuration has a term for them.
 
     Raises:
         UserError: not even a few steps of each stage would fit.
     """
     started = time.monotonic()
-    beginnings, a_step = _measure(config, images, device)
+    beginnings, a_step = _measure(config, images, device, few)
     left = seconds * (1 - RESERVE) - beginnings - (time.monotonic() - started)
     least = PROBES * sum(a_step)
     if left < least:
@@ -63,7 +67,9 @@ def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
     return config.model_copy(update={"stages": stages, "train": config.train.model_copy(update={"steps": steps})})
 
 
-def _measure(config: Config, images: ImageSet, device: torch.device | str) -> tuple[float, list[float]]:
+def _measure(
+    config: Config, images: ImageSet, device: torch.device | str, few: FewLabels | None
+) -> tuple[float, list[float]]:
     """Seconds that the stages' beginnings take together, and seconds a step of each stage takes."""
     never = 2**31
     short = config.model_copy(
@@ -86,6 +92,7 @@ def _measure(config: Config, images: ImageSet, device: torch.device | str) -> tu
             images,
             RunFolder(Path(folder)),
             device=device,
+            few=few,
             watch=Watcher(on_step=lambda _: clock.append(time.monotonic())),
         )
     lengths = [after - before for before, after in itertools.pairwise(clock)]

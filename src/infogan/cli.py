@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -44,7 +45,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML or JSON file laid on the preset.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
     objective: Annotated[str | None, typer.Option(help="infogan, gan or cgan (codes = labels).")] = None,
-    categorical: Annotated[list[int] | None, typer.Option(help="A code of so many categories; repeatable.")] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="A code of so many categories, or auto: counts them. Repeatable.")
+    ] = None,
     continuous: Annotated[int | None, typer.Option(help="How many continuous codes.")] = None,
     invariance: Annotated[
         str | None, typer.Option(help="What does not matter: shift,rotate=20,... Default: by data set.")
@@ -52,6 +55,7 @@ def train(
     budget: Annotated[str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default on a CPU: 4m.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length by steps.")] = None,
     images: Annotated[int | None, typer.Option(help="Length by images seen.", min=1)] = None,
+    labels: Annotated[str | None, typer.Option(help="CSV file (image, label) of a few labelled images.")] = None,
     size: Annotated[int | None, typer.Option(help="Bring images to this height and width, 8 to 128.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 makes images grey, 3 RGB.")] = None,
     fit: Annotated[str | None, typer.Option(help="crop or pad images that are not square.")] = None,
@@ -66,10 +70,16 @@ def train(
     from infogan import recipes
 
     length = _length(budget, steps, images)
-    flags = _flags(data, seed, objective, categorical, continuous, invariance, size, channels, fit, strict, length)
+    flags = _flags(data, seed, objective, invariance, labels, size, channels, fit, strict, length)
     layers = [options_of.read(config)] if config else []
+    if categorical is not None or continuous is not None:
+        flags["codes"] = _code_options(categorical, continuous, [recipes.PRESETS.get(preset, {}), *layers])
     options = recipes.resolve(preset, [*layers, flags], assignments or ())
     if print_config:
+        if recipes.counts_categories(options):
+            raise UserError(
+                "how many categories there are is found in training: give a number to print a configuration"
+            )
         typer.echo(options_of.build(options).model_dump_json(indent=2))
         return
     _train(options, out, device, as_json)
@@ -79,9 +89,8 @@ def _flags(
     data: str | None,
     seed: int | None,
     objective: str | None,
-    categorical: list[int] | None,
-    continuous: int | None,
     invariance: str | None,
+    labels: str | None,
     size: int | None,
     channels: int | None,
     fit: str | None,
@@ -92,18 +101,39 @@ def _flags(
     from infogan import recipes
 
     sections: dict[str, dict[str, Any]] = {
-        "data": {"source": data, "size": size, "channels": channels, "fit": fit, "strict": strict or None},
+        "data": {
+            "source": data,
+            "size": size,
+            "channels": channels,
+            "fit": fit,
+            "strict": strict or None,
+            "labels": labels,
+        },
         "train": {"seed": seed, **length},
         "objective": {"kind": objective},
     }
     given = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
     options: dict[str, Any] = {name: keys for name, keys in given.items() if keys}
-    if categorical is not None or continuous is not None:
-        codes: list[dict[str, Any]] = [{"kind": "categorical", "size": size} for size in categorical or ()]
-        options["codes"] = codes + [recipes.KNOB] * (continuous or 0)
     if invariance is not None:
         options["invariance"] = recipes.invariances(invariance)
     return options
+
+
+def _code_options(
+    categorical: list[str] | None, continuous: int | None, layers: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The codes as the flags say, and of the kind that no flag speaks of those of the last layer that has any."""
+    from infogan import recipes
+
+    known = [code for code in next((x["codes"] for x in reversed(layers) if "codes" in x), []) if "kind" in code]
+    categories = [code for code in known if code["kind"] == "categorical"]
+    if categorical is not None:
+        if wrong := [size for size in categorical if size != recipes.AUTO and not size.isdecimal()]:
+            raise UserError(f"--categorical {wrong[0]!r} is neither a number of categories nor auto")
+        sizes = [size if size == recipes.AUTO else int(size) for size in categorical]
+        categories = [{"kind": "categorical", "size": size} for size in sizes]
+    knobs = [code for code in known if code["kind"] == "continuous"]
+    return categories + (knobs if continuous is None else [recipes.KNOB] * continuous)
 
 
 def _length(budget: str | None, steps: int | None, images: int | None) -> dict[str, Any]:
@@ -128,7 +158,7 @@ def _seconds(text: str) -> float:
 
 def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool) -> None:
     """The work of `train` between the options and the exit."""
-    from infogan import workflows
+    from infogan import recipes, workflows
     from infogan.codes import CodeLayout
     from infogan.console import Signals, TrainingDisplay, fetching, say
     from infogan.evaluation import summary
@@ -136,6 +166,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     from infogan.training import Interrupted, Watcher
 
     device = workflows.pick_device(device)
+    if recipes.counts_categories(options):
+        say("to count the categories, features of the images are learned first")
     with fetching() as progress:
         planned = workflows.plan(options, progress, run=out, device=device)
     config, images = planned.config, planned.images
@@ -146,6 +178,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     run = RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), Path(config.data.source).stem)
     kind, side = config.objective.kind, images.size
     say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
+    if planned.counted:
+        say(f"{planned.counted.best} categories were found; {run.path / 'categories.json'} says how clearly")
     layout = CodeLayout(config.noise, config.codes)
     entropies = {name: layout.entropy(name) for name in layout.codes}
     if config.train.budget is not None:

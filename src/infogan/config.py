@@ -16,7 +16,7 @@ from infogan.errors import UserError, unknown
 
 # Terms that only an encoder can be given, and those among them that compare transformed views of an image.
 VIEW_TERMS = frozenset({"contrast", "consistency"})
-ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance"}
+ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance", "supervision"}
 
 Player = Literal["generator", "discriminator", "recognizer", "encoder"]
 InformedPart = Literal["generator", "recognizer", "trunk"]
@@ -37,6 +37,7 @@ class DataSettings(Settings):
     size: Annotated[int, Field(ge=8, le=128)] | None = None  # height = width in pixels; None = the images' own
     channels: Literal[1, 3] | None = None  # 1 grey, 3 RGB; None = the images' own
     fit: Literal["crop", "pad"] = "crop"  # how an image that is not square becomes one
+    labels: str = ""  # path of a CSV file (image, label) with labels of a few training images; empty = none
     strict: bool = False  # refuse a source with unreadable images instead of skipping and naming them
 
 
@@ -119,6 +120,9 @@ class ObjectiveSettings(Settings):
     # Which parts the information gradient reaches. The trunk counts only where the recognizer shares the
     # discriminator's. None = every part there is, which is what Chen et al.'s own code does.
     information_to: tuple[InformedPart, ...] | None = None
+    # How far reals and fakes are moved by chance, as a share of their side, before the discriminator sees them (Zhao et
+    # al. 2020). It learns no places by heart, neither those of a few images nor those of the generator's sub-pixels.
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
 
 class Update(Settings):
@@ -232,6 +236,8 @@ class Config(Settings):
         begins = {action for stage in self.stages for action in stage.begin}
         if not self.networks.encoder and (begins or uses & ENCODER_TERMS or "encoder" in plays):
             raise ValueError("a stage needs an encoder, but networks.encoder is false")
+        if "supervision" in uses and not self.data.labels:
+            raise ValueError("a term learns from a few labels, but data.labels names no file of them")
         if uses & VIEW_TERMS and not self.invariance.strengths:
             raise ValueError("a term compares views of an image, but no invariance says how they may differ")
         learned = [code.name for code in self.codes if isinstance(code, CategoricalCode) and code.prior == "learned"]
@@ -242,6 +248,11 @@ class Config(Settings):
         if self.objective.information_to is not None and "recognizer" not in self.objective.information_to:
             raise ValueError("objective.information_to must name the recognizer: nobody else reads the codes")
         return self
+
+    @property
+    def category_sizes(self) -> tuple[int, ...]:
+        """How many values each categorical code has."""
+        return tuple(code.size for code in self.codes if isinstance(code, CategoricalCode))
 
     @property
     def class_code(self) -> str | None:

@@ -125,7 +125,8 @@ class Encoder(nn.Module):
     clusters of features become the directions of the code's values, and both learn on together.
 
     Args:
-        shape: Of the images. Those smaller than ``SMALLEST`` are enlarged, so that transforms keep their detail.
+        shape: Of the images. Those smaller than ``SMALLEST`` are enlarged, so that transforms keep their detail; those
+            larger than ``LARGEST`` are averaged down to it, for classes show at that size and cost a fraction.
         width: Channels of the first convolution; they double with each halving, up to eight times as many.
         classes: Values of the code.
     """
@@ -133,15 +134,17 @@ class Encoder(nn.Module):
     FEATURES = 128
     TEMPERATURE = 0.1
     SMALLEST, ENLARGED = 16, 28
+    LARGEST = 32
 
     autocasts: bool = False
     marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
     radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
+    pace: Tensor  # (), the share of its learning rate at which it learns
     prior: Tensor  # (classes,), how often each value is found in the training images; P(c) where it is learned
 
     def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
         super().__init__()
-        self.side = shape.size if shape.size >= self.SMALLEST else self.ENLARGED
+        self.side = min(shape.size, self.LARGEST) if shape.size >= self.SMALLEST else self.ENLARGED
         channels, side = width, math.ceil(self.side / 2)
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), *_normed_conv(4 * shape.channels, width)]
         while side > 4:
@@ -154,12 +157,15 @@ class Encoder(nn.Module):
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
         self.register_buffer("marginal", torch.full((classes,), 1 / classes))
         self.register_buffer("radius", torch.tensor(1.0))
+        self.register_buffer("pace", torch.tensor(1.0))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 
-    def enlarged(self, images: Images) -> Float[Tensor, "batch channel side side"]:
+    def resized(self, images: Images) -> Float[Tensor, "batch channel side side"]:
         """Images at the size that the trunk takes."""
         if images.shape[-1] == self.side + self.side % 2:
             return images
+        if images.shape[-1] > self.side:
+            images = functional.interpolate(images, (self.side, self.side), mode="area")
         if images.shape[-1] < self.side:
             images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
         # Space is folded two by two.
@@ -167,7 +173,7 @@ class Encoder(nn.Module):
 
     def features(self, images: Images) -> Features:
         """Unit vectors."""
-        return functional.normalize(run(self.trunk, self.enlarged(images), bfloat16=self.autocasts))
+        return functional.normalize(run(self.trunk, self.resized(images), bfloat16=self.autocasts))
 
     def logits(self, features: Features) -> Float[Tensor, "batch category"]:
         """Of the code's values, from `features`."""
@@ -293,6 +299,10 @@ class Networks(nn.Module):
         posterior: Tensor = self.recognizer.head(features)
         return posterior
 
+    def pace(self, players: Collection[Player]) -> float:
+        """The share of an update's learning rate at which these players learn: the encoder's ``pace``, else 1."""
+        return float(self.encoder.pace) if self.encoder is not None and "encoder" in players else 1.0
+
     def learners(self, players: Collection[Player]) -> Iterator[nn.Parameter]:
         """The parameters of these players; the shared trunk belongs to the discriminator."""
         for name, module in self._players():
@@ -358,6 +368,9 @@ def he_normal(module: nn.Module) -> None:
         )
         fan_in = inputs * math.prod(module.weight.shape[2:]) / per_output
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
+        if isinstance(module, SubPixelConv):
+            with torch.no_grad():
+                module.weight.copy_(module.weight[::4].repeat_interleave(4, dim=0))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -395,8 +408,16 @@ def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 # by pooling before a convolution of stride 1, not by strides, whose gradients are several times slower in bfloat16.
 
 
+class SubPixelConv(nn.Conv2d):
+    """A convolution whose outputs, four for each channel, are sub-pixels for `nn.PixelShuffle`."""
+
+
 class ConvGenerator(nn.Module):
-    """Latents -> a small map -> doublings by transposed convolution -> four sub-pixels a position -> image."""
+    """Latents -> a small map -> doublings by convolution and interpolation -> four sub-pixels a position -> image.
+
+    Transposed convolutions in the place of the doublings leave a weave that small networks never lose (Odena et al.
+    2016). The sub-pixels begin alike for the same reason (Aitken et al. 2017).
+    """
 
     def __init__(self, latent: int, shape: ImageShape, width: int) -> None:
         super().__init__()
@@ -412,11 +433,17 @@ class ConvGenerator(nn.Module):
         )
         doublings: list[nn.Module] = []
         for wide, narrow in itertools.pairwise(channels):
-            upward = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False)
-            doublings += [upward, nn.BatchNorm2d(narrow), nn.ReLU()]
+            doublings += [
+                nn.Conv2d(wide, narrow, 3, padding=1, padding_mode="replicate", bias=False),
+                nn.BatchNorm2d(narrow),
+                nn.Upsample(scale_factor=2, mode="bilinear"),
+                nn.ReLU(),
+            ]
         self.grow = nn.Sequential(*doublings)
         self.draw = nn.Sequential(
-            nn.Conv2d(channels[-1], 4 * shape.channels, 3, padding=1), nn.PixelShuffle(2), nn.Tanh()
+            SubPixelConv(channels[-1], 4 * shape.channels, 3, padding=1, padding_mode="replicate"),
+            nn.PixelShuffle(2),
+            nn.Tanh(),
         )
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Images:

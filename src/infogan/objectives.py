@@ -140,13 +140,19 @@ def entropy(logits: Float[Tensor, "batch category"]) -> Float[Tensor, " batch"]:
     return cross_entropy(logits.softmax(dim=1), logits)
 
 
-def balance(logits: Float[Tensor, "batch category"], marginal: Float[Tensor, " category"]) -> Float[Tensor, " batch"]:
-    """Σ_k q_k(x) log m_k, with m the running mean of q over many batches.
+def balance(
+    logits: Float[Tensor, "batch category"],
+    marginal: Float[Tensor, " category"],
+    prior: Float[Tensor, " category"],
+) -> Float[Tensor, " batch"]:
+    """Σ_k q_k(x) log(m_k / π_k), with m the running mean of q over many batches.
 
-    Its mean has the gradient of -H(m), the negative entropy that RIM and IMSAT reward the marginal for (Krause et al.
-    2010; Hu et al. 2017, equation 6), at the running mean instead of at one batch's, which by chance is never balanced.
+    Its mean has the gradient of KL(m ‖ π), which for a uniform π is the negative entropy that RIM and IMSAT reward the
+    marginal for (Krause et al. 2010, equation 5; Hu et al. 2017, equation 6). It is taken at the running mean instead
+    of at one batch's, which by chance is never balanced.
     """
-    return (logits.softmax(dim=1) * marginal.clamp_min(1e-6).log()).sum(dim=1)
+    ratios = marginal.clamp_min(1e-6).log() - prior.clamp_min(1e-6).log()
+    return (logits.softmax(dim=1) * ratios).sum(dim=1)
 
 
 def adversarial_direction(

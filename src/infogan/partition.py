@@ -4,52 +4,209 @@ Numpy in, numpy out. Everything is deterministic for a seed, to the last bit on 
 at the beginning of a stage clusters again.
 """
 
-import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import SpectralClustering
-from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from infogan.errors import UserError
 
 Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
-NEIGHBOURS = 10  # of a point in the graph, itself among them
+NEIGHBOURS = (10, 60)  # fewest and most of a point over which density is measured; one climbs along half of them
+STARTS = 10  # of k-means
+ALIKE = 0.9  # adjusted Rand index of clusterings that say the same
+WORTH = 1.3  # by how much modes must be the better cut for the scatter they cost
+FLOOR = 0.02  # of prominence, below which it is chance
 PROBED = 1_000  # points whose neighbours are measured
 
 
-def cluster(features: Features, clusters: int, *, seed: int) -> NDArray[np.int64]:
-    """Cuts the graph of nearest neighbours into clusters: spectral clustering, Ng et al. 2001.
+@dataclass(frozen=True)
+class Modes:
+    """The peaks of density in a cloud of points, and who belongs to which.
 
-    A global method on the graph finds groups of any shape, and the same ones from every start; k-means would look for
-    round ones.
+    Two peaks are joined where the saddle between them is reached on the way down; how far the lower one rises over that
+    saddle is its *prominence*.
+
+    Attributes:
+        peaks: (peaks,) points, the most prominent first.
+        prominences: (peaks,), of log density per dimension: e^-prominence is the ratio of the distances to neighbours
+            on the peak and on the saddle. The first is infinite.
+        parents: (peaks,), the position in ``peaks`` of the higher peak that each was joined to; the first's is 0.
+        climbed: (points,), the position in ``peaks`` that each point climbs to.
+        neighbours: (points, neighbours), the nearest points of each.
+    """
+
+    peaks: NDArray[np.int64]
+    prominences: NDArray[np.float64]
+    parents: NDArray[np.int64]
+    climbed: Labels
+    neighbours: NDArray[np.int64]
+
+    def labels(self, count: int) -> Labels:
+        """(points,), 0 to count - 1: each point by the peak it belongs to when only so many, the first, are left."""
+        owner = np.arange(len(self.peaks))
+        for peak in range(count, len(owner)):
+            while owner[peak] >= count:
+                owner[peak] = self.parents[owner[peak]]
+        labels: Labels = owner[self.climbed]
+        return labels
+
+
+def modes(features: Features) -> Modes:
+    """The peaks of density and their prominences: ToMATo, Chazal et al. 2013 (Journal of the ACM 60(6)).
+
+    Classes of any shape and size are told apart as long as fewer points lie between them than within: large classes are
+    not cut, nor small ones joined, for the sake of sizes.
 
     Args:
-        features: (images, features), unit vectors; some thousands, for time and memory grow with their neighbours.
-        clusters: How many.
-        seed: Of the starts.
+        features: (points, features), unit vectors; some thousands, for the time grows with their square.
+    """
+    count = len(features)
+    reach = min(max(count // 50, NEIGHBOURS[0]), NEIGHBOURS[1], count - 1)
+    with threadpool_limits(1):  # threads would sum in another order each time
+        near = NearestNeighbors(n_neighbors=reach + 1, algorithm="brute").fit(features)
+        distances, neighbours = near.kneighbors(features)
+    spread = np.maximum((distances[:, 1:].astype(np.float64) ** 2).mean(axis=1), 1e-12)
+    density = -np.log(spread) / 2
+    downward = np.argsort(-density, kind="stable")
+    rank = np.empty(count, np.int64)  # 0 = densest
+    rank[downward] = np.arange(count)
+    beside = neighbours[:, 1 : reach // 2 + 1]
+    graph: list[list[int]] = [[] for _ in range(count)]  # by rank, from a point to the denser ones beside it
+    for point, others in enumerate(beside):
+        for other in others:
+            graph[max(rank[point], rank[other])].append(int(min(rank[point], rank[other])))
 
-    Returns:
-        (images,), 0 to clusters - 1.
+    heights = density[downward]
+    root = np.arange(count)  # of the tree that a point, by rank, is in: its densest point
+
+    def root_of(point: int) -> int:
+        while root[point] != point:
+            root[point] = root[root[point]]
+            point = root[point]
+        return point
+
+    climbed = np.arange(count)
+    joined: dict[int, tuple[float, int]] = {}  # peak -> its prominence, and the peak it was joined to
+    for point, denser in enumerate(graph):
+        if not denser:
+            continue
+        climbed[point] = climbed[min(denser)]
+        root[point] = root_of(min(denser))
+        for other in denser:
+            low, high = sorted((root_of(other), root_of(point)), reverse=True)
+            if low != high:
+                joined[low] = (float(heights[low] - heights[point]), high)
+                root[low] = high
+    # Peaks that nothing connects were never joined: they stand out most, and hang on the densest of all.
+    summits = np.unique(climbed)
+    prominences = np.array([joined[peak][0] if peak in joined else np.inf for peak in summits.tolist()])
+    order = np.argsort(-prominences, kind="stable")
+    place = {int(summits[which]): position for position, which in enumerate(order)}
+    parents = np.array([place[joined[peak][1]] if peak in joined else 0 for peak in summits[order].tolist()])
+    by_rank = np.array([place[int(peak)] for peak in climbed])
+    return Modes(downward[summits[order]], prominences[order], parents, by_rank[rank], beside)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How well each number of clusters describes a cloud of points.
+
+    Attributes:
+        counts: Numbers of clusters, 2 and up.
+        prominences: Of the last peak that so many clusters keep (`Modes`).
+        stabilities: NMI of the clusterings that two halves of the points give, over all of them.
+        scores: Stability times the log of how much less prominent the next peak is.
+        best: The count of the highest score.
+    """
+
+    counts: list[int]
+    prominences: list[float]
+    stabilities: list[float]
+    scores: list[float]
+    best: int
+
+
+def scan(features: Features, most: int, *, seed: int) -> Scan:
+    """Looks for the number of clusters: where prominence falls at once, and where two halves of the points agree.
+
+    A peak that belongs to a class stands out and is found again in other images of it; one peak more is chance.
+
+    Args:
+        features: (points, features), unit vectors.
+        most: Clusters to look for, at most.
+        seed: Of the halves.
 
     Raises:
-        UserError: there are fewer images than clusters.
+        UserError: the points have no two peaks.
+    """
+    whole = modes(features)
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(features)), 2)
+    parts = [(features[half], modes(features[half])) for half in halves]
+    most = min(most, *(len(found.peaks) for found in (whole, *(part[1] for part in parts))))
+    if most < 2:
+        raise UserError("these images show no groups that could be counted: pass their number to --categorical")
+    counts = list(range(2, most + 1))
+    heights = np.clip(np.append(whole.prominences[1:], 0.0), FLOOR, 1 / FLOOR)
+    stabilities = []
+    for count in counts:
+        first, second = (
+            (features @ directions(points, found.labels(count), count).T).argmax(axis=1) for points, found in parts
+        )
+        stabilities.append(float(normalized_mutual_info_score(first, second)))
+    falls = [float(np.log(heights[count - 2] / heights[count - 1])) for count in counts]
+    scores = [stability * fall for stability, fall in zip(stabilities, falls, strict=True)]
+    return Scan(
+        counts, [float(heights[count - 2]) for count in counts], stabilities, scores, counts[int(np.argmax(scores))]
+    )
+
+
+def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bool]:
+    """Puts points into clusters: by the `modes` of their density where those are clear, else by k-means.
+
+    Modes are told apart by what lies between them, which is right for classes of any size, where k-means cuts large
+    ones through and joins small ones. Where classes touch, though, modes join some and pick accidents of the sample
+    instead. It shows: clear modes are about the round clusters, or put fewer neighbours apart than those do and are
+    hardly more spread out.
+
+    Args:
+        features: (points, features), unit vectors.
+        clusters: How many.
+        seed: Of k-means.
+
+    Returns:
+        (points,), 0 to clusters - 1, and whether they are clear.
+
+    Raises:
+        UserError: there are fewer points than clusters.
     """
     if len(features) < clusters:
         raise UserError(f"{len(features)} images can not be put into {clusters} clusters")
-    # Threads would sum in another order each time.
-    with threadpool_limits(1), warnings.catch_warnings():
-        # Groups without a neighbour in common are what is looked for.
-        warnings.filterwarnings("ignore", "Graph is not fully connected")
-        graph = kneighbors_graph(features, min(NEIGHBOURS, len(features)), include_self=True)
-        method = SpectralClustering(clusters, affinity="precomputed", random_state=seed)
-        labels = method.fit_predict((graph + graph.T) / 2)
-    return np.asarray(labels, np.int64)
+    found = modes(features)
+    with threadpool_limits(1):
+        round_ones = np.asarray(KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features), np.int64)
+    if len(found.peaks) < clusters:
+        return round_ones, False
+    by_mode = found.labels(clusters)
+    cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
+    scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
+    alike = adjusted_rand_score(by_mode, round_ones) >= ALIKE
+    clear = bool(alike) or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
+    return (by_mode if clear else round_ones), clear
 
 
-def directions(features: Features, labels: NDArray[np.int64], clusters: int) -> Features:
+def scatter(features: Features, labels: Labels, clusters: int) -> float:
+    """The mean squared distance of points to their cluster's direction, which k-means makes as small as it can."""
+    return float(((features - directions(features, labels, clusters)[labels]) ** 2).sum(axis=1).mean())
+
+
+def directions(features: Features, labels: Labels, clusters: int) -> Features:
     """The mean direction of each cluster's features: (clusters, features), unit vectors."""
     sums = np.zeros((clusters, features.shape[1]), np.float64)
     np.add.at(sums, labels, features)

@@ -40,7 +40,12 @@ PLAIN: Options = {
 # and less and less. Then the generator plays against that encoder, which learns no more. Knobs are read from the
 # discriminator's trunk, as in the plain game: the encoder has been taught to ignore what they are.
 ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "cosine"}
+# Rates of the game on images of up to ``SMALL`` pixels, where a large one is what makes it fast, and beyond, where
+# players have wider layers and lose their balance at such rates, or without spectral norm.
+RATES = {"discriminator": 2e-3, "generator": 8e-3}
+SMALL, RATE_OF_LARGE = 32, 3e-4
 ROBUST: Options = {
+    "objective": {"shift": 0.036},
     "noise": {"size": 32},
     "codes": [{"kind": "categorical", "size": 10, "prior": "learned"}, KNOB, KNOB],
     "networks": {"architecture": "conv", "recognizer": "shared", "encoder": True},
@@ -54,7 +59,7 @@ ROBUST: Options = {
         },
         {
             "name": "classes",
-            "share": 1100,
+            "share": 1000,
             "stretches": False,
             "batch_factor": 4,
             "begin": ["cluster"],
@@ -63,15 +68,21 @@ ROBUST: Options = {
                     "players": ["encoder"],
                     "terms": {
                         "smoothness": 1.0,
-                        "consistency": [0.5, 1.5],
+                        "consistency": [0.0, 1.5],
                         "confidence": 0.3,
                         "balance": [2.0, 0.3],
+                        "contrast": [0.5, 0.0],
                     },
                     **ENCODER_ADAM,
                 }
             ],
         },
-        {"name": "game", "share": 6400, "begin": ["prior"], **GAME},
+        {
+            "name": "game",
+            "share": 6400,
+            "begin": ["prior"],
+            "updates": [{**update, "learning_rate": RATES[update["players"][0]]} for update in GAME["updates"]],
+        },
     ],
     "train": {"budget": 240.0, "batch_size": 64, "precision": "auto"},
 }
@@ -151,6 +162,8 @@ PRESETS: dict[str, Options] = {
     "paper-mnist": PAPER_MNIST,
     "post": POST,
 }
+AUTO = "auto"  # in the place of a code's size: as many categories as the images are found to have
+SUPERVISION = 0.5  # weight of a few labels where they are given
 LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
 
 # How much of each transform does not matter, where only its name is given.
@@ -170,7 +183,7 @@ HANDWRITING = {"shift": 0.11, "rotate": 20.0, "scale": 0.2, "shear": 15.0, "elas
 INVARIANCES: dict[str, dict[str, float]] = {
     "mnist": HANDWRITING,
     "digits": HANDWRITING,
-    "fashion-mnist": {"shift": 0.08, "scale": 0.15, "crop": 0.3, "flip": 0.5, "colour": 0.4},
+    "fashion-mnist": {"crop": 0.6, "flip": 0.5, "colour": 0.6},
     "svhn": {"shift": 0.08, "rotate": 10.0, "scale": 0.15, "shear": 10.0, "colour": 0.5},
     "cifar10": {"crop": 0.6, "flip": 0.5, "colour": 0.4},
 }
@@ -210,6 +223,30 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
         return options
 
 
+def for_size(options: Options, size: int) -> Options:
+    """The options with what images of a size ask for, where they are as the robust preset has them."""
+    networks = options["networks"]
+    updates = [update for stage in options["stages"] for update in stage["updates"]]
+    if size <= SMALL or "spectral_norm" in networks or not all(_is_robust(update) for update in updates[-2:]):
+        return options
+    stages = [
+        {
+            **stage,
+            "updates": [
+                {**update, "learning_rate": RATE_OF_LARGE} if _is_robust(update) else update
+                for update in stage["updates"]
+            ],
+        }
+        for stage in options["stages"]
+    ]
+    return {**options, "networks": {**networks, "spectral_norm": True}, "stages": stages}
+
+
+def _is_robust(update: Options) -> bool:
+    """Whether this update of the game has the rate of `RATES`."""
+    return update.get("learning_rate") == RATES.get(update["players"][0])
+
+
 def _give_length(layers: list[Options], assignments: list[str]) -> bool:
     sections = [layer.get("train") for layer in layers]
     given = {key for section in sections if isinstance(section, Mapping) for key in section}
@@ -230,9 +267,19 @@ def _completed(options: Options) -> Options:
         return options
     if not categories:
         return _without(options, {"encoder"}, {"adversarial", "r1", "information"})
+    if options.get("data", {}).get("labels"):
+        options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior if it is not given another.
     learned = [{"prior": "learned", **code} if code is categories[0] else code for code in options["codes"]]
     return {**options, "codes": learned}
+
+
+def _supervised(stage: Options) -> Options:
+    """The stage, with the few labels heeded if classes begin in it."""
+    if "cluster" not in stage.get("begin", ()):
+        return stage
+    first, *others = stage["updates"]
+    return {**stage, "updates": [{**first, "terms": {"supervision": SUPERVISION, **first["terms"]}}, *others]}
 
 
 def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
@@ -271,6 +318,25 @@ def invariances(text: str) -> dict[str, float]:
         except ValueError:
             raise UserError(f"the strength of invariance {name!r} is a number, not {number!r}") from None
     return strengths
+
+
+def counts_categories(options: Options) -> bool:
+    """Whether a code is to have as many categories as the images are found to have."""
+    codes = options.get("codes")
+    return isinstance(codes, list) and any(isinstance(code, dict) and code.get("size") == AUTO for code in codes)
+
+
+def with_categories(options: Options, count: int) -> Options:
+    """The options with so many categories where they are to be counted.
+
+    Raises:
+        UserError: a category that is not the first is to be counted.
+    """
+    codes = [{**code, "size": count} if code.get("size") == AUTO else code for code in options["codes"]]
+    counted = [code["size"] == AUTO for code in options["codes"] if "size" in code]
+    if any(counted[1:]):
+        raise UserError("only the first category can be counted: say how many values the others have")
+    return {**options, "codes": codes}
 
 
 def with_label_code(options: Options, labels: int) -> Options:

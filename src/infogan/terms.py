@@ -7,17 +7,18 @@ reals and fakes are judged, one pass of the discriminator sees both.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from infogan import objectives
-from infogan.augment import augment
+from infogan.augment import augment, shifted
 from infogan.codes import CodeLayout, Codes
 from infogan.config import Config, Player
 from infogan.networks import Encoder, Features, Images, Networks
@@ -25,8 +26,9 @@ from infogan.networks import Encoder, Features, Images, Networks
 Weight = float | tuple[float, float]
 Logits = Float[Tensor, "batch category"]
 
-CONTRAST_TEMPERATURE = 0.5
+CONTRAST_TEMPERATURE = 0.35
 CONSISTENCY_EXPONENT = 2.0  # targets are made so much surer before a transformed view is held to them
+READING_TERMS = {"smoothness", "consistency", "confidence", "balance"}  # which read reals as they are
 MARGINAL_KEPT = 0.9  # of the running marginal, at each step
 
 
@@ -41,6 +43,7 @@ class Play:
         noise: z of as many fakes.
         codes: c of those fakes; for a cgan the labels of the reals.
         randomness: Of transforms and probes, drawn from as terms ask for them.
+        labelled: Some of the few images that a person has labelled, and the values that the encoder is to read in them.
         generator_learns: Whether any update of the stage trains the generator; if none does, no graph is kept.
     """
 
@@ -55,6 +58,7 @@ class Play:
         codes: Codes,
         randomness: torch.Generator,
         generator_learns: bool,
+        labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None,
     ) -> None:
         self.networks = networks
         self.layout = layout
@@ -64,6 +68,7 @@ class Play:
         self.latents = layout.latents(noise, codes)
         self.randomness = randomness
         self.generator_learns = generator_learns
+        self.labelled = labelled
         self._fakes: Images | None = None
 
     def condition(self) -> Float[Tensor, "batch condition"] | None:
@@ -117,20 +122,25 @@ class Pass:
         discriminator = self.networks.discriminator
         if "discriminator" not in self.players or not discriminator.takes_mixed_batches:
             return None
-        real, fake = discriminator.features(torch.cat([self.reals, self.fakes])).chunk(2)
+        real, fake = discriminator.features(self._shown(torch.cat([self.reals, self.fakes]))).chunk(2)
         return real, fake
 
     @cached_property
     def real_features(self) -> Features:
         """The discriminator's trunk on the reals."""
         mixed = self._mixed_features
-        return mixed[0] if mixed else self.networks.discriminator.features(self.reals)
+        return mixed[0] if mixed else self.networks.discriminator.features(self._shown(self.reals))
 
     @cached_property
     def fake_features(self) -> Features:
         """The discriminator's trunk on the fakes."""
         mixed = self._mixed_features
-        return mixed[1] if mixed else self.networks.discriminator.features(self.fakes)
+        return mixed[1] if mixed else self.networks.discriminator.features(self._shown(self.fakes))
+
+    def _shown(self, images: Images) -> Images:
+        """Images as the discriminator sees them."""
+        most = round(self.config.objective.shift * images.shape[-1])
+        return shifted(images, most, self.play.randomness) if most else images
 
     @cached_property
     def real_logits(self) -> Float[Tensor, " batch"]:
@@ -179,7 +189,7 @@ class Pass:
         elif encoder is not None:
             # Seen as the encoder was taught to see: what is read must survive what does not matter, and the generator
             # can not please it with details that do not.
-            encoded = encoder(self._transformed(encoder.enlarged(fakes)))
+            encoded = encoder(self._transformed(encoder.resized(fakes)))
         return self.networks.joined(read, encoded)
 
     # What the encoder sees of real images.
@@ -194,15 +204,19 @@ class Pass:
         return augment(images, self.config.invariance.strengths, self.play.randomness)
 
     @cached_property
-    def enlarged_reals(self) -> Images:
+    def resized_reals(self) -> Images:
         """The reals at the encoder's size."""
-        return self.encoder.enlarged(self.reals)
+        return self.encoder.resized(self.reals)
+
+    @cached_property
+    def plain_features(self) -> Features:
+        """The encoder's features of the reals as they are."""
+        return self.encoder.features(self.resized_reals)
 
     @cached_property
     def real_classes(self) -> Logits:
         """The encoder's logits of the reals as they are."""
-        logits: Logits = self.encoder(self.enlarged_reals)
-        return logits
+        return self.encoder.logits(self.plain_features)
 
     @cached_property
     def target(self) -> Float[Tensor, "batch category"]:
@@ -210,11 +224,26 @@ class Pass:
         return self.real_classes.detach().softmax(dim=1)
 
     @cached_property
-    def view_features(self) -> tuple[Features, ...]:
-        """The encoder's features of transformed reals: two views of each where they are to be contrasted, else one."""
-        count = 2 if "contrast" in self.terms else 1
-        views = self._transformed(torch.cat([self.enlarged_reals] * count))
-        return self.encoder.features(views).chunk(count)
+    def view_features(self) -> Features:
+        """The encoder's features of transformed reals.
+
+        Where reals are read as they are, too, batch norm's running statistics are to be of those alone: they are what
+        will be read in the end, and transforms can move the statistics far.
+        """
+        with self.encoder.unrecorded() if self._reads_reals else nullcontext():
+            return self.encoder.features(self._transformed(self.resized_reals))
+
+    @cached_property
+    def view_pairs(self) -> tuple[Features, Features]:
+        """The encoder's features of two views of each real, one of them the real itself where that is read anyway."""
+        if self._reads_reals:
+            return self.plain_features, self.view_features
+        first, second = self.encoder.features(self._transformed(torch.cat([self.resized_reals] * 2))).chunk(2)
+        return first, second
+
+    @property
+    def _reads_reals(self) -> bool:
+        return bool(self.terms.keys() & READING_TERMS)
 
 
 def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
@@ -240,8 +269,7 @@ def r1(seen: Pass) -> Float[Tensor, " batch"]:
 
 def contrast(seen: Pass) -> Float[Tensor, " batch"]:
     """Two views of an image find each other among all others (`objectives.contrast`)."""
-    first, second = seen.view_features
-    return objectives.contrast(first, second, CONTRAST_TEMPERATURE)
+    return objectives.contrast(*seen.view_pairs, CONTRAST_TEMPERATURE)
 
 
 def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
@@ -249,7 +277,7 @@ def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
 
     The neighbour lies the encoder's ``radius`` away in the direction in which the posterior changes most.
     """
-    images, target = seen.enlarged_reals.detach(), seen.target
+    images, target = seen.resized_reals.detach(), seen.target
     start = torch.randn(images.shape, generator=seen.play.randomness, device=images.device)
     with seen.encoder.unrecorded():  # these images are not of the data
         direction = objectives.adversarial_direction(seen.encoder, images, target, start)
@@ -260,8 +288,7 @@ def consistency(seen: Pass) -> Float[Tensor, " batch"]:
     """A transformed view is held to what is read in the image as it is, made surer (Xie et al. 2020, equation 1)."""
     sharp = seen.target**CONSISTENCY_EXPONENT
     sharp = sharp / sharp.sum(dim=1, keepdim=True)
-    losses = [objectives.cross_entropy(sharp, seen.encoder.logits(features)) for features in seen.view_features]
-    return torch.stack(losses).mean(dim=0)
+    return objectives.cross_entropy(sharp, seen.encoder.logits(seen.view_features))
 
 
 def confidence(seen: Pass) -> Float[Tensor, " batch"]:
@@ -270,11 +297,20 @@ def confidence(seen: Pass) -> Float[Tensor, " batch"]:
 
 
 def balance(seen: Pass) -> Float[Tensor, " batch"]:
-    """Minus the entropy of the running marginal: all values are to be used (`objectives.balance`)."""
+    """How far the running marginal is from the encoder's prior: all values are to be used (`objectives.balance`)."""
     marginal = seen.encoder.marginal
     if "encoder" in seen.players:
         marginal.lerp_(seen.target.mean(dim=0), 1 - MARGINAL_KEPT)
-    return objectives.balance(seen.real_classes, marginal)
+    return objectives.balance(seen.real_classes, marginal, seen.encoder.prior)
+
+
+def supervision(seen: Pass) -> Float[Tensor, " labelled"]:
+    """-log Q(label|x) of transformed images that a person has labelled: Spurr et al. 2017 (ss-InfoGAN)."""
+    assert seen.play.labelled is not None
+    images, values = seen.play.labelled
+    with seen.encoder.unrecorded():  # a few images over and over are not the data
+        logits = seen.encoder(seen._transformed(seen.encoder.resized(images)))
+    return functional.cross_entropy(logits, values, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -300,5 +336,6 @@ TERMS = {
     "smoothness": Term(smoothness, over="sample"),
     "consistency": Term(consistency, over="sample"),
     "confidence": Term(confidence, over="sample"),
+    "supervision": Term(supervision, over="sample"),
     "balance": Term(balance, over="batch"),  # through the running marginal, which all workers must share
 }

@@ -25,6 +25,7 @@ from infogan.codes import CodeLayout
 from infogan.config import Config, Update
 from infogan.data.batches import Batches, check_enough, stream_seed
 from infogan.data.imageset import ImageSet
+from infogan.data.labels import FewLabels
 from infogan.errors import UserError
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import ImageShape, Networks, build_networks
@@ -67,6 +68,7 @@ def train(
     *,
     device: torch.device | str = "cpu",
     watch: Watcher | None = None,
+    few: FewLabels | None = None,
 ) -> InfoGAN:
     """Trains, or goes on training, the run in ``run`` to its end.
 
@@ -76,6 +78,7 @@ def train(
         run: Where checkpoints, statistics and the model go.
         device: What to compute on.
         watch: Who hears of the progress.
+        few: Labels of a few images, for ``supervision`` and for the order of the classes.
 
     Returns:
         The model with the averaged weights, which is also in the run's ``model/``.
@@ -127,13 +130,17 @@ def train(
         stage = config.stages[index]
         progress = (step - start) / (end - start)
         if step == start:
-            for action in stage.begin:
-                assert networks.encoder is not None
-                BEGINNINGS[action](networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index))
             if stage.begin:
-                average.load_state_dict(networks.state_dict())
+                assert networks.encoder is not None
+                assert average.encoder is not None
+                networks.encoder.load_state_dict(average.encoder.state_dict())
+                for action in stage.begin:
+                    BEGINNINGS[action](networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index), few)
+                average.encoder.load_state_dict(networks.encoder.state_dict())
                 model.adopt_prior()
             optimisers = _optimisers(stage.updates, networks)
+        if step in (start, first):
+            paces = [networks.pace(update.players) for update in stage.updates]
 
         # Draw images, noise and codes.
         indices = batches.indices(index, step - start, config.batch_size(index))
@@ -143,6 +150,11 @@ def train(
         codes = layout.sample_codes(len(reals), randomness)
         if labels is not None:
             codes = {name: labels[indices] for name in codes}
+        labelled = None
+        if few is not None and any("supervision" in update.terms for update in stage.updates):
+            chosen = torch.randint(len(few.indices), (len(reals),), generator=randomness, device=device).cpu()
+            known = batches.reals(torch.from_numpy(few.indices)[chosen].to(indices.device))
+            labelled = known, torch.from_numpy(few.values)[chosen].to(device)
         play = Play(
             networks,
             layout,
@@ -152,10 +164,11 @@ def train(
             codes=codes,
             randomness=randomness,
             generator_learns=any("generator" in update.players for update in stage.updates),
+            labelled=labelled,
         )
 
         # Let each update's players learn on its terms.
-        for update, optimiser in zip(stage.updates, optimisers, strict=True):
+        for update, optimiser, pace in zip(stage.updates, optimisers, paces, strict=True):
             seen = play.begin(update.players, update.terms)
             values = {name: TERMS[name].compute(seen) for name in update.terms}
             weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
@@ -163,7 +176,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             for group in optimiser.param_groups:
-                group["lr"] = update.learning_rate * decay(update.decay, progress)
+                group["lr"] = update.learning_rate * pace * decay(update.decay, progress)
             optimiser.step()
             play.end(update.players)
             for name, value in values.items():

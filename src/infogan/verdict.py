@@ -74,12 +74,12 @@ def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str,
     probabilities = model.encode(chosen).probabilities[code.name]
     found = probabilities.argmax(axis=1)
     draws = torch.Generator().manual_seed(seed)
-    first, second = (_filed(model, _views(chosen, invariances, draws)) for _ in range(2))
+    first, second = (_views_filed(model, chosen, invariances, draws) for _ in range(2))
     fakes = model.sample(LOOKED_AT, seed=seed)
     neighbours = None
     if model.networks.encoder is not None:
         features = model.features(chosen)
-        neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31), found)
+        neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31)[0], found)
     return Traces(
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
@@ -111,6 +111,17 @@ def _filed(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     return found
 
 
-def _views(images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator) -> NDArray[np.uint8]:
-    parts = torch.split(torch.from_numpy(np.ascontiguousarray(images)), 500)
-    return np.concatenate([to_pixels(augment(to_network(part), invariances, draws)) for part in parts])
+def _views_filed(
+    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator
+) -> NDArray[np.int64]:
+    """What transformed images are filed under; transformed at the size at which the encoder, if there is one, reads."""
+    found = []
+    for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), 500):
+        batch = to_network(part)
+        if model.networks.encoder is None:
+            found.append(_filed(model, to_pixels(augment(batch, invariances, draws))))
+        else:
+            with torch.inference_mode():
+                views = augment(model.networks.encoder.resized(batch), invariances, draws)
+                found.append(model.networks.encoder(views.to(model.device)).argmax(dim=1).cpu().numpy())
+    return np.concatenate(found)

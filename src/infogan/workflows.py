@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,17 @@ from PIL import Image
 
 from infogan import plots, recipes
 from infogan.budget import with_stages, within
+from infogan.categories import count_categories
 from infogan.config import Config, ContinuousCode, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
+from infogan.data.labels import FewLabels, read_labels
 from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
-from infogan.files import replacing, write_bytes
+from infogan.files import replacing, write_bytes, write_json
 from infogan.model import Encoding, InfoGAN, Samples, Values
 from infogan.networks import ImageShape, check_size
+from infogan.partition import Scan
 from infogan.runs import RunFolder
 from infogan.training import Watcher, train
 
@@ -40,6 +43,8 @@ class Plan:
 
     config: Config
     images: ImageSet
+    counted: Scan | None = None  # how the number of categories was found, if it was to be
+    few: FewLabels | None = None
 
 
 def plan(
@@ -60,7 +65,9 @@ def plan(
     Raises:
         UserError: options that are no configuration, no such data, or a cgan without labels.
     """
-    config = build(options)  # before any data is fetched, so that a misspelt option does not wait for it
+    counts, counted = recipes.counts_categories(options), None
+    # Built before any data is fetched, so that a misspelt option does not wait for it.
+    config = build(recipes.with_categories(options, 2) if counts else options)
     if not config.data.source:
         raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
     data = config.data
@@ -78,12 +85,27 @@ def plan(
         if images.labels is None:
             raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
         options = recipes.with_label_code(options, len(images.label_names))
+    options = recipes.for_size(options, images.size)
+    if counts:
+        if run is not None and (run / "config.json").is_file():
+            found = sizes[0] if (sizes := RunFolder(run).read_config().category_sizes) else 2
+        else:
+            counted = count_categories(config, images, device)
+            found = counted.best
+        options = recipes.with_categories(options, found)
     shape = {"size": images.size, "channels": images.channels}
     config = build({**options, "data": {**options.get("data", {}), **shape}})
-    return Plan(_with_steps(config, images, run, device), images)
+    few = None
+    if data.labels:
+        few = read_labels(Path(data.labels), images)
+        if config.category_sizes and len(few.names) > config.category_sizes[0]:
+            raise UserError(
+                f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
+            )
+    return Plan(_with_steps(config, images, run, device, few), images, counted, few)
 
 
-def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str) -> Config:
+def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str, few: FewLabels | None) -> Config:
     """The configuration with the steps that its budget or its number of images come to."""
     train = config.train
     if train.images is not None:
@@ -93,7 +115,7 @@ def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str)
     elif train.budget is None:
         return config
     elif run is None or not (run / "config.json").is_file():
-        return within(train.budget, config, images, device)
+        return within(train.budget, config, images, device, few)
     else:
         known = RunFolder(run).read_config().stages
         if len(known) != len(config.stages):  # which `RunFolder.begin` will refuse in words
@@ -121,8 +143,11 @@ def train_run(
         Interrupted: as `training.train`.
     """
     config, images = planned.config, planned.images
-    run.begin(config, images.digest())
+    digest, few = images.digest(), planned.few
+    run.begin(config, digest if few is None else f"{digest} {few.digest()}")
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}")
+    if planned.counted:
+        write_json(run.path / "categories.json", asdict(planned.counted))
     for skipped in images.skipped:
         run.log(f"skipped {skipped}")
     save_picture(plots.image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
@@ -133,7 +158,10 @@ def train_run(
         given.on_picture(step, model)
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
-    model = train(config, images, run, device=device, watch=drawing)
+    model = train(config, images, run, device=device, watch=drawing, few=few)
+    if few is not None and model.layout.categorical and model.networks.reads_codes:
+        model.name_codes_by_labels(images.images[few.indices], few.values, few.names)
+        model.save(run.model)
     for name in model.layout.codes:
         save_picture(traversal_sheet(model, name), run.traversals / f"{name}.png")
     result = evaluate_run(model, config, images)

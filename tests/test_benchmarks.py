@@ -1,0 +1,58 @@
+"""The benchmarks run, tell their runs apart, and do not repeat what is in the file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.accuracy import imbalanced, prior_distance
+
+from infogan.data import load
+from tests.helpers import small_model
+
+
+def test_runs_are_added_once_a_command_with_what_follows_the_dashes(tmp_path: Path) -> None:
+    out = tmp_path / "lines.jsonl"
+
+    def measure(*more: str) -> list[dict[str, object]]:
+        words = ["digits", "--seeds", "1-2", "--out", str(out), "--runs", str(tmp_path / "runs"), "--", *more]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.accuracy", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "| mean |" in done.stdout
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    short = ["--set", "networks.width=4", "--set", "networks.encoder_width=4", "--steps"]
+    first = measure(*short, "9")
+    assert [line["seed"] for line in first] == [1, 2]
+    assert all(line["steps"] == 9 and "accuracy" in line and "verdict" in line for line in first)
+    assert measure(*short, "9") == first
+    assert len(measure(*short, "10")) == 4  # another command is another run
+
+
+def test_an_imbalanced_set_has_as_many_of_a_class_as_its_seed_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.accuracy.SMALLEST", 10)
+    monkeypatch.setattr("benchmarks.accuracy.LARGEST", 100)
+    path, arguments = imbalanced("digits", 3, tmp_path)
+    kept, whole = load(path, split="train"), load("digits", split="train")
+    assert kept.labels is not None
+    drawn = np.random.default_rng(3).integers(10, 101, 10)
+    assert np.bincount(kept.labels).tolist() == drawn.tolist()
+    assert np.array_equal(load(path, split="test").images, load("digits", split="test").images)
+    assert {image.tobytes() for image in kept.images} <= {image.tobytes() for image in whole.images}
+    assert arguments[0] == "--invariance"
+    assert "rotate=20.0" in arguments[1]
+    model = small_model(codes=[{"kind": "categorical", "size": 10}])
+    # A uniform prior is as far from these frequencies as they are from equal shares, whatever means what.
+    shares = np.bincount(kept.labels) / len(kept)
+    assert prior_distance(model, kept) == pytest.approx(np.abs(shares - 0.1).sum(), abs=1e-6)
