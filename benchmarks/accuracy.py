@@ -7,7 +7,8 @@
 Each run is the command itself in a process of its own. It trains on the training split alone; the Hungarian matching is
 fitted there, and everything is reported on the test split. Labels touch evaluation only. A run of the same command that
 is in the file already is not repeated, so that an interrupted measurement goes on; after a change of the code, name
-another file. With ``--imbalanced`` each seed also draws how many training images of each class there are, 685 to 6300.
+another file. With ``--imbalanced`` each seed also draws the number of training images of a class,
+685 to 6300, or all there are.
 """
 
 import argparse

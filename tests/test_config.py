@@ -181,7 +181,11 @@ def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_give
     assert game(gan) == [recipes.RATE_OF_LARGE] * 2
     for preset in ("plain", "paper", "post"):
         assert recipes.for_size(recipes.resolve(preset), 64) == recipes.resolve(preset)
-    given = recipes.resolve("robust", [], ["networks.spectral_norm=false"])
-    assert recipes.for_size(given, 64) == given
-    given = recipes.resolve("robust", [], ["stages.2.updates.0.learning_rate=0.1"])
-    assert recipes.for_size(given, 64) == given
+    given = recipes.for_size(recipes.resolve("robust", [], ["networks.spectral_norm=false"]), 64)
+    assert not build(given).networks.spectral_norm
+    assert game(given) == [recipes.RATE_OF_LARGE] * 2
+    given = recipes.for_size(recipes.resolve("robust", [], ["stages.2.updates.0.learning_rate=0.1"]), 64)
+    assert game(given) == [0.1, recipes.RATE_OF_LARGE]
+    # What is printed, laid on the preset again, is the same run.
+    printed = json.loads(build(options).model_dump_json())
+    assert build(recipes.for_size(recipes.resolve("robust", [printed]), 64)) == build(recipes.for_size(options, 64))

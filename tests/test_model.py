@@ -202,3 +202,21 @@ def test_a_damaged_model_is_one_sentence(tmp_path: Path, file: str, content: byt
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a run folder with a model nor a model folder"):
         InfoGAN.load(tmp_path)
+
+
+def test_numbers_that_are_labels_mean_those_labels_alone() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+    images = pictures(60)
+    found = model.encode(images).codes["category"]
+    value = int(np.bincount(found).argmax())
+    of_value = images[found == value]
+    # All images of one value carry the label that is another value's number.
+    label = str((value + 1) % 3)
+    model.name_codes_by_labels(of_value, np.zeros(len(of_value), np.int64), [label])
+    names = [model.value_name("category", i) for i in range(3)]
+    assert names[value] == label
+    assert names[(value + 1) % 3] == f"category {label}"
+    assert len(set(names)) == 3
+    # A label of which no image is in a value that is left over names none.
+    model.name_codes_by_labels(of_value, np.arange(len(of_value)) % 2, ["owl", "elk"])
+    assert sum(model.value_name("category", i) in ("owl", "elk") for i in range(3)) == 1

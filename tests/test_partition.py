@@ -74,6 +74,19 @@ def test_parts_that_nothing_connects_stay_apart_to_the_last() -> None:
     assert adjusted_rand_score(which, found.labels(3)) == 1.0
 
 
+def test_copies_of_one_image_are_no_peak_above_all() -> None:
+    points, _ = blobs((300, 300, 300))
+    copies = np.concatenate([points, np.repeat(points[:1], 12, axis=0)])
+    assert scan(copies, 10, seed=0).best == 3
+    assert np.isfinite(modes(copies).prominences[3:]).all()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_few_points_are_clustered_too(count: int) -> None:
+    points, _ = arcs(count)
+    assert sorted(cluster(points, 2, seed=0)[0].tolist())[0] == 0
+
+
 def test_labels_are_nested() -> None:
     points, _ = blobs((200, 150, 100, 70, 30), seed=1)
     found = modes(points)

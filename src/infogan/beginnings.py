@@ -1,7 +1,7 @@
 """What is done once at the beginning of a stage, by name: a `config.Stage.begin` lists them.
 
-Each changes buffers or weights of the encoder and is a function of the weights, the images and the seed alone, so that
-a run that resumes at the beginning of a stage does it again to the last bit.
+Each changes buffers or weights of the encoder and is a function of the weights, the images, the few labels and the seed
+alone, so that a run that resumes at the beginning of a stage does it again to the last bit.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from infogan import partition
 from infogan.data.batches import stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.metrics.clustering import hungarian_mapping
-from infogan.networks import Encoder
+from infogan.networks import Encoder, Images
 
 Pixels = UInt8[Tensor, "image channel height width"]
 
@@ -23,7 +23,7 @@ CLUSTERED = 10_000  # images that the classes begin from
 COUNTED = 20_000  # images that a prior is learned from
 RADIUS = 0.75  # of `terms.smoothness`, in distances between neighbouring images
 CAUTIOUS = 0.25  # pace of the encoder where the clusters are not clear
-ALIKE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
+SAME_SIZE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
 SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
 
 
@@ -31,15 +31,15 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
     """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness.
 
     The prior, to which the classes are held while they form, is uniform unless the clusters are clear and differ in
-    size beyond ``ALIKE``. Sizes are known only roughly at this time: to hold classes that are about equal to them would
-    keep what is still filed wrongly where it is.
+    size beyond ``SAME_SIZE``. Sizes are known only roughly at this time: to hold classes that are about equal to them
+    would keep what is still filed wrongly where it is.
 
     From clusters that are not clear the encoder goes on at a ``CAUTIOUS`` pace: there what the terms of the classes
     gain is soon gained by joining classes that touch.
 
     Given a few labels, the first classes are those that most of their images are in, in the labels' order.
     """
-    images = to_network(_some(pixels, CLUSTERED, seed))
+    images = _seen(encoder, some_of(pixels, CLUSTERED, seed))
     features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
     labels, clear = partition.cluster(features, classes, seed=seed % 2**31)
@@ -51,19 +51,19 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
         directions, labels = directions[order], np.argsort(order)[labels]
     masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
-    distance = partition.neighbour_distance(encoder.resized(images).flatten(1).cpu().numpy())
+    distance = partition.neighbour_distance(images.flatten(1).cpu().numpy())
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
         encoder.marginal.copy_(masses)
         encoder.pace.fill_(1.0 if clear else CAUTIOUS)
-        differ = clear and bool(masses.max() > ALIKE * masses.min())
+        differ = clear and bool(masses.max() > SAME_SIZE * masses.min())
         encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
         encoder.radius.fill_(RADIUS * distance)
 
 
 def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
     """Sets the encoder's prior to how often it finds each value in the images."""
-    features = encoder.features_of_many(to_network(_some(pixels, COUNTED, seed)))
+    features = encoder.features_of_many(_seen(encoder, some_of(pixels, COUNTED, seed)))
     with torch.no_grad():
         found = encoder.logits(features).argmax(dim=1)
         frequencies = torch.bincount(found, minlength=len(encoder.directions)) / len(found)
@@ -80,8 +80,13 @@ def _smoothed(frequencies: Tensor) -> Tensor:
     return (1 - SMOOTHED) * frequencies + SMOOTHED / len(frequencies)
 
 
-def _some(pixels: Pixels, count: int, seed: int) -> Pixels:
-    """Up to so many of the images, by chance."""
+def _seen(encoder: Encoder, pixels: Pixels) -> Images:
+    """The images as the encoder sees them, made in parts: as floats of their own size all would take much memory."""
+    return torch.cat([encoder.resized(to_network(part)) for part in torch.split(pixels, 500)])
+
+
+def some_of(pixels: Pixels, count: int, seed: int) -> Pixels:
+    """Up to so many of the images, by chance, in their order."""
     random = np.random.default_rng(stream_seed(seed, count))
     chosen = np.sort(random.choice(len(pixels), min(count, len(pixels)), replace=False))
     return pixels[torch.from_numpy(chosen).to(pixels.device)]

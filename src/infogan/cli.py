@@ -125,14 +125,15 @@ def _code_options(
     """The codes as the flags say, and of the kind that no flag speaks of those of the last layer that has any."""
     from infogan import recipes
 
-    known = [code for code in next((x["codes"] for x in reversed(layers) if "codes" in x), []) if "kind" in code]
-    categories = [code for code in known if code["kind"] == "categorical"]
+    last: Any = next((layer["codes"] for layer in reversed(layers) if "codes" in layer), [])
+    known = [code for code in last if isinstance(code, dict)] if isinstance(last, list) else []
+    categories = [code for code in known if code.get("kind") == "categorical"]
     if categorical is not None:
         if wrong := [size for size in categorical if size != recipes.AUTO and not size.isdecimal()]:
             raise UserError(f"--categorical {wrong[0]!r} is neither a number of categories nor auto")
         sizes = [size if size == recipes.AUTO else int(size) for size in categorical]
         categories = [{"kind": "categorical", "size": size} for size in sizes]
-    knobs = [code for code in known if code["kind"] == "continuous"]
+    knobs = [code for code in known if code.get("kind") == "continuous"]
     return categories + (knobs if continuous is None else [recipes.KNOB] * continuous)
 
 
@@ -166,7 +167,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     from infogan.training import Interrupted, Watcher
 
     device = workflows.pick_device(device)
-    if recipes.counts_categories(options):
+    if recipes.counts_categories(options) and not (out and (out / "config.json").is_file()):
         say("to count the categories, features of the images are learned first")
     with fetching() as progress:
         planned = workflows.plan(options, progress, run=out, device=device)

@@ -106,7 +106,8 @@ class NetworkSettings(Settings):
     architecture: Literal["mlp", "conv", "paper", "post"] = "conv"
     width: Positive | None = None  # units or channels of the narrowest hidden layer; None = the architecture's own
     recognizer: Literal["shared", "separate"] = "separate"  # Q on the discriminator's trunk, or with a trunk of its own
-    spectral_norm: bool = False  # on every layer of the discriminator (Miyato et al. 2018)
+    # On every layer of the discriminator (Miyato et al. 2018). None = off, unless `recipes.for_size` turns it on.
+    spectral_norm: bool | None = None
     # An encoder reads the first categorical code instead of the recognizer. It learns on real images too, in stages.
     encoder: bool = False
     encoder_width: Positive = 16  # channels of its first layer

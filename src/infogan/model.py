@@ -24,7 +24,7 @@ from infogan.config import CategoricalCode, Code, Config, NetworkSettings, Noise
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.errors import UserError
 from infogan.files import write_bytes, write_json
-from infogan.metrics.clustering import hungarian_mapping
+from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.networks import ImageShape, Networks, build_networks
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
@@ -359,7 +359,7 @@ class InfoGAN:
     ) -> None:
         """Names a categorical code's values after a few labelled images, matched one to one (Kuhn 1955).
 
-        A value that no label is left for keeps its number.
+        A value that none of the images with a label left for it is in keeps its number.
 
         Args:
             images: As for `encode`.
@@ -373,9 +373,14 @@ class InfoGAN:
         spec = self._categorical(code) if code is not None else self.first_categorical()
         predicted = self.encode(images).codes[spec.name]
         mapping = hungarian_mapping(predicted, labels, spec.size, len(label_names))
-        self.name_codes(
-            {spec.name: [label_names[label] if label >= 0 else str(i) for i, label in enumerate(mapping.tolist())]}
-        )
+        matched = contingency(predicted, labels, spec.size, len(label_names))
+        names = []
+        for value, label in enumerate(mapping.tolist()):
+            if label >= 0 and matched[value, label]:
+                names.append(label_names[label])
+            else:  # a number that is a label means that label
+                names.append(f"{spec.name} {value}" if str(value) in label_names else str(value))
+        self.name_codes({spec.name: names})
 
     def first_categorical(self) -> CategoricalCode:
         """The code that files images; raises UserError for a model without categorical codes."""

@@ -140,7 +140,9 @@ class Encoder(nn.Module):
     marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
     radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
     pace: Tensor  # (), the share of its learning rate at which it learns
-    prior: Tensor  # (classes,), how often each value is found in the training images; P(c) where it is learned
+    # (classes,). While classes form, what the marginal is held to; then how often each value is found in the training
+    # images, which is P(c) where that is learned.
+    prior: Tensor
 
     def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
         super().__init__()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from infogan.errors import UserError
+from infogan.metrics.clustering import ari, nmi
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -22,6 +22,8 @@ NEIGHBOURS = (10, 60)  # fewest and most of a point over which density is measur
 STARTS = 10  # of k-means
 ALIKE = 0.9  # adjusted Rand index of clusterings that say the same
 WORTH = 1.3  # by how much modes must be the better cut for the scatter they cost
+SAME = 1e-3  # of the median squared distance to neighbours, below which points count as one
+NO_GROUPS = "these images show no groups that could be counted: pass their number to --categorical"
 FLOOR = 0.02  # of prominence, below which it is chance
 PROBED = 1_000  # points whose neighbours are measured
 
@@ -72,12 +74,15 @@ def modes(features: Features) -> Modes:
     with threadpool_limits(1):  # threads would sum in another order each time
         near = NearestNeighbors(n_neighbors=reach + 1, algorithm="brute").fit(features)
         distances, neighbours = near.kneighbors(features)
-    spread = np.maximum((distances[:, 1:].astype(np.float64) ** 2).mean(axis=1), 1e-12)
+    spread = (distances[:, 1:].astype(np.float64) ** 2).mean(axis=1)
+    spread = np.maximum(
+        spread, max(SAME * float(np.median(spread)), 1e-12)
+    )  # copies of one image are no peak above all
     density = -np.log(spread) / 2
     downward = np.argsort(-density, kind="stable")
     rank = np.empty(count, np.int64)  # 0 = densest
     rank[downward] = np.arange(count)
-    beside = neighbours[:, 1 : reach // 2 + 1]
+    beside = neighbours[:, 1 : max(reach // 2, 1) + 1]
     graph: list[list[int]] = [[] for _ in range(count)]  # by rank, from a point to the denser ones beside it
     for point, others in enumerate(beside):
         for other in others:
@@ -144,22 +149,24 @@ def scan(features: Features, most: int, *, seed: int) -> Scan:
         seed: Of the halves.
 
     Raises:
-        UserError: the points have no two peaks.
+        UserError: no peak stands out.
     """
     whole = modes(features)
     halves = np.array_split(np.random.default_rng(seed).permutation(len(features)), 2)
     parts = [(features[half], modes(features[half])) for half in halves]
     most = min(most, *(len(found.peaks) for found in (whole, *(part[1] for part in parts))))
     if most < 2:
-        raise UserError("these images show no groups that could be counted: pass their number to --categorical")
+        raise UserError(NO_GROUPS)
     counts = list(range(2, most + 1))
     heights = np.clip(np.append(whole.prominences[1:], 0.0), FLOOR, 1 / FLOOR)
+    if heights[0] <= FLOOR:
+        raise UserError(NO_GROUPS)
     stabilities = []
     for count in counts:
         first, second = (
             (features @ directions(points, found.labels(count), count).T).argmax(axis=1) for points, found in parts
         )
-        stabilities.append(float(normalized_mutual_info_score(first, second)))
+        stabilities.append(nmi(first, second))
     falls = [float(np.log(heights[count - 2] / heights[count - 1])) for count in counts]
     scores = [stability * fall for stability, fall in zip(stabilities, falls, strict=True)]
     return Scan(
@@ -196,8 +203,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
     by_mode = found.labels(clusters)
     cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
     scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
-    alike = adjusted_rand_score(by_mode, round_ones) >= ALIKE
-    clear = bool(alike) or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
+    clear = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
     return (by_mode if clear else round_ones), clear
 
 

@@ -35,7 +35,7 @@ PLAIN: Options = {
 }
 
 # The default. An encoder reads the category, and learns it before there are fakes: features that do not change with
-# what does not matter (Chen et al. 2020), clusters of them (Ng et al. 2001), and from there posteriors that are sure,
+# what does not matter (Chen et al. 2020), clusters of them, and from there posteriors that are sure,
 # smooth and the same for all views of an image (Hu et al. 2017), with all values used, which is insisted on at first
 # and less and less. Then the generator plays against that encoder, which learns no more. Knobs are read from the
 # discriminator's trunk, as in the plain game: the encoder has been taught to ignore what they are.
@@ -225,10 +225,11 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
 
 def for_size(options: Options, size: int) -> Options:
     """The options with what images of a size ask for, where they are as the robust preset has them."""
-    networks = options["networks"]
-    updates = [update for stage in options["stages"] for update in stage["updates"]]
-    if size <= SMALL or "spectral_norm" in networks or not all(_is_robust(update) for update in updates[-2:]):
+    if size <= SMALL or not any(_is_robust(update) for stage in options["stages"] for update in stage["updates"]):
         return options
+    networks = options["networks"]
+    if networks.get("spectral_norm") is None:
+        networks = {**networks, "spectral_norm": True}
     stages = [
         {
             **stage,
@@ -239,7 +240,7 @@ def for_size(options: Options, size: int) -> Options:
         }
         for stage in options["stages"]
     ]
-    return {**options, "networks": {**networks, "spectral_norm": True}, "stages": stages}
+    return {**options, "networks": networks, "stages": stages}
 
 
 def _is_robust(update: Options) -> bool:
@@ -332,8 +333,11 @@ def with_categories(options: Options, count: int) -> Options:
     Raises:
         UserError: a category that is not the first is to be counted.
     """
-    codes = [{**code, "size": count} if code.get("size") == AUTO else code for code in options["codes"]]
-    counted = [code["size"] == AUTO for code in options["codes"] if "size" in code]
+    codes = [
+        {**code, "size": count} if isinstance(code, dict) and code.get("size") == AUTO else code
+        for code in options["codes"]
+    ]
+    counted = [code["size"] == AUTO for code in options["codes"] if isinstance(code, dict) and "size" in code]
     if any(counted[1:]):
         raise UserError("only the first category can be counted: say how many values the others have")
     return {**options, "codes": codes}

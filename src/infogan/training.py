@@ -107,6 +107,8 @@ def train(
     batches = Batches(images, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
     check_enough(images, *config.largest_batch)
     labels = _labels(config, images, device)
+    if few is not None:
+        few_indices, few_values = (torch.from_numpy(part).to(device) for part in (few.indices, few.values))
     tally = Tally(device)
     optimisers: list[Adam] = []
 
@@ -152,9 +154,8 @@ def train(
             codes = {name: labels[indices] for name in codes}
         labelled = None
         if few is not None and any("supervision" in update.terms for update in stage.updates):
-            chosen = torch.randint(len(few.indices), (len(reals),), generator=randomness, device=device).cpu()
-            known = batches.reals(torch.from_numpy(few.indices)[chosen].to(indices.device))
-            labelled = known, torch.from_numpy(few.values)[chosen].to(device)
+            chosen = torch.randint(len(few.indices), (len(reals),), generator=randomness, device=device)
+            labelled = batches.reals(few_indices[chosen]), few_values[chosen]
         play = Play(
             networks,
             layout,

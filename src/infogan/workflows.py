@@ -79,6 +79,7 @@ def plan(
         strict=data.strict,
         progress=progress,
     )
+    few = read_labels(Path(data.labels), images) if data.labels else None
     check_enough(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan":
@@ -91,17 +92,14 @@ def plan(
             found = sizes[0] if (sizes := RunFolder(run).read_config().category_sizes) else 2
         else:
             counted = count_categories(config, images, device)
-            found = counted.best
+            found = max(counted.best, len(few.names) if few else 0)
         options = recipes.with_categories(options, found)
     shape = {"size": images.size, "channels": images.channels}
     config = build({**options, "data": {**options.get("data", {}), **shape}})
-    few = None
-    if data.labels:
-        few = read_labels(Path(data.labels), images)
-        if config.category_sizes and len(few.names) > config.category_sizes[0]:
-            raise UserError(
-                f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
-            )
+    if few is not None and config.category_sizes and len(few.names) > config.category_sizes[0]:
+        raise UserError(
+            f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
+        )
     return Plan(_with_steps(config, images, run, device, few), images, counted, few)
 
 
@@ -159,7 +157,7 @@ def train_run(
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
     model = train(config, images, run, device=device, watch=drawing, few=few)
-    if few is not None and model.layout.categorical and model.networks.reads_codes:
+    if few is not None and model.networks.reads_codes and model.layout.categorical and not model.config.names:
         model.name_codes_by_labels(images.images[few.indices], few.values, few.names)
         model.save(run.model)
     for name in model.layout.codes:

@@ -38,17 +38,17 @@ def read_labels(path: Path, images: ImageSet) -> FewLabels:
         UserError: the file can not be read, lacks a column, or names an image that is not there, or one twice.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             missing = {"image", "label"} - set(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, csv.Error) as error:
         raise UserError(f"the labels in {path} can not be read: {error}") from None
     if missing:
         raise UserError(f"{path} has no column {' and no column '.join(sorted(missing))}: its first line names them")
     places = {name: place for place, name in enumerate(images.names)}
     found: dict[int, str] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         image, label = row["image"], (row["label"] or "").strip()
         if not label:  # not labelled yet
             continue
