@@ -1,14 +1,14 @@
 """How well a recipe finds the classes: data set x seeds -> a JSON line a run and a table, failures included.
 
-    python -m benchmarks.accuracy mnist --seeds 0-9 --out benchmarks/results/mnist-robust.jsonl
+    python -m benchmarks.accuracy mnist --seeds 0-9 --out benchmarks/results/mnist.jsonl
     python -m benchmarks.accuracy mnist --imbalanced --seeds 0-9 --out benchmarks/results/mnist-imbalanced.jsonl
     python -m benchmarks.accuracy digits --seeds 0-9 --out benchmarks/results/digits.jsonl -- --budget 55s
 
 Each run is the command itself in a process of its own. It trains on the training split alone; the Hungarian matching is
 fitted there, and everything is reported on the test split. Labels touch evaluation only. A run of the same command that
 is in the file already is not repeated, so that an interrupted measurement goes on; after a change of the code, name
-another file. With ``--imbalanced`` each seed also draws the number of training images of a class,
-685 to 6300, or all there are.
+another file. With ``--imbalanced`` each seed also draws the number of training images of a class, 685 to 6300, or
+all there are.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
     labels, clear = partition.cluster(features, classes, seed=seed % 2**31)
     directions = partition.directions(features, labels, classes)
     if few is not None:
-        known = to_network(pixels[torch.from_numpy(few.indices).to(pixels.device)])
+        known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
         nearest = (encoder.features_of_many(known).cpu().numpy() @ directions.T).argmax(axis=1)
         mapping = hungarian_mapping(nearest, few.values, classes, len(few.names))
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest

@@ -44,7 +44,7 @@ class Plan:
     config: Config
     images: ImageSet
     counted: Scan | None = None  # how the number of categories was found, if it was to be
-    few: FewLabels | None = None
+    few: FewLabels | None = None  # what the file in ``data.labels`` says
 
 
 def plan(
