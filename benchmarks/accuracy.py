@@ -50,13 +50,13 @@ def main() -> None:
     given, more = parser.parse_args(words[:end]), words[end + 1 :]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
-    for seed in _seeds(given.seeds):
+    for seed in seeds_of(given.seeds):
         source, needed = imbalanced(given.data, seed, given.runs) if given.imbalanced else (given.data, [])
         command = ["infogan", "train", source, "--recipe", given.recipe, "--seed", str(seed), *needed, *more]
         if any(line["command"] == shlex.join(command) for line in done):
             continue
         folder = given.runs / f"{Path(source).stem}-{given.recipe}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-        line = {"data": given.data, "recipe": given.recipe, "seed": seed, "commit": _commit()}
+        line = {"data": given.data, "recipe": given.recipe, "seed": seed, "commit": commit()}
         line |= run(command, folder, given.data)
         if given.imbalanced and "accuracy" in line:
             line["prior_distance"] = prior_distance(InfoGAN.load(folder), load(source, split="train"))
@@ -150,13 +150,14 @@ def table(lines: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def _commit() -> str:
+def commit() -> str:
     """What was measured: the commit, and whether the working copy differs from it."""
     words = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
+    """The seeds that ``0-9`` or ``1,4`` names."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

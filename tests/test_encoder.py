@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from infogan import recipes, workflows
-from infogan.beginnings import BEGINNINGS, CAUTIOUS
+from infogan.beginnings import BEGINNINGS, CAUTIOUS, RADIUS
 from infogan.codes import CodeLayout
 from infogan.config import Config, Player, build
 from infogan.data.batches import stream_seed, to_network
@@ -180,10 +180,10 @@ def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     assert shares.min() > 0.05
     assert encoder.directions.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert float(encoder.marginal.sum()) == pytest.approx(1, abs=1e-6)
-    # Three quarters of the distance of images to their tenth neighbours, at the size they are read at.
+    # This share of the distance of images to their tenth neighbours, at the size they are read at.
     images = encoder.resized(to_network(pixels)).flatten(1)
     distances = torch.cdist(images, images).sort(dim=1).values[:, 10]
-    assert float(encoder.radius) == pytest.approx(0.75 * float(distances.mean()), rel=1e-4)
+    assert float(encoder.radius) == pytest.approx(RADIUS * float(distances.mean()), rel=1e-4)
 
 
 def noise(count: int) -> ImageSet:
@@ -192,7 +192,7 @@ def noise(count: int) -> ImageSet:
     return ImageSet(pixels, [str(i) for i in range(count)], "noise", None, ())
 
 
-def test_clear_classes_are_held_to_their_sizes_unless_these_are_about_equal() -> None:
+def test_modes_are_held_to_their_sizes_unless_these_are_about_equal() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 2)
     random = np.random.default_rng(0)
     kinds = random.integers(0, 256, (2, 1, 8, 8))
@@ -207,7 +207,7 @@ def test_clear_classes_are_held_to_their_sizes_unless_these_are_about_equal() ->
     assert begin(120, 80) == [0.5, 0.5]
 
 
-def test_from_clusters_that_are_not_clear_the_encoder_goes_on_with_caution() -> None:
+def test_from_clusters_that_are_not_compact_the_encoder_goes_on_with_caution() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 4)
     BEGINNINGS["cluster"](encoder, torch.from_numpy(noise(300).images), 5, None)
     assert float(encoder.pace) == CAUTIOUS

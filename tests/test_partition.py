@@ -133,6 +133,12 @@ def test_scatter_is_the_mean_squared_distance_to_the_clusters_direction() -> Non
     assert scatter(points, np.array([0, 0, 1]), 2) == pytest.approx(2 * (2 - 2**0.5) / 3)
 
 
+def test_neighbour_distance_is_of_points_from_the_whole_whatever_their_order() -> None:
+    near, far = np.arange(3000.0), 1e6 + 5 * np.arange(3000.0)  # on a line, in two parts of unequal spacing
+    distance = neighbour_distance(np.concatenate([near, far])[:, None].astype(np.float64), neighbour=2)
+    assert distance == pytest.approx((1 + 5) / 2, rel=0.01)
+
+
 def test_neighbour_distance_is_that_of_the_tenth_other() -> None:
     line = np.arange(101, dtype=np.float32).reshape(-1, 1) * 2
     # Inside, five others lie on each side, up to 10 away; towards the ends the tenth lies further, up to 20.

@@ -19,10 +19,12 @@ from infogan.networks import Encoder, Images
 
 Pixels = UInt8[Tensor, "image channel height width"]
 
-CLUSTERED = 10_000  # images that the classes begin from
+CLUSTERED = 20_000  # images that the classes begin from
 COUNTED = 20_000  # images that a prior is learned from
-RADIUS = 0.75  # of `terms.smoothness`, in distances between neighbouring images
-CAUTIOUS = 0.25  # pace of the encoder where the clusters are not clear
+NEIGHBOURHOOD = 10_000  # images among which an image's neighbours are looked for
+RADIUS = 0.45  # of `terms.smoothness`, in distances between neighbouring images
+DIFFUSE = 0.24  # of the scatter of all features, what clusters leave beyond which they are not compact
+CAUTIOUS = 0.25  # pace of the encoder from clusters that are not compact
 SAME_SIZE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
 SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
 
@@ -30,19 +32,19 @@ SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value di
 def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
     """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness.
 
-    The prior, to which the classes are held while they form, is uniform unless the clusters are clear and differ in
-    size beyond ``SAME_SIZE``. Sizes are known only roughly at this time: to hold classes that are about equal to them
-    would keep what is still filed wrongly where it is.
+    The prior, to which the classes are held while they form, is uniform unless the clusters are modes of density and
+    differ in size beyond ``SAME_SIZE``. Sizes are known only roughly at this time: to hold classes that are about equal
+    to them would keep what is still filed wrongly where it is.
 
-    From clusters that are not clear the encoder goes on at a ``CAUTIOUS`` pace: there what the terms of the classes
-    gain is soon gained by joining classes that touch.
+    From ``DIFFUSE`` clusters the encoder goes on at a ``CAUTIOUS`` pace: there what the terms of the classes gain is
+    soon gained by joining classes that touch.
 
     Given a few labels, the first classes are those that most of their images are in, in the labels' order.
     """
     images = _seen(encoder, some_of(pixels, CLUSTERED, seed))
     features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
-    labels, clear = partition.cluster(features, classes, seed=seed % 2**31)
+    labels, are_modes = partition.cluster(features, classes, seed=seed % 2**31)
     directions = partition.directions(features, labels, classes)
     if few is not None:
         known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
@@ -51,14 +53,15 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
         directions, labels = directions[order], np.argsort(order)[labels]
     masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
-    distance = partition.neighbour_distance(images.flatten(1).cpu().numpy())
+    left, whole = (partition.scatter(features, some, classes) for some in (labels, np.zeros_like(labels)))
+    apart = images[:: -(-len(images) // NEIGHBOURHOOD)].flatten(1).cpu().numpy()
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
         encoder.marginal.copy_(masses)
-        encoder.pace.fill_(1.0 if clear else CAUTIOUS)
-        differ = clear and bool(masses.max() > SAME_SIZE * masses.min())
+        encoder.pace.fill_(1.0 if left <= DIFFUSE * whole else CAUTIOUS)
+        differ = are_modes and bool(masses.max() > SAME_SIZE * masses.min())
         encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
-        encoder.radius.fill_(RADIUS * distance)
+        encoder.radius.fill_(RADIUS * partition.neighbour_distance(apart))
 
 
 def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:

@@ -25,7 +25,7 @@ WORTH = 1.3  # by how much modes must be the better cut for the scatter they cos
 SAME = 1e-3  # of the median squared distance to neighbours, below which points count as one
 NO_GROUPS = "these images show no groups that could be counted: pass their number to --categorical"
 FLOOR = 0.02  # of prominence, below which it is chance
-PROBED = 1_000  # points whose neighbours are measured
+PROBED = 1_000  # points, at most, whose neighbours are measured
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
     Modes are told apart by what lies between them, which is right for classes of any size, where k-means cuts large
     ones through and joins small ones. Where classes touch, though, modes join some and pick accidents of the sample
     instead. It shows: clear modes are about the round clusters, or put fewer neighbours apart than those do and are
-    hardly more spread out.
+    hardly more spread out. The more points there are, the fewer accidents.
 
     Args:
         features: (points, features), unit vectors.
@@ -188,7 +188,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
         seed: Of k-means.
 
     Returns:
-        (points,), 0 to clusters - 1, and whether they are clear.
+        (points,), 0 to clusters - 1, and whether they are modes.
 
     Raises:
         UserError: there are fewer points than clusters.
@@ -203,7 +203,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
     by_mode = found.labels(clusters)
     cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
     scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
-    clear = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
+    clear: bool = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
     return (by_mode if clear else round_ones), clear
 
 
@@ -230,5 +230,5 @@ def neighbour_distance(points: Features, *, neighbour: int = 10) -> float:
     """
     with threadpool_limits(1):
         found = NearestNeighbors(n_neighbors=min(neighbour + 1, len(points)), algorithm="brute").fit(points)
-        distances, _ = found.kneighbors(points[:PROBED])
+        distances, _ = found.kneighbors(points[:: -(-len(points) // PROBED)])  # evenly: they may come class by class
     return float(distances[:, -1].mean())
