@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,11 +53,14 @@ def main() -> None:
     print(f"median {np.median(reached):.1f} s, from {min(reached):.1f} to {max(reached):.1f} s, {len(reached)} seeds")
 
 
-def until(data: str, seed: int, accuracy: float, folder: Path) -> dict[str, Any]:
-    """Trains until the accuracy is reached: the ``seconds`` that took, None if never, and the ``step``."""
+def until(data: str, seed: int, accuracy: float, folder: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Trains until the accuracy is reached: the ``seconds`` that took, None if never, and the ``step``.
+
+    ``assignments`` are ``section.key=value`` each, as for `recipes.resolve`.
+    """
     started = time.monotonic()
     options = {"data": {"source": data}, "train": {"seed": seed, "picture_every": EVERY}}
-    planned = plan(resolve("robust", [options]))
+    planned = plan(resolve("robust", [options], assignments))
     before_classes = planned.config.stages[0].share
     test = load(data, split="test")
     assert planned.images.labels is not None

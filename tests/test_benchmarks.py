@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.accuracy import imbalanced, prior_distance
+from benchmarks.accuracy import imbalanced, prior_distance, seeds_of
+from benchmarks.until import until
 
 from infogan.data import load
 from tests.helpers import small_model
@@ -56,3 +57,18 @@ def test_an_imbalanced_set_has_as_many_of_a_class_as_its_seed_draws(
     # A uniform prior is as far from these frequencies as they are from equal shares, whatever means what.
     shares = np.bincount(kept.labels) / len(kept)
     assert prior_distance(model, kept) == pytest.approx(np.abs(shares - 0.1).sum(), abs=1e-6)
+
+
+def test_seeds_are_named_singly_and_by_range() -> None:
+    assert seeds_of("0-3,7") == [0, 1, 2, 3, 7]
+
+
+def test_the_seconds_end_when_the_accuracy_is_there_and_never_before_the_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.until.EVERY", 1)
+    small = ["networks.width=4", "networks.encoder_width=4", "train.steps=9"]  # of which one makes features
+    reached = until("digits", 1, 0.01, tmp_path / "reached", small)
+    assert reached["step"] == 2
+    assert 0 < reached["seconds"] < 60
+    assert until("digits", 1, 1.01, tmp_path / "never", small) == {"seconds": None, "step": 9}
