@@ -61,10 +61,11 @@ def until(data: str, seed: int, accuracy: float, folder: Path, assignments: Sequ
     started = time.monotonic()
     options = {"data": {"source": data}, "train": {"seed": seed, "picture_every": EVERY}}
     planned = plan(resolve("robust", [options], assignments))
-    before_classes = planned.config.stages[0].share
+    _, _, before_classes = planned.config.stage_at(0)
     test = load(data, split="test")
     assert planned.images.labels is not None
     assert test.labels is not None
+    test_images, test_labels = test.images[:LOOKED_AT], test.labels[:LOOKED_AT]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(planned.images))[:LOOKED_AT])
     train_images, train_labels = planned.images.images[chosen], planned.images.labels[chosen]
     looking, reached = 0.0, None
@@ -77,8 +78,8 @@ def until(data: str, seed: int, accuracy: float, folder: Path, assignments: Sequ
         code = model.first_categorical()
         fitted = model.encode(train_images).codes[code.name]
         mapping = np.asarray(hungarian_mapping(fitted, train_labels, code.size, len(planned.images.label_names)))
-        found = mapping[model.encode(test.images[:LOOKED_AT]).codes[code.name]]
-        if (found == test.labels[:LOOKED_AT]).mean() >= accuracy:
+        found = mapping[model.encode(test_images).codes[code.name]]
+        if (found == test_labels).mean() >= accuracy:
             reached = {"seconds": round(now - started - looking, 1), "step": step}
         looking += time.monotonic() - now
 
