@@ -102,7 +102,7 @@ def run(command: list[str], folder: Path, data: str) -> dict[str, Any]:
         [sys.executable, "-m", *command, "--out", str(folder), "--json"], stdout=subprocess.PIPE, text=True, check=False
     )
     line: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1), "command": shlex.join(command)}
-    line |= {"cores": os.cpu_count(), "machine": platform.processor() or platform.machine()}
+    line |= machine()
     if process.returncode != 0:
         return line | {"failed": process.returncode}
     result = json.loads(process.stdout.splitlines()[-1])
@@ -154,6 +154,11 @@ def commit() -> str:
     """What was measured: the commit, and whether the working copy differs from it."""
     words = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    return {"cores": os.cpu_count(), "machine": platform.processor() or platform.machine()}
 
 
 def seeds_of(text: str) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import commit, seeds_of
+from benchmarks.accuracy import commit, machine, seeds_of
 from infogan import InfoGAN
 from infogan.data import load
 from infogan.metrics.clustering import hungarian_mapping
@@ -44,7 +44,7 @@ def main() -> None:
     for seed in seeds_of(given.seeds):
         with TemporaryDirectory() as folder:
             line = {"data": given.data, "seed": seed, "accuracy": given.accuracy, "commit": commit()}
-            line |= until(given.data, seed, given.accuracy, Path(folder) / "run")
+            line |= machine() | until(given.data, seed, given.accuracy, Path(folder) / "run")
         lines.append(line)
         with open(given.out, "a") as file:
             file.write(json.dumps(line) + "\n")

@@ -23,7 +23,7 @@ CLUSTERED = 20_000  # images that the classes begin from
 COUNTED = 20_000  # images that a prior is learned from
 NEIGHBOURHOOD = 10_000  # images among which an image's neighbours are looked for
 RADIUS = 0.45  # of `terms.smoothness`, in distances between neighbouring images
-DIFFUSE = 0.24  # of the scatter of all features, what clusters leave beyond which they are not compact
+DIFFUSE = 0.24  # share of the scatter of all features; clusters that leave more of it are not compact
 CAUTIOUS = 0.25  # pace of the encoder from clusters that are not compact
 SAME_SIZE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
 SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
@@ -53,12 +53,13 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
         directions, labels = directions[order], np.argsort(order)[labels]
     masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
-    left, whole = (partition.scatter(features, some, classes) for some in (labels, np.zeros_like(labels)))
+    whole = partition.scatter(features, np.zeros_like(labels), 1)
+    compact = partition.scatter(features, labels, classes) <= DIFFUSE * whole
     apart = images[:: -(-len(images) // NEIGHBOURHOOD)].flatten(1).cpu().numpy()
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
         encoder.marginal.copy_(masses)
-        encoder.pace.fill_(1.0 if left <= DIFFUSE * whole else CAUTIOUS)
+        encoder.pace.fill_(1.0 if compact else CAUTIOUS)
         differ = are_modes and bool(masses.max() > SAME_SIZE * masses.min())
         encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
         encoder.radius.fill_(RADIUS * partition.neighbour_distance(apart))
