@@ -442,7 +442,7 @@ class InfoGAN:
             return torch.tensor([self._category(spec, value) for value in given])
         try:
             numbers = torch.tensor([float(value) for value in given])
-        except ValueError:
+        except (ValueError, OverflowError):
             numbers = torch.tensor([float("nan")])
         if not bool((numbers.abs() <= 1).all()):
             raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
@@ -454,7 +454,7 @@ class InfoGAN:
             return names.index(value)
         try:
             number = int(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = -1
         if not 0 <= number < spec.size or number != float(value):
             called = f" or one of {', '.join(names)}" if names else ""
