@@ -236,6 +236,8 @@ def test_codes_that_no_flag_speaks_of_stay_as_the_preset_has_them() -> None:
     assert codes("--categorical", "4", "--categorical", "3") == [4, 3, "knob1", "knob2"]
     assert codes("--continuous", "1") == [10, "knob1"]
     assert codes("--categorical", "4", "--continuous", "0") == [4]
+    done = infogan("train", "digits", "--preset", "paper", "--continuous", "3", "--print-config")
+    assert [code["weight"] for code in json.loads(done.stdout)["codes"]] == [1, 1, 1, 1], "knobs are the preset's"
 
 
 def test_categories_are_counted_and_the_run_keeps_their_number(folder: Path, tmp_path: Path) -> None:

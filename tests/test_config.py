@@ -45,6 +45,7 @@ def test_a_given_name_is_kept() -> None:
         ({"codes": [{"kind": "categorical", "size": 2, "prior": [0.5, 0.4]}]}, ["sums to 0.9"]),
         ({"codes": [{"kind": "kategorical", "size": 2}]}, ["kategorical", "categorical"]),
         ({"codes": [{"kind": "continuous", "name": "a"}] * 2}, ["share a name", "a"]),
+        ({"networks": {"conditional": True}}, ["networks.conditional", "encoder"]),
         ({"codes": []}, ["at least one code"]),
         ({"data": {"size": 200}}, ["data.size", "200", "128"]),
         ({"train": {"batch_size": float("nan")}}, ["train.batch_size"]),

@@ -122,6 +122,32 @@ def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> 
     assert set(seen.log_likelihoods) == {"knob1", "category"}
 
 
+def test_the_discriminator_is_told_the_code_of_fakes_and_the_encoders_reading_of_reals() -> None:
+    play, networks = play_of(robust(), 16)
+    discriminator, encoder = networks.discriminator, networks.encoder
+    assert encoder is not None
+    seen = play.begin(("discriminator", "recognizer"), {"adversarial": 1.0})
+    judged = torch.stack([seen.real_logits, seen.fake_logits])
+    read = encoder(play.reals).argmax(dim=1)
+    assert len(read.unique()) == 2, "only one value is read: nothing would be tested"
+    by_hand = []
+    for features, values in ((seen.real_features, read), (seen.fake_features, play.codes["category"])):
+        assert discriminator.embedding is not None
+        embedded = discriminator.embedding.weight.T[values]  # Miyato & Koyama 2018, equation 4
+        by_hand.append(discriminator.head(features).squeeze(1) + (features * embedded).sum(dim=1))
+    torch.testing.assert_close(judged, torch.stack(by_hand))
+    TERMS["adversarial"].compute(seen).mean().backward()
+    assert moved(networks) == {"discriminator"}
+
+
+@pytest.mark.parametrize("sections", [{"networks": {"conditional": False}}, {"objective": {"kind": "gan"}}])
+def test_a_discriminator_that_is_told_nothing_asks_nobody(sections: dict[str, Any]) -> None:
+    play, networks = play_of(small_config(preset="robust", **sections), 16)
+    assert networks.discriminator.embedding is None
+    assert play.real_condition is None
+    assert play.fake_condition is None
+
+
 def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
     play, networks = play_of(robust(), 16)
     assert networks.encoder is not None

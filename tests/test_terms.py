@@ -198,8 +198,9 @@ def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
     play, networks = play_of(Config.model_validate(options))
     seen = play.begin(("discriminator",), ADVERSARIAL)
     told = (seen.real_logits.clone(), seen.fake_logits.clone())
-    play.codes = {"label": 1 - play.codes["label"]}
-    other = play.begin(("discriminator",), ADVERSARIAL)
+    mislabelled, _ = play_of(Config.model_validate(options))
+    mislabelled.codes = {"label": 1 - play.codes["label"]}
+    other = mislabelled.begin(("discriminator",), ADVERSARIAL)
     assert not torch.allclose(told[0], other.real_logits)
     assert not torch.allclose(told[1], other.fake_logits)
     assert networks.recognizer is None

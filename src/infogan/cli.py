@@ -134,7 +134,10 @@ def _code_options(
         sizes = [size if size == recipes.AUTO else int(size) for size in categorical]
         categories = [{"kind": "categorical", "size": size} for size in sizes]
     knobs = [code for code in known if code.get("kind") == "continuous"]
-    return categories + (knobs if continuous is None else [recipes.KNOB] * continuous)
+    if continuous is not None:  # as many as asked for, each like the first
+        alike = {key: value for key, value in (knobs[0] if knobs else recipes.KNOB).items() if key != "name"}
+        knobs = [alike] * continuous
+    return categories + knobs
 
 
 def _length(budget: str | None, steps: int | None, images: int | None) -> dict[str, Any]:

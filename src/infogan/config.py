@@ -111,6 +111,8 @@ class NetworkSettings(Settings):
     # An encoder reads the first categorical code instead of the recognizer. It learns on real images too, in stages.
     encoder: bool = False
     encoder_width: Positive = 16  # channels of its first layer
+    # The discriminator is told the encoder's code: of a fake what it was made from, of a real what the encoder reads.
+    conditional: bool = False
 
 
 class ObjectiveSettings(Settings):
@@ -232,6 +234,8 @@ class Config(Settings):
         plays = {player for stage in self.stages for update in stage.updates for player in update.players}
         if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
             raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
+        if self.networks.conditional and not self.networks.encoder:
+            raise ValueError("networks.conditional needs an encoder that reads a category in real images")
         if self.networks.encoder and not any(isinstance(code, CategoricalCode) for code in self.codes):
             raise ValueError("networks.encoder needs a categorical code to read, e.g. --categorical 10")
         begins = {action for stage in self.stages for action in stage.begin}

@@ -340,7 +340,7 @@ def build_networks(
     settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, kind: str, seed: int
 ) -> Networks:
     """The players of an objective, initialised from ``seed`` without touching the global random state."""
-    conditions = layout.categorical[0].size if kind == "cgan" else 0
+    conditions = layout.categorical[0].size if kind == "cgan" or settings.conditional else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Networks(settings, layout, shape, conditions=conditions, recognized=kind == "infogan")
@@ -455,7 +455,11 @@ class ConvGenerator(nn.Module):
 
 
 class ConvTrunk(nn.Module):
-    """Image -> four sub-pixels a position -> halvings by pooling -> flat features."""
+    """Image -> four sub-pixels a position -> halvings by pooling -> one dense layer -> flat features.
+
+    Without the dense layer a linear read-out would add up what is seen in each place: whether strokes that are right
+    one by one belong together would escape it.
+    """
 
     def __init__(self, shape: ImageShape, width: int) -> None:
         super().__init__()
@@ -469,8 +473,10 @@ class ConvTrunk(nn.Module):
         ]
         for narrow, wide in itertools.pairwise(channels):
             layers += [nn.AvgPool2d(2), nn.Conv2d(narrow, wide, 3, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.features = channels[-1] * base**2
+        self.features = 4 * width
+        self.layers = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
+        )
 
     def forward(self, images: Images) -> Features:
         """Features of images, of which the last row and column are repeated up to the map's size."""

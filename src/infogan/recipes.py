@@ -14,9 +14,10 @@ Options = dict[str, Any]
 
 ADAM = {"learning_rate": 1e-3, "beta1": 0.5, "beta2": 0.99, "decay": "linear"}
 
-# A continuous code as the default preset and the command line make it. Knobs weigh little: at weight 1 they take hold
-# of every image at once, as specks that are easy to read, before the categories have found anything.
+# Continuous codes weigh little: at weight 1 they take hold of every image at once, as specks that are easy to read,
+# before the categories have found anything. Where an encoder reads the category that can not be, but specks can.
 KNOB: Options = {"kind": "continuous", "weight": 0.1}
+HEAVIER_KNOB: Options = {**KNOB, "weight": 0.3}
 
 # Chen et al.'s game as it is usually played today, on convolutions folded space-to-depth, with spectral norm. The
 # information gradient reaches generator, recognizer and shared trunk.
@@ -37,7 +38,8 @@ PLAIN: Options = {
 # The default. An encoder reads the category, and learns it before there are fakes: features that do not change with
 # what does not matter (Chen et al. 2020), clusters of them, and from there posteriors that are sure,
 # smooth and the same for all views of an image (Hu et al. 2017), with all values used, which is insisted on at first
-# and less and less. Then the generator plays against that encoder, which learns no more. Knobs are read from the
+# and less and less. Then the generator plays against that encoder, which learns no more, and against a discriminator
+# that is told what the encoder reads (as in Liu et al. 2020). Knobs are read from the
 # discriminator's trunk, as in the plain game: the encoder has been taught to ignore what they are.
 ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "cosine"}
 # Rates of the game on images of up to ``SMALL`` pixels, where a large one is what makes it fast, and beyond, where
@@ -45,10 +47,10 @@ ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "co
 RATES = {"discriminator": 2e-3, "generator": 8e-3}
 SMALL, RATE_OF_LARGE = 32, 3e-4
 ROBUST: Options = {
-    "objective": {"shift": 0.036},
+    "objective": {"adversarial": "hinge", "shift": 0.036},
     "noise": {"size": 32},
-    "codes": [{"kind": "categorical", "size": 10, "prior": "learned"}, KNOB, KNOB],
-    "networks": {"architecture": "conv", "recognizer": "shared", "encoder": True},
+    "codes": [{"kind": "categorical", "size": 10, "prior": "learned"}, HEAVIER_KNOB, HEAVIER_KNOB],
+    "networks": {"architecture": "conv", "recognizer": "shared", "encoder": True, "conditional": True},
     "stages": [
         {
             "name": "features",
@@ -295,7 +297,7 @@ def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
                 updates.append({**update, "players": left, "terms": kept})
         if updates:
             stages.append({**stage, "begin": [], "updates": updates})
-    return {**options, "networks": {**options["networks"], "encoder": False}, "stages": stages}
+    return {**options, "networks": {**options["networks"], "encoder": False, "conditional": False}, "stages": stages}
 
 
 def invariances(text: str) -> dict[str, float]:

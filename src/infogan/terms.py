@@ -25,6 +25,7 @@ from infogan.networks import Encoder, Features, Images, Networks
 
 Weight = float | tuple[float, float]
 Logits = Float[Tensor, "batch category"]
+Condition = Float[Tensor, "batch condition"]
 
 CONTRAST_TEMPERATURE = 0.35
 CONSISTENCY_EXPONENT = 2.0  # targets are made so much surer before a transformed view is held to them
@@ -71,12 +72,24 @@ class Play:
         self.labelled = labelled
         self._fakes: Images | None = None
 
-    def condition(self) -> Float[Tensor, "batch condition"] | None:
-        """What a cgan's discriminator is told of reals and fakes: the label, one-hot. None for the others."""
-        if self.config.objective.kind != "cgan":
+    @cached_property
+    def fake_condition(self) -> Condition | None:
+        """What the discriminator is told of fakes, one-hot: the code they were made from. None = nothing."""
+        if self.networks.discriminator.embedding is None:
             return None
-        (code,) = self.layout.categorical
+        code = self.layout.categorical[0]
         return functional.one_hot(self.codes[code.name], code.size).to(self.reals.dtype)
+
+    @cached_property
+    def real_condition(self) -> Condition | None:
+        """What the discriminator is told of reals: a cgan's their label, others' the value the encoder reads."""
+        if self.config.objective.kind == "cgan" or self.networks.discriminator.embedding is None:
+            return self.fake_condition  # fakes are made from the reals' labels
+        encoder = self.networks.encoder
+        assert encoder is not None
+        with torch.no_grad():
+            logits = encoder(self.reals)
+        return functional.one_hot(logits.argmax(dim=1), logits.shape[1]).to(self.reals.dtype)
 
     def fakes(self, players: tuple[Player, ...]) -> Images:
         """G(z, c), made once for all updates until the generator moves; detached where it does not learn."""
@@ -145,12 +158,12 @@ class Pass:
     @cached_property
     def real_logits(self) -> Float[Tensor, " batch"]:
         """The discriminator's judgement of the reals."""
-        return self.networks.discriminator.score(self.real_features, self.play.condition())
+        return self.networks.discriminator.score(self.real_features, self.play.real_condition)
 
     @cached_property
     def fake_logits(self) -> Float[Tensor, " batch"]:
         """The discriminator's judgement of the fakes."""
-        return self.networks.discriminator.score(self.fake_features, self.play.condition())
+        return self.networks.discriminator.score(self.fake_features, self.play.fake_condition)
 
     @cached_property
     def log_likelihoods(self) -> dict[str, Float[Tensor, " batch"]]:
