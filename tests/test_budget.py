@@ -15,8 +15,8 @@ from tests.helpers import image_set, small_config
 
 @pytest.fixture
 def clocked(monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Three stages whose steps take 10, 20 and 5 ms, and their beginnings nothing."""
-    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.005]))
+    """Four stages whose steps take 10, 20, 15 and 5 ms, and their beginnings nothing."""
+    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015, 0.005]))
     return build(recipes.resolve("robust", [{"data": {"source": "bars"}}]))
 
 
@@ -27,20 +27,21 @@ def steps(config: Config) -> list[int]:
 
 def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(clocked: Config) -> None:
     found = budget.within(200, clocked, image_set())
-    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 1000 * 0.020
-    assert steps(found)[:2] == [600, 1000]
-    assert steps(found)[2] == pytest.approx(left / 0.005, abs=5)
+    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 400 * 0.020 - 1000 * 0.015
+    assert steps(found)[:3] == [600, 400, 1000]
+    assert steps(found)[3] == pytest.approx(left / 0.005, abs=5)
 
 
 def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
     found = budget.within(20, clocked, image_set())
     left = 20 * (1 - budget.RESERVE)
-    factor = budget.FIXED * left / (600 * 0.010 + 1000 * 0.020)
-    assert steps(found) == pytest.approx([600 * factor, 1000 * factor, (1 - budget.FIXED) * left / 0.005], abs=5)
+    factor = budget.FIXED * left / (600 * 0.010 + 400 * 0.020 + 1000 * 0.015)
+    expected = [600 * factor, 400 * factor, 1000 * factor, (1 - budget.FIXED) * left / 0.005]
+    assert steps(found) == pytest.approx(expected, abs=5)
 
 
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
-    least = 25 * 0.035 / (1 - budget.RESERVE)
+    least = 25 * 0.050 / (1 - budget.RESERVE)
     assert least < 2
     budget.within(2.5, clocked, image_set())
     with pytest.raises(UserError, match=r"above 2 s"):
@@ -66,8 +67,19 @@ def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
     assert found.images_seen(found.train.steps) == pytest.approx(100_000, rel=0.02)
 
 
+def test_large_images_have_time_in_proportion_to_their_pixels_unless_it_is_given() -> None:
+    def seconds(size: int, *assignments: str) -> float:
+        budget: float = recipes.for_size(recipes.resolve("robust", (), assignments), size)["train"]["budget"]
+        return budget
+
+    assert seconds(8) == seconds(32) == recipes.BUDGET
+    assert seconds(48) == pytest.approx(recipes.BUDGET * 2.25)
+    assert seconds(128) == pytest.approx(recipes.BUDGET * 16)
+    assert seconds(128, "train.budget=7") == 7
+
+
 def test_a_length_that_is_given_takes_the_place_of_the_presets() -> None:
-    assert build(recipes.resolve("robust")).train.budget == 240
+    assert build(recipes.resolve("robust")).train.budget == "auto"
     for assignment in ("train.steps=77", "train.images=77"):
         assert build(recipes.resolve("robust", (), [assignment])).train.budget is None
     assert build(recipes.resolve("post", [{"train": {"budget": 5.0}}])).train.budget == 5

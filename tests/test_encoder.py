@@ -240,6 +240,14 @@ def test_from_clusters_that_are_not_compact_the_encoder_goes_on_with_caution() -
     assert encoder.prior.tolist() == [0.25] * 4
 
 
+@pytest.mark.parametrize(("before", "after"), [(1.0, 1.0), (CAUTIOUS, 0.0)])
+def test_an_encoder_whose_clusters_were_not_compact_is_not_taught_by_itself(before: float, after: float) -> None:
+    encoder = Encoder(ImageShape(1, 8), 4, 2)
+    encoder.pace.fill_(before)
+    BEGINNINGS["refine"](encoder, torch.from_numpy(pictures(8)), 0, None)
+    assert float(encoder.pace) == after
+
+
 def test_the_pace_is_that_of_the_encoders_learning_rate_alone(tmp_path: Path) -> None:
     code = {"kind": "categorical", "size": 4}
     config = robust(codes=[code], train={"steps": 1, "ema_half_life": 0.0, "batch_size": 16})

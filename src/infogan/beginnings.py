@@ -24,7 +24,7 @@ COUNTED = 20_000  # images that a prior is learned from
 NEIGHBOURHOOD = 10_000  # images among which an image's neighbours are looked for
 RADIUS = 0.45  # of `terms.smoothness`, in distances between neighbouring images
 DIFFUSE = 0.24  # share of the scatter of all features; clusters that leave more of it are not compact
-CAUTIOUS = 0.25  # pace of the encoder from clusters that are not compact
+CAUTIOUS = 0.1  # pace of the encoder from clusters that are not compact
 SAME_SIZE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
 SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
 
@@ -65,6 +65,15 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         encoder.radius.fill_(RADIUS * partition.neighbour_distance(apart))
 
 
+def refine(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
+    """Sets the encoder's pace to nothing where its clusters were not compact.
+
+    Taught by its own readings, an encoder makes classes that are apart more so, and joins those that touch.
+    """
+    with torch.no_grad():
+        encoder.pace.mul_(encoder.pace == 1)
+
+
 def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
     """Sets the encoder's prior to how often it finds each value in the images."""
     features = encoder.features_of_many(_seen(encoder, some_of(pixels, COUNTED, seed)))
@@ -76,6 +85,7 @@ def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | No
 
 BEGINNINGS: dict[str, Callable[[Encoder, Pixels, int, FewLabels | None], None]] = {
     "cluster": cluster,
+    "refine": refine,
     "prior": learn_prior,
 }
 

@@ -52,7 +52,9 @@ def train(
     invariance: Annotated[
         str | None, typer.Option(help="What does not matter: shift,rotate=20,... Default: by data set.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default on a CPU: 4m.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default: 4m, beyond 32 pixels in proportion.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Length by steps.")] = None,
     images: Annotated[int | None, typer.Option(help="Length by images seen.", min=1)] = None,
     labels: Annotated[str | None, typer.Option(help="CSV file (image, label) of a few labelled images.")] = None,
@@ -186,7 +188,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
         say(f"{planned.counted.best} categories were found; {run.path / 'categories.json'} says how clearly")
     layout = CodeLayout(config.noise, config.codes)
     entropies = {name: layout.entropy(name) for name in layout.codes}
-    if config.train.budget is not None:
+    if isinstance(config.train.budget, float):
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
     display, signals = TrainingDisplay(config, entropies), Signals()
     watch = Watcher(display.report, display.step, interrupted=lambda: signals.received is not None)

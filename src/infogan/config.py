@@ -163,8 +163,9 @@ class Stage(Settings):
     stretches: bool = True
     batch_factor: Positive = 1  # the stage's batches are so many times `train.batch_size`
     # What is done once, before the first step. cluster: the training images are clustered by the encoder's features,
-    # and its classes put where the clusters are; prior: learned priors are set to the encoder's frequencies.
-    begin: tuple[Literal["cluster", "prior"], ...] = ()
+    # and its classes put where the clusters are; refine: an encoder whose clusters were not compact rests from here on;
+    # prior: learned priors are set to the encoder's frequencies.
+    begin: tuple[Literal["cluster", "refine", "prior"], ...] = ()
     updates: Annotated[tuple[Update, ...], Field(min_length=1)]
 
 
@@ -173,7 +174,8 @@ class TrainSettings(Settings):
 
     steps: Positive = 4000  # of all stages together
     # A length in other words, from which the steps are worked out before the run begins; None = `steps` is meant.
-    budget: Annotated[float, Field(gt=0)] | None = None  # seconds for the whole run on this machine
+    # Seconds for the whole run on this machine. auto: what images of their size need, by `recipes.for_size`.
+    budget: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
     images: Positive | None = None  # to be seen
     batch_size: Positive = 128  # over all workers
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -12,6 +12,10 @@ from infogan.errors import UserError, unknown
 
 Options = dict[str, Any]
 
+# In the place of a code's size: as many categories as the images are found to have. In that of a budget: ``BUDGET``,
+# and beyond ``SMALL`` pixels in proportion to their number.
+AUTO = "auto"
+
 ADAM = {"learning_rate": 1e-3, "beta1": 0.5, "beta2": 0.99, "decay": "linear"}
 
 # Continuous codes weigh little: at weight 1 they take hold of every image at once, as specks that are easy to read,
@@ -36,16 +40,18 @@ PLAIN: Options = {
 }
 
 # The default. An encoder reads the category, and learns it before there are fakes: features that do not change with
-# what does not matter (Chen et al. 2020), clusters of them, and from there posteriors that are sure,
-# smooth and the same for all views of an image (Hu et al. 2017), with all values used, which is insisted on at first
-# and less and less. Then the generator plays against that encoder, which learns no more, and against a discriminator
-# that is told what the encoder reads (as in Liu et al. 2020). Knobs are read from the
-# discriminator's trunk, as in the plain game: the encoder has been taught to ignore what they are.
+# what does not matter (Chen et al. 2020), clusters of them, and from there posteriors that are sure, smooth and the
+# same for all views of an image (Hu et al. 2017), with all values used. Then it is taught by its own readings alone, on
+# views of the images (Xie et al. 2020), and values need no longer be used alike; such a step costs half of what one of
+# the classes costs. Then the generator plays against that encoder, which learns no more, and against a discriminator
+# that is told what the encoder reads (Liu et al. 2020). Knobs are read from the discriminator's trunk, as in the plain
+# game: the encoder has been taught to ignore what they are.
 ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "cosine"}
 # Rates of the game on images of up to ``SMALL`` pixels, where a large one is what makes it fast, and beyond, where
 # players have wider layers and lose their balance at such rates, or without spectral norm.
 RATES = {"discriminator": 2e-3, "generator": 8e-3}
 SMALL, RATE_OF_LARGE = 32, 3e-4
+BUDGET = 240.0  # seconds, for images of up to ``SMALL`` pixels
 ROBUST: Options = {
     "objective": {"adversarial": "hinge", "shift": 0.036},
     "noise": {"size": 32},
@@ -61,7 +67,7 @@ ROBUST: Options = {
         },
         {
             "name": "classes",
-            "share": 1000,
+            "share": 400,
             "stretches": False,
             "batch_factor": 4,
             "begin": ["cluster"],
@@ -72,12 +78,21 @@ ROBUST: Options = {
                         "smoothness": 1.0,
                         "consistency": [0.0, 1.5],
                         "confidence": 0.3,
-                        "balance": [2.0, 0.3],
+                        "balance": 2.0,
                         "contrast": [0.5, 0.0],
                     },
                     **ENCODER_ADAM,
+                    "decay": "linear",
                 }
             ],
+        },
+        {
+            "name": "refinement",
+            "share": 1000,
+            "stretches": False,
+            "batch_factor": 4,
+            "begin": ["refine"],
+            "updates": [{"players": ["encoder"], "terms": {"consistency": 1.0}, **ENCODER_ADAM}],
         },
         {
             "name": "game",
@@ -86,7 +101,7 @@ ROBUST: Options = {
             "updates": [{**update, "learning_rate": RATES[update["players"][0]]} for update in GAME["updates"]],
         },
     ],
-    "train": {"budget": 240.0, "batch_size": 64, "precision": "auto"},
+    "train": {"budget": AUTO, "batch_size": 64, "precision": "auto"},
 }
 
 # Chen et al. 2016, section 7.2 and appendix C.1: 62 noise, ten categories, two uniform codes. In their code the
@@ -164,7 +179,6 @@ PRESETS: dict[str, Options] = {
     "paper-mnist": PAPER_MNIST,
     "post": POST,
 }
-AUTO = "auto"  # in the place of a code's size: as many categories as the images are found to have
 SUPERVISION = 0.5  # weight of a few labels where they are given
 LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
 
@@ -227,6 +241,9 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
 
 def for_size(options: Options, size: int) -> Options:
     """The options with what images of a size ask for, where they are as the robust preset has them."""
+    if options.get("train", {}).get("budget") == AUTO:
+        seconds = BUDGET * max(1.0, (size / SMALL) ** 2)
+        options = {**options, "train": {**options["train"], "budget": seconds}}
     if size <= SMALL or not any(_is_robust(update) for stage in options["stages"] for update in stage["updates"]):
         return options
     networks = options["networks"]
@@ -278,8 +295,8 @@ def _completed(options: Options) -> Options:
 
 
 def _supervised(stage: Options) -> Options:
-    """The stage, with the few labels heeded if classes begin in it."""
-    if "cluster" not in stage.get("begin", ()):
+    """The stage, with the few labels heeded if classes begin in it or are refined."""
+    if not {"cluster", "refine"} & set(stage.get("begin", ())):
         return stage
     first, *others = stage["updates"]
     return {**stage, "updates": [{**first, "terms": {"supervision": SUPERVISION, **first["terms"]}}, *others]}

@@ -110,7 +110,7 @@ def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str,
         whole = sum(stage.share for stage in config.stages)
         a_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / whole
         steps = max(len(config.stages), math.ceil(train.images / a_step))
-    elif train.budget is None:
+    elif not isinstance(train.budget, float):
         return config
     elif run is None or not (run / "config.json").is_file():
         return within(train.budget, config, images, device, few)
