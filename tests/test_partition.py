@@ -34,9 +34,9 @@ def test_modes_follow_the_data_whatever_their_shape() -> None:
 
 def test_classes_twenty_times_larger_are_not_cut_nor_small_ones_joined() -> None:
     points, which = blobs((1000, 600, 50, 80))
-    labels, clear = cluster(points, 4, seed=0)
-    assert clear
-    assert adjusted_rand_score(which, labels) > 0.99
+    found = cluster(points, 4, seed=0)
+    assert found.are_modes
+    assert adjusted_rand_score(which, found.labels) > 0.99
     assert scan(points, 10, seed=0).best == 4  # and their number shows
 
 
@@ -44,9 +44,10 @@ def test_where_modes_are_spread_out_clusters_are_of_similar_size() -> None:
     random = np.random.default_rng(0)
     ball = random.normal(size=(800, 6))
     points = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
-    labels, clear = cluster(points, 4, seed=0)
-    assert not clear
-    assert np.bincount(labels).min() > 800 / 4 / 2
+    found = cluster(points, 4, seed=0)
+    assert not found.are_modes
+    assert found.kinds == 0
+    assert np.bincount(found.labels).min() > 800 / 4 / 2
 
 
 def test_prominence_is_the_height_over_the_saddle_where_a_higher_peak_is_met() -> None:
@@ -62,6 +63,9 @@ def test_prominence_is_the_height_over_the_saddle_where_a_higher_peak_is_met() -
     assert (found.prominences[2:] < 0.02).all()
     # The lower peak joins the higher one, and with it all that climbs to it.
     assert set(found.labels(1).tolist()) == {0}
+    # Its excess is all that rises over the saddle: some 200 points, each by the logarithm of how much closer they lie.
+    assert found.excesses[1] == pytest.approx(200 * np.log(4 / 2), rel=0.15)
+    assert found.excesses[0] > found.excesses[1]
     two = found.labels(2)
     assert (two[:200] == 0).all()
     assert (two[400:] == 1).all()
@@ -74,6 +78,14 @@ def test_parts_that_nothing_connects_stay_apart_to_the_last() -> None:
     assert adjusted_rand_score(which, found.labels(3)) == 1.0
 
 
+@pytest.mark.parametrize(("sizes", "asked"), [((300, 200, 150, 100, 50), 3), ((60, 60, 60), 7)])
+def test_kinds_that_are_beyond_doubt_are_counted_however_many_clusters_are_asked_for(
+    sizes: tuple[int, ...], asked: int
+) -> None:
+    points, _ = blobs(sizes, seed=1)
+    assert cluster(points, asked, seed=0).kinds == len(sizes)
+
+
 def test_copies_of_one_image_are_no_peak_above_all() -> None:
     points, _ = blobs((300, 300, 300))
     copies = np.concatenate([points, np.repeat(points[:1], 12, axis=0)])
@@ -84,7 +96,7 @@ def test_copies_of_one_image_are_no_peak_above_all() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_few_points_are_clustered_too(count: int) -> None:
     points, _ = arcs(count)
-    assert sorted(cluster(points, 2, seed=0)[0].tolist())[0] == 0
+    assert sorted(cluster(points, 2, seed=0).labels.tolist())[0] == 0
 
 
 def test_labels_are_nested() -> None:
@@ -111,12 +123,12 @@ def test_a_scan_says_for_each_number_how_far_it_stands_out_and_whether_halves_ag
 
 @pytest.mark.parametrize("points", [arcs()[0], blobs((9, 8))[0]])
 def test_clusters_are_the_same_for_a_seed_to_the_last_bit(points: NDArray[np.float32]) -> None:
-    assert np.array_equal(cluster(points, 4, seed=3)[0], cluster(points, 4, seed=3)[0])
+    assert np.array_equal(cluster(points, 4, seed=3).labels, cluster(points, 4, seed=3).labels)
 
 
 def test_every_cluster_is_there_and_too_few_images_are_refused() -> None:
     points, _ = arcs(30)
-    assert sorted(set(cluster(points, 5, seed=0)[0].tolist())) == [0, 1, 2, 3, 4]
+    assert sorted(set(cluster(points, 5, seed=0).labels.tolist())) == [0, 1, 2, 3, 4]
     with pytest.raises(UserError, match="4 images can not be put into 5 clusters"):
         cluster(points[:4], 5, seed=0)
 

@@ -1,31 +1,38 @@
 """The verdict needs no labels, and names what went wrong."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from infogan import verdict
+from infogan.codes import CodeLayout
 from infogan.data.imageset import ImageSet
 from infogan.evaluation import Evidence, evaluate, summary
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import ImageShape, build_networks
 from infogan.verdict import LIMITS, Traces, judge, measure
-from tests.helpers import image_set, pictures, small_model
+from tests.helpers import image_set, pictures, small_config, small_model
 
-GOOD = Traces(view_agreement=0.9, sureness=0.98, smallest_class=0.9, read_back=0.99, neighbours=0.97)
+GOOD = Traces(
+    view_agreement=0.9, sureness=0.98, smallest_class=0.9, read_back=0.99, neighbours=0.97, kinds=10, kinds_met=1.0
+)
 
 
 def test_a_run_without_fault_is_trusted_and_says_why() -> None:
     trusted, reason = judge(GOOD, "digit")
     assert trusted
     assert reason.startswith("trust: 90% of images keep their digit")
-    assert judge(replace(GOOD, neighbours=None), "digit")[0]  # nothing to say of it without an encoder
+    # Nothing to say of these without an encoder.
+    assert judge(replace(GOOD, neighbours=None, kinds=None, kinds_met=None), "digit")[0]
 
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None:
     least = LIMITS[name].least
-    assert judge(replace(GOOD, **{name: least}), "digit")[0]
-    trusted, reason = judge(replace(GOOD, **{name: least - 0.01}), "digit")
+    good, bad = (Traces(**{**asdict(GOOD), name: value}) for value in (least, least - 0.01))
+    assert judge(good, "digit")[0]
+    trusted, reason = judge(bad, "digit")
     assert not trusted
     assert reason.startswith("do not trust: ")
     assert "digit" in reason
@@ -46,6 +53,21 @@ def test_traces_are_what_they_say() -> None:
     assert measure(model, images, {"shift": 0.4, "rotate": 90.0}, 5).view_agreement < 1
 
 
+def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code() -> None:
+    config = small_config("data.source=bars", preset="robust", codes=[{"kind": "categorical", "size": 4}])
+    shape = ImageShape(1, 8)
+    layout = CodeLayout(config.noise, config.codes)
+    networks = build_networks(config.networks, layout, shape, kind="infogan", seed=0)
+    model = InfoGAN(ModelConfig.of(config, shape), networks)
+    assert networks.encoder is not None
+    for kinds, met in ((0, None), (4, 1.0), (5, 0.8), (8, 0.5), (2, 0.5)):
+        networks.encoder.kinds.fill_(kinds)
+        found = measure(model, pictures(60), {"flip": 1.0}, 5)
+        assert (found.kinds, found.kinds_met) == (kinds or None, met)
+    reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit")[1]
+    assert reason.startswith("do not trust: 8 kinds of image stand apart")
+
+
 def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 3}])
 
@@ -60,4 +82,4 @@ def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
     result = evaluate(Evidence(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
     assert result["verdict"]["trust"] is False
     assert result["verdict"]["reason"] == summary(result)[-1]
-    assert set(result["verdict"]) == {"trust", "reason", *LIMITS}
+    assert set(result["verdict"]) == {"trust", "reason", "kinds", *LIMITS}

@@ -44,7 +44,8 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
     images = _seen(encoder, some_of(pixels, CLUSTERED, seed))
     features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
-    labels, are_modes = partition.cluster(features, classes, seed=seed % 2**31)
+    clusters = partition.cluster(features, classes, seed=seed % 2**31)
+    labels = clusters.labels
     directions = partition.directions(features, labels, classes)
     if few is not None:
         known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
@@ -60,7 +61,8 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         encoder.directions.copy_(torch.from_numpy(directions))
         encoder.marginal.copy_(masses)
         encoder.pace.fill_(1.0 if compact else CAUTIOUS)
-        differ = are_modes and bool(masses.max() > SAME_SIZE * masses.min())
+        encoder.kinds.fill_(clusters.kinds)
+        differ = clusters.are_modes and bool(masses.max() > SAME_SIZE * masses.min())
         encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
         encoder.radius.fill_(RADIUS * partition.neighbour_distance(apart))
 

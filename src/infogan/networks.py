@@ -140,6 +140,7 @@ class Encoder(nn.Module):
     marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
     radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
     pace: Tensor  # (), the share of its learning rate at which it learns
+    kinds: Tensor  # (), how many kinds of image its features showed when the classes began; 0 where that was not clear
     # (classes,). While classes form, what the marginal is held to; then how often each value is found in the training
     # images, which is P(c) where that is learned.
     prior: Tensor
@@ -160,6 +161,7 @@ class Encoder(nn.Module):
         self.register_buffer("marginal", torch.full((classes,), 1 / classes))
         self.register_buffer("radius", torch.tensor(1.0))
         self.register_buffer("pace", torch.tensor(1.0))
+        self.register_buffer("kinds", torch.tensor(0.0))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 
     def resized(self, images: Images) -> Float[Tensor, "batch channel side side"]:

@@ -21,6 +21,8 @@ Labels = NDArray[np.int64]
 NEIGHBOURS = (10, 60)  # fewest and most of a point over which density is measured; one climbs along half of them
 STARTS = 10  # of k-means
 ALIKE = 0.9  # adjusted Rand index of clusterings that say the same
+DECISIVE = 20.0  # fall of the excess of mass after which there are no more peaks that matter
+NEGLIGIBLE = 1e-5  # of the excess of all peaks together
 WORTH = 1.3  # by how much modes must be the better cut for the scatter they cost
 SAME = 1e-3  # of the median squared distance to neighbours, below which points count as one
 NO_GROUPS = "these images show no groups that could be counted: pass their number to --categorical"
@@ -40,6 +42,9 @@ class Modes:
         prominences: (peaks,), of log density per dimension: e^-prominence is the ratio of the distances to neighbours
             on the peak and on the saddle. The first is infinite.
         parents: (peaks,), the position in ``peaks`` of the higher peak that each was joined to; the first's is 0.
+        excesses: (peaks,), how much mass rises over that saddle: the sum, over the points that belong to the peak where
+            it is joined, of their heights above the saddle (excess of mass, Müller & Sawitzki 1991); for a peak that is
+            never joined, above the lowest point of all.
         climbed: (points,), the position in ``peaks`` that each point climbs to.
         neighbours: (points, neighbours), the nearest points of each.
     """
@@ -47,6 +52,7 @@ class Modes:
     peaks: NDArray[np.int64]
     prominences: NDArray[np.float64]
     parents: NDArray[np.int64]
+    excesses: NDArray[np.float64]
     climbed: Labels
     neighbours: NDArray[np.int64]
 
@@ -58,6 +64,13 @@ class Modes:
                 owner[peak] = self.parents[owner[peak]]
         labels: Labels = owner[self.climbed]
         return labels
+
+    def clear_count(self) -> int:
+        """How many peaks there are beyond doubt: two or more, after which excess falls ``DECISIVE``-fold; 0 if none."""
+        excesses = np.sort(self.excesses)[::-1]
+        excesses = np.maximum(excesses, NEGLIGIBLE * excesses.sum())
+        falls = excesses[1:-1] / excesses[2:]
+        return 2 + int(falls.argmax()) if len(falls) and falls.max() >= DECISIVE else 0
 
 
 def modes(features: Features) -> Modes:
@@ -90,6 +103,7 @@ def modes(features: Features) -> Modes:
 
     heights = density[downward]
     root = np.arange(count)  # of the tree that a point, by rank, is in: its densest point
+    points_of, heights_of = np.ones(count), heights.copy()  # by root: how many points its tree has, and their sum
 
     def root_of(point: int) -> int:
         while root[point] != point:
@@ -98,25 +112,32 @@ def modes(features: Features) -> Modes:
         return point
 
     climbed = np.arange(count)
-    joined: dict[int, tuple[float, int]] = {}  # peak -> its prominence, and the peak it was joined to
+    joined: dict[int, tuple[float, float, int]] = {}  # peak -> its prominence, excess, and the peak it was joined to
     for point, denser in enumerate(graph):
         if not denser:
             continue
         climbed[point] = climbed[min(denser)]
-        root[point] = root_of(min(denser))
+        summit = root[point] = root_of(min(denser))
+        points_of[summit] += 1
+        heights_of[summit] += heights[point]
         for other in denser:
             low, high = sorted((root_of(other), root_of(point)), reverse=True)
             if low != high:
-                joined[low] = (float(heights[low] - heights[point]), high)
+                excess = heights_of[low] - points_of[low] * heights[point]
+                joined[low] = (float(heights[low] - heights[point]), float(excess), high)
                 root[low] = high
+                points_of[high] += points_of[low]
+                heights_of[high] += heights_of[low]
     # Peaks that nothing connects were never joined: they stand out most, and hang on the densest of all.
     summits = np.unique(climbed)
     prominences = np.array([joined[peak][0] if peak in joined else np.inf for peak in summits.tolist()])
     order = np.argsort(-prominences, kind="stable")
     place = {int(summits[which]): position for position, which in enumerate(order)}
-    parents = np.array([place[joined[peak][1]] if peak in joined else 0 for peak in summits[order].tolist()])
+    parents = np.array([place[joined[peak][2]] if peak in joined else 0 for peak in summits[order].tolist()])
+    unjoined = heights_of - points_of * heights[-1]
+    excesses = np.array([joined[peak][1] if peak in joined else unjoined[peak] for peak in summits[order].tolist()])
     by_rank = np.array([place[int(peak)] for peak in climbed])
-    return Modes(downward[summits[order]], prominences[order], parents, by_rank[rank], beside)
+    return Modes(downward[summits[order]], prominences[order], parents, excesses, by_rank[rank], beside)
 
 
 @dataclass(frozen=True)
@@ -174,7 +195,22 @@ def scan(features: Features, most: int, *, seed: int) -> Scan:
     )
 
 
-def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bool]:
+@dataclass(frozen=True)
+class Clusters:
+    """Points put into clusters.
+
+    Attributes:
+        labels: (points,), 0 to clusters - 1.
+        are_modes: Whether they are modes of density, or else round.
+        kinds: How many modes there are beyond doubt, however many clusters were asked for; 0 where nothing is.
+    """
+
+    labels: Labels
+    are_modes: bool
+    kinds: int
+
+
+def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
     """Puts points into clusters: by the `modes` of their density where those are clear, else by k-means.
 
     Modes are told apart by what lies between them, which is right for classes of any size, where k-means cuts large
@@ -187,9 +223,6 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
         clusters: How many.
         seed: Of k-means.
 
-    Returns:
-        (points,), 0 to clusters - 1, and whether they are modes.
-
     Raises:
         UserError: there are fewer points than clusters.
     """
@@ -198,13 +231,14 @@ def cluster(features: Features, clusters: int, *, seed: int) -> tuple[Labels, bo
     found = modes(features)
     with threadpool_limits(1):
         round_ones = np.asarray(KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features), np.int64)
+    kinds = found.clear_count()
     if len(found.peaks) < clusters:
-        return round_ones, False
+        return Clusters(round_ones, are_modes=False, kinds=kinds)
     by_mode = found.labels(clusters)
     cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
     scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
     clear: bool = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
-    return (by_mode if clear else round_ones), clear
+    return Clusters(by_mode if clear else round_ones, are_modes=clear, kinds=kinds)
 
 
 def scatter(features: Features, labels: Labels, clusters: int) -> float:

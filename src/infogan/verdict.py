@@ -33,6 +33,8 @@ class Traces:
         read_back: Share of fakes in which the value that was put in is read.
         neighbours: NMI of the categories with a clustering of the encoder's features that knows nothing of them; None
             without an encoder.
+        kinds: How many kinds of image the features showed before the classes began; None where that was not clear.
+        kinds_met: The smaller of ``kinds`` and the number of values, over the larger; None like ``kinds``.
     """
 
     view_agreement: float
@@ -40,6 +42,8 @@ class Traces:
     smallest_class: float
     read_back: float
     neighbours: float | None
+    kinds: int | None
+    kinds_met: float | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,12 @@ class Limit:
 
 
 LIMITS = {
+    "kinds_met": Limit(0.75, "{kinds} kinds of image stand apart, which is not how many values {code} has"),
     "smallest_class": Limit(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
     "view_agreement": Limit(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
-    "sureness": Limit(0.9, "the {code} of real images is unsure (mean probability {found:.2f})"),
+    "sureness": Limit(0.7, "the {code} of real images is unsure (mean probability {found:.2f})"),
     "read_back": Limit(0.9, "the {code} put into an image is not read back ({found:.0%} are)"),
-    "neighbours": Limit(0.9, "like images are filed under different values of {code} (NMI {found:.2f})"),
+    "neighbours": Limit(0.6, "like images are filed under different values of {code} (NMI {found:.2f})"),
 }
 
 
@@ -76,16 +81,19 @@ def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str,
     draws = torch.Generator().manual_seed(seed)
     first, second = (_views_filed(model, chosen, invariances, draws) for _ in range(2))
     fakes = model.sample(LOOKED_AT, seed=seed)
-    neighbours = None
+    neighbours, kinds = None, 0
     if model.networks.encoder is not None:
         features = model.features(chosen)
-        neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31)[0], found)
+        neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31).labels, found)
+        kinds = int(model.networks.encoder.kinds)
     return Traces(
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         smallest_class=float(np.bincount(found, minlength=code.size).min() / len(found) * code.size),
         read_back=float((_filed(model, fakes.images) == fakes.codes[code.name]).mean()),
         neighbours=neighbours,
+        kinds=kinds or None,
+        kinds_met=min(kinds, code.size) / max(kinds, code.size) if kinds else None,
     )
 
 
@@ -96,10 +104,11 @@ def judge(traces: Traces, code: str) -> tuple[bool, str]:
         traces: From `measure`.
         code: The name of the code, for the sentence.
     """
+    measured = asdict(traces)
     for name, limit in LIMITS.items():
-        found = asdict(traces)[name]
+        found = measured[name]
         if found is not None and found < limit.least:
-            return False, f"do not trust: {limit.meaning.format(code=code, found=found)}"
+            return False, f"do not trust: {limit.meaning.format(code=code, found=found, kinds=traces.kinds)}"
     return True, (
         f"trust: {traces.view_agreement:.0%} of images keep their {code} under what does not matter, "
         f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused"
