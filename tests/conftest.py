@@ -23,3 +23,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes minutes; pass --runslow"))
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_each_time() -> None:
+    """Networks that a test makes without a seed: torch begins with another one in each process."""
+    torch.manual_seed(0)
