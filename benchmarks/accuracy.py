@@ -151,9 +151,11 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def commit() -> str:
-    """What was measured: the commit, and whether the working copy differs from it."""
-    words = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
+    """What was measured: the commit, and whether the working copy differs from it but for the results."""
+    words = ["git", "describe", "--always"]
+    name = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False).stdout.strip() or "unknown"
+    changed = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results"]
+    return name + ("-dirty" if subprocess.run(changed, check=False).returncode == 1 else "")
 
 
 def machine() -> dict[str, Any]:
