@@ -27,16 +27,16 @@ def steps(config: Config) -> list[int]:
 
 def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(clocked: Config) -> None:
     found = budget.within(200, clocked, image_set())
-    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 400 * 0.020 - 1000 * 0.015
-    assert steps(found)[:3] == [600, 400, 1000]
+    left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 600 * 0.020 - 700 * 0.015
+    assert steps(found)[:3] == [600, 600, 700]
     assert steps(found)[3] == pytest.approx(left / 0.005, abs=5)
 
 
 def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
     found = budget.within(20, clocked, image_set())
     left = 20 * (1 - budget.RESERVE)
-    factor = budget.FIXED * left / (600 * 0.010 + 400 * 0.020 + 1000 * 0.015)
-    expected = [600 * factor, 400 * factor, 1000 * factor, (1 - budget.FIXED) * left / 0.005]
+    factor = budget.FIXED * left / (600 * 0.010 + 600 * 0.020 + 700 * 0.015)
+    expected = [600 * factor, 600 * factor, 700 * factor, (1 - budget.FIXED) * left / 0.005]
     assert steps(found) == pytest.approx(expected, abs=5)
 
 

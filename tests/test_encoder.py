@@ -269,6 +269,21 @@ def test_the_pace_is_that_of_the_encoders_learning_rate_alone(tmp_path: Path) ->
     assert max(moves) == pytest.approx(CAUTIOUS * config.stages[0].updates[0].learning_rate, rel=1e-3)
 
 
+def test_an_encoder_that_rests_is_left_as_it_is(tmp_path: Path) -> None:
+    states = []
+    for last in (2, 3):
+        config = robust(train={"steps": last - 1, "ema_half_life": 0.0, "batch_size": 16})
+        config = config.model_copy(update={"stages": config.stages[1:last]})
+        assert config.stage_at(last - 2)[0] == last - 2
+        encoder = train(config, noise(300), RunFolder.at(tmp_path / str(last))).networks.encoder
+        assert encoder is not None
+        states.append(encoder.state_dict())
+    classes, refined = states
+    assert float(classes.pop("pace")) == pytest.approx(CAUTIOUS)
+    assert float(refined.pop("pace")) == 0
+    assert all(torch.equal(tensor, refined[name]) for name, tensor in classes.items())
+
+
 def test_a_learned_prior_is_the_encoders_frequencies_smoothed() -> None:
     encoder = Encoder(ImageShape(1, 8), 4, 3)
     pixels = torch.from_numpy(pictures(100))

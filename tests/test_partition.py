@@ -50,22 +50,21 @@ def test_where_modes_are_spread_out_clusters_are_of_similar_size() -> None:
     assert np.bincount(found.labels).min() > 800 / 4 / 2
 
 
-def test_prominence_is_the_height_over_the_saddle_where_a_higher_peak_is_met() -> None:
+def test_excess_is_what_rises_over_the_saddle_where_a_higher_peak_is_met() -> None:
     # On a line: spacing 1 at the first peak, 2 at the second, 4 in between. With every neighbour used, both peaks reach
     # into what surrounds them, so sizes are large against the 30 neighbours of the density.
     spacing = np.concatenate([np.full(200, 1.0), np.full(200, 4.0), np.full(200, 2.0)])
     line = np.cumsum(spacing)[:, None].astype(np.float32)
     found = modes(line)
-    assert found.prominences[0] == np.inf
     assert len(found.peaks) >= 2
     assert {int(peak) // 200 for peak in found.peaks[:2]} == {0, 2}
-    assert found.prominences[1] == pytest.approx(np.log(4 / 2), abs=0.02)
-    assert (found.prominences[2:] < 0.02).all()
     # The lower peak joins the higher one, and with it all that climbs to it.
     assert set(found.labels(1).tolist()) == {0}
-    # Its excess is all that rises over the saddle: some 200 points, each by the logarithm of how much closer they lie.
+    # Its excess is all that rises over the saddle: some 200 points, each by the logarithm of how much closer they lie;
+    # the higher one's all that rises over the lowest point, which is that saddle here.
     assert found.excesses[1] == pytest.approx(200 * np.log(4 / 2), rel=0.15)
-    assert found.excesses[0] > found.excesses[1]
+    assert found.excesses[0] == pytest.approx(200 * np.log(4 / 1) + found.excesses[1], rel=0.15)
+    assert (found.excesses[2:] < 0.02 * found.excesses[1]).all()
     two = found.labels(2)
     assert (two[:200] == 0).all()
     assert (two[400:] == 1).all()
@@ -74,8 +73,19 @@ def test_prominence_is_the_height_over_the_saddle_where_a_higher_peak_is_met() -
 def test_parts_that_nothing_connects_stay_apart_to_the_last() -> None:
     points, which = blobs((40, 40, 40))
     found = modes(points)
-    assert np.isinf(found.prominences[:3]).all()
+    assert found.parents[:3].tolist() == [0, 0, 0]
     assert adjusted_rand_score(which, found.labels(3)) == 1.0
+
+
+def test_a_few_stray_points_do_not_come_before_a_class_that_touches_another() -> None:
+    # On a line: two classes of 300, of spacing 1, with 60 of spacing 2 between them, and far off 40 points of spacing
+    # 0.2: by their height over what is around them those would come first.
+    spacing = np.concatenate([np.full(300, 1.0), np.full(60, 2.0), np.full(300, 1.0), [5000.0], np.full(40, 0.2)])
+    found = modes(np.cumsum(spacing)[:, None].astype(np.float32))
+    two = found.labels(2)
+    assert len(set(two[:300].tolist())) == len(set(two[360:660].tolist())) == 1
+    assert two[0] != two[659]
+    assert len(set(found.labels(3)[661:].tolist()) - set(two[:660].tolist())) == 1
 
 
 @pytest.mark.parametrize(("sizes", "asked"), [((300, 200, 150, 100, 50), 3), ((60, 60, 60), 7)])
@@ -90,7 +100,6 @@ def test_copies_of_one_image_are_no_peak_above_all() -> None:
     points, _ = blobs((300, 300, 300))
     copies = np.concatenate([points, np.repeat(points[:1], 12, axis=0)])
     assert scan(copies, 10, seed=0).best == 3
-    assert np.isfinite(modes(copies).prominences[3:]).all()
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -113,7 +122,10 @@ def test_a_scan_says_for_each_number_how_far_it_stands_out_and_whether_halves_ag
     found = scan(points, 8, seed=0)
     assert found.best == 5
     assert found.counts == list(range(2, 2 + len(found.counts)))
-    assert np.diff(found.prominences).max() <= 0
+    assert min(found.falls) >= 1
+    assert found.falls[3] == max(found.falls) > 10
+    excesses = modes(points).excesses
+    assert found.falls[1] == pytest.approx(excesses[2] / excesses[3])
     assert found.stabilities[3] > 0.99
     assert all(0 <= stability <= 1 for stability in found.stabilities)
     assert scan(points, 3, seed=0).best <= 3

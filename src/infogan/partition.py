@@ -4,6 +4,7 @@ Numpy in, numpy out. Everything is deterministic for a seed, to the last bit on 
 at the beginning of a stage clusters again.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,6 @@ NEGLIGIBLE = 1e-5  # of the excess of all peaks together
 WORTH = 1.3  # by how much modes must be the better cut for the scatter they cost
 SAME = 1e-3  # of the median squared distance to neighbours, below which points count as one
 NO_GROUPS = "these images show no groups that could be counted: pass their number to --categorical"
-FLOOR = 0.02  # of prominence, below which it is chance
 PROBED = 1_000  # points, at most, whose neighbours are measured
 
 
@@ -34,25 +34,22 @@ PROBED = 1_000  # points, at most, whose neighbours are measured
 class Modes:
     """The peaks of density in a cloud of points, and who belongs to which.
 
-    Two peaks are joined where the saddle between them is reached on the way down; how far the lower one rises over that
-    saddle is its *prominence*.
+    Two peaks are joined where the saddle between them is reached on the way down. How much mass rises over that saddle
+    is the lower one's *excess* (Müller & Sawitzki 1991): a peak counts for how high it is and how much is on it.
 
     Attributes:
-        peaks: (peaks,) points, the most prominent first.
-        prominences: (peaks,), of log density per dimension: e^-prominence is the ratio of the distances to neighbours
-            on the peak and on the saddle. The first is infinite.
-        parents: (peaks,), the position in ``peaks`` of the higher peak that each was joined to; the first's is 0.
-        excesses: (peaks,), how much mass rises over that saddle: the sum, over the points that belong to the peak where
-            it is joined, of their heights above the saddle (excess of mass, Müller & Sawitzki 1991); for a peak that is
-            never joined, above the lowest point of all.
+        peaks: (peaks,) points, that of the largest excess first.
+        excesses: (peaks,), the sum, over the points that belong to the peak where it is joined, of their heights above
+            the saddle; for a peak that nothing connects with a higher one, above the lowest point of all. Heights are
+            of log density per dimension: e^-height is the ratio of the distances to neighbours up there and below.
+        parents: (peaks,), the position in ``peaks`` of the higher peak that each was joined to; of one that was not, 0.
         climbed: (points,), the position in ``peaks`` that each point climbs to.
         neighbours: (points, neighbours), the nearest points of each.
     """
 
     peaks: NDArray[np.int64]
-    prominences: NDArray[np.float64]
-    parents: NDArray[np.int64]
     excesses: NDArray[np.float64]
+    parents: NDArray[np.int64]
     climbed: Labels
     neighbours: NDArray[np.int64]
 
@@ -65,19 +62,28 @@ class Modes:
         labels: Labels = owner[self.climbed]
         return labels
 
+    def falls(self) -> NDArray[np.float64]:
+        """(peaks - 1,), from the second on: how many times larger each peak's excess is than the next one's."""
+        shares = self.excesses / max(float(self.excesses.sum()), 1e-12)
+        shares = np.append(np.maximum(shares, NEGLIGIBLE), NEGLIGIBLE)
+        ratios: NDArray[np.float64] = shares[1:-1] / shares[2:]
+        return ratios
+
     def clear_count(self) -> int:
-        """How many peaks there are beyond doubt: two or more, after which excess falls ``DECISIVE``-fold; 0 if none."""
-        excesses = np.sort(self.excesses)[::-1]
-        excesses = np.maximum(excesses, NEGLIGIBLE * excesses.sum())
-        falls = excesses[1:-1] / excesses[2:]
+        """How many peaks there are beyond doubt: two or more, after which excess falls ``DECISIVE``-fold; 0 if none.
+
+        That no peak is left after the last one says nothing: a few points have few peaks.
+        """
+        falls = self.falls()[:-1]
         return 2 + int(falls.argmax()) if len(falls) and falls.max() >= DECISIVE else 0
 
 
 def modes(features: Features) -> Modes:
-    """The peaks of density and their prominences: ToMATo, Chazal et al. 2013 (Journal of the ACM 60(6)).
+    """The peaks of density, as ToMATo finds them (Chazal et al. 2013, Journal of the ACM 60(6)), and their excess.
 
     Classes of any shape and size are told apart as long as fewer points lie between them than within: large classes are
-    not cut, nor small ones joined, for the sake of sizes.
+    not cut, nor small ones joined, for the sake of sizes. ToMATo itself ranks peaks by their height over the saddle
+    alone, and by that a few stray points that are much alike come before a class that touches another.
 
     Args:
         features: (points, features), unit vectors; some thousands, for the time grows with their square.
@@ -88,9 +94,8 @@ def modes(features: Features) -> Modes:
         near = NearestNeighbors(n_neighbors=reach + 1, algorithm="brute").fit(features)
         distances, neighbours = near.kneighbors(features)
     spread = (distances[:, 1:].astype(np.float64) ** 2).mean(axis=1)
-    spread = np.maximum(
-        spread, max(SAME * float(np.median(spread)), 1e-12)
-    )  # copies of one image are no peak above all
+    # Copies of one image are no peak above all.
+    spread = np.maximum(spread, max(SAME * float(np.median(spread)), 1e-12))
     density = -np.log(spread) / 2
     downward = np.argsort(-density, kind="stable")
     rank = np.empty(count, np.int64)  # 0 = densest
@@ -112,7 +117,7 @@ def modes(features: Features) -> Modes:
         return point
 
     climbed = np.arange(count)
-    joined: dict[int, tuple[float, float, int]] = {}  # peak -> its prominence, excess, and the peak it was joined to
+    joined: dict[int, tuple[float, int]] = {}  # peak -> its excess, and the peak it was joined to
     for point, denser in enumerate(graph):
         if not denser:
             continue
@@ -123,21 +128,19 @@ def modes(features: Features) -> Modes:
         for other in denser:
             low, high = sorted((root_of(other), root_of(point)), reverse=True)
             if low != high:
-                excess = heights_of[low] - points_of[low] * heights[point]
-                joined[low] = (float(heights[low] - heights[point]), float(excess), high)
+                joined[low] = (float(heights_of[low] - points_of[low] * heights[point]), high)
                 root[low] = high
                 points_of[high] += points_of[low]
                 heights_of[high] += heights_of[low]
-    # Peaks that nothing connects were never joined: they stand out most, and hang on the densest of all.
-    summits = np.unique(climbed)
-    prominences = np.array([joined[peak][0] if peak in joined else np.inf for peak in summits.tolist()])
-    order = np.argsort(-prominences, kind="stable")
-    place = {int(summits[which]): position for position, which in enumerate(order)}
-    parents = np.array([place[joined[peak][2]] if peak in joined else 0 for peak in summits[order].tolist()])
+    summits = np.unique(climbed)  # the densest first
     unjoined = heights_of - points_of * heights[-1]
-    excesses = np.array([joined[peak][1] if peak in joined else unjoined[peak] for peak in summits[order].tolist()])
+    excesses = np.array([joined[peak][0] if peak in joined else unjoined[peak] for peak in summits.tolist()])
+    # A peak comes after the one it was joined to, whose excess holds its own.
+    order = np.argsort(-excesses, kind="stable")
+    place = {int(summits[which]): position for position, which in enumerate(order)}
+    parents = np.array([place[joined[peak][1]] if peak in joined else 0 for peak in summits[order].tolist()])
     by_rank = np.array([place[int(peak)] for peak in climbed])
-    return Modes(downward[summits[order]], prominences[order], parents, excesses, by_rank[rank], beside)
+    return Modes(downward[summits[order]], excesses[order], parents, by_rank[rank], beside)
 
 
 @dataclass(frozen=True)
@@ -146,21 +149,22 @@ class Scan:
 
     Attributes:
         counts: Numbers of clusters, 2 and up.
-        prominences: Of the last peak that so many clusters keep (`Modes`).
+        falls: How many times larger the excess of the last peak that so many clusters keep is than that of the next one
+            (`Modes`).
         stabilities: NMI of the clusterings that two halves of the points give, over all of them.
-        scores: Stability times the log of how much less prominent the next peak is.
+        scores: Stability times the log of the fall.
         best: The count of the highest score.
     """
 
     counts: list[int]
-    prominences: list[float]
+    falls: list[float]
     stabilities: list[float]
     scores: list[float]
     best: int
 
 
 def scan(features: Features, most: int, *, seed: int) -> Scan:
-    """Looks for the number of clusters: where prominence falls at once, and where two halves of the points agree.
+    """Looks for the number of clusters: where excess falls at once, and where two halves of the points agree.
 
     A peak that belongs to a class stands out and is found again in other images of it; one peak more is chance.
 
@@ -179,8 +183,8 @@ def scan(features: Features, most: int, *, seed: int) -> Scan:
     if most < 2:
         raise UserError(NO_GROUPS)
     counts = list(range(2, most + 1))
-    heights = np.clip(np.append(whole.prominences[1:], 0.0), FLOOR, 1 / FLOOR)
-    if heights[0] <= FLOOR:
+    falls = [float(fall) for fall in whole.falls()[: len(counts)]]
+    if max(falls) <= 1:
         raise UserError(NO_GROUPS)
     stabilities = []
     for count in counts:
@@ -188,11 +192,8 @@ def scan(features: Features, most: int, *, seed: int) -> Scan:
             (features @ directions(points, found.labels(count), count).T).argmax(axis=1) for points, found in parts
         )
         stabilities.append(nmi(first, second))
-    falls = [float(np.log(heights[count - 2] / heights[count - 1])) for count in counts]
-    scores = [stability * fall for stability, fall in zip(stabilities, falls, strict=True)]
-    return Scan(
-        counts, [float(heights[count - 2]) for count in counts], stabilities, scores, counts[int(np.argmax(scores))]
-    )
+    scores = [stability * math.log(fall) for stability, fall in zip(stabilities, falls, strict=True)]
+    return Scan(counts, falls, stabilities, scores, counts[int(np.argmax(scores))])
 
 
 @dataclass(frozen=True)

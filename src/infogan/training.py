@@ -170,6 +170,8 @@ def train(
 
         # Let each update's players learn on its terms.
         for update, optimiser, pace in zip(stage.updates, optimisers, paces, strict=True):
+            if pace == 0:  # whoever rests is left as it is, running statistics and all
+                continue
             seen = play.begin(update.players, update.terms)
             values = {name: TERMS[name].compute(seen) for name in update.terms}
             weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
