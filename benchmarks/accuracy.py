@@ -48,8 +48,7 @@ def main() -> None:
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     given, more = parser.parse_args(words[:end]), words[end + 1 :]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
+    done = lines_of(given.out)
     for seed in seeds_of(given.seeds):
         source, needed = imbalanced(given.data, seed, given.runs) if given.imbalanced else (given.data, [])
         command = ["infogan", "train", source, "--recipe", given.recipe, "--seed", str(seed), *needed, *more]
@@ -61,10 +60,21 @@ def main() -> None:
         if given.imbalanced and "accuracy" in line:
             line["prior_distance"] = prior_distance(InfoGAN.load(folder), load(source, split="train"))
         done.append(line)
-        with open(given.out, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        add(given.out, line)
         print(table(done), flush=True)
     print(table(done))
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The runs that are in a file; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def add(path: Path, line: dict[str, Any]) -> None:
+    """Adds a run to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def imbalanced(data: str, seed: int, runs: Path) -> tuple[str, list[str]]:

@@ -9,7 +9,6 @@ values to labels is fitted on 10,000 training images.
 
 import argparse
 import contextlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import commit, machine, seeds_of
+from benchmarks.accuracy import add, commit, machine, seeds_of
 from infogan import InfoGAN
 from infogan.data import load
 from infogan.metrics.clustering import hungarian_mapping
@@ -39,15 +38,13 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 1,4")
     parser.add_argument("--out", type=Path, required=True, help="the JSON lines to add to")
     given = parser.parse_args()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for seed in seeds_of(given.seeds):
         with TemporaryDirectory() as folder:
             line = {"data": given.data, "seed": seed, "accuracy": given.accuracy, "commit": commit()}
             line |= machine() | until(given.data, seed, given.accuracy, Path(folder) / "run")
         lines.append(line)
-        with open(given.out, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        add(given.out, line)
         print(line, flush=True)
     reached = [line["seconds"] if line["seconds"] is not None else np.inf for line in lines]
     print(f"median {np.median(reached):.1f} s, from {min(reached):.1f} to {max(reached):.1f} s, {len(reached)} seeds")

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from benchmarks.accuracy import imbalanced, prior_distance, seeds_of
 from benchmarks.until import until
+from benchmarks.verdicts import SABOTAGED, table
 
 from infogan.data import load
 from tests.helpers import small_model
@@ -57,6 +59,23 @@ def test_an_imbalanced_set_has_as_many_of_a_class_as_its_seed_draws(
     # A uniform prior is as far from these frequencies as they are from equal shares, whatever means what.
     shares = np.bincount(kept.labels) / len(kept)
     assert prior_distance(model, kept) == pytest.approx(np.abs(shares - 0.1).sum(), abs=1e-6)
+
+
+def test_a_verdict_is_wrong_where_it_trusts_what_failed_or_not_what_reached_the_floor() -> None:
+    traces = {"view_agreement": 0.9, "sureness": 0.9, "smallest_class": 0.8, "read_back": 0.99}
+
+    def line(accuracy: float, **found: float) -> dict[str, Any]:
+        return {"data": "digits", "command": f"infogan train {accuracy}", "accuracy": accuracy} | {
+            "verdict": traces | found | {"trust": "recorded by earlier limits, which count no more"}
+        }
+
+    lines = [line(0.83), line(0.82, sureness=0.1), line(0.85), line(0.94), line(0.95, read_back=0.2), {"failed": 1}]
+    rows = table(lines).splitlines()
+    assert [row.split("|")[-2].strip() for row in rows[2:7]] == ["wrong", "", "", "", "wrong"]
+    assert rows[-2:] == ["failed and not trusted: 1 of 2", "reached the floor and trusted: 1 of 2"]
+    # An imbalanced set has a floor of its own: .82 is no failure there.
+    assert table([line(0.82) | {"prior_distance": 0.1}]).splitlines()[-2].endswith("0 of 0")
+    assert len(SABOTAGED) >= 10
 
 
 def test_seeds_are_named_singly_and_by_range() -> None:
