@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from infogan.data import has_test_split, load
+from infogan.data.imageset import Numbers
 from infogan.errors import UserError
 
 GREY = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
@@ -256,3 +257,14 @@ def test_random_bytes_are_one_clear_error(tmp_path: Path, content: bytes, kind: 
     path.write_bytes(content)
     with pytest.raises(UserError, match="cannot read"):
         load(path)
+
+
+def test_images_without_names_are_numbered_without_a_list_of_names(tmp_path: Path) -> None:
+    names = load(npy(tmp_path / "a.npy", COLOUR)).names
+    assert isinstance(names, Numbers)
+    expected = [str(number) for number in range(len(COLOUR))]
+    assert list(names) == expected == names
+    assert (names[1], names[-1], names[1:], len(names)) == ("1", expected[-1], expected[1:], len(COLOUR))
+    assert names != expected[1:]
+    with pytest.raises(IndexError):
+        names[len(COLOUR)]

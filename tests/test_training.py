@@ -12,9 +12,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from infogan.config import Config, build
-from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
+from infogan.data import load
+from infogan.data.batches import Batches, check_enough, memory, stream_seed, to_network, to_pixels
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
 from infogan.networks import Networks
@@ -226,6 +228,80 @@ def test_workers_share_a_batch_without_overlap() -> None:
         assert torch.cat([share.indices(1, step, 7) for share in shares]).tolist() == alone.indices(1, step, 7).tolist()
 
 
+def in_file(path: Path, images: NDArray[Any]) -> ImageSet:
+    np.save(path, images)
+    return load(path)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["channels first", "channels last"])
+def test_images_that_stay_in_their_file_come_as_those_in_memory_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int, ...]
+) -> None:
+    images = image_set(20, channels=3)
+    mapped = in_file(tmp_path / "a.npy", images.images.transpose(axes))
+    device = torch.device("cpu")
+    whole = Batches(images, 3, rank=0, world_size=1, device=device)
+    read_into_memory = Batches(mapped, 3, rank=0, world_size=1, device=device)
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    left = Batches(mapped, 3, rank=0, world_size=1, device=device)
+    assert torch.equal(left.pixels, whole.pixels)
+    # Steps in their order, one again, one out of order, another stage: whatever had been read ahead.
+    for stage, step, size in [(0, 0, 6), (0, 1, 6), (0, 2, 6), (0, 2, 6), (0, 9, 6), (1, 0, 12), (1, 1, 12), (0, 1, 6)]:
+        wanted = whole.batch(stage, step, size)
+        for batches in (left, read_into_memory):
+            indices, reals = batches.batch(stage, step, size)
+            assert torch.equal(indices, wanted[0])
+            assert torch.equal(reals, wanted[1])
+    # What was read into memory follows the file no more, what was left in it does.
+    np.lib.format.open_memmap(tmp_path / "a.npy", mode="r+")[:] = 0
+    assert (left.pixels == 0).all()
+    assert torch.equal(read_into_memory.pixels, whole.pixels)
+
+
+def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = in_file(tmp_path / "a.npy", image_set().images)
+    config = small_config()
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    run, other = trained(tmp_path / "mapped", config, mapped), trained(tmp_path / "memory", config, image_set())
+    assert (run.model / "model.safetensors").read_bytes() == (other.model / "model.safetensors").read_bytes()
+
+
+def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    batches = Batches(
+        in_file(tmp_path / "a.npy", image_set(20).images), 3, rank=0, world_size=1, device=torch.device("cpu")
+    )
+    batches.batch(0, 0, 4)  # the next is read meanwhile, and the one after it when that is fetched
+
+    class Gone:
+        device = torch.device("cpu")
+
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, _: object) -> None:
+            raise OSError("the disk is gone")
+
+    monkeypatch.setattr(batches, "pixels", Gone())
+    with pytest.raises(OSError, match="the disk is gone"):
+        for step in (1, 2, 3):
+            batches.batch(0, step, 4)
+
+
+def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("infogan.data.batches.CGROUP_LIMIT", limit)
+    whole = memory()
+    assert whole > 1e8
+    for text, expected in (("max\n", whole), (f"{2 * whole}\n", whole), ("1000000\n", 1_000_000)):
+        limit.write_text(text)
+        assert memory() == expected
+
+
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
         check_enough(image_set(10), 16)
@@ -351,3 +427,65 @@ def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path:
     many = model.sample(40, seed=3).images
     few = model.sample(3, seed=3).images
     assert np.array_equal(many[:3], few)
+
+
+# Speed that must not cost anything: the eager float32 step is the reference.
+
+
+def losses(path: Path, *assignments: str, preset: str, **sections: Any) -> dict[str, NDArray[np.float64]]:
+    """What each term gave at each of 50 steps."""
+    train_ = {"steps": 50, "batch_size": 16, "report_every": 1, "save_every": 100, "picture_every": 100}
+    config = small_config(*assignments, preset=preset, train=train_, **sections)
+    stats = trained(path, config, image_set()).read_stats()
+    assert len(stats) == 50
+    names = [name for name in stats[0] if "/" in name]
+    return {name: np.array([line[name] for line in stats if name in line]) for name in names}
+
+
+SMALL_ENCODER: dict[str, Any] = {
+    "codes": [{"kind": "categorical", "size": 2}],
+    "networks": {"width": 4, "encoder_width": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "sections", "tolerances"),
+    [
+        ("plain", {}, {"adversarial": 0.01, "information": 0.06}),
+        ("paper", {"networks": {"width": 4}}, {"adversarial": 0.03, "information": 0.4}),
+        ("robust", SMALL_ENCODER, {"contrast": 0.01}),
+    ],
+)
+def test_fifty_steps_in_bfloat16_lose_what_they_lose_in_float32(
+    tmp_path: Path, preset: str, sections: dict[str, Any], tolerances: dict[str, float]
+) -> None:
+    full = losses(tmp_path / "fp32", "train.precision=fp32", preset=preset, **sections)
+    half = losses(tmp_path / "bf16", "train.precision=bf16", preset=preset, **sections)
+    assert full.keys() == half.keys()
+    apart = {name: float(np.abs(full[name] - half[name]).max()) for name in full}
+    assert min(apart.values()) > 0  # or nothing was computed in bfloat16
+    for name, most in apart.items():
+        term = name.split("/")[-1] if name.split("/")[0] != "information" else "information"
+        assert most < tolerances[term], name
+
+
+@pytest.mark.slow
+def test_fifty_compiled_steps_lose_what_eager_ones_lose(tmp_path: Path) -> None:
+    # In processes of their own: the checks of shapes that tests run under can not be compiled.
+    lines = []
+    for flag in ("--no-compile", "--compile"):
+        words = ["train", "digits", "--preset", "plain", "--steps", "50", flag, "--out", str(tmp_path / flag)]
+        smaller = ["train.batch_size=16", "networks.width=8", "train.report_every=1"]
+        words += [word for option in smaller for word in ("--set", option)]
+        subprocess.run([sys.executable, "-m", "infogan", *words], check=True, capture_output=True)
+        lines.append(RunFolder.existing(tmp_path / flag).read_stats())
+    assert len(lines[0]) == len(lines[1]) == 50
+    for eager, compiled in zip(*lines, strict=True):
+        for name in (name for name in eager if "/" in name):
+            assert compiled[name] == pytest.approx(eager[name], abs=2e-3), f"{name} at step {eager['step']}"
+
+
+def test_compiled_networks_are_refused_where_second_derivatives_are_wanted() -> None:
+    with pytest.raises(UserError, match="r1 needs second derivatives"):
+        small_config("train.compile=true", stages=TWO_STAGES)
+    assert small_config(stages=TWO_STAGES).train.compile is False

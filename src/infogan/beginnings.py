@@ -98,7 +98,8 @@ def _smoothed(frequencies: Tensor) -> Tensor:
 
 def _seen(encoder: Encoder, pixels: Pixels) -> Images:
     """The images as the encoder sees them, made in parts: as floats of their own size all would take much memory."""
-    return torch.cat([encoder.resized(to_network(part)) for part in torch.split(pixels, 500)])
+    parts = (to_network(part.to(encoder.directions.device)) for part in torch.split(pixels, 500))
+    return torch.cat([encoder.resized(part) for part in parts])
 
 
 def some_of(pixels: Pixels, count: int, seed: int) -> Pixels:

@@ -64,6 +64,12 @@ def train(
     strict: Annotated[bool, typer.Option(help="Refuse unreadable images instead of skipping them.")] = False,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any option: section.key=value.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16, in which networks multiply. Default: auto for robust.")
+    ] = None,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile the networks: a minute, then faster steps.")
+    ] = None,
     print_config: Annotated[bool, typer.Option(help="Print the configuration as JSON and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -71,8 +77,8 @@ def train(
     from infogan import config as options_of
     from infogan import recipes
 
-    length = _length(budget, steps, images)
-    flags = _flags(data, seed, objective, invariance, labels, size, channels, fit, strict, length)
+    training = {"seed": seed, "precision": precision, "compile": compile_, **_length(budget, steps, images)}
+    flags = _flags(data, objective, invariance, labels, size, channels, fit, strict, training)
     layers = [options_of.read(config)] if config else []
     if categorical is not None or continuous is not None:
         flags["codes"] = _code_options(categorical, continuous, [recipes.PRESETS.get(preset, {}), *layers])
@@ -89,7 +95,6 @@ def train(
 
 def _flags(
     data: str | None,
-    seed: int | None,
     objective: str | None,
     invariance: str | None,
     labels: str | None,
@@ -97,7 +102,7 @@ def _flags(
     channels: int | None,
     fit: str | None,
     strict: bool,
-    length: dict[str, Any],
+    training: dict[str, Any],
 ) -> dict[str, Any]:
     """The flags of `train` that were given, as a tree of options."""
     from infogan import recipes
@@ -111,7 +116,7 @@ def _flags(
             "strict": strict or None,
             "labels": labels,
         },
-        "train": {"seed": seed, **length},
+        "train": training,
         "objective": {"kind": objective},
     }
     given = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}

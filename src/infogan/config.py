@@ -181,7 +181,8 @@ class TrainSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ema_half_life: Annotated[float, Field(ge=0)] = 10_000.0  # images until old weights count half; 0 = no averaging
     # What networks multiply in; losses, weights and moments are float32. auto: bfloat16 where the hardware has it.
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    compile: bool = False  # whether the networks' trunks and the generator are compiled to kernels of their own
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     picture_every: Positive = 1000  # steps between sample grids
@@ -247,6 +248,8 @@ class Config(Settings):
             raise ValueError("a term learns from a few labels, but data.labels names no file of them")
         if uses & VIEW_TERMS and not self.invariance.strengths:
             raise ValueError("a term compares views of an image, but no invariance says how they may differ")
+        if "r1" in uses and self.train.compile:
+            raise ValueError("the term r1 needs second derivatives, which compiled networks do not have")
         learned = [code.name for code in self.codes if isinstance(code, CategoricalCode) and code.prior == "learned"]
         if learned and (not self.networks.encoder or learned != [self.class_code]):
             raise ValueError(f"the prior of {learned[-1]!r} can not be learned: the encoder does not read that code")

@@ -297,6 +297,17 @@ class Networks(nn.Module):
             if part is not None:
                 part.autocasts = on
 
+    def compile_parts(self) -> None:
+        """Has generator and trunks compiled when they are first run, for each way of running them: `torch.compile`.
+
+        Weights, their names and what is saved stay as they are; results differ in the last bits. A compiled trunk has
+        no second derivative, which `objectives.r1` would need.
+        """
+        self.generator.compile()
+        for part in (self.discriminator, self.recognizer, self.encoder):
+            if part is not None and part.trunk is not None:
+                part.trunk.compile()
+
     def posterior_of(self, features: Features) -> Float[Tensor, "batch some"]:
         """The recognizer's head alone: the posterior without the encoder's columns."""
         assert self.recognizer is not None

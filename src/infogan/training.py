@@ -102,6 +102,8 @@ def train(
     ).to(device)
     average = copy.deepcopy(networks).eval().requires_grad_(False)
     networks.compute_in_bfloat16(computes_in_bfloat16(config, device))
+    if config.train.compile:
+        networks.compile_parts()
     model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
     layout = model.layout
     batches = Batches(images, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
@@ -145,8 +147,7 @@ def train(
             paces = [networks.pace(update.players) for update in stage.updates]
 
         # Draw images, noise and codes.
-        indices = batches.indices(index, step - start, config.batch_size(index))
-        reals = batches.reals(indices)
+        indices, reals = batches.batch(index, step - start, config.batch_size(index))
         randomness = torch.Generator(device).manual_seed(stream_seed(seed, STEP, rank, step))
         noise = layout.sample_noise(len(reals), randomness)
         codes = layout.sample_codes(len(reals), randomness)
@@ -273,7 +274,7 @@ def computes_in_bfloat16(config: Config, device: torch.device) -> bool:
     """Whether networks compute in bfloat16: as configured; ``auto``, where the hardware multiplies it."""
     if config.train.precision == "auto":
         return torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
-    return config.train.precision == "bfloat16"
+    return config.train.precision == "bf16"
 
 
 def ema_decay(config: Config, step: int) -> float:

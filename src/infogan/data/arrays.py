@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.imageset import ImageSet
+from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import Form, reason, render_array
 from infogan.errors import UserError
 
@@ -98,7 +98,7 @@ def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
     size = form.settled_size({(width, height): "every image"}, where)
     channels = form.settled_channels({channels: "every image"}, where)
     labels, label_names = _checked_labels(arrays, count, where)
-    names = [str(i) for i in range(count)] if arrays.names is None else list(arrays.names)
+    names = Numbers(count) if arrays.names is None else list(arrays.names)
     if len(names) != count:
         raise UserError(f"{where} has {count} images and {len(names)} names; allowed is one name an image")
     return ImageSet(_rendered(images, (size, channels, form.fit), where), names, where, labels, label_names)

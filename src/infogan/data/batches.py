@@ -2,7 +2,15 @@
 
 Which images a step sees is a function of (seed, step), so that nothing has to be remembered to resume. All images are
 shuffled, then shown in that order, then shuffled anew; a batch may span two shuffles.
+
+Images are kept where the step wants them, as bytes. Those of a mapped file that is large against the memory stay in the
+file, and a thread reads the next step's while this step's are learned from.
 """
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +20,18 @@ from torch import Tensor
 
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
+
+RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or less where a container is given less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(physical, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit, which is "max"
+        return physical
 
 
 def stream_seed(*parts: int) -> int:
@@ -50,27 +70,51 @@ class Batches:
     """The batches of a run.
 
     Args:
-        images: uint8 images, kept on ``device`` as one tensor.
+        images: uint8 images. Mapped ones of more than ``RESIDENT`` of the memory are left where they are; all others
+            are kept on ``device`` as one tensor.
         seed: Of the order.
         rank: Which share of each batch is this worker's.
         world_size: Number of workers; must divide the batch sizes.
         device: Where the batches are wanted.
+
+    Attributes:
+        pixels: All images, on ``device`` or, where they are left in their file, on the CPU.
     """
 
     def __init__(self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device) -> None:
-        self.pixels = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
+        mapped = isinstance(images.images, np.memmap)
+        in_file = mapped and images.images.nbytes > RESIDENT * memory()
+        kept = np.asarray(images.images) if in_file else np.ascontiguousarray(images.images)
+        self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
+        if not in_file:
+            self.pixels = self.pixels.to(device)
         self.seed = seed
+        self._device = device
         self._rank, self._world_size = rank, world_size
         self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._ahead = _ReadAhead(self._read) if in_file else None
 
-    def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
-        """Which images this worker sees at a step of a stage, counted from the stage's first.
+    def batch(
+        self, stage: int, step: int, batch_size: int
+    ) -> tuple[Int[Tensor, " batch"], Float[Tensor, "batch channel height width"]]:
+        """The images that this worker sees at a step of a stage, counted from the stage's first.
 
         Args:
             stage: Number of the stage; each goes through the images in an order of its own.
             step: Within the stage.
             batch_size: Of all steps of the stage, over all workers.
+
+        Returns:
+            Their places, and the images in [-1, 1].
         """
+        if self._ahead is None:
+            indices = self.indices(stage, step, batch_size)
+            return indices, self.reals(indices)
+        indices, pixels = self._ahead.get(stage, step, batch_size)
+        return indices.to(self._device), to_network(pixels.to(self._device, non_blocking=True))
+
+    def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
+        """The places of the images of a `batch`, where ``pixels`` are."""
         count = len(self.pixels)
         share = slice(self._rank * batch_size // self._world_size, (self._rank + 1) * batch_size // self._world_size)
         positions = np.arange(step * batch_size, (step + 1) * batch_size)[share]
@@ -78,8 +122,13 @@ class Batches:
         return torch.tensor(chosen, device=self.pixels.device)
 
     def reals(self, indices: Int[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-        """Those images in [-1, 1]."""
-        return to_network(self.pixels[indices])
+        """The images in these places, in [-1, 1]."""
+        return to_network(self.pixels[indices.to(self.pixels.device)].to(self._device))
+
+    def _read(self, stage: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        indices = self.indices(stage, step, batch_size)
+        pixels = self.pixels[indices]
+        return indices, pixels.pin_memory() if self._device.type == "cuda" else pixels
 
     def _order(self, stage: int, shuffle: int) -> NDArray[np.int64]:
         key = (stage, shuffle)
@@ -90,3 +139,25 @@ class Batches:
             order = np.random.default_rng(stream_seed(self.seed, stage, shuffle)).permutation(len(self.pixels))
             self._orders[key] = order
         return self._orders[key]
+
+
+class _ReadAhead:
+    """Reads a batch in a thread before it is asked for: after each one, that of the next step."""
+
+    def __init__(self, read: Callable[[int, int, int], tuple[Tensor, Tensor]]) -> None:
+        self._read = read
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
+
+    def get(self, stage: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """What ``read`` gives; errors that it raised are raised here."""
+        wanted = (stage, step, batch_size)
+        if self._next is None or self._next[0] != wanted:
+            self._submit(*wanted)
+        assert self._next is not None
+        result = self._next[1].result()
+        self._submit(stage, step + 1, batch_size)
+        return result
+
+    def _submit(self, stage: int, step: int, batch_size: int) -> None:
+        self._next = (stage, step, batch_size), self._thread.submit(self._read, stage, step, batch_size)
