@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from infogan import recipes
+from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import Config, NetworkSettings, NoiseSettings, Player, build, override
 from infogan.data.batches import to_network
 from infogan.data.imageset import ImageSet
 from infogan.model import InfoGAN, ModelConfig
-from infogan.networks import ImageShape, Networks, build_networks
+from infogan.networks import Networks, build_networks
 from infogan.terms import Play
 
 DISCRIMINATOR: tuple[Player, ...] = ("discriminator",)

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from infogan import recipes, workflows
+from infogan.architectures import ImageShape
 from infogan.beginnings import BEGINNINGS, CAUTIOUS, RADIUS
 from infogan.codes import CodeLayout
 from infogan.config import Config, Player, build
@@ -19,7 +20,7 @@ from infogan.data.imageset import ImageSet
 from infogan.data.labels import read_labels
 from infogan.errors import UserError
 from infogan.model import InfoGAN
-from infogan.networks import Encoder, ImageShape, Networks, build_networks
+from infogan.networks import Encoder, Networks, build_networks
 from infogan.runs import RunFolder
 from infogan.terms import TERMS
 from infogan.training import INITIAL, Interrupted, Watcher, train, weight_at

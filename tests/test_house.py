@@ -31,6 +31,7 @@ ORDER = [
     "augment",
     "objectives",
     "codes",
+    "architectures",
     "networks",
     "terms",
     "metrics",

@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from infogan.architectures import ARCHITECTURES, FoldedConv, FoldedDeconv, ImageShape, he_normal, with_edges
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.errors import UserError
-from infogan.networks import ARCHITECTURES, ImageShape, Networks, build_networks, he_normal
+from infogan.networks import Networks, build_networks
 from tests.helpers import DISCRIMINATOR, GENERATOR
 
 LAYOUT = CodeLayout(NoiseSettings(size=6), (CategoricalCode(name="c", size=4),))
@@ -54,6 +55,38 @@ def test_the_papers_layers_for_mnist() -> None:
         (128, 1024), (4, 128),
     ]  # fmt: skip
     assert made.generator(latents(2)).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("folded", "plain", "inputs"),
+    [(FoldedConv(3, 5), nn.Conv2d, 3), (FoldedDeconv(3, 5), nn.ConvTranspose2d, 3), (FoldedConv(1, 4), nn.Conv2d, 1)],
+)
+def test_folded_convolutions_are_those_they_stand_for(
+    folded: nn.Conv2d | nn.ConvTranspose2d, plain: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, bias: bool
+) -> None:
+    made = type(folded)(inputs, folded.out_channels, bias=bias).double()  # type: ignore[arg-type, call-arg]
+    other = plain(inputs, folded.out_channels, 4, stride=2, padding=1, bias=bias).double()
+    other.load_state_dict(made.state_dict())
+    images = torch.randn(2, inputs, 6, 8, dtype=torch.float64)
+    results = []
+    for layer in (made, other):
+        seen = images.clone().requires_grad_()
+        output = layer(seen)
+        (output * torch.arange(output.numel(), dtype=torch.float64).reshape(output.shape).sin()).sum().backward()
+        results.append([output, seen.grad, *(parameter.grad for parameter in layer.parameters())])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_edges_are_repeated_alike_where_networks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.arange(12.0).reshape(1, 1, 3, 4)
+    ways = [(1, 1), (0, 2), (2, 0)]
+    eager = [with_edges(images, *way) for way in ways]
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    assert all(torch.equal(with_edges(images, *way), known) for way, known in zip(ways, eager, strict=True))
+    assert eager[0][0, 0, 0].tolist() == [0, 0, 1, 2, 3, 3]
+    assert eager[1][0, 0, -1].tolist() == [8, 9, 10, 11, 11, 11]
 
 
 def test_the_papers_architecture_refuses_sizes_it_cannot_halve_twice() -> None:

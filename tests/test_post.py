@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from infogan import recipes
+from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import build, override
 from infogan.data.batches import Batches, stream_seed
 from infogan.data.imageset import ImageSet
-from infogan.networks import ImageShape, build_networks
+from infogan.networks import build_networks
 from infogan.runs import RunFolder
 from infogan.training import INITIAL, ORDER, STEP, train
 

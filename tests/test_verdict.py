@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from infogan import verdict
+from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.data.imageset import ImageSet
 from infogan.evaluation import Evidence, evaluate, summary
 from infogan.model import InfoGAN, ModelConfig
-from infogan.networks import ImageShape, build_networks
+from infogan.networks import build_networks
 from infogan.verdict import LIMITS, Traces, judge, measure
 from tests.helpers import image_set, pictures, small_config, small_model
 

@@ -12,10 +12,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from infogan import partition
+from infogan.architectures import Images
 from infogan.data.batches import stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.metrics.clustering import hungarian_mapping
-from infogan.networks import Encoder, Images
+from infogan.networks import Encoder
 
 Pixels = UInt8[Tensor, "image channel height width"]
 

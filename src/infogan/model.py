@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.errors import UserError
 from infogan.files import write_bytes, write_json
 from infogan.metrics.clustering import contingency, hungarian_mapping
-from infogan.networks import ImageShape, Networks, build_networks
+from infogan.networks import Networks, build_networks
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
 

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from infogan import objectives
+from infogan.architectures import Features, Images
 from infogan.augment import augment, shifted
 from infogan.codes import CodeLayout, Codes
 from infogan.config import Config, Player
-from infogan.networks import Encoder, Features, Images, Networks
+from infogan.networks import Encoder, Networks
 
 Weight = float | tuple[float, float]
 Logits = Float[Tensor, "batch category"]

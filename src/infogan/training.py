@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from infogan import distributed
+from infogan.architectures import ImageShape
 from infogan.beginnings import BEGINNINGS
 from infogan.codes import CodeLayout
 from infogan.config import Config, Update
@@ -28,7 +29,7 @@ from infogan.data.imageset import ImageSet
 from infogan.data.labels import FewLabels
 from infogan.errors import UserError
 from infogan.model import InfoGAN, ModelConfig
-from infogan.networks import ImageShape, Networks, build_networks
+from infogan.networks import Networks, build_networks
 from infogan.runs import Checkpoint, RunFolder
 from infogan.terms import TERMS, Play, Weight
 

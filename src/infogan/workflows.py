@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan import plots, recipes
+from infogan.architectures import ImageShape
 from infogan.budget import with_stages, within
 from infogan.categories import count_categories
 from infogan.config import Config, ContinuousCode, DataSettings, build
@@ -29,7 +30,7 @@ from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes, write_json
 from infogan.model import Encoding, InfoGAN, Samples, Values
-from infogan.networks import ImageShape, check_size
+from infogan.networks import check_size
 from infogan.partition import Scan
 from infogan.runs import RunFolder
 from infogan.training import Watcher, train
