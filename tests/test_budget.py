@@ -4,11 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from infogan import budget, recipes, workflows
+from infogan.architectures import ImageShape
+from infogan.beginnings import BEGINNINGS
 from infogan.config import Config, build
+from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
+from infogan.networks import Encoder
 from infogan.runs import RunFolder
 from tests.helpers import image_set, small_config
 
@@ -41,11 +47,30 @@ def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: 
 
 
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
-    least = 25 * 0.050 / (1 - budget.RESERVE)
-    assert least < 2
-    budget.within(2.5, clocked, image_set())
-    with pytest.raises(UserError, match=r"above 2 s"):
-        budget.within(0.9, clocked, image_set())
+    least = budget.PROBES * 0.050 / (1 - budget.RESERVE)
+    assert 0.6 < least < 1
+    budget.within(1.1, clocked, image_set())
+    with pytest.raises(UserError, match=r"above 1 s"):
+        budget.within(0.6, clocked, image_set())
+
+
+def test_beginnings_are_timed_on_few_images_and_told_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen = [0.0], []
+
+    def begin(encoder: object, pixels: torch.Tensor, seed: int, few: object) -> None:
+        seen.append(len(pixels))
+        now[0] += 1e-3 * len(pixels) + 1e-6 * len(pixels) ** 2
+
+    monkeypatch.setattr("infogan.budget.time.monotonic", lambda: now[0])
+    monkeypatch.setitem(BEGINNINGS, "cluster", begin)
+    encoder = Encoder(ImageShape(1, 8), 4, 2)
+    many = ImageSet(np.broadcast_to(np.uint8(0), (60_000, 1, 8, 8)), [], "zeros")
+    found = budget._seconds_to_begin(["cluster", "cluster"], encoder, many)
+    assert found == pytest.approx(2 * (1e-3 * 20_000 + 1e-6 * 20_000**2))  # no more than that are clustered
+    assert max(seen) == 4000
+    few = image_set(64)
+    assert budget._seconds_to_begin(["cluster"], encoder, few) == pytest.approx(1e-3 * 64 + 1e-6 * 64**2)
+    assert budget._seconds_to_begin([], encoder, few) == 0
 
 
 def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> None:

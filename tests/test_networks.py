@@ -65,7 +65,7 @@ def test_the_papers_layers_for_mnist() -> None:
 def test_folded_convolutions_are_those_they_stand_for(
     folded: nn.Conv2d | nn.ConvTranspose2d, plain: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, bias: bool
 ) -> None:
-    made = type(folded)(inputs, folded.out_channels, bias=bias).double()  # type: ignore[arg-type, call-arg]
+    made = type(folded)(inputs, folded.out_channels, bias=bias).double()  # type: ignore[call-arg]
     other = plain(inputs, folded.out_channels, 4, stride=2, padding=1, bias=bias).double()
     other.load_state_dict(made.state_dict())
     images = torch.randn(2, inputs, 6, 8, dtype=torch.float64)
