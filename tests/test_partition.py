@@ -46,7 +46,7 @@ def test_where_modes_are_spread_out_clusters_are_of_similar_size() -> None:
     points = (ball / np.linalg.norm(ball, axis=1, keepdims=True)).astype(np.float32)
     found = cluster(points, 4, seed=0)
     assert not found.are_modes
-    assert found.kinds == 0
+    assert found.kinds.shape == (4, 0)
     assert np.bincount(found.labels).min() > 800 / 4 / 2
 
 
@@ -93,7 +93,10 @@ def test_kinds_that_are_beyond_doubt_are_counted_however_many_clusters_are_asked
     sizes: tuple[int, ...], asked: int
 ) -> None:
     points, _ = blobs(sizes, seed=1)
-    assert cluster(points, asked, seed=0).kinds == len(sizes)
+    found = cluster(points, asked, seed=0)
+    assert found.kinds.shape == (asked, len(sizes))
+    assert sorted(found.kinds.sum(axis=0)) == pytest.approx(sorted(sizes), abs=3)
+    assert found.kinds.sum(axis=1).tolist() == np.bincount(found.labels, minlength=asked).tolist()
 
 
 def test_copies_of_one_image_are_no_peak_above_all() -> None:

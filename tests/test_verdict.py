@@ -12,7 +12,7 @@ from infogan.data.imageset import ImageSet
 from infogan.evaluation import Evidence, evaluate, summary
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import build_networks
-from infogan.verdict import LIMITS, Traces, judge, measure
+from infogan.verdict import LIMITS, Traces, judge, measure, merged_and_split
 from tests.helpers import image_set, pictures, small_config, small_model
 
 GOOD = Traces(
@@ -62,11 +62,25 @@ def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code
     model = InfoGAN(ModelConfig.of(config, shape), networks)
     assert networks.encoder is not None
     for kinds, met in ((0, None), (4, 1.0), (5, 0.8), (8, 0.5), (2, 0.5)):
-        networks.encoder.kinds.fill_(kinds)
+        networks.encoder.kinds.zero_()[:, :kinds] = 0.1
         found = measure(model, pictures(60), {"flip": 1.0}, 5)
         assert (found.kinds, found.kinds_met) == (kinds or None, met)
     reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit")[1]
     assert reason.startswith("do not trust: 8 kinds of image stand apart")
+
+
+def test_values_that_hold_several_kinds_or_share_one_are_named() -> None:
+    one_each = np.diag([30, 20, 40])
+    assert merged_and_split(one_each) == ((), ())
+    assert merged_and_split(np.zeros((4, 0))) == ((), ())
+    # The first value holds two kinds; the second and third share another, of which the last has a few.
+    kinds = np.array([[30, 20, 0], [0, 0, 15], [0, 2, 25], [1, 0, 4]])
+    assert merged_and_split(kinds) == ((0,), ((1, 2),))
+    assert merged_and_split(kinds / kinds.sum()) == ((0,), ((1, 2),))
+    reason = judge(replace(GOOD, kinds=3, merged=(0,), split=((1, 2), (4, 5, 6))), "digit")[1]
+    assert "; several kinds seem to be merged in digit 0; " in reason
+    assert reason.endswith("; one kind seems to be split into digit 1 and 2, 4 and 5 and 6")
+    assert not judge(replace(GOOD, kinds=3, kinds_met=0.5, merged=(0, 3)), "digit")[0]
 
 
 def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
@@ -83,4 +97,4 @@ def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
     result = evaluate(Evidence(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
     assert result["verdict"]["trust"] is False
     assert result["verdict"]["reason"] == summary(result)[-1]
-    assert set(result["verdict"]) == {"trust", "reason", "kinds", *LIMITS}
+    assert set(result["verdict"]) == {"trust", "reason", "kinds", "merged", "split", *LIMITS}

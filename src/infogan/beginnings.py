@@ -46,14 +46,14 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
     features = encoder.features_of_many(images).cpu().numpy()
     classes = len(encoder.directions)
     clusters = partition.cluster(features, classes, seed=seed % 2**31)
-    labels = clusters.labels
+    labels, kinds = clusters.labels, clusters.kinds
     directions = partition.directions(features, labels, classes)
     if few is not None:
         known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
         nearest = (encoder.features_of_many(known).cpu().numpy() @ directions.T).argmax(axis=1)
         mapping = hungarian_mapping(nearest, few.values, classes, len(few.names))
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
-        directions, labels = directions[order], np.argsort(order)[labels]
+        directions, labels, kinds = directions[order], np.argsort(order)[labels], kinds[order]
     masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
     whole = partition.scatter(features, np.zeros_like(labels), 1)
     compact = partition.scatter(features, labels, classes) <= DIFFUSE * whole
@@ -62,7 +62,9 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
         encoder.directions.copy_(torch.from_numpy(directions))
         encoder.marginal.copy_(masses)
         encoder.pace.fill_(1.0 if compact else CAUTIOUS)
-        encoder.kinds.fill_(clusters.kinds)
+        encoder.kinds.zero_()
+        if kinds.shape[1] <= encoder.MOST_KINDS:
+            encoder.kinds[:, : kinds.shape[1]] = torch.from_numpy(kinds / len(labels))
         differ = clusters.are_modes and bool(masses.max() > SAME_SIZE * masses.min())
         encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
         encoder.radius.fill_(RADIUS * partition.neighbour_distance(apart))

@@ -99,12 +99,15 @@ class Encoder(nn.Module):
     TEMPERATURE = 0.1
     SMALLEST, ENLARGED = 16, 28
     LARGEST = 32
+    MOST_KINDS = 64
 
     autocasts: bool = False
     marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
     radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
     pace: Tensor  # (), the share of its learning rate at which it learns
-    kinds: Tensor  # (), how many kinds of image its features showed when the classes began; 0 where that was not clear
+    # (classes, MOST_KINDS), when the classes began: what share of the images was of each class and of each kind that
+    # its features showed beyond doubt; columns of kinds that there are not, or of all where nothing was clear, are 0.
+    kinds: Tensor
     # (classes,). While classes form, what the marginal is held to; then how often each value is found in the training
     # images, which is P(c) where that is learned.
     prior: Tensor
@@ -125,7 +128,7 @@ class Encoder(nn.Module):
         self.register_buffer("marginal", torch.full((classes,), 1 / classes))
         self.register_buffer("radius", torch.tensor(1.0))
         self.register_buffer("pace", torch.tensor(1.0))
-        self.register_buffer("kinds", torch.tensor(0.0))
+        self.register_buffer("kinds", torch.zeros(classes, self.MOST_KINDS))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 
     def resized(self, images: Images) -> Float[Tensor, "batch channel side side"]:

@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from infogan.errors import UserError
-from infogan.metrics.clustering import ari, nmi
+from infogan.metrics.clustering import ari, contingency, nmi
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -203,12 +203,13 @@ class Clusters:
     Attributes:
         labels: (points,), 0 to clusters - 1.
         are_modes: Whether they are modes of density, or else round.
-        kinds: How many modes there are beyond doubt, however many clusters were asked for; 0 where nothing is.
+        kinds: (clusters, kinds), how many points of each cluster are of each *kind*: of each mode that is there beyond
+            doubt, however many clusters were asked for; (clusters, 0) where nothing is.
     """
 
     labels: Labels
     are_modes: bool
-    kinds: int
+    kinds: NDArray[np.int64]
 
 
 def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
@@ -232,14 +233,21 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
     found = modes(features)
     with threadpool_limits(1):
         round_ones = np.asarray(KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features), np.int64)
-    kinds = found.clear_count()
     if len(found.peaks) < clusters:
-        return Clusters(round_ones, are_modes=False, kinds=kinds)
+        return Clusters(round_ones, are_modes=False, kinds=_kinds(found, round_ones, clusters))
     by_mode = found.labels(clusters)
     cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
     scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
     clear: bool = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
-    return Clusters(by_mode if clear else round_ones, are_modes=clear, kinds=kinds)
+    labels = by_mode if clear else round_ones
+    return Clusters(labels, are_modes=clear, kinds=_kinds(found, labels, clusters))
+
+
+def _kinds(found: Modes, labels: Labels, clusters: int) -> NDArray[np.int64]:
+    count = found.clear_count()
+    if not count:
+        return np.zeros((clusters, 0), np.int64)
+    return contingency(labels, found.labels(count), clusters, count)
 
 
 def scatter(features: Features, labels: Labels, clusters: int) -> float:

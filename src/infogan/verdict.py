@@ -8,6 +8,7 @@ codes were learned on, and nobody is sure of them; the generator ignores the cod
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from infogan.metrics.clustering import nmi
 from infogan.model import InfoGAN
 
 LOOKED_AT = 4_000  # real images, and as many fakes
+PART = 0.25  # of a kind, and of a value's images: from there on the one belongs to the other
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Traces:
             without an encoder.
         kinds: How many kinds of image the features showed before the classes began; None where that was not clear.
         kinds_met: The smaller of ``kinds`` and the number of values, over the larger; None like ``kinds``.
+        merged: Values that began with several of these kinds.
+        split: Values that began with a part each of one kind.
     """
 
     view_agreement: float
@@ -44,6 +48,8 @@ class Traces:
     neighbours: float | None
     kinds: int | None
     kinds_met: float | None
+    merged: tuple[int, ...] = ()
+    split: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,20 +87,38 @@ def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str,
     draws = torch.Generator().manual_seed(seed)
     first, second = (_views_filed(model, chosen, invariances, draws) for _ in range(2))
     fakes = model.sample(LOOKED_AT, seed=seed)
-    neighbours, kinds = None, 0
+    neighbours, kinds = None, np.zeros((code.size, 0))
     if model.networks.encoder is not None:
         features = model.features(chosen)
         neighbours = nmi(partition.cluster(features, code.size, seed=seed % 2**31).labels, found)
-        kinds = int(model.networks.encoder.kinds)
+        kinds = model.networks.encoder.kinds.cpu().numpy()
+        kinds = kinds[:, kinds.sum(axis=0) > 0]
+    count = kinds.shape[1]
+    merged, split = merged_and_split(kinds)
     return Traces(
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         smallest_class=float(np.bincount(found, minlength=code.size).min() / len(found) * code.size),
         read_back=float((_filed(model, fakes.images) == fakes.codes[code.name]).mean()),
         neighbours=neighbours,
-        kinds=kinds or None,
-        kinds_met=min(kinds, code.size) / max(kinds, code.size) if kinds else None,
+        kinds=count or None,
+        kinds_met=min(count, code.size) / max(count, code.size) if count else None,
+        merged=merged,
+        split=split,
     )
+
+
+def merged_and_split(kinds: NDArray[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Values that hold several kinds, and groups of values that share one.
+
+    Args:
+        kinds: (values, kinds), how many images, or what share of them, each value and kind have in common.
+    """
+    belongs = kinds >= PART * np.maximum(kinds.sum(axis=0), kinds.sum(axis=1, keepdims=True))
+    belongs &= kinds > 0
+    merged = tuple(np.flatnonzero(belongs.sum(axis=1) > 1).tolist())
+    shared = np.flatnonzero(belongs.sum(axis=0) > 1)
+    return merged, tuple(tuple(np.flatnonzero(belongs[:, kind]).tolist()) for kind in shared)
 
 
 def judge(traces: Traces, code: str) -> tuple[bool, str]:
@@ -104,15 +128,27 @@ def judge(traces: Traces, code: str) -> tuple[bool, str]:
         traces: From `measure`.
         code: The name of the code, for the sentence.
     """
-    measured = asdict(traces)
+    measured, groups = asdict(traces), _groups(traces, code)
     for name, limit in LIMITS.items():
         found = measured[name]
         if found is not None and found < limit.least:
-            return False, f"do not trust: {limit.meaning.format(code=code, found=found, kinds=traces.kinds)}"
+            return False, f"do not trust: {limit.meaning.format(code=code, found=found, kinds=traces.kinds)}{groups}"
     return True, (
         f"trust: {traces.view_agreement:.0%} of images keep their {code} under what does not matter, "
-        f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused"
+        f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused{groups}"
     )
+
+
+def _groups(traces: Traces, code: str) -> str:
+    """Which values look merged or split, as the end of a sentence."""
+    said = ""
+    if traces.merged:
+        values = ", ".join(map(str, traces.merged))
+        said += f"; several kinds seem to be merged in {code} {values}"
+    if traces.split:
+        groups = ", ".join(" and ".join(map(str, group)) for group in traces.split)
+        said += f"; one kind seems to be split into {code} {groups}"
+    return said
 
 
 def _filed(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
