@@ -223,3 +223,17 @@ def test_numbers_that_are_labels_mean_those_labels_alone() -> None:
     # A label of which no image is in a value that is left over names none.
     model.name_codes_by_labels(of_value, np.arange(len(of_value)) % 2, ["owl", "elk"])
     assert sum(model.value_name("category", i) in ("owl", "elk") for i in range(3)) == 1
+
+
+def test_a_lattice_varies_two_codes_and_holds_the_rest() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}, {"kind": "continuous"}])
+    lattice = model.lattice("category", "knob2", rows=[-1.0, 0.25], codes={"knob1": 0.5}, seed=4)
+    assert lattice.shape == (2, 3, 1, 8, 8)
+    for row, knob in enumerate((-1.0, 0.25)):
+        for value in range(3):
+            alone = model.sample(1, codes={"category": value, "knob1": 0.5, "knob2": knob}, seed=4).images[0]
+            # Batches of another size may round another way.
+            assert np.abs(lattice[row, value].astype(int) - alone.astype(int)).max() <= 1
+    assert model.lattice("knob1", "category").shape == (3, 10, 1, 8, 8)
+    with pytest.raises(UserError, match="two codes"):
+        model.lattice("knob1", "knob1")

@@ -207,7 +207,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     if as_json:
         typer.echo(json.dumps({"run": str(run.path), "steps": config.train.steps, **result}))
         return
-    typer.echo("\n".join([*summary(result), f"model: {run.model}", *(f"picture: {path}" for path in pictures)]))
+    made = [f"model: {run.model}", *(f"picture: {path}" for path in pictures), f"report: {run.report}"]
+    typer.echo("\n".join([*summary(result), *made]))
 
 
 def _resume_command(run: Path) -> str:
@@ -245,7 +246,7 @@ def traverse(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("traversals"),
 ) -> None:
     """Show what each code does: a sheet per code, its values along the columns, all else held along a row."""
-    from infogan import workflows
+    from infogan import sheets, workflows
     from infogan.files import write_bytes
     from infogan.model import InfoGAN
 
@@ -253,10 +254,10 @@ def traverse(
     held = _codes(code)
     for name in codes or list(model.layout.codes):
         path = out / f"{name}.png"
-        workflows.save_picture(workflows.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
+        workflows.save_picture(sheets.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
         typer.echo(str(path))
         if gif:
-            write_bytes(path.with_suffix(".gif"), workflows.traversal_gif(model, name, seed=seed, codes=held))
+            write_bytes(path.with_suffix(".gif"), sheets.traversal_gif(model, name, seed=seed, codes=held))
             typer.echo(str(path.with_suffix(".gif")))
 
 
@@ -308,6 +309,24 @@ def evaluate(
     folder.add_metrics({"step": config.train.steps, **result})
     as_text = "\n".join([*summary(result), str(folder.metrics)])
     typer.echo(json.dumps({"run": str(run), **result}) if as_json else as_text)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: report.html in the run.")] = None,
+) -> None:
+    """Tell of a run on one HTML page that needs nothing else; training writes it, and this again."""
+    from infogan import workflows
+    from infogan.model import InfoGAN
+    from infogan.runs import RunFolder
+
+    folder = RunFolder.existing(run)
+    config, model = folder.read_config(), InfoGAN.load(run)
+    images = workflows.load_for(model, config.data)
+    known = folder.read_metrics()
+    result = known[-1] if known else workflows.evaluate_run(model, config, images)
+    typer.echo(str(workflows.write_report(folder, model, config, images, result, out)))
 
 
 @app.command()

@@ -222,6 +222,47 @@ class InfoGAN:
         images = self._generate(noise.repeat_interleave(len(columns), dim=0), spread)
         return images.reshape(rows, len(columns), *images.shape[1:])
 
+    def lattice(
+        self,
+        across: str,
+        down: str,
+        *,
+        columns: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
+        rows: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
+        codes: Mapping[str, Values] | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.uint8]:
+        """Varies two codes, one along the columns and one along the rows, and holds everything else.
+
+        Noise and the other codes are those of the first sample of ``seed``.
+
+        Args:
+            across: The code along the columns.
+            down: The code along the rows.
+            columns: Values of ``across``; None as in `traverse`.
+            rows: Values of ``down``; None as in `traverse`.
+            codes: Others to fix, as in `sample`.
+            seed: Of noise and codes.
+
+        Returns:
+            uint8 (rows, columns, channels, height, width).
+
+        Raises:
+            UserError: as `sample`, or one code is to go both ways.
+        """
+        if across == down:
+            raise UserError(f"a lattice needs two codes, not {across!r} twice")
+        over: Sequence[Any] = self.values_of(across) if columns is None else list(columns)
+        under: Sequence[Any] = self.values_of(down) if rows is None else list(rows)
+        wide, high = len(over), len(under)
+        noise, drawn = self._draw(1, seed)
+        held = drawn | {name: self._values(name, fixed, 1) for name, fixed in (codes or {}).items()}
+        spread = {name: value.repeat(wide * high) for name, value in held.items()}
+        spread[across] = self._values(across, over, wide).repeat(high)
+        spread[down] = self._values(down, under, high).repeat_interleave(wide)
+        images = self._generate(noise.repeat(wide * high, 1), spread)
+        return images.reshape(high, wide, *images.shape[1:])
+
     def interpolate(
         self, start: int, end: int, *, steps: int = 10, codes: Mapping[str, Values] | None = None
     ) -> Samples:

@@ -58,6 +58,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.stats = path / "stats.jsonl"
         self.metrics = path / "metrics.jsonl"
+        self.report = path / "report.html"
         self.config = path / "config.json"
 
     # Beginning and resuming.
@@ -140,6 +141,11 @@ class RunFolder:
             raise UserError(f"{self.config} is not the configuration of a run: {str(error).splitlines()[0]}") from error
 
     # While it goes.
+
+    def read_environment(self) -> list[dict[str, Any]]:
+        """What each session of training ran on, `environment`; raises UserError where it is damaged."""
+        known: list[dict[str, Any]] = self._read_json(self.path / "environment.json", [])
+        return known
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to ``log.txt``."""

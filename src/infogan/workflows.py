@@ -22,20 +22,20 @@ from infogan import plots, recipes
 from infogan.architectures import ImageShape
 from infogan.budget import with_stages, within
 from infogan.categories import count_categories
-from infogan.config import Config, ContinuousCode, DataSettings, build
+from infogan.config import Config, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
 from infogan.data.labels import FewLabels, read_labels
 from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes, write_json
-from infogan.model import Encoding, InfoGAN, Samples, Values
+from infogan.model import Encoding, InfoGAN, Samples
 from infogan.networks import check_size
 from infogan.partition import Scan
+from infogan.report import report
 from infogan.runs import RunFolder
+from infogan.sheets import samples_picture, traversal_sheet
 from infogan.training import Watcher, train
-
-ROWS = 10  # of a sheet
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,7 @@ def train_run(
         save_picture(traversal_sheet(model, name), run.traversals / f"{name}.png")
     result = evaluate_run(model, config, images)
     run.add_metrics({"step": config.train.steps, **result})
+    write_report(run, model, config, images, result)
     run.log("finished")
     return model, result
 
@@ -177,8 +178,31 @@ def evaluate_run(
     Raises:
         UserError: as `evaluation.evaluate`.
     """
-    test = load_for(model, config.data, split="test") if has_test_split(config.data.source) else None
+    test = _test_images(model, config)
     return evaluate(Evidence(model, train_images, test, config.train.seed, config.invariance.strengths), metrics)
+
+
+def write_report(
+    run: RunFolder,
+    model: InfoGAN,
+    config: Config,
+    train_images: ImageSet,
+    result: Mapping[str, Any],
+    out: Path | None = None,
+) -> Path:
+    """Writes the page that tells of a run, to ``report.html`` in its folder or elsewhere, and says where.
+
+    Raises:
+        UserError: it can not be written.
+    """
+    page = report(run, model, config, train_images, _test_images(model, config), result)
+    path = out or run.report
+    write_bytes(path, page.encode())
+    return path
+
+
+def _test_images(model: InfoGAN, config: Config) -> ImageSet | None:
+    return load_for(model, config.data, split="test") if has_test_split(config.data.source) else None
 
 
 def load_for(
@@ -191,46 +215,7 @@ def load_for(
     )
 
 
-# Pictures.
-
-
-def samples_picture(model: InfoGAN, config: Config, step: int) -> Image.Image:
-    """The picture of a training run at a step: always the same noise, so that pictures compare over time."""
-    if config.train.picture == "one-value" and model.layout.categorical:
-        code = model.first_categorical()
-        value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
-        return plots.image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)
-    if model.layout.categorical:
-        return traversal_sheet(model, model.first_categorical().name)
-    return plots.image_grid(model.sample(100).images, 10)
-
-
-def traversal_sheet(
-    model: InfoGAN, code: str, *, rows: int = ROWS, seed: int = 0, codes: Mapping[str, Values] | None = None
-) -> Image.Image:
-    """A sheet of one code: a column for each of its values, and along a row the same noise and other codes."""
-    images = model.traverse(code, rows=rows, seed=seed, codes=codes)
-    return plots.labelled_sheet(images, column_labels=column_labels(model, code), title=code)
-
-
-def traversal_gif(
-    model: InfoGAN, code: str, *, rows: int = 4, seed: int = 0, codes: Mapping[str, Values] | None = None
-) -> bytes:
-    """A GIF of ``rows`` by ``rows`` images that goes through the values of one code, there and back."""
-    continuous = isinstance(model.layout.code(code), ContinuousCode)
-    values: Sequence[Any] = np.linspace(-1, 1, 25).tolist() if continuous else model.values_of(code)
-    images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
-    captions = [f"{code} {value:+.2f}" if continuous else f"{code} {model.value_name(code, value)}" for value in values]
-    frames = plots.animation_frames(np.ascontiguousarray(images.swapaxes(0, 1)), rows, captions=captions)
-    return plots.gif_bytes(frames, 60 if continuous else 700)
-
-
-def column_labels(model: InfoGAN, code: str) -> list[str]:
-    """What stands above the columns of a traversal: the names of categories, or the values."""
-    spec = model.layout.code(code)
-    if isinstance(spec, ContinuousCode):
-        return [f"{value:+.2f}" for value in model.values_of(code)]
-    return [model.value_name(code, value) for value in range(spec.size)]
+# Pictures, samples and codes as files.
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
@@ -241,9 +226,6 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     except KeyError:
         raise UserError(f"cannot write {path}: {path.suffix or 'no ending'} is no format for a picture") from None
     write_bytes(path, buffer.getvalue())
-
-
-# Samples and codes as files.
 
 
 def save_samples(samples: Samples, out: Path) -> list[Path]:

@@ -1,0 +1,338 @@
+"""A run as one HTML page that needs nothing else: no network, no folder beside it.
+
+In flow the run folder, the model, real images and the last evaluation; out flows text. Pictures are in it as PNG, the
+knobs' traversals as strips of frames that a slider scrubs through.
+"""
+
+import base64
+import html
+import io
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from infogan import plots
+from infogan.config import CategoricalCode, Config
+from infogan.data.imageset import ImageSet
+from infogan.metrics.clustering import contingency, hungarian_mapping
+from infogan.model import InfoGAN
+from infogan.runs import RunFolder
+from infogan.sheets import column_labels, traversal_sheet
+
+SHOWN = 64  # reals, and samples beside them
+FRAMES = 21  # of a knob's traversal
+SIDE = 6  # images along a side of a frame
+CELL = 60  # pixels that smaller images are enlarged to there
+LATTICE_ROWS = 7
+READ = 10_000  # real images that the gallery and the confusion are of, at most
+SUREST, UNSUREST = 10, 6  # real images of a category that are shown
+
+MEANINGS = {
+    "accuracy": "share of images whose category stands for their label, one category a label (Hungarian matching)",
+    "purity": "the same, but several categories may stand for one label",
+    "nmi": "information shared by categories and labels, 0 to 1",
+    "ari": "pairs of images that categories and labels put together or apart alike; 0 = by chance, 1 = all",
+    "frechet_pca64": "distance of generated from real images in 64 principal components of these; 0 = none",
+    "frechet_pca64_train_to_test": "the same distance between two sets of real images: what there is to reach",
+}
+TRACES = {
+    "view_agreement": "share of real images that keep their category under what was said not to matter",
+    "sureness": "mean probability of the category that a real image is filed under",
+    "smallest_class": "mass of the rarest category, relative to an equal share",
+    "read_back": "share of generated images in which the category they were made from is read",
+    "neighbours": "agreement of the categories with clusters of the encoder's features, 0 to 1",
+    "kinds": "kinds of image that the features showed before the categories formed",
+    "kinds_met": "that number and the number of categories, the smaller over the larger",
+}
+
+
+def report(
+    run: RunFolder, model: InfoGAN, config: Config, images: ImageSet, test: ImageSet | None, result: Mapping[str, Any]
+) -> str:
+    """The page.
+
+    Args:
+        run: Where statistics and environment are read.
+        model: Of that run.
+        config: Of that run.
+        images: Its training images.
+        test: Its test split, if there is one; the gallery and the confusion are of that.
+        result: An evaluation, as `evaluation.evaluate` gives it.
+    """
+    kind = config.objective.kind
+    reported = test or images
+    sections = [
+        _what(run, config, images),
+        _section("Real and generated", _reals_and_samples(model, images)),
+        *(_section(f"Code: {name}", _traversal(model, name)) for name in model.layout.codes),
+    ]
+    if lattice := _lattice(model):
+        sections.append(_section("Two codes at once", lattice))
+    if model.networks.reads_codes and model.layout.categorical:
+        sections.append(_section("Real images by category", _filed(model, reported, config.train.seed)))
+    sections += [_section("Training", _curves(run, model)), _section("Measured", _measured(result))]
+    sections.append(_section("Made with", _environment(run)))
+    verdict = result.get("verdict")
+    said = ""
+    if verdict:
+        mood = "trusted" if verdict["trust"] else "doubted"
+        said = f'<p class="verdict {mood}">{html.escape(_sentence(verdict["reason"]))}</p>'
+    title = html.escape(f"{kind} on {images.source}")
+    page = Template((Path(__file__).parent / "static" / "report.html").read_text(encoding="utf-8"))
+    return page.substitute(title=title, verdict=said, sections="\n".join(sections))
+
+
+def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
+    sessions = run.read_environment()
+    command = shlex.join(["infogan", *sessions[-1]["command"][1:]]) if sessions else ""
+    strengths = config.invariance.strengths
+    said = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items()) or "nothing was said"
+    codes = [
+        f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else f"{code.name} (from -1 to 1)"
+        for code in config.codes
+    ]
+    steps = config.train.steps
+    rows = {
+        "images": f"{images.source}: {len(images)} of {images.size}x{images.size}, "
+        f"{'grey' if images.channels == 1 else 'colour'}",
+        "codes": ", ".join(codes) or "none",
+        "what does not matter": said,
+        "length": f"{steps} steps, {config.images_seen(steps)} images, seed {config.train.seed}",
+        "stages": ", ".join(stage.name for stage in config.stages),
+        "command": command,
+    }
+    return _table([], [[name, value] for name, value in rows.items() if value])
+
+
+def _reals_and_samples(model: InfoGAN, images: ImageSet) -> str:
+    columns = math.isqrt(SHOWN)
+    shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int)
+    reals = plots.image_grid(np.ascontiguousarray(images.images[shown]), columns)
+    samples = plots.image_grid(model.sample(SHOWN, seed=1).images, columns)
+    return (
+        '<div class="beside">'
+        + _figure(reals, f"{len(shown)} real images", "Real images, evenly from the training set.")
+        + _figure(samples, f"{SHOWN} generated images", "Generated, with random noise and codes.")
+        + "</div>"
+    )
+
+
+def _traversal(model: InfoGAN, name: str) -> str:
+    spec = model.layout.code(name)
+    if isinstance(spec, CategoricalCode):
+        sheet = traversal_sheet(model, name)
+        alt = f"A column for each value of {name}; along a row the same noise and other codes."
+        return _figure(sheet, alt, f"Each column is a value of {name}; along a row everything else is held.")
+    values = np.linspace(-1, 1, FRAMES)
+    images = model.traverse(name, values=values.tolist(), rows=SIDE * SIDE, seed=1)
+    frames = [plots.image_grid(np.ascontiguousarray(step), SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)]
+    strip = _side_by_side(frames)
+    ends = [f"{value:+.1f}" for value in values.tolist()]
+    escaped = html.escape(name)
+    return (
+        f'<figure class="scrubbed"><div class="window" role="img" style="--frames:{FRAMES};aspect-ratio:'
+        f'{frames[0].width}/{frames[0].height};max-width:{SIDE * max(CELL, model.config.size)}px" '
+        f'aria-label="{SIDE * SIDE} generated images as {escaped} varies">'
+        f'<img src="{_as_data(strip)}" alt=""></div>'
+        f'<label>{escaped} <input type="range" min="0" max="{FRAMES - 1}" value="{FRAMES // 2}" step="1" '
+        f'data-values="{" ".join(ends)}"> <output>{ends[FRAMES // 2]}</output></label>'
+        f"<figcaption>Drag, or use the arrow keys: {escaped} goes from -1 to 1, everything else is held.</figcaption>"
+        "</figure>"
+    )
+
+
+def _lattice(model: InfoGAN) -> str:
+    """One noise, the values of the first category along x, those of a knob (or of a second category) along y."""
+    names = list(model.layout.codes)
+    categories = [code.name for code in model.layout.categorical]
+    across = categories[0] if categories else names[0] if names else None
+    others = [name for name in names if name != across]
+    down = next((name for name in others if name not in categories), others[0] if others else None)
+    if across is None or down is None:
+        return ""
+    spec = model.layout.code(down)
+    if isinstance(spec, CategoricalCode):
+        rows: list[Any] = list(range(spec.size))
+        labels = [model.value_name(down, row) for row in rows]
+    else:
+        rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
+        labels = [f"{down} {row:+.2f}" for row in rows]
+    table = model.lattice(across, down, rows=rows, seed=2)
+    sheet = plots.labelled_sheet(table, column_labels=column_labels(model, across), row_labels=labels)
+    text = f"One noise; {across} varies along the columns, {down} along the rows."
+    return _figure(sheet, text, text)
+
+
+def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
+    """The gallery, and the confusion with labels where there are any."""
+    code = model.first_categorical()
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:READ])
+    looked_at = np.ascontiguousarray(images.images[chosen])
+    read = model.encode(looked_at)
+    found, probabilities = read.codes[code.name], read.probabilities[code.name]
+    rows, labels = [], []
+    blank = np.full(looked_at.shape[1:], 255, np.uint8)
+    for value in range(code.size):
+        members = np.flatnonzero(found == value)
+        order = members[np.argsort(-probabilities[members, value], kind="stable")]
+        surest, rest = order[:SUREST], order[SUREST:]
+        picked = [*looked_at[surest], *[blank] * (SUREST - len(surest))]
+        unsurest = rest[-UNSUREST:]
+        picked += [*looked_at[unsurest], *[blank] * (UNSUREST - len(unsurest))]
+        rows.append(np.stack(picked))
+        labels.append(f"{model.value_name(code.name, value)} ({len(members)})")
+    sheet = plots.labelled_sheet(
+        np.stack(rows), column_labels=["surest"] * SUREST + ["least"] * UNSUREST, row_labels=labels
+    )
+    text = (
+        f"{len(chosen)} images of {images.source}, a row for each value of {code.name} with how many were filed there: "
+        f"{SUREST} of which the model is surest, then {UNSUREST} of which it is least sure."
+    )
+    page = _figure(sheet, text, text)
+    if images.labels is not None:
+        page += _confusion(model, found, images.labels[chosen], images.label_names)
+    return page
+
+
+def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> str:
+    code = model.first_categorical()
+    counts = contingency(found, labels, code.size, len(names))
+    mapping = hungarian_mapping(found, labels, code.size, len(names))
+    head = ["", *names]
+    rows = []
+    for value, line in enumerate(counts.tolist()):
+        cells = [f"<b>{count}</b>" if mapping[value] == label else str(count) for label, count in enumerate(line)]
+        rows.append([html.escape(model.value_name(code.name, value)), *cells])
+    caption = (
+        f"How many images of each label (columns) are filed under each value of {code.name} (rows); bold: matched."
+    )
+    table = _table(head, rows, escaped=True)
+    return f'<figure class="wide">{table}<figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _curves(run: RunFolder, model: InfoGAN) -> str:
+    stats = run.read_stats()
+    page = ""
+    informed = _curves_of(stats, {name: f"information/{name}" for name in model.layout.codes})
+    if informed:
+        entropies = {f"entropy of {name}": model.layout.entropy(name) for name in informed}
+        chart = plots.line_chart(
+            informed,
+            title="Information of the codes in the images",
+            x_label="steps",
+            y_label="nats",
+            reference_lines=entropies,
+        )
+        page += _figure(
+            chart,
+            "Curves of the information of each code over the steps.",
+            "Lower bound of the mutual information of each code and the generated image, while training. Of a "
+            "continuous code it may exceed the entropy, which is differential.",
+        )
+    names = sorted({key for line in stats for key in line if "/" in key and not key.startswith("information/")})
+    for players in dict.fromkeys(name.partition("/")[0] for name in names):
+        terms = _curves_of(stats, {name.partition("/")[2]: name for name in names if name.startswith(f"{players}/")})
+        if not terms:
+            continue
+        chart = plots.line_chart(terms, title=f"Losses of {players}", x_label="steps", y_label="loss")
+        page += _figure(chart, f"Curves of the losses of {players} over the steps.", "")
+    return page or "<p>No statistics were kept.</p>"
+
+
+def _curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, plots.Curve]:
+    """By name, steps and what was reported of its key at them, where that is a finite number anywhere."""
+    curves: dict[str, plots.Curve] = {}
+    for name, key in keys.items():
+        points = [(line["step"], line[key]) for line in stats if key in line and math.isfinite(line[key])]
+        if points:
+            curves[name] = ([step for step, _ in points], [value for _, value in points])
+    return curves
+
+
+def _measured(result: Mapping[str, Any]) -> str:
+    rows = []
+    for name, meaning in MEANINGS.items():
+        if name in result:
+            rows.append([name.replace("_", " "), f"{result[name]:.4f}", meaning])
+    for name, bound in result.get("information", {}).items():
+        entropy = result["entropy"][name]
+        rows.append(
+            [
+                f"information of {name}",
+                f"{bound:.3f} nats",
+                f"what images tell of the code; its entropy is {entropy:.3f}",
+            ]
+        )
+    verdict = result.get("verdict", {})
+    for name, meaning in TRACES.items():
+        if verdict.get(name) is not None:
+            rows.append([name.replace("_", " "), f"{verdict[name]:.4g}", f"{meaning} (no labels needed)"])
+    protocol = f"<p>{html.escape(_sentence(result.get('protocol', '')))}</p>"
+    return _table(["", "", "what it means"], rows) + protocol
+
+
+def _environment(run: RunFolder) -> str:
+    sessions = run.read_environment()
+    if not sessions:
+        return "<p>Nothing was recorded.</p>"
+    last = {name: value for name, value in sessions[-1].items() if name != "command"}
+    rows = [[name.replace("_", " "), str(value)] for name, value in last.items()]
+    return _table([], [["sessions", str(len(sessions))], *rows])
+
+
+# Pieces of the page.
+
+
+def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
+    width, height = frames[0].size
+    strip = Image.new("RGB", (width * len(frames), height))
+    for place, frame in enumerate(frames):
+        strip.paste(frame, (place * width, 0))
+    return strip
+
+
+def _as_data(picture: Image.Image) -> str:
+    """A picture as a ``data:`` address; grey ones in one channel."""
+    pixels = np.asarray(picture.convert("RGB"))
+    if (pixels == pixels[..., :1]).all():
+        picture = picture.convert("L")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _figure(picture: Image.Image, alt: str, caption: str) -> str:
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    size = f'width="{picture.width}" height="{picture.height}"'
+    return f'<figure><img src="{_as_data(picture)}" alt="{html.escape(alt)}" {size}>{below}</figure>'
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2>{content}</section>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, escaped: bool = False) -> str:
+    """A table whose first column is a heading of its row."""
+
+    def text(cell: str) -> str:
+        return cell if escaped else html.escape(cell)
+
+    top = (
+        f"<thead><tr>{''.join(f'<th scope=col>{html.escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
+    )
+    lines = [
+        f"<tr><th scope=row>{text(first)}</th>{''.join(f'<td>{text(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in rows
+    ]
+    return f"<table>{top}<tbody>{''.join(lines)}</tbody></table>"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
