@@ -5,9 +5,11 @@ from jaxtyping import install_import_hook
 
 # Before anything of the package is imported, so that every call is checked in what computes with arrays. An int may
 # stand for a float, as it may for mypy.
-CHECKED = ("data.batches", "objectives", "codes", "networks", "terms", "metrics", "model", "plots", "evaluation")
+CHECKED = """
+    data.batches objectives codes architectures networks terms metrics model plots sheets evaluation report
+"""
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-install_import_hook([f"infogan.{name}" for name in CHECKED], BEARTYPE)
+install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)
 
 import torch  # noqa: E402
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Images = Float[Tensor, "batch channel height width"]
+Maps = Float[Tensor, "batch filter row column"]  # made of images or of other maps; of a size of their own
 Features = Float[Tensor, "batch feature"]
 
 
@@ -106,7 +107,7 @@ def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 # by pooling before a convolution of stride 1, not by strides, whose gradients are several times slower in bfloat16.
 
 
-def with_edges(images: Images, before: int, after: int) -> Images:
+def with_edges(images: Images, before: int, after: int) -> Maps:
     """Images whose first row and column are repeated ``before`` times more, and the last ones ``after`` times."""
     if not torch.compiler.is_compiling():
         return functional.pad(images, (before, after, before, after), mode="replicate")
@@ -123,7 +124,7 @@ class EdgeConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
 
-    def forward(self, input: Images) -> Images:
+    def forward(self, input: Images) -> Maps:
         """Of the same height and width."""
         return functional.conv2d(with_edges(input, 1, 1), self.weight, self.bias)
 
@@ -229,7 +230,7 @@ class FoldedConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
-    def forward(self, input: Images) -> Images:
+    def forward(self, input: Images) -> Maps:
         """Of half the height and width, which are even."""
         outputs, inputs = self.weight.shape[:2]
         # Row 2i + a of the kernel meets sub-pixel row a of position i; so it is along the columns.
@@ -247,7 +248,7 @@ class FoldedDeconv(nn.ConvTranspose2d):
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
-    def forward(self, input: Images, output_size: list[int] | None = None) -> Images:
+    def forward(self, input: Images, output_size: list[int] | None = None) -> Maps:
         """Of twice the height and width."""
         inputs, outputs = self.weight.shape[:2]
         # Row 2m + a of the result sums rows 2k + a of the kernel times rows m - k of the map: a convolution turns k.
