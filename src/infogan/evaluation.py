@@ -18,6 +18,7 @@ from infogan.metrics.fidelity import PCAFeatures, frechet_distance
 from infogan.model import InfoGAN
 
 SAMPLES = 10_000  # generated images that information and distance are measured on
+IGNORED = 0.1  # nats: images that tell less of a code are drawn without heeding it
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
 
 
 def information(evidence: Evidence) -> dict[str, Any]:
-    """The bound L_I of each code on fresh samples, in nats, beside the entropy of the code.
+    """The bound L_I of each code on fresh samples, in nats, beside its entropy, and which codes are ignored.
 
     A category's information can not exceed its entropy. The entropy of a continuous code is a differential one and no
     ceiling: the better it is read, the more nats, up to what the floor of the deviation allows.
@@ -97,7 +98,8 @@ def information(evidence: Evidence) -> dict[str, Any]:
     likelihoods = model.log_likelihoods(samples.images, samples.codes)
     entropies = {name: model.layout.entropy(name) for name in model.layout.codes}
     bounds = {name: float(values.mean()) + entropies[name] for name, values in likelihoods.items()}
-    return {"information": bounds, "entropy": entropies}
+    ignored = [name for name, bound in bounds.items() if bound < IGNORED]
+    return {"information": bounds, "entropy": entropies, "ignored": ignored}
 
 
 def frechet(evidence: Evidence) -> dict[str, Any]:
@@ -179,6 +181,8 @@ def summary(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"mutual information of {name}: {bound:.3f} nats (entropy of the code {result['entropy'][name]:.3f})"
         )
+    for name in result.get("ignored", ()):
+        lines.append(f"{name} is ignored: images hardly tell which value of it they were made from")
     for name, value in result.items():
         if name.startswith("frechet"):
             lines.append(f"{name.replace('_', ' ')}: {value:.3f}")

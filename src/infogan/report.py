@@ -270,6 +270,8 @@ def _measured(result: Mapping[str, Any]) -> str:
                 f"what images tell of the code; its entropy is {entropy:.3f}",
             ]
         )
+    for name in result.get("ignored", ()):
+        rows.append([name, "ignored", "images hardly tell which value of it they were made from"])
     verdict = result.get("verdict", {})
     for name, meaning in TRACES.items():
         if verdict.get(name) is not None:
