@@ -131,6 +131,13 @@ def test_names_serve_in_sample_and_encode(run: Path, tmp_path: Path) -> None:
     infogan("encode", model, "digits", "--out", tmp_path / "c.csv")
     assert (tmp_path / "c.csv").read_text().splitlines()[1].split(",")[1].startswith("kind")
     assert infogan("name", model, "--labels-of", "digits").returncode == 0
+    renamed = infogan("name", model, "--rename", "category=digit", "--rename", "knob1=slant")
+    assert renamed.stdout.splitlines() == ["category: digit", "knob1: slant"]
+    held = ["--code", "digit=4", "--code", "slant=1"]
+    assert infogan("sample", model, *held, "--out", tmp_path / "b.npz").returncode == 0
+    infogan("encode", model, "digits", "--out", tmp_path / "d.csv")
+    assert (tmp_path / "d.csv").read_text().startswith("image,digit,digit_probability,slant,")
+    assert infogan("name", model, "--rename", "digit=a=b").returncode == 2
 
 
 def test_traversals_are_sheets_and_animations(run: Path, tmp_path: Path) -> None:

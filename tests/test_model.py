@@ -183,6 +183,30 @@ def test_names_that_do_not_fit_are_refused(names: dict[str, Any]) -> None:
         small_model().name_codes(names)
 
 
+def test_a_code_that_is_renamed_is_the_same_code(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    model.name_codes({"category": ["a", "b", "c"]})
+    before = model.sample(6, codes={"category": "b", "knob1": 0.5}, seed=3)
+    model.rename_code("category", "digit")
+    model.rename_code("knob1", "slant (°)")
+    model.save(tmp_path)
+    for renamed in (model, InfoGAN.load(tmp_path)):
+        after = renamed.sample(6, codes={"digit": "b", "slant (°)": 0.5}, seed=3)
+        assert np.array_equal(after.images, before.images)
+        assert list(after.codes) == ["digit", "slant (°)"]
+        assert renamed.value_name("digit", 2) == "c"
+        with pytest.raises(UserError, match="category"):
+            renamed.sample(1, codes={"category": 0})
+    for old, new in [("digit", "slant (°)"), ("none", "x")]:
+        with pytest.raises(UserError):
+            model.rename_code(old, new)
+    for bad in ("", "a=b", "../a", " a", "a\n", "x" * 65):
+        with pytest.raises(UserError, match="can not be the name"):
+            model.rename_code("digit", bad)
+    model.rename_code("digit", "digit")
+    assert list(model.layout.codes) == ["digit", "slant (°)"]
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [

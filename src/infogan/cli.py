@@ -335,23 +335,29 @@ def name(
     names: Annotated[list[str] | None, typer.Argument(help="VALUE=NAME, e.g. 3=seven.", show_default=False)] = None,
     labels_of: Annotated[str | None, typer.Option(help="Match the values with this source's labels instead.")] = None,
     code: Annotated[str | None, typer.Option(help="Which code. Default: the first categorical one.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="CODE=NAME, e.g. knob1=slant. Repeatable.")] = None,
 ) -> None:
-    """Give a code's categories names, which then serve in sample, traverse and encode."""
+    """Give codes and their categories names, which then serve in sample, traverse, encode and report."""
     from infogan import workflows
     from infogan.config import DataSettings
     from infogan.model import InfoGAN, model_folder
 
     model = InfoGAN.load(run)
-    spec = code or model.first_categorical().name
-    if labels_of is not None:
-        images = workflows.load_for(model, DataSettings(source=labels_of))
-        if images.labels is None:
-            raise UserError(f"{images.source} has no labels to name categories after")
-        model.name_codes_by_labels(images.images, images.labels, images.label_names, spec)
-    model.name_codes({spec: {_category(text): text.partition("=")[2] for text in names or ()}})
+    for text in rename or ():
+        old, _, new = text.partition("=")
+        model.rename_code(old, new)
+        typer.echo(f"{old}: {new}")
+    if names or labels_of is not None or not rename:
+        spec = code or model.first_categorical().name
+        if labels_of is not None:
+            images = workflows.load_for(model, DataSettings(source=labels_of))
+            if images.labels is None:
+                raise UserError(f"{images.source} has no labels to name categories after")
+            model.name_codes_by_labels(images.images, images.labels, images.label_names, spec)
+        model.name_codes({spec: {_category(text): text.partition("=")[2] for text in names or ()}})
+        for value, called in enumerate(model.config.names[spec]):
+            typer.echo(f"{spec} {value}: {called}")
     model.save_config(model_folder(run))
-    for value, called in enumerate(model.config.names[spec]):
-        typer.echo(f"{spec} {value}: {called}")
 
 
 @app.command()

@@ -396,6 +396,29 @@ class InfoGAN:
             named[code] = tuple(values)
         self.config = self.config.model_copy(update={"names": named})
 
+    def rename_code(self, code: str, name: str) -> None:
+        """Calls a code by another name, such as what it has come to mean, in this object; `save` keeps it.
+
+        Args:
+            code: Its name so far.
+            name: Its new name: up to 64 characters, none of them an equals sign, a slash either way, or unprintable.
+
+        Raises:
+            UserError: there is no such code, another has that name, or it is no name.
+        """
+        self.layout.code(code)
+        if name != code and name in self.layout.codes:
+            raise UserError(f"there is a code {name!r} already")
+        if not 1 <= len(name) <= 64 or name != name.strip() or any(c in "=/\\" or not c.isprintable() for c in name):
+            raise UserError(f"{name!r} can not be the name of a code: 1 to 64 characters, none of them = / \\")
+        codes = tuple(
+            spec.model_copy(update={"name": name}) if spec.name == code else spec for spec in self.config.codes
+        )
+        names = {name if key == code else key: values for key, values in self.config.names.items()}
+        self.config = self.config.model_copy(update={"codes": codes, "names": names})
+        self.layout = CodeLayout(self.config.noise, codes)
+        self.adopt_prior()
+
     def name_codes_by_labels(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], label_names: Sequence[str], code: str | None = None
     ) -> None:

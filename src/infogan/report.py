@@ -77,7 +77,9 @@ def report(
         sections.append(_section("Two codes at once", lattice))
     if model.networks.reads_codes and model.layout.categorical:
         sections.append(_section("Real images by category", _filed(model, reported, config.train.seed)))
-    sections += [_section("Training", _curves(run, model)), _section("Measured", _measured(result))]
+    # What was written while training calls codes by the names that they had then.
+    called = {code.name: name for code, name in zip(config.codes, model.layout.codes, strict=True)}
+    sections += [_section("Training", _curves(run, model, called)), _section("Measured", _measured(result, called))]
     sections.append(_section("Made with", _environment(run)))
     verdict = result.get("verdict")
     said = ""
@@ -217,10 +219,10 @@ def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int6
     return f'<figure class="wide">{table}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
-def _curves(run: RunFolder, model: InfoGAN) -> str:
+def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
     stats = run.read_stats()
     page = ""
-    informed = _curves_of(stats, {name: f"information/{name}" for name in model.layout.codes})
+    informed = _curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
     if informed:
         entropies = {f"entropy of {name}": model.layout.entropy(name) for name in informed}
         chart = plots.line_chart(
@@ -256,7 +258,7 @@ def _curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> d
     return curves
 
 
-def _measured(result: Mapping[str, Any]) -> str:
+def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
     rows = []
     for name, meaning in MEANINGS.items():
         if name in result:
@@ -265,13 +267,13 @@ def _measured(result: Mapping[str, Any]) -> str:
         entropy = result["entropy"][name]
         rows.append(
             [
-                f"information of {name}",
+                f"information of {called.get(name, name)}",
                 f"{bound:.3f} nats",
                 f"what images tell of the code; its entropy is {entropy:.3f}",
             ]
         )
     for name in result.get("ignored", ()):
-        rows.append([name, "ignored", "images hardly tell which value of it they were made from"])
+        rows.append([called.get(name, name), "ignored", "images hardly tell which value of it they were made from"])
     verdict = result.get("verdict", {})
     for name, meaning in TRACES.items():
         if verdict.get(name) is not None:
