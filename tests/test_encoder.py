@@ -387,7 +387,7 @@ def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "kinds.npz", images=pixels)
     source = {"source": str(tmp_path / "kinds.npz"), "labels": str(file)}
-    given = {"codes": [{"kind": "categorical", "size": 3}], "networks": {"width": 4}, "train": {"steps": 9}}
+    given = {"codes": [{"kind": "categorical", "size": 3}], "networks": {"width": 4}, "train": {"steps": 40}}
     config = small_config(preset="robust", **given, data=source)
     assert [config.stages[i].updates[0].terms["supervision"] for i in (1, 2)] == [recipes.SUPERVISION] * 2
     assert all("supervision" not in update.terms for i in (0, 3) for update in config.stages[i].updates)

@@ -16,6 +16,7 @@ SOURCE = ROOT / "src" / "infogan"
 ORDER = [
     "errors",
     "files",
+    "memory",
     "config",
     "recipes",
     "data.imageset",

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infogan.architectures import ARCHITECTURES, FoldedConv, FoldedDeconv, ImageShape, he_normal, with_edges
+from infogan.architectures import ARCHITECTURES, ImageShape, he_normal, with_edges
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.errors import UserError
@@ -55,28 +55,6 @@ def test_the_papers_layers_for_mnist() -> None:
         (128, 1024), (4, 128),
     ]  # fmt: skip
     assert made.generator(latents(2)).shape == (2, 1, 28, 28)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("folded", "plain", "inputs"),
-    [(FoldedConv(3, 5), nn.Conv2d, 3), (FoldedDeconv(3, 5), nn.ConvTranspose2d, 3), (FoldedConv(1, 4), nn.Conv2d, 1)],
-)
-def test_folded_convolutions_are_those_they_stand_for(
-    folded: nn.Conv2d | nn.ConvTranspose2d, plain: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, bias: bool
-) -> None:
-    made = type(folded)(inputs, folded.out_channels, bias=bias).double()  # type: ignore[call-arg]
-    other = plain(inputs, folded.out_channels, 4, stride=2, padding=1, bias=bias).double()
-    other.load_state_dict(made.state_dict())
-    images = torch.randn(2, inputs, 6, 8, dtype=torch.float64)
-    results = []
-    for layer in (made, other):
-        seen = images.clone().requires_grad_()
-        output = layer(seen)
-        (output * torch.arange(output.numel(), dtype=torch.float64).reshape(output.shape).sin()).sum().backward()
-        results.append([output, seen.grad, *(parameter.grad for parameter in layer.parameters())])
-    for mine, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(mine, theirs)
 
 
 def test_edges_are_repeated_alike_where_networks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,11 +157,6 @@ def test_a_conditional_discriminator_adds_the_projection_of_the_label() -> None:
     embedded = made.discriminator.embedding.weight.T[[0, 3, 3]]
     expected = made.discriminator.score(features) + (features * embedded).sum(1)
     torch.testing.assert_close(made.discriminator.score(features, label), expected)
-
-
-def test_batch_norm_keeps_reals_and_fakes_apart() -> None:
-    assert networks(architecture="conv").discriminator.takes_mixed_batches
-    assert not networks(architecture="paper").discriminator.takes_mixed_batches
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))

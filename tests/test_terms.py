@@ -1,5 +1,6 @@
 """Who gets which gradient: the bugs that public implementations have (each test names one)."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -115,13 +116,16 @@ def test_one_pass_of_the_discriminator_sees_reals_and_fakes() -> None:
     assert sizes == [16, 8]
 
 
-def test_one_pass_over_both_gives_what_two_passes_give() -> None:
-    play, networks = play_of(small_config())
+@pytest.mark.parametrize("preset", ["plain", "paper"])
+def test_one_pass_over_both_gives_what_two_passes_give(preset: str) -> None:
+    play, networks = play_of(small_config(preset=preset))
+    apart = copy.deepcopy(networks).discriminator  # with running statistics of its own
     seen = play.begin(("discriminator",), ADVERSARIAL)
-    mixed = (seen.real_logits, seen.fake_logits)
-    networks.discriminator.takes_mixed_batches = False
-    apart = play.begin(("discriminator",), ADVERSARIAL)
-    torch.testing.assert_close(mixed, (apart.real_logits, apart.fake_logits))
+    both = (seen.real_logits, seen.fake_logits)
+    torch.testing.assert_close(both, tuple(apart.score(apart.features(part)) for part in (play.reals, seen.fakes)))
+    for (name, mine), theirs in zip(networks.discriminator.named_buffers(), apart.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+    assert any("running_mean" in name for name, _ in networks.discriminator.named_buffers()) == (preset == "paper")
 
 
 def test_the_generators_graph_survives_the_discriminators_step() -> None:

@@ -82,6 +82,53 @@ def small_normal(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+# Between maps and flat features. Convolutions are fastest where the channels of a position lie side by side; flat
+# features keep that order, so that neither way anything is moved.
+
+
+class ToFlat(nn.Module):
+    """Maps to flat features: position by position, the channels of each."""
+
+    def forward(self, maps: Maps) -> Features:
+        """(batch, row · column · filter)."""
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
+class FromFlat(nn.Module):
+    """Flat features in that order to square maps."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.channels, self.side = channels, side
+
+    def forward(self, features: Features) -> Maps:
+        """(batch, filter, side, side)."""
+        return features.reshape(-1, self.side, self.side, self.channels).permute(0, 3, 1, 2)
+
+
+class InParts(nn.Module):
+    """Batch norm over each of ``parts`` equal parts of a batch by itself, in their order.
+
+    Over reals and fakes together it would tell a discriminator which is which by their mixture, and show it another
+    mixture in the generator's update; in two passes everything else would be done twice for half as many images.
+    """
+
+    parts = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Of the input's shape."""
+        outputs: list[Tensor] = [super(InParts, self).forward(part) for part in input.chunk(self.parts)]
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+class BatchNorm1d(InParts, nn.BatchNorm1d):
+    """Of flat features."""
+
+
+class BatchNorm2d(InParts, nn.BatchNorm2d):
+    """Of maps."""
+
+
 # Multilayer perceptrons.
 
 
@@ -150,7 +197,7 @@ class ConvGenerator(nn.Module):
             nn.Linear(latent, channels[0] * base**2, bias=False),
             nn.BatchNorm1d(channels[0] * base**2),
             nn.ReLU(),
-            nn.Unflatten(1, (channels[0], base, base)),
+            FromFlat(channels[0], base),
         )
         doublings: list[nn.Module] = []
         for wide, narrow in itertools.pairwise(channels):
@@ -194,7 +241,7 @@ class ConvTrunk(nn.Module):
             layers += [nn.AvgPool2d(2), nn.Conv2d(narrow, wide, 3, padding=1), nn.LeakyReLU(0.2)]
         self.features = 4 * width
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
+            *layers, ToFlat(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
         )
 
     def forward(self, images: Images) -> Features:
@@ -220,56 +267,17 @@ def _pyramid(size: int) -> tuple[int, int]:
 # Chen et al. 2016, appendix C.1 (MNIST), for any size that halves twice.
 
 
-class FoldedConv(nn.Conv2d):
-    """A 4x4 convolution that halves the map, computed as a 2x2 one on four sub-pixels a position: the same sums.
-
-    Processors convolve it several times faster, above all from one channel and in bfloat16. The weights are those of
-    the 4x4 convolution.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
-
-    def forward(self, input: Images) -> Maps:
-        """Of half the height and width, which are even."""
-        outputs, inputs = self.weight.shape[:2]
-        # Row 2i + a of the kernel meets sub-pixel row a of position i; so it is along the columns.
-        weight = self.weight.reshape(outputs, inputs, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4)
-        folded = functional.pixel_unshuffle(functional.pad(input, (1, 1, 1, 1)), 2)
-        return functional.conv2d(folded, weight.reshape(outputs, 4 * inputs, 2, 2), self.bias)
-
-
-class FoldedDeconv(nn.ConvTranspose2d):
-    """A 4x4 transposed convolution that doubles the map, computed as a 2x2 convolution to four sub-pixels a position.
-
-    The weights are those of the transposed convolution.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
-
-    def forward(self, input: Images, output_size: list[int] | None = None) -> Maps:
-        """Of twice the height and width."""
-        inputs, outputs = self.weight.shape[:2]
-        # Row 2m + a of the result sums rows 2k + a of the kernel times rows m - k of the map: a convolution turns k.
-        weight = self.weight.reshape(inputs, outputs, 2, 2, 2, 2).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
-        bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        around = functional.pad(input, (1, 1, 1, 1))
-        folded = functional.conv2d(around, weight.reshape(4 * outputs, inputs, 2, 2), bias)
-        return functional.pixel_shuffle(folded, 2)[:, :, 1:-1, 1:-1]
-
-
 def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
     """FC 1024, FC 7x7x128, upconv 64, upconv out; batch norm and ReLU in between (with width 64)."""
     side = shape.size // 4
     return nn.Sequential(
         *_dense(latent, 16 * width, nn.ReLU()),
         *_dense(16 * width, 2 * width * side**2, nn.ReLU()),
-        nn.Unflatten(1, (2 * width, side, side)),
-        FoldedDeconv(2 * width, width, bias=False),
+        FromFlat(2 * width, side),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(),
-        FoldedDeconv(width, shape.channels),
+        nn.ConvTranspose2d(width, shape.channels, 4, stride=2, padding=1),
         nn.Tanh(),
     )
 
@@ -278,12 +286,12 @@ def paper_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
     """Conv 64, conv 128 with batch norm, FC 1024 with batch norm; leaky ReLU 0.1 (with width 64)."""
     side = shape.size // 4
     layers = [
-        FoldedConv(shape.channels, width),
+        nn.Conv2d(shape.channels, width, 4, stride=2, padding=1),
         nn.LeakyReLU(0.1),
-        FoldedConv(width, 2 * width, bias=False),
-        nn.BatchNorm2d(2 * width),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+        BatchNorm2d(2 * width),
         nn.LeakyReLU(0.1),
-        nn.Flatten(),
+        ToFlat(),
         *_dense(2 * width * side**2, 16 * width, nn.LeakyReLU(0.1)),
     ]
     return nn.Sequential(*layers), 16 * width
@@ -338,7 +346,7 @@ def normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
 
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     # The norm's own shift makes a bias before it redundant.
-    return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), activation]
+    return [nn.Linear(inputs, outputs, bias=False), BatchNorm1d(outputs), activation]
 
 
 ARCHITECTURES = {

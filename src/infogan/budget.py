@@ -25,9 +25,9 @@ from infogan.runs import RunFolder
 from infogan.training import Watcher, computes_in_bfloat16, train
 
 FIXED = 0.7  # of the time, at most, for stages that do not stretch where others do
-PROBES = 12  # steps of each stage that are timed; the first of them warm up
-WARM_UP = 4
-SMALL_SAMPLE = 2_000  # images on which beginnings are timed, and on twice as many
+PROBES = 8  # steps of each stage that are timed; the first of them warm up
+WARM_UP = 3
+SMALL_SAMPLE = 1_000  # images on which beginnings are timed, and on twice as many
 RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
 
 

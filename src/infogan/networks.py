@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from infogan.architectures import ARCHITECTURES, Features, Images, ImageShape, normed_conv
+from infogan.architectures import ARCHITECTURES, Features, Images, ImageShape, InParts, ToFlat, normed_conv
 from infogan.codes import CodeLayout
 from infogan.config import NetworkSettings, Player
 from infogan.errors import UserError
@@ -27,6 +27,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 def run(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
     """The module's output in float32, computed in bfloat16 where that loses little if ``bfloat16``."""
+    if inputs.ndim == 4:  # also of one channel, where the layout of what follows depends on it
+        inputs = inputs.to(memory_format=torch.channels_last)
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
         output: Tensor = module(inputs)
     return output.float() if bfloat16 else output
@@ -46,14 +48,12 @@ class Discriminator(nn.Module):
         self.trunk = trunk
         self.head = nn.Linear(features, 1)
         self.embedding = nn.Linear(conditions, features, bias=False) if conditions else None
-        # Batch norm over reals and fakes together would tell the discriminator which is which by their mixture, and
-        # show it another mixture in the generator's update: with batch norm the two go through separately.
-        self.takes_mixed_batches = not any(
-            isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in trunk.modules()
-        )
+        self._norms = [module for module in trunk.modules() if isinstance(module, InParts)]
 
-    def features(self, images: Images) -> Features:
-        """What the trunk sees in images."""
+    def features(self, images: Images, *, parts: int = 1) -> Features:
+        """What the trunk sees in images, of which so many equal parts are normed apart."""
+        for norm in self._norms:
+            norm.parts = parts
         return run(self.trunk, images, bfloat16=self.autocasts)
 
     def score(
@@ -121,7 +121,7 @@ class Encoder(nn.Module):
             wider = min(2 * channels, 8 * width)
             layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, wider)]
             channels, side = wider, math.ceil(side / 2)
-        layers += [*normed_conv(channels, channels), nn.Flatten()]
+        layers += [*normed_conv(channels, channels), ToFlat()]
         layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), nn.BatchNorm1d(self.FEATURES)]
         self.trunk = nn.Sequential(*layers)
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))

@@ -90,7 +90,8 @@ def modes(features: Features) -> Modes:
     """
     count = len(features)
     reach = min(max(count // 50, NEIGHBOURS[0]), NEIGHBOURS[1], count - 1)
-    with threadpool_limits(1):  # threads would sum in another order each time
+    # Each point's neighbours are one thread's work, which threads within the sums would do in another order each time.
+    with threadpool_limits(1, user_api="blas"):
         near = NearestNeighbors(n_neighbors=reach + 1, algorithm="brute").fit(features)
         distances, neighbours = near.kneighbors(features)
     spread = (distances[:, 1:].astype(np.float64) ** 2).mean(axis=1)

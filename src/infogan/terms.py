@@ -131,25 +131,25 @@ class Pass:
         return self.play.fakes(self.players)
 
     @cached_property
-    def _mixed_features(self) -> tuple[Features, Features] | None:
-        """The trunk's features of reals and fakes from one pass over both, if both are wanted and may be mixed."""
-        discriminator = self.networks.discriminator
-        if "discriminator" not in self.players or not discriminator.takes_mixed_batches:
-            return None
-        real, fake = discriminator.features(self._shown(torch.cat([self.reals, self.fakes]))).chunk(2)
+    def _both_features(self) -> tuple[Features, Features]:
+        """The trunk's features of reals and fakes, from one pass over both."""
+        both = self._shown(torch.cat([self.reals, self.fakes]))
+        real, fake = self.networks.discriminator.features(both, parts=2).chunk(2)
         return real, fake
 
     @cached_property
     def real_features(self) -> Features:
         """The discriminator's trunk on the reals."""
-        mixed = self._mixed_features
-        return mixed[0] if mixed else self.networks.discriminator.features(self._shown(self.reals))
+        if "discriminator" in self.players:
+            return self._both_features[0]
+        return self.networks.discriminator.features(self._shown(self.reals))
 
     @cached_property
     def fake_features(self) -> Features:
         """The discriminator's trunk on the fakes."""
-        mixed = self._mixed_features
-        return mixed[1] if mixed else self.networks.discriminator.features(self._shown(self.fakes))
+        if "discriminator" in self.players:
+            return self._both_features[1]
+        return self.networks.discriminator.features(self._shown(self.fakes))
 
     def _shown(self, images: Images) -> Images:
         """Images as the discriminator sees them."""

@@ -28,6 +28,7 @@ from infogan.data.batches import Batches, check_enough, stream_seed
 from infogan.data.imageset import ImageSet
 from infogan.data.labels import FewLabels
 from infogan.errors import UserError
+from infogan.memory import keep_freed_blocks
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import Networks, build_networks
 from infogan.runs import Checkpoint, RunFolder
@@ -128,6 +129,7 @@ def train(
         _restore(checkpoint, networks, average, optimisers)
         model.adopt_prior()
 
+    keep_freed_blocks()
     clock = time.monotonic()
     for step in range(first, steps):
         # Begin a stage.
@@ -175,7 +177,9 @@ def train(
             if pace == 0:  # whoever rests is left as it is, running statistics and all
                 continue
             seen = play.begin(update.players, update.terms)
-            values = {name: TERMS[name].compute(seen) for name in update.terms}
+            # Weights are cast once for all passes of an update: what is cast is kept until the outermost context ends.
+            with torch.autocast(device.type, enabled=False):
+                values = {name: TERMS[name].compute(seen) for name in update.terms}
             weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
             loss = torch.stack([weights[name] * value.mean() for name, value in values.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
@@ -189,12 +193,15 @@ def train(
             if "information" in values:
                 for name, likelihood in seen.log_likelihoods.items():
                     tally.add(f"information/{name}", likelihood + layout.entropy(name), step)
-        update_average(average, networks, ema_decay(config, step))
-
-        # Report, draw, save.
         done = step + 1
         stopping = done < steps and watch.interrupted()
         saves = done == steps or done % config.train.save_every == 0 or stopping
+        draws = done == steps or done % config.train.picture_every == 0
+        kept = ema_decay(config, step)
+        if kept > 0 or saves or draws or done == end:  # an average that keeps nothing is a copy, made where it is read
+            update_average(average, networks, kept)
+
+        # Report, draw, save.
         if done % config.train.report_every == 0 or saves:
             now = seconds + time.monotonic() - clock
             report = {
@@ -206,7 +213,7 @@ def train(
             report |= tally.read(run)
             run.add_stats(report)
             watch.on_report(report)
-        if done % config.train.picture_every == 0 or done == steps:
+        if draws:
             watch.on_picture(done, model)
         if saves:
             run.save_checkpoint(Checkpoint(done, now, _tensors(networks, average, optimisers)))
