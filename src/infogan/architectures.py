@@ -151,7 +151,8 @@ def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 
 # Convolutions with the image folded space-to-depth: a convolution from or to one channel would leave most of a
 # processor's arithmetic idle, so two by two pixels become channels at the image end of every network. Maps are halved
-# by pooling before a convolution of stride 1, not by strides, whose gradients are several times slower in bfloat16.
+# by pooling before a convolution of stride 1, not by strides, whose gradients were several times slower in bfloat16 as
+# long as freed memory was given back (`infogan.memory`); it has not been measured again since.
 
 
 def with_edges(images: Images, before: int, after: int) -> Maps:

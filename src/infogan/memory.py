@@ -11,15 +11,15 @@ TOP_PAD, AT_ONCE = -2, 64 * 2**20
 
 
 @functools.cache
-def keep_freed_blocks() -> None:
-    """Lets the C library keep memory that is freed, up to what was in use at once; elsewhere than under glibc, nothing.
+def keep_freed_blocks() -> bool:
+    """Has the C library keep memory that is freed, up to what was in use at once; says whether it does.
 
-    It gives large blocks back to the system at once, as it comes. A training step frees and asks for the same large
-    blocks again and again, and the system has to clear each page anew: a tenth of a step of the paper's networks.
+    glibc, as it comes, may give large blocks back to the system at once: it depends on how they happen to lie, and so
+    differs from process to process. A training step frees and asks for the same large blocks again and again, and then
+    the system clears each page anew: a tenth of a step of the paper's networks. Other libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
-        return
+        return False
     library = ctypes.CDLL(None)
-    library.mallopt(MMAP_THRESHOLD, LARGEST_THRESHOLD)
-    library.mallopt(TRIM_THRESHOLD, NEVER)
-    library.mallopt(TOP_PAD, AT_ONCE)
+    wanted = ((MMAP_THRESHOLD, LARGEST_THRESHOLD), (TRIM_THRESHOLD, NEVER), (TOP_PAD, AT_ONCE))
+    return all([library.mallopt(name, value) == 1 for name, value in wanted])

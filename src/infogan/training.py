@@ -177,9 +177,7 @@ def train(
             if pace == 0:  # whoever rests is left as it is, running statistics and all
                 continue
             seen = play.begin(update.players, update.terms)
-            # Weights are cast once for all passes of an update: what is cast is kept until the outermost context ends.
-            with torch.autocast(device.type, enabled=False):
-                values = {name: TERMS[name].compute(seen) for name in update.terms}
+            values = {name: TERMS[name].compute(seen) for name in update.terms}
             weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
             loss = torch.stack([weights[name] * value.mean() for name, value in values.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
