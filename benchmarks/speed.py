@@ -16,7 +16,6 @@ compared once, and a ratio is the median of the rounds' ratios.
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -144,14 +143,15 @@ def reading(rounds: int, folder: Path) -> dict[str, Any]:
 
 def memory(rounds: int, folder: Path) -> dict[str, Any]:
     """The largest resident set of a training, in bytes."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infogan", "train", "mnist", "--steps", "200", "--out", str(folder / "memory")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    return {"peak_bytes": usage.ru_maxrss * 1024}  # Linux counts in KiB
+    # Started by a small process: what a large one, like this, held when it forked would be counted as the child's.
+    script = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+    words = ["-m", "infogan", "train", "mnist", "--steps", "200", "--out", str(folder / "memory")]
+    done = subprocess.run([sys.executable, "-c", script, *words], check=True, stdout=subprocess.PIPE, text=True)
+    return {"peak_bytes": int(done.stdout) * 1024}  # Linux counts in KiB
 
 
 def sizes(rounds: int, folder: Path) -> dict[str, Any]:
