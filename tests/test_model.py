@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,74 @@ def test_names_by_labels_are_matched_one_to_one() -> None:
     assert [model.value_name("category", value) for value in present] == ["cab"[value] for value in present]
 
 
+def test_a_value_without_a_name_goes_by_its_number_unless_another_is_called_so() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 4}])
+    model.name_codes({"category": {0: "3"}})
+    assert [model.value_name("category", value) for value in range(4)] == ["3", "1", "2", "category 3"]
+    assert [model.is_named("category", value) for value in range(4)] == [True, False, False, False]
+    for called, value in (("3", 0), ("category 3", 3), (3, 3), ("1", 1)):
+        assert model.sample(1, codes={"category": called}).codes["category"] == [value]
+    model.name_codes({"category": {0: ""}})
+    assert [model.value_name("category", value) for value in range(4)] == ["0", "1", "2", "3"]
+
+
+def test_values_that_share_a_name_take_turns() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 4}])
+    model.name_codes({"category": {1: "owl", 3: "owl"}})
+    assert model.sample(5, codes={"category": "owl"}).codes["category"].tolist() == [1, 3, 1, 3, 1]
+    assert model.sample(3, codes={"category": "owl"}).codes["category"].tolist() == [1, 3, 1]
+
+
+def test_an_order_is_kept_and_shown_everywhere(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    before = model.traverse("category", rows=2)
+    model.order_values("category", [2, 0, 1])
+    assert model.values_of("category") == [2, 0, 1]
+    assert np.array_equal(model.traverse("category", rows=2), before[:, [2, 0, 1]])
+    model.rename_code("category", "kind")
+    model.save(tmp_path)
+    assert InfoGAN.load(tmp_path).values_of("kind") == [2, 0, 1]
+    for order in ([0, 1], [0, 1, 1], [0, 1, 3]):
+        with pytest.raises(UserError, match="each of its values"):
+            model.order_values("kind", order)
+    with pytest.raises(UserError, match="continuous"):
+        model.order_values("knob1", [0])
+
+
+@pytest.mark.parametrize("wrong", [{"names": {"category": ["a"]}}, {"order": {"category": [0, 0, 1]}}])
+def test_names_and_orders_that_were_spoilt_by_hand_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    small_model(codes=[{"kind": "categorical", "size": 3}]).save(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | wrong))
+    with pytest.raises(UserError, match="category"):
+        InfoGAN.load(tmp_path)
+
+
+def test_given_noise_and_codes_are_drawn_and_noise_is_blended() -> None:
+    for distribution in ("normal", "uniform"):
+        model = small_model(distribution=distribution)
+        samples = model.sample(3, seed=7)
+        again = model.generate(
+            model.noise(3, seed=7), {name: values.tolist() for name, values in samples.codes.items()}
+        )
+        assert np.array_equal(again, samples.images)
+        start, end = model.noise(3, seed=7), model.noise(3, seed=8)
+        way = torch.tensor([0.0, 0.5, 1.0])
+        between = model.blended_noise(start, end, way)
+        torch.testing.assert_close(between[0], start[0])
+        torch.testing.assert_close(between[2], end[2])
+        if distribution == "uniform":
+            torch.testing.assert_close(between[1], (start[1] + end[1]) / 2)
+        else:  # half way round, both ends weigh 1 / (2 cos(angle / 2))
+            cosine = torch.dot(start[1], end[1]) / start[1].norm() / end[1].norm()
+            torch.testing.assert_close(between[1], (start[1] + end[1]) / (2 * torch.cos(torch.arccos(cosine) / 2)))
+        torch.testing.assert_close(model.blended_noise(start, start, way), start)
+    with pytest.raises(UserError, match="no value"):
+        model.generate(model.noise(1), {"category": 1})
+
+
 @pytest.mark.parametrize(
-    "names", [{"category": ["a"]}, {"category": {10: "a"}}, {"knob1": ["a"]}, {"none": ["a"]}, {"category": [""] * 10}]
+    "names", [{"category": ["a"]}, {"category": {10: "a"}}, {"knob1": ["a"]}, {"none": ["a"]}, {"category": ["a"] * 11}]
 )
 def test_names_that_do_not_fit_are_refused(names: dict[str, Any]) -> None:
     with pytest.raises(UserError):

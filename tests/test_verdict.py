@@ -4,10 +4,13 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
 
 from infogan import verdict
 from infogan.architectures import ImageShape
+from infogan.augment import augment
 from infogan.codes import CodeLayout
+from infogan.data.batches import to_network
 from infogan.data.imageset import ImageSet
 from infogan.evaluation import Evidence, evaluate, summary
 from infogan.model import InfoGAN, ModelConfig
@@ -16,7 +19,14 @@ from infogan.verdict import LIMITS, Traces, judge, measure, merged_and_split
 from tests.helpers import image_set, pictures, small_config, small_model
 
 GOOD = Traces(
-    view_agreement=0.9, sureness=0.98, smallest_class=0.9, read_back=0.99, neighbours=0.97, kinds=10, kinds_met=1.0
+    views_apart=1.2,
+    view_agreement=0.9,
+    sureness=0.98,
+    smallest_class=0.9,
+    read_back=0.99,
+    neighbours=0.97,
+    kinds=10,
+    kinds_met=1.0,
 )
 
 
@@ -52,6 +62,24 @@ def test_traces_are_what_they_say() -> None:
     assert found.read_back == pytest.approx(float((read == fakes.codes["category"]).mean()))
     assert found.neighbours is None
     assert measure(model, images, {"shift": 0.4, "rotate": 90.0}, 5).view_agreement < 1
+
+
+def test_how_far_views_are_apart_is_measured_in_distances_to_neighbours() -> None:
+    model, images, shift = small_model(), pictures(40), {"shift": 0.3}
+    found = measure(model, images, shift, 5).views_apart
+    # The same views again, drawn after those that agreement is measured on; the rest in another way.
+    draws = torch.Generator().manual_seed(5)
+    batch = to_network(torch.from_numpy(images))
+    views = [augment(batch, shift, draws).flatten(1).numpy() for _ in range(5)][2:]
+    closest = np.min([np.sqrt(((views[i] - views[j]) ** 2).sum(axis=1)) for i, j in ((0, 1), (0, 2), (1, 2))], axis=0)
+    pixels = batch.flatten(1).numpy().astype(np.float64)
+    distances = np.sqrt(((pixels[:, None] - pixels[None]) ** 2).sum(axis=2))
+    tenth = np.sort(distances, axis=1)[:, 10].mean()
+    assert found == pytest.approx(np.sort(closest)[19] / tenth, rel=1e-4)  # torch's median is the lower one
+    # Of three views, two are flipped alike.
+    assert measure(model, images, {"flip": 0.5}, 5).views_apart == 0
+    assert measure(model, images, {}, 5).views_apart == 0
+    assert measure(model, images[:1], shift, 5).views_apart is not None
 
 
 def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code() -> None:

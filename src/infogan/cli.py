@@ -355,9 +355,37 @@ def name(
                 raise UserError(f"{images.source} has no labels to name categories after")
             model.name_codes_by_labels(images.images, images.labels, images.label_names, spec)
         model.name_codes({spec: {_category(text): text.partition("=")[2] for text in names or ()}})
-        for value, called in enumerate(model.config.names[spec]):
-            typer.echo(f"{spec} {value}: {called}")
+        for value in model.values_of(spec):
+            typer.echo(f"{spec} {value}: {model.value_name(spec, int(value))}")
     model.save_config(model_folder(run))
+
+
+@app.command()
+def explore(
+    run: Run,
+    port: Annotated[int, typer.Option(help="On this machine; 0 = any that is free.", min=0, max=65535)] = 0,
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    images: Annotated[int, typer.Option(help="How many real images to file at most.", min=1)] = 100_000,
+) -> None:
+    """Steer a model and sort, name and correct real images, on a page in the browser; Ctrl-C ends it."""
+    try:
+        from infogan.explorer import server
+    except ModuleNotFoundError as error:
+        raise UserError(f"the explorer needs {error.name}: pip install 'infogan[explorer]'") from None
+    from infogan.console import say
+
+    explorer = server.explorer_of(run, images, say)
+    addresses = 0
+
+    def announce(address: str) -> None:
+        nonlocal addresses
+        addresses += 1
+        if addresses == 1:
+            print(address, flush=True)
+        else:
+            say(f"opened; for another browser: {address}")
+
+    server.serve(explorer, port, open_browser=open_, announce=announce)
 
 
 @app.command()

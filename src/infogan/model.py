@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from infogan.architectures import ImageShape
@@ -41,7 +41,19 @@ class ModelConfig(Settings):
     noise: NoiseSettings
     codes: tuple[Code, ...]
     networks: NetworkSettings
-    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value; else numbers
+    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value, "" = none
+    order: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # categorical code -> its values as they are shown
+
+    @model_validator(mode="after")
+    def _names_and_order_fit(self) -> "ModelConfig":
+        sizes = {code.name: code.size for code in self.codes if isinstance(code, CategoricalCode)}
+        for code, names in self.names.items():
+            if len(names) != sizes.get(code):
+                raise ValueError(f"there are {len(names)} names for the values of {code!r}")
+        for code, order in self.order.items():
+            if sorted(order) != list(range(sizes.get(code, -1))):
+                raise ValueError(f"the order of {code!r} is not one of its values")
+        return self
 
     @classmethod
     def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
@@ -168,6 +180,12 @@ class InfoGAN:
         """Writes ``config.json`` alone, which holds the names of the codes; raises UserError where it can not."""
         write_json(Path(folder) / "config.json", self.config.model_dump(mode="json"))
 
+    def adopt(self, config: ModelConfig) -> None:
+        """Takes the names and orders of codes from another configuration of this same model."""
+        self.config = config
+        self.layout = CodeLayout(config.noise, config.codes)
+        self.adopt_prior()
+
     # Generating.
 
     def sample(self, count: int, *, codes: Mapping[str, Values] | None = None, seed: int = 0) -> Samples:
@@ -178,7 +196,7 @@ class InfoGAN:
         Args:
             count: How many images.
             codes: By name of the code, one value for all images or one for each: a category's number or name, or a
-                number in [-1, 1].
+                number in [-1, 1]. Values that share a name take turns.
             seed: Of noise and codes.
 
         Raises:
@@ -263,13 +281,46 @@ class InfoGAN:
         images = self._generate(noise.repeat(wide * high, 1), spread)
         return images.reshape(high, wide, *images.shape[1:])
 
+    def noise(self, count: int, *, seed: int = 0) -> Tensor:
+        """The noise of the first ``count`` samples of a seed, (count, noise); raises UserError as `sample`."""
+        return self._draw(count, seed)[0]
+
+    def blended_noise(self, start: Tensor, end: Tensor, way: Tensor) -> Tensor:
+        """Noise between two others, row by row: (count, noise).
+
+        Normal noise goes along the great circle, so that it stays as likely as it was (White 2016), uniform noise
+        straight.
+
+        Args:
+            start: (count, noise).
+            end: (count, noise).
+            way: (count,) from 0, the start, to 1, the end.
+        """
+        return (_slerp if self.config.noise.distribution == "normal" else _lerp)(start, end, way)
+
+    def generate(self, noise: Tensor, codes: Mapping[str, Values]) -> NDArray[np.uint8]:
+        """The images of given noise and codes.
+
+        Args:
+            noise: (count, noise).
+            codes: Of every code, as in `sample`.
+
+        Returns:
+            uint8 (count, channels, height, width).
+
+        Raises:
+            UserError: as `sample`, or a code is missing.
+        """
+        if missing := [name for name in self.layout.codes if name not in codes]:
+            raise UserError(f"code {missing[0]!r} is given no value")
+        return self._generate(noise, {name: self._values(name, codes[name], len(noise)) for name in self.layout.codes})
+
     def interpolate(
         self, start: int, end: int, *, steps: int = 10, codes: Mapping[str, Values] | None = None
     ) -> Samples:
         """Walks from the first sample of seed ``start`` to that of seed ``end``.
 
-        Normal noise goes along the great circle, so that it stays as likely as it was (White 2016); uniform noise and
-        continuous codes go straight; a categorical code switches half way.
+        Noise goes as in `blended_noise`, continuous codes go straight, a categorical code switches half way.
 
         Args:
             start: Seed of the first image.
@@ -284,8 +335,7 @@ class InfoGAN:
             raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
         (noise_a, codes_a), (noise_b, codes_b) = self._draw(1, start), self._draw(1, end)
         way = torch.linspace(0, 1, steps)
-        spherical = self.config.noise.distribution == "normal"
-        noise = _slerp(noise_a, noise_b, way) if spherical else torch.lerp(noise_a, noise_b, way.unsqueeze(1))
+        noise = self.blended_noise(noise_a.expand(steps, -1), noise_b.expand(steps, -1), way)
         walked = {
             name: torch.lerp(a, codes_b[name], way)
             if a.is_floating_point()
@@ -359,23 +409,30 @@ class InfoGAN:
     # Naming.
 
     def value_name(self, code: str, value: int) -> str:
-        """The name of a category if it has one, else its number."""
+        """The name of a category if it has one; else its number, with the code's name where another is called so."""
+        names = self.config.names.get(code, ())
+        if self.is_named(code, value):
+            return names[value]
+        return f"{code} {value}" if str(value) in names else str(value)
+
+    def is_named(self, code: str, value: int) -> bool:
+        """Whether a category was given a name."""
         names = self.config.names.get(code)
-        return names[value] if names else str(value)
+        return bool(names and names[value])
 
     def values_of(self, code: str) -> list[int] | list[float]:
-        """The values a traversal shows: every category, or ten values from -1 to 1."""
+        """The values a traversal shows: every category in the order it is shown in, or ten values from -1 to 1."""
         spec = self.layout.code(code)
         if isinstance(spec, CategoricalCode):
-            return list(range(spec.size))
+            return list(self.config.order.get(code, range(spec.size)))
         return [round(float(value), 3) for value in np.linspace(-1, 1, 10)]
 
     def name_codes(self, names: Mapping[str, Sequence[str] | Mapping[int, str]]) -> None:
         """Names the values of categorical codes, in this object; `save` keeps them.
 
         Args:
-            names: By code: one name for each value in order, or by number for some of them. Two values may share a
-                name, which says that they mean the same.
+            names: By code: one name for each value in order, or by number for some of them; "" leaves a value to its
+                number. Two values may share a name, which says that they mean the same.
 
         Raises:
             UserError: an unknown or continuous code, a number out of range, or a wrong number of names.
@@ -384,17 +441,28 @@ class InfoGAN:
         for code, given in names.items():
             spec = self._categorical(code)
             if isinstance(given, Mapping):
-                values = [self.value_name(code, value) for value in range(spec.size)]
+                values = list(self.config.names.get(code, [""] * spec.size))
                 for number, name in given.items():
                     if not 0 <= number < spec.size:
                         raise UserError(f"code {code!r} has values 0 to {spec.size - 1}, not {number}")
                     values[number] = name
             else:
                 values = list(given)
-            if len(values) != spec.size or not all(isinstance(name, str) and name for name in values):
+            if len(values) != spec.size or not all(isinstance(name, str) for name in values):
                 raise UserError(f"code {code!r} needs {spec.size} names, one a value, not {values!r}")
             named[code] = tuple(values)
         self.config = self.config.model_copy(update={"names": named})
+
+    def order_values(self, code: str, order: Sequence[int]) -> None:
+        """Sets the order in which sheets, report and explorer show a code's values, in this object; `save` keeps it.
+
+        Raises:
+            UserError: an unknown or continuous code, or not each of its values once.
+        """
+        spec = self._categorical(code)
+        if sorted(order) != list(range(spec.size)):
+            raise UserError(f"the order of code {code!r} names each of its values 0 to {spec.size - 1} once")
+        self.config = self.config.model_copy(update={"order": self.config.order | {code: tuple(order)}})
 
     def rename_code(self, code: str, name: str) -> None:
         """Calls a code by another name, such as what it has come to mean, in this object; `save` keeps it.
@@ -415,9 +483,8 @@ class InfoGAN:
             spec.model_copy(update={"name": name}) if spec.name == code else spec for spec in self.config.codes
         )
         names = {name if key == code else key: values for key, values in self.config.names.items()}
-        self.config = self.config.model_copy(update={"codes": codes, "names": names})
-        self.layout = CodeLayout(self.config.noise, codes)
-        self.adopt_prior()
+        order = {name if key == code else key: values for key, values in self.config.order.items()}
+        self.adopt(self.config.model_copy(update={"codes": codes, "names": names, "order": order}))
 
     def name_codes_by_labels(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], label_names: Sequence[str], code: str | None = None
@@ -439,12 +506,10 @@ class InfoGAN:
         predicted = self.encode(images).codes[spec.name]
         mapping = hungarian_mapping(predicted, labels, spec.size, len(label_names))
         matched = contingency(predicted, labels, spec.size, len(label_names))
-        names = []
-        for value, label in enumerate(mapping.tolist()):
-            if label >= 0 and matched[value, label]:
-                names.append(label_names[label])
-            else:  # a number that is a label means that label
-                names.append(f"{spec.name} {value}" if str(value) in label_names else str(value))
+        names = [
+            label_names[label] if label >= 0 and matched[value, label] else ""
+            for value, label in enumerate(mapping.tolist())
+        ]
         self.name_codes({spec.name: names})
 
     def first_categorical(self) -> CategoricalCode:
@@ -504,7 +569,7 @@ class InfoGAN:
         if len(given) != count:
             raise UserError(f"code {name!r} is given {len(given)} values for {count} images")
         if isinstance(spec, CategoricalCode):
-            return torch.tensor([self._category(spec, value) for value in given])
+            return torch.tensor([self._category(spec, value, place) for place, value in enumerate(given)])
         try:
             numbers = torch.tensor([float(value) for value in given])
         except (ValueError, OverflowError):
@@ -513,17 +578,18 @@ class InfoGAN:
             raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
         return numbers
 
-    def _category(self, spec: CategoricalCode, value: Any) -> int:
-        names = self.config.names.get(spec.name, ())
-        if isinstance(value, str) and value in names:
-            return names.index(value)
+    def _category(self, spec: CategoricalCode, value: Any, place: int) -> int:
+        """The number of a value that is given by name or number, for the image at ``place``."""
+        called = [self.value_name(spec.name, number) for number in range(spec.size)]
+        if isinstance(value, str) and (meant := [number for number, name in enumerate(called) if name == value]):
+            return meant[place % len(meant)]
         try:
             number = int(value)
         except (ValueError, OverflowError):
             number = -1
         if not 0 <= number < spec.size or number != float(value):
-            called = f" or one of {', '.join(names)}" if names else ""
-            raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{called}, not {value!r}")
+            names = f" or one of {', '.join(dict.fromkeys(called))}" if spec.name in self.config.names else ""
+            raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{names}, not {value!r}")
         return number
 
     def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
@@ -538,13 +604,16 @@ def model_folder(path: Path) -> Path:
     return path / "model" if (path / "model").is_dir() else path
 
 
+def _lerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
+    return torch.lerp(start, end, way.unsqueeze(1))
+
+
 def _slerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
-    """Spherical interpolation of two (1, size) vectors at the fractions ``way``: (steps, size)."""
-    if start.shape[1] == 0:
-        return start.expand(len(way), 0)
+    """Spherical interpolation of (count, size) vectors at the fractions ``way``, (count,)."""
     cosine = torch.nn.functional.cosine_similarity(start, end).clamp(-1, 1)
-    angle = torch.arccos(cosine)
-    if float(angle) < 1e-4:
-        return torch.lerp(start, end, way.unsqueeze(1))
-    way = way.unsqueeze(1)
-    return (torch.sin((1 - way) * angle) * start + torch.sin(way * angle) * end) / torch.sin(angle)
+    angle, way = torch.arccos(cosine).unsqueeze(1), way.unsqueeze(1)
+    straight = angle < 1e-4  # where the sines below vanish together
+    sine = torch.where(straight, 1, torch.sin(angle))
+    first = torch.where(straight, 1 - way, torch.sin((1 - way) * angle) / sine)
+    last = torch.where(straight, way, torch.sin(way * angle) / sine)
+    return first * start + last * end

@@ -43,6 +43,7 @@ MEANINGS = {
     "frechet_pca64_train_to_test": "the same distance between two sets of real images: what there is to reach",
 }
 TRACES = {
+    "views_apart": "how far what was said not to matter moves an image, relative to its distance to its neighbours",
     "view_agreement": "share of real images that keep their category under what was said not to matter",
     "sureness": "mean probability of the category that a real image is filed under",
     "smallest_class": "mass of the rarest category, relative to an equal share",
@@ -161,7 +162,7 @@ def _lattice(model: InfoGAN) -> str:
         return ""
     spec = model.layout.code(down)
     if isinstance(spec, CategoricalCode):
-        rows: list[Any] = list(range(spec.size))
+        rows: list[Any] = list(model.values_of(down))
         labels = [model.value_name(down, row) for row in rows]
     else:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
@@ -181,7 +182,7 @@ def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
     found, probabilities = read.codes[code.name], read.probabilities[code.name]
     rows, labels = [], []
     blank = np.full(looked_at.shape[1:], 255, np.uint8)
-    for value in range(code.size):
+    for value in map(int, model.values_of(code.name)):
         members = np.flatnonzero(found == value)
         order = members[np.argsort(-probabilities[members, value], kind="stable")]
         surest, rest = order[:SUREST], order[SUREST:]
@@ -209,8 +210,11 @@ def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int6
     mapping = hungarian_mapping(found, labels, code.size, len(names))
     head = ["", *names]
     rows = []
-    for value, line in enumerate(counts.tolist()):
-        cells = [f"<b>{count}</b>" if mapping[value] == label else str(count) for label, count in enumerate(line)]
+    for value in map(int, model.values_of(code.name)):
+        cells = [
+            f"<b>{count}</b>" if mapping[value] == label else str(count)
+            for label, count in enumerate(counts[value].tolist())
+        ]
         rows.append([html.escape(model.value_name(code.name, value)), *cells])
     caption = (
         f"How many images of each label (columns) are filed under each value of {code.name} (rows); bold: matched."
@@ -222,7 +226,7 @@ def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int6
 def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
     stats = run.read_stats()
     page = ""
-    informed = _curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
+    informed = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
     if informed:
         entropies = {f"entropy of {name}": model.layout.entropy(name) for name in informed}
         chart = plots.line_chart(
@@ -238,17 +242,24 @@ def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
             "Lower bound of the mutual information of each code and the generated image, while training. Of a "
             "continuous code it may exceed the entropy, which is differential.",
         )
-    names = sorted({key for line in stats for key in line if "/" in key and not key.startswith("information/")})
-    for players in dict.fromkeys(name.partition("/")[0] for name in names):
-        terms = _curves_of(stats, {name.partition("/")[2]: name for name in names if name.startswith(f"{players}/")})
-        if not terms:
-            continue
+    for players, terms in loss_curves(stats).items():
         chart = plots.line_chart(terms, title=f"Losses of {players}", x_label="steps", y_label="loss")
         page += _figure(chart, f"Curves of the losses of {players} over the steps.", "")
     return page or "<p>No statistics were kept.</p>"
 
 
-def _curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, plots.Curve]:
+def loss_curves(stats: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, plots.Curve]]:
+    """The terms of each group of players over the steps, as `curves_of`."""
+    keys = sorted({key for line in stats for key in line if "/" in key and not key.startswith("information/")})
+    found = {}
+    for players in dict.fromkeys(key.partition("/")[0] for key in keys):
+        terms = {key.partition("/")[2]: key for key in keys if key.startswith(f"{players}/")}
+        if curves := curves_of(stats, terms):
+            found[players] = curves
+    return found
+
+
+def curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, plots.Curve]:
     """By name, steps and what was reported of its key at them, where that is a finite number anywhere."""
     curves: dict[str, plots.Curve] = {}
     for name, key in keys.items():
@@ -258,7 +269,13 @@ def _curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> d
     return curves
 
 
-def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
+def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[list[str]]:
+    """The numbers of an evaluation: for each what it is called, its value and what it means.
+
+    Args:
+        result: As `evaluation.evaluate` gives it.
+        called: Today's names of the codes by those in ``result``.
+    """
     rows = []
     for name, meaning in MEANINGS.items():
         if name in result:
@@ -278,8 +295,12 @@ def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
     for name, meaning in TRACES.items():
         if verdict.get(name) is not None:
             rows.append([name.replace("_", " "), f"{verdict[name]:.4g}", f"{meaning} (no labels needed)"])
+    return rows
+
+
+def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
     protocol = f"<p>{html.escape(_sentence(result.get('protocol', '')))}</p>"
-    return _table(["", "", "what it means"], rows) + protocol
+    return _table(["", "", "what it means"], measured_rows(result, called)) + protocol
 
 
 def _environment(run: RunFolder) -> str:

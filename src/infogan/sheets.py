@@ -46,7 +46,7 @@ def traversal_gif(
 
 def column_labels(model: InfoGAN, code: str) -> list[str]:
     """What stands above the columns of a traversal: the names of categories, or the values."""
-    spec = model.layout.code(code)
-    if isinstance(spec, ContinuousCode):
-        return [f"{value:+.2f}" for value in model.values_of(code)]
-    return [model.value_name(code, value) for value in range(spec.size)]
+    values = model.values_of(code)
+    if isinstance(model.layout.code(code), ContinuousCode):
+        return [f"{value:+.2f}" for value in values]
+    return [model.value_name(code, int(value)) for value in values]

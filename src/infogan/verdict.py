@@ -1,11 +1,13 @@
 """Is this run one to trust? An answer from images alone: no label takes part in it.
 
-A run fails in few ways, and each leaves a trace. A value of the code dies, because two kinds of images share another;
+A run fails in few ways, and each leaves a trace. What was declared not to matter hardly changes an image, so that
+nothing says what makes two of them the same kind; a value of the code dies, because two kinds of images share another;
 the categories follow what was declared not to matter, and change with it; real images are not like the fakes that the
 codes were learned on, and nobody is sure of them; the generator ignores the code, or the recognizer can not read it.
 `judge` measures each trace, and the first that is beyond its limit is the reason not to trust.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +23,8 @@ from infogan.metrics.clustering import nmi
 from infogan.model import InfoGAN
 
 LOOKED_AT = 4_000  # real images, and as many fakes
+SPREAD_OF = 1_000  # real images whose views are compared
+VIEWS = 3  # one more than a flip has
 PART = 0.25  # of a kind, and of a value's images: from there on the one belongs to the other
 
 
@@ -29,6 +33,9 @@ class Traces:
     """What a run is judged by.
 
     Attributes:
+        views_apart: How far apart the two closest of three transformed views of a real image are, as a multiple of the
+            distance of images to their 10th neighbour; the median. Learning from views rests on those of different
+            images meeting (HaoChen et al. 2021, arXiv:2106.04156).
         view_agreement: Share of real images of which two transformed views are filed under one value.
         sureness: Mean probability of the value that a real image is filed under.
         smallest_class: Mass of the rarest value among real images, relative to an equal share.
@@ -41,6 +48,7 @@ class Traces:
         split: Values that began with a part each of one kind.
     """
 
+    views_apart: float | None
     view_agreement: float
     sureness: float
     smallest_class: float
@@ -61,6 +69,11 @@ class Limit:
 
 
 LIMITS = {
+    "views_apart": Limit(
+        0.3,
+        "what was declared not to matter hardly changes an image ({found:.2f} of the distance to its neighbours), so "
+        "nothing says which images are of one {code}",
+    ),
     "kinds_met": Limit(0.75, "{kinds} kinds of image stand apart, which is not how many values {code} has"),
     "smallest_class": Limit(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
     "view_agreement": Limit(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
@@ -96,6 +109,7 @@ def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str,
     count = kinds.shape[1]
     merged, split = merged_and_split(kinds)
     return Traces(
+        views_apart=_views_apart(model, chosen, invariances, draws),
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         smallest_class=float(np.bincount(found, minlength=code.size).min() / len(found) * code.size),
@@ -154,6 +168,21 @@ def _groups(traces: Traces, code: str) -> str:
 def _filed(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     found: NDArray[np.int64] = model.encode(images).codes[model.first_categorical().name]
     return found
+
+
+def _views_apart(
+    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator
+) -> float:
+    """`Traces.views_apart` of images, in their pixels at the size at which the encoder, if there is one, reads."""
+    batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
+    if model.networks.encoder is not None:
+        batch = model.networks.encoder.resized(batch)
+    between = partition.neighbour_distance(batch.flatten(1).numpy())
+    some = batch[:: -(-len(batch) // SPREAD_OF)]
+    views = [augment(some, invariances, draws).flatten(1) for _ in range(VIEWS)]
+    pairs = [(one - other).norm(dim=1) for one, other in itertools.combinations(views, 2)]
+    closest = torch.stack(pairs).amin(dim=0)
+    return float(closest.median()) / max(between, 1e-12)
 
 
 def _views_filed(

@@ -7,7 +7,7 @@ cropped, padded, scaled and made grey by the same rules.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -26,6 +26,10 @@ MAX_PIXELS = 64 * 2**20  # of one picture before it is resized: 256 MiB as RGBA
 
 # Formats that Pillow only recognises, or hands to another program (EPS to Ghostscript), are not images here.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+
+class TooLarge(ValueError):
+    """A picture has more pixels than are decoded."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +102,26 @@ def image_extensions() -> frozenset[str]:
 
 
 @contextmanager
-def opened(file: BinaryIO) -> Iterator[Image.Image]:
+def opened(
+    file: BinaryIO, *, most_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None
+) -> Iterator[Image.Image]:
     """Yields the picture in ``file`` with its header read and its pixels not yet.
+
+    Args:
+        file: The picture.
+        most_pixels: It may have.
+        formats: Pillow's names of those that it may be in. None: all that can be decoded.
 
     Raises:
         Exception: whatever Pillow raises on a broken file, which is nearly anything.
-        ValueError: more than ``MAX_PIXELS`` pixels.
+        TooLarge: more than ``most_pixels`` pixels.
     """
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, and of sizes that are refused here anyway; neither is the user's business.
         warnings.simplefilter("ignore")
-        with Image.open(file, formats=_decoded_formats()) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width}x{picture.height} pixels, more than {MAX_PIXELS:,}")
+        with Image.open(file, formats=formats or _decoded_formats()) as picture:
+            if picture.width * picture.height > most_pixels:
+                raise TooLarge(f"{picture.width}x{picture.height} pixels, more than {most_pixels:,}")
             yield picture
 
 
