@@ -1,5 +1,7 @@
 """Test set-up: the package's shapes are checked at run time, slow tests wait for --runslow, one thread computes."""
 
+from pathlib import Path
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -7,6 +9,7 @@ from jaxtyping import install_import_hook
 # stand for a float, as it may for mypy.
 CHECKED = """
     data.batches objectives codes architectures networks terms metrics model plots sheets evaluation report
+    explorer.views explorer.collection
 """
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)
@@ -18,6 +21,8 @@ torch.set_num_threads(1)  # the tests' networks are too small to share
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--screenshots", help="the folder for the pictures of docs/explorer.md")
+    parser.addoption("--run", help="the run folder that they are of")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,3 +36,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _same_weights_each_time() -> None:
     """Networks that a test makes without a seed: torch begins with another one in each process."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on digits; whoever changes it takes a copy."""
+    from tests.explored import train_digits
+
+    return train_digits(tmp_path_factory.mktemp("explored") / "run")

@@ -53,6 +53,14 @@ ORDER = [
     "report",
     "workflows",
     "console",
+    "explorer",
+    "explorer.views",
+    "explorer.collection",
+    "explorer.desk",
+    "explorer.uploads",
+    "explorer.evidence",
+    "explorer.guard",
+    "explorer.server",
     "cli",
 ]
 MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:work|root|home|Users|opt|mnt)/\w")  # someone's, or one machine's

@@ -7,7 +7,7 @@ cropped, padded, scaled and made grey by the same rules.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -103,7 +103,7 @@ def image_extensions() -> frozenset[str]:
 
 @contextmanager
 def opened(
-    file: BinaryIO, *, most_pixels: int = MAX_PIXELS, formats: Sequence[str] | None = None
+    file: BinaryIO, *, most_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
     """Yields the picture in ``file`` with its header read and its pixels not yet.
 

@@ -1,0 +1,59 @@
+"""What speaks for a run and against it, as plain values for the page: verdict, numbers, curves, pictures over time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infogan.errors import UserError
+from infogan.model import InfoGAN
+from infogan.plots import Curve
+from infogan.report import curves_of, loss_curves, measured_rows
+from infogan.runs import RunFolder
+
+POINTS = 400  # of a curve at most
+
+
+def evidence(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
+    """The evidence that a run folder holds by now; raises UserError where its configuration is damaged."""
+    stats, metrics = run.read_stats(), run.read_metrics()
+    # What was written while training calls codes by the names that they had then.
+    codes = zip(run.read_config().codes, model.layout.codes, strict=True)
+    called = {code.name: name for code, name in codes}
+    information = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
+    result = metrics[-1] if metrics else {}
+    charts = [
+        {
+            "title": "Information of the codes in the images",
+            "unit": "nats",
+            "curves": _told(information),
+            "references": {f"entropy of {name}": model.layout.entropy(name) for name in information},
+        }
+    ]
+    for players, curves in loss_curves(stats).items():
+        charts.append({"title": f"Losses of {players}", "unit": "loss", "curves": _told(curves), "references": {}})
+    return {
+        "verdict": result.get("verdict"),
+        "measured": measured_rows(result, called),
+        "charts": [chart for chart in charts if chart["curves"]],
+        "pictures": sorted(pictures(run)),
+    }
+
+
+def picture(run: RunFolder, step: int) -> bytes:
+    """The picture that was drawn at a step, as PNG; raises UserError where there is none."""
+    if step not in (found := pictures(run)):
+        raise UserError(f"no picture was drawn at step {step}")
+    return (run.samples / found[step]).read_bytes()
+
+
+def pictures(run: RunFolder) -> dict[int, str]:
+    """The files of the pictures that were drawn while training, by step."""
+    return {int(path.stem): path.name for path in run.samples.glob("*.png") if path.stem.isdecimal()}
+
+
+def _told(curves: Mapping[str, Curve]) -> dict[str, dict[str, list[float]]]:
+    """Curves of at most ``POINTS`` points."""
+    told = {}
+    for name, (steps, values) in curves.items():
+        every = -(-len(steps) // POINTS)
+        told[name] = {"x": [float(step) for step in steps[::every]], "y": [float(value) for value in values[::every]]}
+    return told

@@ -1,0 +1,557 @@
+"""The explorer over HTTP: what each address answers, one computation at a time.
+
+Everything that touches the model or the desk runs on one thread, in turn; reading the real images goes on between.
+Of the views that one part of a page asks for only the newest is drawn: when a slider is dragged, those that wait behind
+it are dropped with status 409. Every error is a JSON object with one sentence, ``error``; no answer names a path of the
+machine.
+"""
+
+import asyncio
+import base64
+import contextlib
+import io
+import itertools
+import socket
+import sys
+import traceback
+import webbrowser
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from infogan import plots
+from infogan.config import CategoricalCode
+from infogan.data import ImageSet
+from infogan.errors import UserError
+from infogan.explorer import evidence, uploads
+from infogan.explorer.collection import Collection, Readings, told_readings
+from infogan.explorer.desk import Desk, Unsaved, codes_csv, labels_csv
+from infogan.explorer.guard import Guard
+from infogan.explorer.views import NOISE, View, draw
+from infogan.model import InfoGAN
+from infogan.runs import RunFolder
+from infogan.sheets import traversal_gif
+from infogan.workflows import load_for
+
+STATIC = Path(__file__).parent / "static"
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MOST_AT_ONCE = 200  # connections; more are told that the server is busy
+MOST_SHOWN = 200  # real images in one answer
+MOST_WORDS = 64 * 2**10  # bytes of a request that changes something
+NEIGHBOURS = 8
+
+Result = TypeVar("Result")
+
+
+class Refused(Exception):
+    """A request that is answered with an error status and a sentence."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Words(BaseModel):
+    """What a request that changes something says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Naming(Words):
+    """A value of a code and its name; of a whole code, without ``value``."""
+
+    code: int
+    value: int | None = None
+    name: Annotated[str, Field(max_length=1000)]
+
+
+class Ordering(Words):
+    """All values of a code in an order, or some that mean the same."""
+
+    code: int
+    values: Annotated[list[int], Field(max_length=10_000)]
+
+
+class Labelling(Words):
+    """An image and what it shows; None takes back what was said."""
+
+    place: int
+    label: Annotated[str, Field(max_length=1000)] | None
+
+
+class Worker:
+    """One thread that computes, and which view each part of a page asked for last."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._numbers = itertools.count()
+        self._newest: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def do(self, job: Callable[[], Result]) -> Result:
+        """Runs a job when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    async def newest(self, asker: str, job: Callable[[], Result]) -> Result:
+        """Runs a job unless the same asker asks for another while it waits; then raises `Refused`."""
+        number = self._newest[asker] = next(self._numbers)
+        turn = self._turns.setdefault(asker, asyncio.Lock())
+        self._waiting[asker] = self._waiting.get(asker, 0) + 1
+        try:
+            async with turn:
+                if self._newest[asker] != number:
+                    raise Refused(409, "a newer view was asked for")
+                return await self.do(job)
+        finally:
+            self._waiting[asker] -= 1
+            if not self._waiting[asker]:
+                del self._waiting[asker], self._turns[asker], self._newest[asker]
+
+    def stop(self) -> None:
+        """Lets the thread end after what it is doing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Explorer:
+    """The answers.
+
+    Args:
+        desk: What is explored.
+        run: Where evidence is; None for a model folder alone.
+        title: Of the page.
+    """
+
+    def __init__(self, desk: Desk, run: RunFolder | None, title: str) -> None:
+        self.desk, self.run, self.title = desk, run, title
+        self.worker = Worker()
+        self.decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        self.pages = {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir()}
+
+    def app(self) -> Starlette:
+        """The application, unguarded."""
+        get: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/": self.page,
+            "/static/{name}": self.static,
+            "/api/state": self.state,
+            "/api/lattice": self.lattice,
+            "/api/lattice.png": self.lattice_png,
+            "/api/traversal.gif": self.traversal,
+            "/api/gallery": self.gallery,
+            "/api/queue": self.queue,
+            "/api/image": self.image,
+            "/api/evidence": self.evidence,
+            "/api/picture": self.picture,
+            "/api/codes.csv": self.codes,
+            "/api/labels.csv": self.labels,
+        }
+        post: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/api/name": self.name,
+            "/api/order": self.order,
+            "/api/join": self.join,
+            "/api/label": self.label,
+            "/api/undo": self.undo,
+            "/api/read": self.read,
+        }
+        routes = [Route(path, answer, methods=["GET"]) for path, answer in get.items()]
+        routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
+        handlers: dict[Any, Any] = {
+            Refused: lambda _, error: _error(error.status, str(error)),
+            uploads.Unreadable: lambda _, error: _error(error.status, str(error)),
+            UserError: lambda _, error: _error(400, str(error)),
+            Unsaved: lambda _, error: _error(507, str(error)),
+            ClientDisconnect: lambda _, error: _error(400, "the request ended early"),
+            HTTPException: lambda _, error: _error(error.status_code, error.detail),
+            Exception: lambda _, error: _error(500, "something went wrong here: the terminal says what"),
+        }
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        reading = asyncio.create_task(self._read_all())
+        yield
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        self.worker.stop()
+        self.decoder.shutdown(wait=False, cancel_futures=True)
+
+    async def _read_all(self) -> None:
+        """Reads the real images a piece at a time, so that what is drawn comes between."""
+        files = self.desk.collection
+        try:
+            while files is not None and await self.worker.do(files.read_on):
+                pass
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            raise
+
+    # The page.
+
+    async def page(self, _: Request) -> Response:
+        """The page itself."""
+        content, kind = self.pages["index.html"]
+        return Response(content, media_type=kind)
+
+    async def static(self, request: Request) -> Response:
+        """One of its parts."""
+        found = self.pages.get(request.path_params["name"])
+        if found is None:
+            raise Refused(404, "there is nothing here")
+        return Response(found[0], media_type=found[1])
+
+    async def state(self, _: Request) -> Response:
+        """What the page must know; see `Desk.described`."""
+        return await self._described()
+
+    async def _described(self, **more: Any) -> Response:
+        told = await self.worker.do(self.desk.described)
+        return JSONResponse({"title": self.title, "evidence": self.run is not None, **told, **more})
+
+    # Steering.
+
+    async def lattice(self, request: Request) -> Response:
+        """A view, see `View`: ``image`` as PNG, and what varies ``across`` and ``down``.
+
+        With an ``asker``, a part of a page, only the newest view it asks for is drawn.
+        """
+        view = View.read(dict(request.query_params))
+
+        def job() -> dict[str, Any]:
+            table = draw(self.desk.model, view)
+            rows, columns = table.images.shape[:2]
+            image = as_data(table.images.reshape(-1, *table.images.shape[2:]), columns)
+            return {"image": image, "columns": columns, "rows": rows, "across": table.across, "down": table.down}
+
+        asker = request.query_params.get("asker", "")
+        if len(asker) > 64:
+            raise Refused(400, "asker: at most 64 characters")
+        return JSONResponse(await (self.worker.newest(asker, job) if asker else self.worker.do(job)))
+
+    async def lattice_png(self, request: Request) -> Response:
+        """A view as a sheet with headings, to keep."""
+        view = View.read(dict(request.query_params))
+
+        def job() -> bytes:
+            model, table = self.desk.model, draw(self.desk.model, view)
+            sheet = plots.labelled_sheet(
+                table.images,
+                column_labels=_headings(model, view.across, table.across),
+                row_labels=_headings(model, view.down, table.down),
+            )
+            return _png(sheet)
+
+        return _download(await self.worker.do(job), "image/png", "lattice.png")
+
+    async def traversal(self, request: Request) -> Response:
+        """A code going there and back, as a GIF; all else as the view has it."""
+        view, place = View.read(dict(request.query_params)), _number(request, "code")
+
+        def job() -> bytes:
+            names = list(self.desk.model.layout.codes)
+            if len(view.codes) != len(names):
+                raise UserError(f"the model has {len(names)} codes, and {len(view.codes)} values were given")
+            held = {name: value for name, value in zip(names, view.codes, strict=True) if name != self._code(place)}
+            return traversal_gif(self.desk.model, self._code(place), seed=view.seed, codes=held)
+
+        return _download(await self.worker.do(job), "image/gif", "traversal.gif")
+
+    # Sorting.
+
+    async def gallery(self, request: Request) -> Response:
+        """Real images of a group: ``code``, ``group``, ``order``, ``other``, ``from`` and ``count``."""
+        code, group = _number(request, "code"), _number(request, "group")
+        other = _number(request, "other") if "other" in request.query_params else None
+        order, start = request.query_params.get("order", "surest"), _number(request, "from", 0)
+        count = _count(request)
+
+        def job() -> dict[str, Any]:
+            files = self.desk.files()
+            members = files.ranked(code, group, order, other)
+            return {"total": len(members), "read": files.read} | _shown(files, members[start : start + count].tolist())
+
+        return JSONResponse(await self.worker.do(job))
+
+    async def queue(self, request: Request) -> Response:
+        """The images that are most in doubt."""
+        count = _count(request)
+
+        def job() -> dict[str, Any]:
+            files = self.desk.files()
+            doubted = files.doubted()
+            return {"total": len(doubted), "read": files.read} | _shown(files, doubted[:count].tolist())
+
+        return JSONResponse(await self.worker.do(job))
+
+    async def image(self, request: Request) -> Response:
+        """One real image, with its neighbours in code and among generated images."""
+        place = _number(request, "place")
+
+        def job() -> dict[str, Any]:
+            files = self.desk.files()
+            (checked,) = files.checked([place])
+            if checked >= files.read:
+                raise UserError(f"image {place} is not read yet")
+            image = np.ascontiguousarray(files.images.images[checked : checked + 1])
+            reading = files.readings[checked : checked + 1]
+            return _shown(files, [checked]) | self._neighbours(image, reading, but=checked)
+
+        return JSONResponse(await self.worker.do(job))
+
+    async def read(self, request: Request) -> Response:
+        """The codes of a picture that is sent as it is, with its neighbours."""
+        content = await _body(request, uploads.MOST_BYTES)
+        model = self.desk.model
+        if not model.networks.reads_codes:
+            raise UserError(f"this is a {model.config.kind}: it has no recognizer and can not read images")
+        # Decoded on a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
+        image = await asyncio.get_running_loop().run_in_executor(self.decoder, uploads.decoded, content, model)
+
+        def job() -> dict[str, Any]:
+            reading = Readings.of(model.encode(image))
+            return {"image": as_data(image, 1), "readings": told_readings(reading)} | self._neighbours(image, reading)
+
+        return JSONResponse(await self.worker.do(job))
+
+    def _neighbours(self, image: NDArray[np.uint8], reading: Readings, but: int | None = None) -> dict[str, Any]:
+        files = self.desk.collection
+        if files is None:
+            return {}
+        generated, codes = files.nearest_generated(image, NEIGHBOURS)
+        near = [place for place in files.nearest(reading, NEIGHBOURS + 1) if place != but][:NEIGHBOURS]
+        return {
+            "generated": {"image": as_data(generated, NEIGHBOURS), "codes": codes},
+            "similar": _shown(files, near),
+        }
+
+    # Changing.
+
+    async def name(self, request: Request) -> Response:
+        """Names a value of a code, or a code: `Naming`."""
+        said = await _words(request, Naming)
+        if said.value is None:
+            return await self._changed(lambda: self.desk.rename_code(self._code(said.code), said.name))
+        value = said.value
+        return await self._changed(lambda: self.desk.name_value(self._code(said.code), value, said.name))
+
+    async def order(self, request: Request) -> Response:
+        """Orders the values of a code: `Ordering`."""
+        said = await _words(request, Ordering)
+        return await self._changed(lambda: self.desk.order_values(self._code(said.code), said.values))
+
+    async def join(self, request: Request) -> Response:
+        """Says that values of a code mean the same: `Ordering`."""
+        said = await _words(request, Ordering)
+        return await self._changed(lambda: self.desk.join(self._code(said.code), said.values))
+
+    async def label(self, request: Request) -> Response:
+        """Says what an image shows: `Labelling`."""
+        said = await _words(request, Labelling)
+        return await self._changed(lambda: self.desk.label(said.place, said.label))
+
+    async def undo(self, request: Request) -> Response:
+        """Takes back the last change."""
+        await _body(request, MOST_WORDS)
+        undone = await self.worker.do(self.desk.undo)
+        return await self._described(undone=undone)
+
+    async def _changed(self, job: Callable[[], None]) -> Response:
+        await self.worker.do(job)
+        return await self._described()
+
+    def _code(self, place: int) -> str:
+        names = list(self.desk.model.layout.codes)
+        if not 0 <= place < len(names):
+            raise UserError(f"there is no code {place}: the model has {len(names)}")
+        return names[place]
+
+    # Evidence, and files to keep.
+
+    async def evidence(self, _: Request) -> Response:
+        """What speaks for the run and against it."""
+        run = self._run()
+        return JSONResponse(await self.worker.do(lambda: evidence.evidence(run, self.desk.model)))
+
+    async def picture(self, request: Request) -> Response:
+        """What was drawn at a step of training."""
+        run, step = self._run(), _number(request, "step")
+        return Response(await self.worker.do(lambda: evidence.picture(run, step)), media_type="image/png")
+
+    def _run(self) -> RunFolder:
+        if self.run is None:
+            raise Refused(404, "this is a model without its run")
+        return self.run
+
+    async def codes(self, _: Request) -> Response:
+        """Every image with its group and its codes."""
+        text = await self.worker.do(lambda: codes_csv(self.desk.files()))
+        return _download(text.encode("utf-8", "surrogateescape"), "text/csv", "codes.csv")
+
+    async def labels(self, _: Request) -> Response:
+        """The corrections."""
+        text = await self.worker.do(lambda: labels_csv(self.desk.files()))
+        return _download(text.encode("utf-8", "surrogateescape"), "text/csv", "labels.csv")
+
+
+def explorer_of(path: Path, most_images: int, say: Callable[[str], None]) -> Explorer:
+    """What there is to explore of a run folder or a model folder.
+
+    Args:
+        path: The folder.
+        most_images: How many of the training images are read at most, evenly chosen.
+        say: Told why there are no real images, if there are none.
+
+    Raises:
+        UserError: there is no model, or corrections that can not be read.
+    """
+    model = InfoGAN.load(path)
+    if not (path / "environment.json").is_file():
+        return Explorer(Desk(model, path, None, None), None, f"{model.config.kind} in {path.resolve().name}")
+    run = RunFolder.existing(path)
+    config = run.read_config()
+    try:
+        images: ImageSet | None = load_for(model, config.data)
+    except UserError as error:
+        say(f"the real images are not to be had, so there is nothing to sort or correct: {error}")
+        images = None
+    if images is not None and len(images) > most_images:
+        say(f"{most_images} of the {len(images)} images are read: --images says how many")
+        images = images.subset(np.linspace(0, len(images) - 1, most_images).astype(int))
+    source = config.data.source or ""
+    title = f"{model.config.kind} on {Path(source).name}"
+    return Explorer(Desk(model, run.model, images, path / "labels.csv"), run, title)
+
+
+def serve(explorer: Explorer, port: int, *, open_browser: bool, announce: Callable[[str], None]) -> None:
+    """Serves until a signal comes.
+
+    Args:
+        explorer: What.
+        port: On 127.0.0.1; 0 = any that is free.
+        open_browser: Whether to show the page.
+        announce: Told of every address, each of which serves once.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    try:
+        listening = socket.create_server(("127.0.0.1", port), backlog=128)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot listen on port {port}: {getattr(error, 'strerror', None) or error}") from None
+    with listening:
+        guard = Guard(explorer.app(), listening.getsockname()[1], announce)
+        # The first computation sets up much that later ones reuse: the page should not wait for it.
+        explorer.desk.model.sample(64)
+        announce(guard.address)
+        if open_browser:
+            webbrowser.open(guard.address)
+        config = uvicorn.Config(
+            guard,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            limit_concurrency=MOST_AT_ONCE,
+            timeout_graceful_shutdown=2,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+# Pieces of requests and answers.
+
+
+def as_data(images: NDArray[np.uint8], columns: int) -> str:
+    """Images (count, channels, height, width) as a table without gaps, a ``data:`` address of a PNG."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    table = np.zeros((rows * columns, channels, height, width), np.uint8)
+    table[:count] = images
+    joined = table.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    pixels = np.ascontiguousarray(joined).reshape(rows * height, columns * width, channels)
+    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _shown(files: Collection, places: list[int]) -> dict[str, Any]:
+    """Real images: what is known of each, and all of them in one row."""
+    if not places:
+        return {"items": [], "image": None}
+    order = np.argsort(places)  # a mapped file is read in its order
+    images = np.empty((len(places), *files.images.images.shape[1:]), np.uint8)
+    images[order] = files.images.images[np.asarray(places)[order]]
+    return {"items": files.told(places), "image": as_data(images, len(places))}
+
+
+def _headings(model: InfoGAN, axis: int, values: list[float]) -> list[str]:
+    if axis == NOISE:
+        return [f"noise {value:.0f}" for value in values]
+    name = list(model.layout.codes)[axis]
+    if isinstance(model.layout.code(name), CategoricalCode):
+        return [model.value_name(name, int(value)) for value in values]
+    return [f"{name} {value:+.2f}" for value in values]
+
+
+def _number(request: Request, name: str, default: int | None = None) -> int:
+    text = request.query_params.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or len(text) > 15 or not text.isascii() or not text.isdecimal():
+        raise Refused(400, f"{name}: a whole number from 0 on is needed")
+    return int(text)
+
+
+def _count(request: Request) -> int:
+    count = _number(request, "count", 60)
+    if not 1 <= count <= MOST_SHOWN:
+        raise Refused(400, f"count: 1 to {MOST_SHOWN} are allowed")
+    return count
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """What was sent, at most so many bytes; the rest is not waited for."""
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > most:
+            raise Refused(413, f"more than {most:,} bytes were sent")
+    return bytes(content)
+
+
+Said = TypeVar("Said", bound=Words)
+
+
+async def _words(request: Request, kind: type[Said]) -> Said:
+    try:
+        return kind.model_validate_json(await _body(request, MOST_WORDS))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refused(400, f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def _download(content: bytes, kind: str, name: str) -> Response:
+    return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+def _error(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status_code=status)

@@ -1,0 +1,79 @@
+// The frame of the page: tabs, the address, undo, and how far things are.
+import { $, ask, change, complain, learn, read, told, view, write } from './state.js';
+import * as correct from './correct.js';
+import * as evidence from './evidence.js';
+import * as name from './name.js';
+import * as sort from './sort.js';
+import * as steer from './steer.js';
+
+const VIEWS = { steer, sort, name, correct, evidence };
+
+export function open(tab) {
+  view.tab = tab;
+  show();
+  $(view.tab).focus({ preventScroll: true }); // so that its keys are not taken for the tab's own
+}
+
+function allowed(tab) {
+  const needs = document.querySelector(`[data-tab="${tab}"]`).dataset.needs;
+  return !needs || { images: told.images, codes: told.codes.length, evidence: told.evidence }[needs];
+}
+
+function show() {
+  if (!allowed(view.tab)) view.tab = 'steer';
+  for (const button of document.querySelectorAll('[data-tab]')) {
+    button.hidden = !allowed(button.dataset.tab);
+    if (button.dataset.tab === view.tab) button.setAttribute('aria-current', 'page');
+    else button.removeAttribute('aria-current');
+    $(button.dataset.tab).hidden = button.dataset.tab !== view.tab;
+  }
+  complain('');
+  write();
+  VIEWS[view.tab].show();
+}
+
+function tell() {
+  $('title').textContent = document.title = told.title;
+  $('undo').hidden = !told.undo;
+  $('undo').textContent = told.undo ? `Undo ${told.undo}` : 'Undo';
+  const images = told.images;
+  const reading = images && images.read < images.count ? `reading images: ${images.read} of ${images.count}. ` : '';
+  $('progress').textContent = images ? `${reading}${images.sure} of ${images.count} images carry a sure label` : '';
+  $('progress').title = 'Filed by you, or in a named group with a probability of at least 95 %.';
+}
+
+// While real images are read, what is known of them grows.
+async function watch() {
+  while (told.images && told.images.read < told.images.count) {
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    try { await learn() } catch { return }
+    tell();
+    if (told.images.read === told.images.count) document.dispatchEvent(new Event('told'));
+  }
+}
+
+function keys(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, select, textarea')) return;
+  VIEWS[view.tab].key?.(event);
+}
+
+async function begin() {
+  try {
+    await learn();
+  } catch (error) {
+    complain(error.message);
+    return;
+  }
+  read();
+  for (const part of Object.values(VIEWS)) part.begin();
+  for (const button of document.querySelectorAll('[data-tab]')) button.onclick = () => open(button.dataset.tab);
+  $('undo').onclick = () => change('/api/undo', {}).catch(() => {});
+  document.addEventListener('told', () => { tell(); VIEWS[view.tab].show() });
+  document.addEventListener('keydown', keys);
+  window.addEventListener('hashchange', () => { read(); show() });
+  tell();
+  show();
+  watch();
+}
+
+begin();

@@ -1,0 +1,133 @@
+"""A real run and a real explorer in a process of its own, for the tests that talk to it."""
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from infogan import recipes, workflows
+from infogan.runs import RunFolder
+
+
+def train_digits(folder: Path, *, objective: str = "infogan") -> Path:
+    """A run of some steps on 8x8 digits, with everything that a long one has."""
+    options = recipes.resolve(
+        "robust" if objective == "infogan" else "plain",
+        [
+            {
+                "data": {"source": "digits"},
+                "objective": {"kind": objective},
+                "networks": {"width": 4},
+                "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4},
+            }
+        ],
+    )
+    workflows.train_run(workflows.plan(options), RunFolder.at(folder))
+    return folder
+
+
+class Explored:
+    """`infogan explore` in a process of its own. Leaving the context ends it as Ctrl-C does."""
+
+    def __init__(self, run: Path, *arguments: str) -> None:
+        self.run = run
+        command = [sys.executable, "-m", "infogan", "explore", str(run), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        assert self.address.startswith("http://127.0.0.1:"), self._errors()
+        self.port = urlsplit(self.address).port or 0
+        self.host = f"127.0.0.1:{self.port}"
+        self.cookie = ""
+        self.said: list[str] = []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> "Explored":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+        self._listener.join(20)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def _errors(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+    def request(
+        self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """One request with exactly these headers, and a Host where none is given."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            given = {"Host": self.host, **(headers or {})}
+            if body is not None:
+                given.setdefault("Content-Length", str(len(body)))
+            for name, value in given.items():
+                connection.putheader(name, value)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+                connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def enter(self) -> None:
+        """Exchanges the token for the cookie."""
+        status, headers, _ = self.request(self.address.removeprefix(f"http://{self.host}"))
+        assert status == 303
+        found = re.match(r"[^;]+", headers["set-cookie"])
+        assert found
+        self.cookie = found[0]
+
+    def get(self, path: str, **values: Any) -> tuple[int, Any]:
+        """A status and what the answer's JSON says."""
+        status, _, content = self.request(
+            f"{path}?{urlencode(values)}" if values else path, headers={"Cookie": self.cookie}
+        )
+        return status, json.loads(content)
+
+    def post(self, path: str, words: Any) -> tuple[int, Any]:
+        """The same for a request that changes something."""
+        body = words if isinstance(words, bytes) else json.dumps(words).encode()
+        status, _, content = self.request(path, "POST", body, {"Cookie": self.cookie})
+        return status, json.loads(content)
+
+    def memory(self) -> int:
+        """Resident bytes of the process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+    def settled(self) -> Any:
+        """The state once all real images are read."""
+        while True:
+            _, state = self.get("/api/state")
+            if not state["images"] or state["images"]["read"] == state["images"]["count"]:
+                return state
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """A run of one's own to change."""
+    shutil.copytree(run, folder)
+    return folder

@@ -1,0 +1,524 @@
+"""The explorer over HTTP: who may ask, what is refused and how, and that what it answers is the model's."""
+
+import base64
+import csv
+import io
+import json
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infogan.data import load
+from infogan.data.labels import read_labels
+from infogan.errors import UserError
+from infogan.explorer.collection import SURE, Collection, Readings, groups_of
+from infogan.explorer.desk import Desk, Unsaved, codes_csv
+from infogan.explorer.server import as_data
+from infogan.explorer.views import NOISE, View, draw
+from infogan.model import InfoGAN
+from tests.explored import Explored, copy_of
+from tests.helpers import image_set, small_model
+
+CODES = "3,0.5,-0.25"  # of a category and two knobs
+
+
+@pytest.fixture(scope="module")
+def served(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
+    with Explored(copy_of(digits_run, tmp_path_factory.mktemp("served") / "run")) as explored:
+        explored.enter()
+        yield explored
+
+
+def pixels(data: str) -> Any:
+    """The picture of a ``data:`` address."""
+    content = base64.b64decode(data.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+# Who may ask.
+
+
+def test_a_token_serves_once_and_another_is_printed(digits_run: Path) -> None:
+    with Explored(digits_run) as explored:
+        first = explored.address.removeprefix(f"http://{explored.host}")
+        assert explored.request("/")[0] == 401
+        assert explored.request(f"{first}x")[0] == 401
+        status, headers, _ = explored.request(first)
+        assert (status, headers["location"]) == (303, "/")
+        assert headers["set-cookie"].startswith(f"infogan-{explored.port}=")
+        assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(headers["set-cookie"].split("; "))
+        assert explored.request(first)[0] == 401
+        explored.cookie = headers["set-cookie"].split(";")[0]
+        assert explored.get("/api/state")[0] == 200
+        # A link with a spent token in it still opens the page for who has the cookie.
+        assert explored.request(first, headers={"Cookie": explored.cookie})[0] == 303
+        while not explored.said:
+            time.sleep(0.01)
+        second = explored.said[0].split(explored.host)[1].strip()
+        assert second != first
+        assert explored.request(second)[0] == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Cookie": "infogan-{port}=guessed"}, 401),
+        ({"Cookie": "infogan-{port}=\xff; ,;=\x01"}, 401),
+        ({"Cookie": "{cookie}", "Host": "evil.example"}, 403),
+        ({"Cookie": "{cookie}", "Host": "127.0.0.1.evil.example:{port}"}, 403),
+        ({"Cookie": "{cookie}", "Host": "[::1"}, 403),
+        ({"Cookie": "{cookie}", "Host": ""}, 403),
+        ({"Cookie": "{cookie}", "Origin": "http://evil.example"}, 403),
+        ({"Cookie": "{cookie}", "Origin": "null"}, 403),
+        ({"Cookie": "{cookie}", "Origin": "http://127.0.0.1:1"}, 403),
+        ({"Cookie": "{cookie}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Cookie": "{cookie}", "Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Cookie": "other=1; {cookie}", "Host": "localhost:9999"}, 200),
+    ],
+)
+def test_only_the_page_itself_may_ask(served: Explored, headers: dict[str, str], status: int) -> None:
+    known = {"{port}": str(served.port), "{cookie}": served.cookie}
+    for name, value in headers.items():
+        for word, meant in known.items():
+            value = value.replace(word, meant)
+        headers = headers | {name: value}
+    found, said, content = served.request("/api/state", headers=headers)
+    assert found == status
+    if status != 200:
+        assert isinstance(json.loads(content)["error"], str)
+    assert "default-src 'none'" in said["content-security-policy"]
+    assert said["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in said
+    assert "server" not in said
+
+
+# What is refused.
+
+LATTICE = f"/api/lattice?codes={CODES}"
+REFUSED = [
+    ("GET", "/api/lattice", None, 400),
+    ("GET", "/api/lattice?codes=3,0.5", None, 400),
+    ("GET", "/api/lattice?codes=3,nan,0", None, 400),
+    ("GET", "/api/lattice?codes=3,inf,0", None, 400),
+    ("GET", "/api/lattice?codes=3,1e999,0", None, 400),
+    ("GET", "/api/lattice?codes=3,1.01,0", None, 400),
+    ("GET", "/api/lattice?codes=10,0,0", None, 400),
+    ("GET", "/api/lattice?codes=2.5,0,0", None, 400),
+    ("GET", "/api/lattice?codes=1e300,0,0", None, 400),
+    ("GET", "/api/lattice?codes=three,0,0", None, 400),
+    ("GET", f"{LATTICE}&across=7", None, 400),
+    ("GET", f"{LATTICE}&across=-2", None, 400),
+    ("GET", f"{LATTICE}&across=1&down=1", None, 400),
+    ("GET", f"{LATTICE}&columns=0", None, 400),
+    ("GET", f"{LATTICE}&columns=257", None, 400),
+    ("GET", f"{LATTICE}&columns=100&rows=100", None, 400),
+    ("GET", f"{LATTICE}&seed=-1", None, 400),
+    ("GET", f"{LATTICE}&seed=99999999999999999999999", None, 400),
+    ("GET", f"{LATTICE}&way=nan", None, 400),
+    ("GET", f"{LATTICE}&zoom=0", None, 400),
+    ("GET", f"{LATTICE}&pick=1e9", None, 400),
+    ("GET", f"{LATTICE}&asker={'x' * 65}", None, 400),
+    ("GET", f"/api/lattice.png?codes={CODES}&rows=999", None, 400),
+    ("GET", f"/api/traversal.gif?codes={CODES}&code=9", None, 400),
+    ("GET", f"/api/traversal.gif?codes={CODES}", None, 400),
+    ("GET", "/api/traversal.gif?codes=1&code=0", None, 400),
+    ("GET", "/api/gallery?code=1&group=0", None, 400),
+    ("GET", "/api/gallery?code=0&group=10", None, 400),
+    ("GET", "/api/gallery?code=0&group=0&order=best", None, 400),
+    ("GET", "/api/gallery?code=0&group=0&order=between&other=0", None, 400),
+    ("GET", "/api/gallery?code=0&group=0&count=1000000", None, 400),
+    ("GET", "/api/gallery?code=0&group=0&from=-1", None, 400),
+    ("GET", "/api/queue?count=0", None, 400),
+    ("GET", "/api/image?place=99999", None, 400),
+    ("GET", "/api/image?place=%C2%B2", None, 400),
+    ("GET", "/api/picture?step=3", None, 400),
+    ("GET", "/api/picture?step=../../../../etc/passwd", None, 400),
+    ("GET", "/static/../server.py", None, 404),
+    ("GET", "/static/..%2f..%2fserver.py", None, 404),
+    ("GET", "/static/%2e%2e/desk.py", None, 404),
+    ("GET", "/api/nothing", None, 404),
+    ("GET", "/api/undo", None, 405),
+    ("POST", "/api/state", b"", 405),
+    ("POST", "/api/undo", b"", 400),
+    ("POST", "/api/name", b"", 400),
+    ("POST", "/api/name", b"[" * 20_000, 400),
+    ("POST", "/api/name", b"\xff\xfe", 400),
+    ("POST", "/api/name", b"x" * 70_000, 413),
+    ("POST", "/api/name", {"code": 0, "value": 0}, 400),
+    ("POST", "/api/name", {"code": 0, "value": "0", "name": "a"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": True, "name": "a"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": 10, "name": "a"}, 400),
+    ("POST", "/api/name", {"code": 9, "value": 0, "name": "a"}, 400),
+    ("POST", "/api/name", {"code": 1, "value": 0, "name": "a"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": 0, "name": "a\nb"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": 0, "name": " a"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": 0, "name": "a" * 65}, 400),
+    ("POST", "/api/name", {"code": 0, "name": ""}, 400),
+    ("POST", "/api/name", {"code": 0, "name": "knob1"}, 400),
+    ("POST", "/api/name", {"code": 0, "name": "../up"}, 400),
+    ("POST", "/api/name", {"code": 0, "value": 0, "name": "a", "path": "/etc"}, 400),
+    ("POST", "/api/order", {"code": 0, "values": [0, 1]}, 400),
+    ("POST", "/api/order", {"code": 0, "values": [10**30]}, 400),
+    ("POST", "/api/join", {"code": 0, "values": [1, 1]}, 400),
+    ("POST", "/api/join", {"code": 0, "values": [1, 10]}, 400),
+    ("POST", "/api/label", {"place": -1, "label": "a"}, 400),
+    ("POST", "/api/label", {"place": 10**9, "label": "a"}, 400),
+    ("POST", "/api/label", {"place": 0, "label": ""}, 400),
+    ("POST", "/api/read", b"", 400),
+    ("POST", "/api/read", b"GIF89a", 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), REFUSED)
+def test_bad_requests_are_refused_with_one_sentence(
+    served: Explored, method: str, path: str, body: Any, status: int
+) -> None:
+    before = served.settled()
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    found, headers, answer = served.request(path, method, content, {"Cookie": served.cookie})
+    assert found == status
+    assert headers["content-type"] == "application/json"
+    told = json.loads(answer)
+    assert list(told) == ["error"]
+    assert told["error"] and "\n" not in told["error"]
+    for secret in ("Traceback", "site-packages", "/tmp", "run/"):
+        assert secret not in told["error"]
+    assert served.settled() == before  # alive, and nothing has changed
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG whose header says so much, with these chunks."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), *chunks, (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+ZEROS = zlib.compress(bytes(200 * 2**20), 9)  # 200 KB that unpack to 200 MiB
+
+
+@pytest.mark.parametrize(
+    ("content", "statuses"),
+    [
+        (png(10_000, 10_000, (b"IDAT", zlib.compress(bytes(10_001 * 10_000), 9))), {413}),
+        (png(2**31 - 1, 2**31 - 1, (b"IDAT", ZEROS)), {400, 413}),
+        # More pixels' worth of data than the header says, and a text that unpacks to far more than any text has.
+        (png(8, 8, (b"IDAT", ZEROS)), {200, 400}),
+        (png(8, 8, (b"zTXt", b"text\0\0" + ZEROS), (b"IDAT", zlib.compress(bytes(72)))), {200, 400}),
+        (png(8, 8, (b"iCCP", b"profile\0\0" + ZEROS), (b"IDAT", zlib.compress(bytes(72)))), {200, 400}),
+        (bytes(33 * 2**20), {413}),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", {400}),
+    ],
+    ids=["10000x10000", "2^31", "long data", "long text", "long profile", "33 MiB", "postscript"],
+)
+def test_pictures_that_unpack_to_too_much_are_refused(served: Explored, content: bytes, statuses: set[int]) -> None:
+    before = served.memory()
+    status, answer = served.post("/api/read", content)
+    assert status in statuses
+    assert status == 200 or list(answer) == ["error"]
+    assert served.memory() - before < 100 * 2**20
+    assert served.get("/api/state")[0] == 200
+
+
+def test_a_body_that_never_ends_is_cut_off(served: Explored) -> None:
+    headers = {"Cookie": served.cookie, "Content-Length": str(2**40)}
+    assert served.request("/api/read", "POST", bytes(33 * 2**20), headers)[0] == 413
+
+
+def test_a_hundred_renders_at_once_leave_memory_as_it_was(served: Explored) -> None:
+    def all_at_once(asker: str) -> list[int]:
+        found: list[int] = []
+
+        def one(number: int) -> None:
+            status, _ = served.get(
+                "/api/lattice", codes=CODES, across=0, down=1, columns=10, rows=8, seed=number,
+                asker=asker.format(number),
+            )  # fmt: skip
+            found.append(status)
+
+        threads = [threading.Thread(target=one, args=(number,)) for number in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
+    all_at_once("warm {}")
+    before = served.memory()
+    of_one = all_at_once("one")
+    assert set(of_one) <= {200, 409}
+    assert of_one.count(409) > 50  # views that were already old when their turn came
+    assert 200 in of_one
+    assert all_at_once("many {}") == [200] * 100
+    assert served.memory() - before < 20 * 2**20
+
+
+# What is answered.
+
+
+def test_the_picture_of_a_view_is_what_the_model_draws(served: Explored, digits_run: Path) -> None:
+    model = InfoGAN.load(digits_run)
+    status, answer = served.get(
+        "/api/lattice", codes=CODES, across=0, down=1, columns=10, rows=3, seed=4, zoom=2
+    )  # fmt: skip
+    assert status == 200
+    assert answer["across"] == list(range(10))
+    assert answer["down"] == [0.0, 0.5, 1.0]  # half the range, around 0.5
+    drawn = model.lattice("category", "knob1", rows=[0.0, 0.5, 1.0], codes={"knob2": -0.25}, seed=4)
+    expected = drawn[:, :, 0].transpose(0, 2, 1, 3).reshape(3 * 8, 10 * 8)
+    assert np.abs(pixels(answer["image"]).astype(int) - expected).max() <= 1
+    # One sample: the centre.
+    _, centre = served.get("/api/lattice", codes=CODES, seed=4)
+    alone = model.sample(1, codes={"category": 3, "knob1": 0.5, "knob2": -0.25}, seed=4).images[0, 0]
+    assert np.abs(pixels(centre["image"]).astype(int) - alone).max() <= 1
+
+
+def test_images_lie_side_by_side_in_a_table() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
+    table = pixels(as_data(images, 3))
+    assert table.shape == (8, 12, 3)
+    for number in range(5):
+        row, column = divmod(number, 3)
+        part = table[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        assert np.array_equal(part.transpose(2, 0, 1), images[number])
+    assert not table[4:, 8:].any()
+
+
+def test_an_upload_is_read_as_encode_reads_it(served: Explored, digits_run: Path) -> None:
+    served.settled()
+    image = load("digits", split="test").images[5]
+    buffer = io.BytesIO()
+    Image.fromarray(image[0]).save(buffer, "PNG")
+    status, answer = served.post("/api/read", buffer.getvalue())
+    assert status == 200
+    read = InfoGAN.load(digits_run).encode(image[None])
+    np.testing.assert_allclose(answer["readings"][0], read.probabilities["category"][0], atol=1e-4)
+    np.testing.assert_allclose(answer["readings"][1], [read.codes["knob1"][0]], atol=1e-4)
+    assert np.array_equal(pixels(answer["image"]), image[0])
+    assert pixels(answer["generated"]["image"]).shape == (8, 64)
+    assert len(answer["generated"]["codes"]) == len(answer["similar"]["items"]) == 8
+
+
+def test_names_orders_and_labels_are_saved_at_once_and_undone(served: Explored) -> None:
+    state = served.settled()
+    folder = served.run
+    assert served.post("/api/name", {"code": 0, "value": 3, "name": "<b>three"})[0] == 200
+    assert InfoGAN.load(folder).value_name("category", 3) == "<b>three"
+    assert served.post("/api/name", {"code": 1, "name": "slant"})[0] == 200
+    assert list(InfoGAN.load(folder).layout.codes) == ["category", "slant", "knob2"]
+    order = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert served.post("/api/order", {"code": 0, "values": order})[0] == 200
+    assert InfoGAN.load(folder).values_of("category") == order
+    status, told = served.post("/api/join", {"code": 0, "values": [3, 5]})
+    assert status == 200
+    assert [group["values"] for group in told["codes"][0]["groups"] if group["name"] == "<b>three"] == [[5, 3]]
+    _, queue = served.get("/api/queue", count=2)
+    place = queue["items"][0]["place"]
+    status, told = served.post("/api/label", {"place": place, "label": "<b>three"})
+    assert (status, told["images"]["labelled"]) == (200, 1)
+    few = read_labels(folder / "labels.csv", load("digits"))
+    assert (few.indices.tolist(), few.names) == ([place], ("<b>three",))
+    assert served.get("/api/queue", count=2)[1]["items"][0]["place"] == queue["items"][1]["place"]
+    assert served.get("/api/image", place=place)[1]["items"][0]["group"] == "<b>three"
+    # A label follows the name of its group.
+    served.post("/api/name", {"code": 0, "value": 3, "name": "tre"})
+    served.post("/api/name", {"code": 0, "value": 5, "name": "tre"})
+    assert read_labels(folder / "labels.csv", load("digits")).names == ("tre",)
+    for _ in range(7):
+        status, told = served.post("/api/undo", {})
+        assert status == 200
+    assert told["undone"] == "naming category 3"
+    assert {**told, "undone": None} == {**state, "undone": None}
+    assert InfoGAN.load(folder).config.names.get("category") is None
+    assert (folder / "labels.csv").read_text() == "image,label\n"
+
+
+def test_files_to_keep_open(served: Explored, digits_run: Path) -> None:
+    def kept(path: str) -> bytes:
+        status, headers, content = served.request(path, headers={"Cookie": served.cookie})
+        assert status == 200
+        assert headers["content-disposition"].startswith("attachment")
+        return content
+
+    served.settled()
+    sheet = Image.open(io.BytesIO(kept(f"/api/lattice.png?codes={CODES}&across=0&down=2&columns=10&rows=4")))
+    assert sheet.width > 10 * 64
+    moving = Image.open(io.BytesIO(kept(f"/api/traversal.gif?codes={CODES}&code=1")))
+    assert getattr(moving, "n_frames", 1) > 10
+    rows = list(csv.DictReader(io.StringIO(kept("/api/codes.csv").decode())))
+    model, images = InfoGAN.load(digits_run), load("digits")
+    read = model.encode(images.images)
+    assert [row["image"] for row in rows] == list(images.names)
+    assert [row["category"] for row in rows] == [str(value) for value in read.codes["category"]]
+    np.testing.assert_allclose([float(row["knob2"]) for row in rows], read.codes["knob2"], atol=1e-4)
+
+
+def test_evidence_is_that_of_the_run(served: Explored, digits_run: Path) -> None:
+    status, told = served.get("/api/evidence")
+    assert status == 200
+    metrics = json.loads((digits_run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert told["verdict"]["reason"] == metrics["verdict"]["reason"]
+    assert ["accuracy", f"{metrics['accuracy']:.4f}"] == told["measured"][0][:2]
+    stats = [json.loads(line) for line in (digits_run / "stats.jsonl").read_text().splitlines()]
+    curve = told["charts"][0]["curves"]["category"]
+    expected = [(line["step"], line["information/category"]) for line in stats if "information/category" in line]
+    assert list(zip(curve["x"], curve["y"], strict=True)) == expected
+    for step in told["pictures"]:
+        _, _, content = served.request(f"/api/picture?step={step}", headers={"Cookie": served.cookie})
+        assert content == (digits_run / "samples" / f"{step:08d}.png").read_bytes()
+
+
+def test_a_model_folder_alone_is_steered(digits_run: Path) -> None:
+    with Explored(digits_run / "model") as explored:
+        explored.enter()
+        state = explored.settled()
+        assert (state["images"], state["evidence"]) == (None, False)
+        assert explored.get("/api/lattice", codes=CODES)[0] == 200
+        assert explored.get("/api/evidence")[0] == 404
+        assert explored.get("/api/queue")[0] == 400
+
+
+# The parts.
+
+
+def test_noise_goes_along_an_axis_and_is_blended() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    held: dict[str, Any] = {"category": 1, "knob1": 0.5}
+    samples = model.sample(9, codes=held, seed=2).images
+    table = draw(model, View(codes=(1, 0.5), seed=2, across=NOISE, down=NOISE, columns=4, rows=2, pick=1)).images
+    assert np.abs(table.reshape(8, 1, 8, 8).astype(int) - samples[1:9]).max() <= 1
+    column = draw(model, View(codes=(1, 0.5), seed=2, across=0, down=NOISE, columns=3, rows=4)).images[:, 1]
+    assert np.abs(column.astype(int) - samples[:4]).max() <= 1
+    for way, seed in ((0.0, 2), (1.0, 6)):
+        blended = draw(model, View(codes=(1, 0.5), seed=2, towards=6, way=way)).images[0, 0]
+        assert np.abs(blended.astype(int) - model.sample(1, codes=held, seed=seed).images[0]).max() <= 1
+
+
+def test_axes_stay_within_what_a_code_allows() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 5}, {"kind": "continuous"}])
+    model.order_values("category", [4, 3, 2, 1, 0])
+    cases = [
+        ({"across": 0, "columns": 3}, [3, 2, 1], (2.0, 0.0)),
+        ({"across": 0, "columns": 3}, [4, 3, 2], (4.0, 0.0)),
+        ({"across": 0, "columns": 9}, [4, 3, 2, 1, 0], (0.0, 0.0)),
+        ({"across": 1, "columns": 3}, [-1, 0, 1], (0.0, 0.9)),
+        ({"across": 1, "columns": 3, "zoom": 4}, [0.5, 0.75, 1], (0.0, 0.9)),
+        ({"across": 1, "columns": 3, "zoom": 4}, [-1, -0.75, -0.5], (0.0, -1.0)),
+        ({"across": 1, "columns": 1, "zoom": 4}, [0.9], (0.0, 0.9)),
+    ]
+    for words, expected, codes in cases:
+        assert draw(model, View(codes=codes, **words)).across == pytest.approx(expected)
+
+
+def collection(count: int = 90) -> tuple[InfoGAN, Collection]:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    files = Collection(model, image_set(count), {})
+    while files.read_on():
+        pass
+    return model, files
+
+
+def test_images_are_filed_as_encode_files_them_and_sorted_by_sureness() -> None:
+    model, files = collection()
+    read = model.encode(files.images.images)
+    p = read.probabilities["category"]
+    groups, found, _ = files.filed(0)
+    assert [group.name for group in groups] == ["0", "1", "2"]
+    assert np.array_equal(found, read.codes["category"])
+    for value in range(3):
+        members = np.flatnonzero(found == value)
+        surest = files.ranked(0, value, "surest")
+        assert sorted(surest.tolist()) == members.tolist()
+        assert (np.diff(p[surest, value]) <= 1e-6).all()
+        assert files.ranked(0, value, "least").tolist()[:1] == surest.tolist()[-1:]
+    between = files.ranked(0, 0, "between", 1)
+    assert (np.diff(np.minimum(p[between, 0], p[between, 1])) <= 1e-6).all()
+    entropy = -(p * np.log(p)).sum(axis=1)
+    assert (np.diff(entropy[files.doubted()]) <= 1e-5).all()
+
+
+def test_values_with_one_name_are_one_group_and_a_persons_word_is_certain() -> None:
+    model, files = collection()
+    p = model.encode(files.images.images).probabilities["category"]
+    model.name_codes({"category": {0: "owl", 2: "owl"}})
+    groups, found, probabilities = files.filed(0)
+    assert [(group.name, group.values, group.named) for group in groups] == [("owl", (0, 2), True), ("1", (1,), False)]
+    np.testing.assert_allclose(probabilities, np.stack([p[:, 0] + p[:, 2], p[:, 1]], axis=1), atol=1e-6)
+    owls = p.argmax(axis=1) != 1
+    assert np.array_equal(found == 0, owls)
+    assert files.sure() == int((owls & (probabilities.max(axis=1) >= SURE)).sum())
+    one = int(np.flatnonzero(~owls)[0]) if (~owls).any() else 0
+    files.labels[one] = "owl"
+    assert files.filed(0)[1][one] == 0
+    assert files.ranked(0, 0, "surest").tolist().count(one) == 1
+    assert one not in files.doubted()
+    files.labels[one] = "something else"
+    assert files.filed(0)[1][one] == -1
+    assert files.told([one])[0]["group"] == "something else"
+    assert files.sure() >= 1
+    rows = list(csv.DictReader(io.StringIO(codes_csv(files))))
+    assert (rows[one]["label"], rows[one]["by"], float(rows[one]["probability"])) == ("something else", "hand", 1)
+    assert rows[(one + 1) % 90]["by"] == "model"
+
+
+def test_distance_in_code_is_hellinger_and_half_the_difference() -> None:
+    p = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    many = Readings({0: p}, {1: np.array([0.0, 0.0, 1.0], np.float32)})
+    one = many[1:2]
+    hellinger = np.sqrt(((np.sqrt(p) - np.sqrt(p[1])) ** 2).sum(axis=1) / 2)
+    expected = np.sqrt(hellinger**2 + np.array([0, 0, 0.25]))
+    np.testing.assert_allclose(many.distance(one), expected, atol=1e-6)
+
+
+def test_a_change_that_can_not_be_saved_does_not_happen(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+    folder = tmp_path / "model"
+    model.save(folder)
+    desk = Desk(model, folder, image_set(20), tmp_path / "labels.csv")
+    desk.name_value("category", 0, "owl")
+    desk.label(3, "owl")
+    for path in [*folder.iterdir()]:
+        path.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")
+    with pytest.raises(Unsaved) as caught:
+        desk.name_value("category", 0, "elk")
+    assert str(tmp_path) not in str(caught.value)
+    assert model.value_name("category", 0) == "owl"
+    assert read_labels(tmp_path / "labels.csv", image_set(20)).names == ("owl",)
+    with pytest.raises(Unsaved):
+        for _ in range(2):
+            desk.undo()
+    assert desk.undoable == "naming category 0"
+    folder.unlink()
+    assert desk.undo() == "naming category 0"
+    with pytest.raises(UserError, match="nothing to undo"):
+        desk.undo()
+
+
+def test_corrections_are_read_back_and_spoilt_ones_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,label\n3,owl\n")
+    desk = Desk(small_model(), tmp_path / "model", image_set(20), path)
+    assert desk.files().labels == {3: "owl"}
+    path.write_text("image,label\nnone,owl\n")
+    with pytest.raises(UserError, match="labels 'none'"):
+        Desk(small_model(), tmp_path / "model", image_set(20), path)
+
+
+def test_groups_come_in_the_order_that_is_shown() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+    model.order_values("category", [2, 0, 1])
+    model.name_codes({"category": {1: "owl", 2: "owl"}})
+    assert [(group.name, group.values) for group in groups_of(model, "category")] == [("owl", (2, 1)), ("0", (0,))]
