@@ -65,7 +65,7 @@ class ModelConfig(Settings):
             noise=config.noise,
             codes=config.codes,
             networks=config.networks,
-            names={code: tuple(values) for code, values in (names or {}).items()},
+            names={code: tuple(values) for code, values in (names or {}).items() if values},
         )
 
 
