@@ -81,6 +81,8 @@ def test_a_token_serves_once_and_another_is_printed(digits_run: Path) -> None:
         ({"Cookie": "{cookie}", "Origin": "null"}, 403),
         ({"Cookie": "{cookie}", "Origin": "http://127.0.0.1:1"}, 403),
         ({"Cookie": "{cookie}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Cookie": "{cookie}", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Cookie": 'prefs={"theme":"dark"}; broken; {cookie}'}, 200),
         ({"Cookie": "{cookie}", "Origin": "http://127.0.0.1:{port}"}, 200),
         ({"Cookie": "other=1; {cookie}", "Host": "localhost:9999"}, 200),
     ],
@@ -333,7 +335,7 @@ def test_names_orders_and_labels_are_saved_at_once_and_undone(served: Explored) 
     assert served.get("/api/image", place=place)[1]["items"][0]["group"] == "<b>three"
     # A label follows the name of its group.
     served.post("/api/name", {"code": 0, "value": 3, "name": "tre"})
-    served.post("/api/name", {"code": 0, "value": 5, "name": "tre"})
+    served.post("/api/join", {"code": 0, "values": [3, 5]})
     assert read_labels(folder / "labels.csv", load("digits")).names == ("tre",)
     for _ in range(7):
         status, told = served.post("/api/undo", {})
@@ -505,6 +507,51 @@ def test_a_change_that_can_not_be_saved_does_not_happen(tmp_path: Path) -> None:
     assert desk.undo() == "naming category 0"
     with pytest.raises(UserError, match="nothing to undo"):
         desk.undo()
+
+
+def test_labels_go_with_a_group_that_is_renamed_and_with_no_other(tmp_path: Path) -> None:
+    def desk_with(names: dict[int, str], labels: dict[int, str]) -> Desk:
+        model = small_model(codes=[{"kind": "categorical", "size": 4}, {"kind": "continuous"}])
+        model.name_codes({"category": names})
+        desk = Desk(model, tmp_path / "model", image_set(20), tmp_path / "none.csv")
+        desk.files().labels = labels
+        return desk
+
+    # Exchanging two names moves no label: both names still mean what they meant.
+    desk = desk_with({0: "owl", 1: "elk"}, {3: "owl", 4: "elk"})
+    desk.name_value("category", 0, "elk")
+    desk.name_value("category", 1, "owl")
+    assert desk.files().labels == {3: "owl", 4: "elk"}
+    # What is shown of an unnamed value changes when its number becomes another's name, and with the code's name.
+    desk = desk_with({}, {3: "2", 4: "1"})
+    desk.name_value("category", 1, "2")
+    assert desk.files().labels == {3: "category 2", 4: "2"}
+    desk.rename_code("category", "kind")
+    assert desk.files().labels == {3: "kind 2", 4: "2"}
+    # A group that is joined takes all of its values along.
+    desk = desk_with({0: "owl", 2: "owl", 1: "elk", 3: "elk"}, {5: "elk"})
+    desk.join("category", [0, 1])
+    assert {group.name: group.values for group in groups_of(desk.model, "category")} == {"owl": (0, 1, 2, 3)}
+    assert desk.files().labels == {5: "owl"}
+
+
+def test_a_model_beside_a_foreign_configuration_is_named_in_its_own(digits_run: Path, tmp_path: Path) -> None:
+    copy_of(digits_run / "model", tmp_path / "model")
+    (tmp_path / "config.json").write_text("{}")
+    with Explored(tmp_path) as explored:
+        explored.enter()
+        assert explored.post("/api/name", {"code": 0, "value": 1, "name": "owl"})[0] == 200
+    assert (tmp_path / "config.json").read_text() == "{}"
+    assert InfoGAN.load(tmp_path).value_name("category", 1) == "owl"
+
+
+def test_no_answer_names_a_path_when_a_file_is_damaged(digits_run: Path, tmp_path: Path) -> None:
+    with Explored(copy_of(digits_run, tmp_path / "run")) as explored:
+        explored.enter()
+        (tmp_path / "run" / "config.json").write_text("{")
+        status, told = explored.get("/api/evidence")
+        assert (status, str(tmp_path) in told["error"]) == (500, False)
+        assert explored.get("/api/state")[0] == 200
 
 
 def test_corrections_are_read_back_and_spoilt_ones_are_refused(tmp_path: Path) -> None:

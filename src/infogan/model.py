@@ -172,9 +172,13 @@ class InfoGAN:
         Raises:
             UserError: the folder can not be written.
         """
+        self.save_weights(folder)
+        self.save_config(folder)
+
+    def save_weights(self, folder: str | Path) -> None:
+        """Writes ``model.safetensors`` alone; raises UserError where it can not."""
         state = {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
         write_bytes(Path(folder) / "model.safetensors", safetensors.torch.save(state))
-        self.save_config(folder)
 
     def save_config(self, folder: str | Path) -> None:
         """Writes ``config.json`` alone, which holds the names of the codes; raises UserError where it can not."""

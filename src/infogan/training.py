@@ -215,7 +215,9 @@ def train(
             watch.on_picture(done, model)
         if saves:
             run.save_checkpoint(Checkpoint(done, now, _tensors(networks, average, optimisers)))
-            model.save(run.model)
+            model.save_weights(run.model)
+            if not (run.model / "config.json").is_file():  # which holds names that were given meanwhile
+                model.save_config(run.model)
         watch.on_step(done)
         if stopping:
             raise Interrupted(done)

@@ -158,6 +158,7 @@ def train_run(
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
     model = train(config, images, run, device=device, watch=drawing, few=few)
+    model.adopt(InfoGAN.load(run.model).config)  # with the names that it was given while it trained
     if few is not None and model.networks.reads_codes and model.layout.categorical and not model.config.names:
         model.name_codes_by_labels(images.images[few.indices], few.values, few.names)
         model.save(run.model)

@@ -145,13 +145,15 @@ class Collection:
         """
         name = list(self.model.layout.codes)[code]
         groups = groups_of(self.model, name)
-        belongs = np.zeros((sum(len(group.values) for group in groups), len(groups)), np.float32)
-        for number, group in enumerate(groups):
-            belongs[list(group.values), number] = 1
         values = self.readings.probabilities[code]
-        # Filed by the most probable value, as `InfoGAN.encode` does; its group may be another than the most probable.
-        found = belongs.argmax(axis=1)[values.argmax(axis=1)] if len(values) else np.zeros(0, np.int64)
-        probabilities = values @ belongs
+        group_of = np.zeros(values.shape[1], np.int64)
+        probabilities = np.empty((len(values), len(groups)), np.float32)
+        for number, group in enumerate(groups):
+            group_of[list(group.values)] = number
+            probabilities[:, number] = values[:, list(group.values)].sum(axis=1)
+        # By the most probable value, as `InfoGAN.encode` and all that builds on it file; with values that share a name,
+        # another group may be the more probable one.
+        found = group_of[values.argmax(axis=1)]
         if code == self.code:
             numbers = {group.name: number for number, group in enumerate(groups)}
             for place, label in self.labels.items():
@@ -207,23 +209,29 @@ class Collection:
         """How many images carry a sure label: a person's, or a name that is at least ``SURE`` probable."""
         groups, found, probabilities = self.filed(self.code)
         named = np.array([group.named for group in groups] + [False])  # the last is what -1 finds
-        certain = named[found] & (probabilities.max(axis=1, initial=0) >= SURE)
+        certain = named[found] & (probabilities[np.arange(len(found)), found] >= SURE)
         by_hand = [place for place in self.labels if place < self.read]
         certain[by_hand] = True
         return int(certain.sum()) + len(self.labels) - len(by_hand)
 
-    def told(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        """What is known of images: for each its place, name, label, group, and readings."""
-        groups, found, probabilities = self.filed(self.code)
+    def told(self, places: Sequence[int], code: int | None = None) -> list[dict[str, Any]]:
+        """What is known of images: for each its place, name, label, readings, and group with how probable that is.
+
+        Args:
+            places: Of images that are read.
+            code: The categorical code whose group is told; None = the one that files images, whose labels are told.
+        """
+        labels = self.labels if code in (None, self.code) else {}
+        groups, found, probabilities = self.filed(self.code if code is None else code)
         items = []
         for place in places:
             number = int(found[place])
             items.append(
                 {
                     "place": int(place),
-                    "name": _printable(self.images.names[place]),
-                    "label": self.labels.get(int(place)),
-                    "group": groups[number].name if number >= 0 else self.labels[int(place)],
+                    "name": printable(self.images.names[place]),
+                    "label": printable(labels[int(place)]) if int(place) in labels else None,
+                    "group": printable(groups[number].name if number >= 0 else labels[int(place)]),
                     "sureness": float(probabilities[place, number]) if number >= 0 else 1.0,
                     "readings": told_readings(self.readings[place : place + 1]),
                 }
@@ -270,6 +278,6 @@ def told_readings(reading: Readings) -> list[list[float]]:
     return [np.atleast_1d(parts[place][0]).round(4).tolist() for place in sorted(parts)]
 
 
-def _printable(name: str) -> str:
-    """A file's name as text that can be sent: bytes that are no UTF-8 become question marks."""
+def printable(name: str) -> str:
+    """A name as text that can be sent: bytes that are no UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -114,7 +114,7 @@ class Desk:
     # Changes.
 
     def name_value(self, code: str, value: int, name: str) -> None:
-        """Names a value of a categorical code; ``""`` takes its name away. Labels with its name so far follow.
+        """Names a value of a categorical code; ``""`` takes its name away. Labels follow, see `_follow`.
 
         Raises:
             UserError: an unknown code or value, or no name.
@@ -123,15 +123,17 @@ class Desk:
         if name:
             check_name(name)
         before = self._before(f"naming {code} {value}")
-        old = self.model.value_name(code, value) if self._has(code, value) else ""
+        called = self._called(code)
         self.model.name_codes({code: {value: name}})
-        self._follow(code, {old: self.model.value_name(code, value)})
+        self._follow(code, called)
         self._keep(before)
 
     def rename_code(self, code: str, name: str) -> None:
         """Renames a code; raises as `InfoGAN.rename_code`, and Unsaved."""
         before = self._before(f"renaming {code}")
+        called = self._called(code)
         self.model.rename_code(code, name)
+        self._follow(name, called)
         self._keep(before)
 
     def order_values(self, code: str, order: Sequence[int]) -> None:
@@ -141,23 +143,25 @@ class Desk:
         self._keep(before)
 
     def join(self, code: str, values: Sequence[int]) -> None:
-        """Says that values of a categorical code mean the same: all take the name of the first that has one.
+        """Says that groups of values mean the same: all values of all of them take the name of the first that has one.
 
-        Where none has a name, it is made of their numbers. Labels with their names so far follow.
+        Where none has a name, it is made of their numbers, or of the first one's. Labels with their names follow.
 
         Raises:
             UserError: an unknown code or value, or fewer than two values.
             Unsaved: see `Unsaved`.
         """
-        chosen = list(dict.fromkeys(values))
-        if len(chosen) < 2 or not all(self._has(code, value) for value in chosen):
+        if len(set(values)) < 2 or not all(self._has(code, value) for value in values):
             raise UserError(f"two or more values of {code!r} are needed, not {list(values)}")
+        groups = groups_of(self.model, code)
+        chosen = list(dict.fromkeys(v for value in values for g in groups if value in g.values for v in g.values))
         before = self._before(f"{code} {' and '.join(map(str, chosen))} as the same")
         named = [self.model.value_name(code, value) for value in chosen if self.model.is_named(code, value)]
-        name = named[0] if named else "+".join(map(str, chosen))
-        old = [self.model.value_name(code, value) for value in chosen]
+        joined = "+".join(map(str, chosen))
+        name = named[0] if named else joined if len(joined) <= LONGEST_NAME else f"{chosen[0]}+"
+        called = self._called(code)
         self.model.name_codes({code: dict.fromkeys(chosen, name)})
-        self._follow(code, dict.fromkeys(old, name))
+        self._follow(code, called, joined=True)
         self._keep(before)
 
     def label(self, place: int, label: str | None) -> None:
@@ -169,7 +173,7 @@ class Desk:
         """
         files = self.files()
         files.checked([place])
-        if label is not None:
+        if label is not None and label not in {group.name for group in groups_of(self.model, self._filing())}:
             check_name(label)
         before = self._before(f"filing image {place}")
         if label is None:
@@ -202,14 +206,34 @@ class Desk:
         spec = self.model.layout.code(code)
         return isinstance(spec, CategoricalCode) and 0 <= value < spec.size
 
-    def _follow(self, code: str, renamed: dict[str, str]) -> None:
-        """Lets labels that are the old name of a group be its new one, unless another value still has the old one."""
-        if self.collection is None or list(self.model.layout.codes).index(code) != self.collection.code:
+    def _filing(self) -> str:
+        """The name of the code that files images."""
+        return self.model.first_categorical().name
+
+    def _called(self, code: str) -> list[str]:
+        """What each value of a code is called; nothing for a continuous one."""
+        spec = self.model.layout.code(code)
+        values = range(spec.size) if isinstance(spec, CategoricalCode) else ()
+        return [self.model.value_name(code, value) for value in values]
+
+    def _follow(self, code: str, called: list[str], *, joined: bool = False) -> None:
+        """Lets labels that name a group go with it when the group is called otherwise.
+
+        Only where that is what happened: all values of the group have the same new name, which no other value has, nor
+        a label beside the groups. To take the name of another is not to become it, unless they are ``joined``.
+        """
+        if self.collection is None or code != self._filing():
             return
-        still = {group.name for group in groups_of(self.model, code)}
-        for place, label in self.collection.labels.items():
-            if label in renamed and label not in still:
-                self.collection.labels[place] = renamed[label]
+        now = self._called(code)
+        labels = self.collection.labels
+        beside = set(labels.values()) - set(called)
+        renamed: dict[str, str] = {}
+        for old in dict.fromkeys(called):
+            new = {now[value] for value, name in enumerate(called) if name == old}
+            others = {now[value] for value, name in enumerate(called) if name != old}
+            if len(new) == 1 and (joined or not new & (others | beside)):
+                renamed[old] = new.pop()
+        self.collection.labels = {place: renamed.get(label, label) for place, label in labels.items()}
 
     def _before(self, change: str) -> _Before:
         return _Before(change, self.model.config, dict(self.collection.labels) if self.collection else {})
@@ -230,12 +254,12 @@ class Desk:
                 self._save_labels()
             if self.model.config != before.config:
                 self.model.save_config(self._folder)
-        except UserError as error:
+        except Exception as error:
             print(f"error: {error}", file=sys.stderr)
             after = {} if self.collection is None else self.collection.labels
             self._restore(before)
             if after != before.labels:
-                with contextlib.suppress(UserError):  # it may be the names that could not be written
+                with contextlib.suppress(Exception):  # it may be the names that could not be written
                     self._save_labels()
             raise Unsaved("this could not be saved, and was taken back: the terminal says why") from error
 
@@ -257,7 +281,8 @@ def codes_csv(files: Collection) -> str:
     """What is known of every image that was read.
 
     The columns are ``image``; ``label``, its group or what a person said; ``by``, ``hand`` or ``model``;
-    ``probability`` of the group; then the codes, a category by its most probable value.
+    ``probability`` of the group; then the codes, a category by its most probable value. A code that is called like
+    another column is written ``code NAME``.
     """
     groups, found, probabilities = files.filed(files.code)
     readings, names = files.readings, list(files.model.layout.codes)
@@ -270,7 +295,8 @@ def codes_csv(files: Collection) -> str:
             columns.append([f"{value:.6f}" for value in readings.means[place].tolist()])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "by", "probability", *names])
+    first = ["image", "label", "by", "probability"]
+    writer.writerow([*first, *(f"code {name}" if name in first else name for name in names)])
     surest = np.where(found < 0, 1, probabilities[np.arange(len(found)), found])
     for place in range(files.read):
         by_hand = place in files.labels

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from infogan.errors import UserError
 from infogan.model import InfoGAN
 from infogan.plots import Curve
@@ -19,7 +21,9 @@ def evidence(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
     codes = zip(run.read_config().codes, model.layout.codes, strict=True)
     called = {code.name: name for code, name in codes}
     information = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
-    result = metrics[-1] if metrics else {}
+    result: dict[str, Any] = {}
+    for line in metrics:  # a later evaluation may be of some metrics alone
+        result |= line
     charts = [
         {
             "title": "Information of the codes in the images",
@@ -47,13 +51,15 @@ def picture(run: RunFolder, step: int) -> bytes:
 
 def pictures(run: RunFolder) -> dict[int, str]:
     """The files of the pictures that were drawn while training, by step."""
-    return {int(path.stem): path.name for path in run.samples.glob("*.png") if path.stem.isdecimal()}
+    inside = run.path.resolve()
+    found = [path for path in run.samples.glob("*.png") if path.stem.isdecimal()]
+    return {int(path.stem): path.name for path in found if path.resolve().is_relative_to(inside)}
 
 
 def _told(curves: Mapping[str, Curve]) -> dict[str, dict[str, list[float]]]:
     """Curves of at most ``POINTS`` points."""
     told = {}
     for name, (steps, values) in curves.items():
-        every = -(-len(steps) // POINTS)
-        told[name] = {"x": [float(step) for step in steps[::every]], "y": [float(value) for value in values[::every]]}
+        kept = np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).astype(int).tolist()
+        told[name] = {"x": [float(steps[i]) for i in kept], "y": [float(values[i]) for i in kept]}
     return told

@@ -10,7 +10,6 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,8 +51,8 @@ class Guard:
         return f"http://127.0.0.1:{self._port}/?token={self._token}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request; anything but HTTP is for the server's own life."""
-        if scope["type"] != "http":
+        """Handles one request."""
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
 
@@ -90,14 +89,9 @@ class Guard:
             await _answer(guarded, 401, "open the address that the terminal printed")
 
     def _known(self, names: dict[str, list[str]]) -> bool:
-        for text in names.get("cookie", []):
-            try:
-                cookies = SimpleCookie(text)
-            except CookieError:
-                continue
-            if self._cookie in cookies and _same(cookies[self._cookie].value, self._session):
-                return True
-        return False
+        # Cookies know no ports: those of other servers on this machine come along, and may be of any form.
+        pairs = [part.strip().partition("=") for text in names.get("cookie", []) for part in text.split(";")]
+        return any(name == self._cookie and _same(value, self._session) for name, _, value in pairs)
 
 
 def _refused(method: str, names: dict[str, list[str]]) -> str:
@@ -109,7 +103,7 @@ def _refused(method: str, names: dict[str, list[str]]) -> str:
         return "another page may not ask this server"
     # A link elsewhere may lead here; a picture or a script elsewhere may not come from here.
     navigates = method == "GET" and names.get("sec-fetch-mode") == ["navigate"]
-    if "cross-site" in names.get("sec-fetch-site", []) and not navigates:
+    if not navigates and not {"same-origin", "none"}.issuperset(names.get("sec-fetch-site", [])):
         return "another page may not ask this server"
     return ""
 

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import io
 import itertools
+import math
 import socket
 import sys
 import traceback
@@ -36,11 +37,11 @@ from infogan.config import CategoricalCode
 from infogan.data import ImageSet
 from infogan.errors import UserError
 from infogan.explorer import evidence, uploads
-from infogan.explorer.collection import Collection, Readings, told_readings
+from infogan.explorer.collection import Collection, Readings, printable, told_readings
 from infogan.explorer.desk import Desk, Unsaved, codes_csv, labels_csv
 from infogan.explorer.guard import Guard
 from infogan.explorer.views import NOISE, View, draw
-from infogan.model import InfoGAN
+from infogan.model import InfoGAN, model_folder
 from infogan.runs import RunFolder
 from infogan.sheets import traversal_gif
 from infogan.workflows import load_for
@@ -48,7 +49,10 @@ from infogan.workflows import load_for
 STATIC = Path(__file__).parent / "static"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MOST_AT_ONCE = 200  # connections; more are told that the server is busy
+MOST_FRAMES = 400  # images in an animation, unless a category has more values
 MOST_SHOWN = 200  # real images in one answer
+LONGEST_BODY = 60  # seconds
+MOST_UPLOADS = 2  # bodies in memory at once; what else is sent waits in its socket
 MOST_WORDS = 64 * 2**10  # bytes of a request that changes something
 NEIGHBOURS = 8
 
@@ -136,9 +140,13 @@ class Explorer:
 
     def __init__(self, desk: Desk, run: RunFolder | None, title: str) -> None:
         self.desk, self.run, self.title = desk, run, title
+        self.private = {run.path, run.path.resolve()} if run else set()
         self.worker = Worker()
+        self.uploading = asyncio.Semaphore(MOST_UPLOADS)
         self.decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
-        self.pages = {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir()}
+        self.pages = {
+            path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS
+        }
 
     def app(self) -> Starlette:
         """The application, unguarded."""
@@ -170,13 +178,21 @@ class Explorer:
         handlers: dict[Any, Any] = {
             Refused: lambda _, error: _error(error.status, str(error)),
             uploads.Unreadable: lambda _, error: _error(error.status, str(error)),
-            UserError: lambda _, error: _error(400, str(error)),
+            UserError: self._mistaken,
             Unsaved: lambda _, error: _error(507, str(error)),
             ClientDisconnect: lambda _, error: _error(400, "the request ended early"),
             HTTPException: lambda _, error: _error(error.status_code, error.detail),
             Exception: lambda _, error: _error(500, "something went wrong here: the terminal says what"),
         }
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+
+    def _mistaken(self, _: Request, error: UserError) -> Response:
+        """A user's mistake in words; but those of files name paths, which are for the terminal."""
+        text = str(error)
+        if any(str(part) in text for part in self.private):
+            print(f"error: {text}", file=sys.stderr)
+            return _error(500, "a file of the run can not be read: the terminal says which")
+        return _error(400, text)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -223,7 +239,7 @@ class Explorer:
     # Steering.
 
     async def lattice(self, request: Request) -> Response:
-        """A view, see `View`: ``image`` as PNG, and what varies ``across`` and ``down``.
+        """A view, see `View`: ``image`` as PNG, what varies ``across`` and ``down``, and on request its ``centre``.
 
         With an ``asker``, a part of a page, only the newest view it asks for is drawn.
         """
@@ -233,7 +249,11 @@ class Explorer:
             table = draw(self.desk.model, view)
             rows, columns = table.images.shape[:2]
             image = as_data(table.images.reshape(-1, *table.images.shape[2:]), columns)
-            return {"image": image, "columns": columns, "rows": rows, "across": table.across, "down": table.down}
+            answer = {"image": image, "columns": columns, "rows": rows, "across": table.across, "down": table.down}
+            if "centre" in request.query_params:
+                alone = view.model_copy(update={"across": NOISE, "down": NOISE, "columns": 1, "rows": 1})
+                answer["centre"] = as_data(draw(self.desk.model, alone).images[0], 1)
+            return answer
 
         asker = request.query_params.get("asker", "")
         if len(asker) > 64:
@@ -256,7 +276,7 @@ class Explorer:
         return _download(await self.worker.do(job), "image/png", "lattice.png")
 
     async def traversal(self, request: Request) -> Response:
-        """A code going there and back, as a GIF; all else as the view has it."""
+        """A code going there and back, as a GIF: other codes as the view has them, noises of its seed."""
         view, place = View.read(dict(request.query_params)), _number(request, "code")
 
         def job() -> bytes:
@@ -264,9 +284,11 @@ class Explorer:
             if len(view.codes) != len(names):
                 raise UserError(f"the model has {len(names)} codes, and {len(view.codes)} values were given")
             held = {name: value for name, value in zip(names, view.codes, strict=True) if name != self._code(place)}
-            return traversal_gif(self.desk.model, self._code(place), seed=view.seed, codes=held)
+            values = max(len(self.desk.model.values_of(self._code(place))), 25)
+            rows = min(4, math.isqrt(max(1, MOST_FRAMES // values)))
+            return traversal_gif(self.desk.model, self._code(place), rows=rows, seed=view.seed, codes=held)
 
-        return _download(await self.worker.do(job), "image/gif", "traversal.gif")
+        return _download(await self.worker.do(job), "image/gif")
 
     # Sorting.
 
@@ -280,7 +302,8 @@ class Explorer:
         def job() -> dict[str, Any]:
             files = self.desk.files()
             members = files.ranked(code, group, order, other)
-            return {"total": len(members), "read": files.read} | _shown(files, members[start : start + count].tolist())
+            shown = members[start : start + count].tolist()
+            return {"total": len(members), "read": files.read} | _shown(files, shown, code)
 
         return JSONResponse(await self.worker.do(job))
 
@@ -312,12 +335,13 @@ class Explorer:
 
     async def read(self, request: Request) -> Response:
         """The codes of a picture that is sent as it is, with its neighbours."""
-        content = await _body(request, uploads.MOST_BYTES)
         model = self.desk.model
         if not model.networks.reads_codes:
             raise UserError(f"this is a {model.config.kind}: it has no recognizer and can not read images")
-        # Decoded on a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
-        image = await asyncio.get_running_loop().run_in_executor(self.decoder, uploads.decoded, content, model)
+        async with self.uploading:
+            content = await _body(request, uploads.MOST_BYTES)
+            # Decoded on a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
+            image = await asyncio.get_running_loop().run_in_executor(self.decoder, uploads.decoded, content, model)
 
         def job() -> dict[str, Any]:
             reading = Readings.of(model.encode(image))
@@ -396,7 +420,10 @@ class Explorer:
 
     async def codes(self, _: Request) -> Response:
         """Every image with its group and its codes."""
-        text = await self.worker.do(lambda: codes_csv(self.desk.files()))
+        files = self.desk.files()
+        if files.read < len(files.images):
+            raise Refused(409, f"only {files.read} of {len(files.images)} images are read yet")
+        text = await self.worker.do(lambda: codes_csv(files))
         return _download(text.encode("utf-8", "surrogateescape"), "text/csv", "codes.csv")
 
     async def labels(self, _: Request) -> Response:
@@ -418,7 +445,8 @@ def explorer_of(path: Path, most_images: int, say: Callable[[str], None]) -> Exp
     """
     model = InfoGAN.load(path)
     if not (path / "environment.json").is_file():
-        return Explorer(Desk(model, path, None, None), None, f"{model.config.kind} in {path.resolve().name}")
+        title = printable(f"{model.config.kind} in {path.resolve().name}")
+        return Explorer(Desk(model, model_folder(path), None, None), None, title)
     run = RunFolder.existing(path)
     config = run.read_config()
     try:
@@ -430,7 +458,7 @@ def explorer_of(path: Path, most_images: int, say: Callable[[str], None]) -> Exp
         say(f"{most_images} of the {len(images)} images are read: --images says how many")
         images = images.subset(np.linspace(0, len(images) - 1, most_images).astype(int))
     source = config.data.source or ""
-    title = f"{model.config.kind} on {Path(source).name}"
+    title = printable(f"{model.config.kind} on {Path(source).name}")
     return Explorer(Desk(model, run.model, images, path / "labels.csv"), run, title)
 
 
@@ -492,14 +520,14 @@ def _png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _shown(files: Collection, places: list[int]) -> dict[str, Any]:
-    """Real images: what is known of each, and all of them in one row."""
+def _shown(files: Collection, places: list[int], code: int | None = None) -> dict[str, Any]:
+    """Real images: what is known of each, see `Collection.told`, and all of them in one row."""
     if not places:
         return {"items": [], "image": None}
     order = np.argsort(places)  # a mapped file is read in its order
     images = np.empty((len(places), *files.images.images.shape[1:]), np.uint8)
     images[order] = files.images.images[np.asarray(places)[order]]
-    return {"items": files.told(places), "image": as_data(images, len(places))}
+    return {"items": files.told(places, code), "image": as_data(images, len(places))}
 
 
 def _headings(model: InfoGAN, axis: int, values: list[float]) -> list[str]:
@@ -530,10 +558,14 @@ def _count(request: Request) -> int:
 async def _body(request: Request, most: int) -> bytes:
     """What was sent, at most so many bytes; the rest is not waited for."""
     content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > most:
-            raise Refused(413, f"more than {most:,} bytes were sent")
+    try:
+        async with asyncio.timeout(LONGEST_BODY):
+            async for piece in request.stream():
+                content += piece
+                if len(content) > most:
+                    raise Refused(413, f"more than {most:,} bytes were sent")
+    except TimeoutError:
+        raise Refused(408, f"nothing whole was sent in {LONGEST_BODY} seconds") from None
     return bytes(content)
 
 
@@ -549,8 +581,10 @@ async def _words(request: Request, kind: type[Said]) -> Said:
         raise Refused(400, f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def _download(content: bytes, kind: str, name: str) -> Response:
-    return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+def _download(content: bytes, kind: str, name: str | None = None) -> Response:
+    """An answer to keep; without a name the page that links to it says how it is called."""
+    disposition = "attachment" if name is None else f'attachment; filename="{name}"'
+    return Response(content, media_type=kind, headers={"content-disposition": disposition})
 
 
 def _error(status: int, text: str) -> Response:

@@ -11,7 +11,7 @@ from infogan.model import InfoGAN
 
 MOST_BYTES = 32 * 2**20
 MOST_PIXELS = 32 * 2**20  # 128 MiB as RGBA; a JPEG is decoded at a fraction of that
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # what browsers and cameras make, and no more decoders
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # what browsers and cameras make, and no more decoders
 
 
 class Unreadable(Exception):

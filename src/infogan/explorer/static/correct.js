@@ -5,22 +5,44 @@ import { card } from './sort.js';
 const KEYS = '0123456789abcdefghijklmnopqrstuvwxyz';
 const COUNT = 24;
 const passed = new Set();
-let queue = [], sheet = null, at = 0, filing = false;
+let queue = [], sheet = null, at = 0, filing = false, asked = 0;
+let settled = Promise.resolve(); // when the image that is shown is the one that a key files
 
 export function begin() {
   $('pass').onclick = pass;
   $('another').onsubmit = (event) => {
     event.preventDefault();
     const name = $('another-name').value.trim();
-    if (name) file(name).then(() => { $('another-name').value = '' });
+    if (name) file(name).then((filed) => { if (filed) $('another-name').value = '' });
   };
 }
 
 const groups = () => told.codes[told.images.code].groups;
 
-export async function show() {
-  $('answers').replaceChildren(...groups().map((group, i) => make('button', { type: 'button', onclick: () => file(group.name) },
-    group.name, ...(KEYS[i] && KEYS[i] !== group.name ? [' ', make('kbd', {}, KEYS[i])] : []))));
+// A group that is called by one key has that key; the others have those that are left, in their order.
+function keysOf() {
+  const called = groups().map((group) => group.name.toLowerCase());
+  const free = [...KEYS].filter((key) => !called.includes(key));
+  const keys = new Map();
+  groups().forEach((group, i) => {
+    const own = KEYS.includes(called[i]) && called[i].length === 1 && !keys.has(called[i]);
+    const key = own ? called[i] : free.shift();
+    if (key) keys.set(key, group);
+  });
+  return keys;
+}
+
+export function show() {
+  settled = fill();
+  return settled;
+}
+
+async function fill() {
+  const keys = new Map([...keysOf()].map(([key, group]) => [group, key]));
+  const focused = [...$('answers').children].indexOf(document.activeElement);
+  $('answers').replaceChildren(...groups().map((group) => make('button', { type: 'button', onclick: () => file(group.name) },
+    group.name, ...(keys.has(group) && keys.get(group) !== group.name ? [' ', make('kbd', {}, keys.get(group))] : []))));
+  $('answers').children[focused]?.focus({ preventScroll: true });
   const { labelled, sure, count } = told.images;
   $('correct-told').textContent = `${labelled} filed by you. ${sure} of ${count} images carry a sure label. ` +
     'labels.csv is in the run folder: infogan train --labels takes it.';
@@ -28,15 +50,19 @@ export async function show() {
 }
 
 async function refill() {
+  const mine = ++asked;
   try {
-    // More than are passed over, so that some are left.
-    const answer = await ask(`/api/queue?${query({ count: Math.min(200, COUNT + passed.size) })}`);
+    // More than are passed over, so that some are left; who passed over so many begins anew.
+    if (passed.size > 200 - COUNT) passed.clear();
+    const answer = await ask(`/api/queue?${query({ count: COUNT + passed.size })}`);
+    if (mine !== asked) return;
     queue = answer.items.filter((item) => !passed.has(item.place));
     sheet = { image: answer.image, items: answer.items };
     at = 0;
     await present();
+    complain('', 'correct');
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'correct');
   }
 }
 
@@ -70,20 +96,22 @@ async function crop(column) {
 
 async function file(label) {
   const item = queue[at];
-  if (!item || filing) return;
+  if (!item || filing) return false;
   filing = true;
   try {
     await change('/api/label', { place: item.place, label }); // after which the queue is filled anew
+    return true;
   } catch {
-    // what went wrong is told already
+    return false; // what went wrong is told already
   } finally {
+    await settled;
     filing = false;
   }
 }
 
 function pass() {
   const item = queue[at];
-  if (!item) return;
+  if (!item || filing) return;
   passed.add(item.place);
   at += 1;
   if (queue[at]) present();
@@ -91,11 +119,12 @@ function pass() {
 }
 
 export function key(event) {
+  if (event.repeat) return;
   if (event.key === ' ' && !event.target.closest('button, a')) {
     event.preventDefault();
     pass();
     return;
   }
-  const group = groups()[KEYS.indexOf(event.key.toLowerCase())];
-  if (event.key.length === 1 && group) file(group.name);
+  const group = keysOf().get(event.key.toLowerCase());
+  if (group) file(group.name);
 }

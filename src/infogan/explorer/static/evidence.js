@@ -13,9 +13,10 @@ export async function show() {
   try {
     answer = await ask('/api/evidence');
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'evidence');
     return;
   }
+  complain('', 'evidence');
   const said = answer.verdict?.reason ?? 'There is no verdict yet: it comes at the end of training.';
   $('verdict').textContent = said;
   $('verdict').classList.toggle('doubted', answer.verdict?.trust === false);

@@ -1,5 +1,5 @@
 // The frame of the page: tabs, the address, undo, and how far things are.
-import { $, ask, change, complain, learn, read, told, view, write } from './state.js';
+import { $, change, complain, forgive, learn, read, told, view, write } from './state.js';
 import * as correct from './correct.js';
 import * as evidence from './evidence.js';
 import * as name from './name.js';
@@ -10,6 +10,7 @@ const VIEWS = { steer, sort, name, correct, evidence };
 
 export function open(tab) {
   view.tab = tab;
+  forgive();
   show();
   $(view.tab).focus({ preventScroll: true }); // so that its keys are not taken for the tab's own
 }
@@ -27,7 +28,6 @@ function show() {
     else button.removeAttribute('aria-current');
     $(button.dataset.tab).hidden = button.dataset.tab !== view.tab;
   }
-  complain('');
   write();
   VIEWS[view.tab].show();
 }
@@ -46,14 +46,16 @@ function tell() {
 async function watch() {
   while (told.images && told.images.read < told.images.count) {
     await new Promise((resolve) => setTimeout(resolve, 700));
-    try { await learn() } catch { return }
+    try { await learn() } catch { continue }
     tell();
+    if (view.tab === 'correct' && $('doubt').hidden) VIEWS.correct.show();
     if (told.images.read === told.images.count) document.dispatchEvent(new Event('told'));
   }
 }
 
 function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, select, textarea')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest('select, textarea, input:not([type=range], [type=file])')) return;
   VIEWS[view.tab].key?.(event);
 }
 
@@ -61,7 +63,7 @@ async function begin() {
   try {
     await learn();
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'page');
     return;
   }
   read();

@@ -1,5 +1,5 @@
 // Naming: what the values of a code have come to mean, their order, and which of them mean the same.
-import { $, ask, change, complain, make, query, thumb, told } from './state.js';
+import { $, ask, change, complain, make, query, thumb, told, view } from './state.js';
 
 const SHOWN = 8;
 let asked = 0;
@@ -9,22 +9,26 @@ export function begin() {}
 export async function show() {
   const mine = ++asked;
   const boxes = told.codes.map((code, place) => (code.values ? category(code, place) : knob(code, place)));
-  const focused = document.activeElement?.id;
+  // A name that is being typed while another is saved stays as it is.
+  const held = $('namer').contains(document.activeElement) ? document.activeElement : null;
+  const typed = held?.defaultValue !== undefined && held.value !== held.defaultValue ? held.value : null;
   $('namer').replaceChildren(...boxes);
-  if (focused) $(focused)?.focus();
+  const again = held?.id ? $(held.id) : null;
+  again?.focus({ preventScroll: true });
+  if (again && typed !== null && typed !== again.value) again.value = typed;
   for (const [place, code] of told.codes.entries()) {
     try {
       if (code.values && told.images) {
         for (const [number, group] of code.groups.entries()) {
           const answer = await ask(`/api/gallery?${query({ code: place, group: number, count: SHOWN })}`);
-          if (mine !== asked) return;
+          if (mine !== asked || view.tab !== 'name') return;
           for (const value of group.values) fill($(`images-${place}-${value}`), answer.image, answer.items.map((item) => `${item.name}, filed here`));
         }
       } else {
         const columns = code.values ? Math.min(code.values.length, 100) : 10;
         const codes = told.codes.map((other) => (other.values ? other.values[0].value : 0)).join(',');
         const answer = await ask(`/api/lattice?${query({ codes, across: place, columns })}`);
-        if (mine !== asked) return;
+        if (mine !== asked || view.tab !== 'name') return;
         if (!code.values) fill($(`images-${place}`), answer.image, answer.across.map((value) => `${code.name} ${value.toFixed(2)}`));
         else answer.across.forEach((value, i) => {
           const one = thumb(answer.image, i, columns, `Generated with ${code.name} ${value}`, () => {});
@@ -32,7 +36,7 @@ export async function show() {
         });
       }
     } catch (error) {
-      complain(error.message);
+      complain(error.message, 'name');
     }
   }
 }

@@ -42,9 +42,10 @@ async function more() {
   try {
     answer = await ask(`/api/gallery?${query({ code, group, order, other, from: shown.length, count: COUNT })}`);
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'sort');
     return;
   }
+  complain('', 'sort');
   if (mine !== asked) return; // something else was asked for meanwhile
   const items = answer.items.map((item, i) => card(item, answer.image, i, answer.items.length));
   if (shown.length) $('gallery').append(...items);
@@ -70,7 +71,7 @@ async function tell(place, jump) {
   try {
     answer = await ask(`/api/image?${query({ place })}`);
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'sort');
     return;
   }
   if (chosen !== place) return;
@@ -82,7 +83,8 @@ async function tell(place, jump) {
     make('h2', {}, item.name),
     make('p', {}, item.label ? `${item.label}, filed by you` : `${item.group}, ${percent(item.sureness)}`),
     ...reading({ image: answer.image, readings: item.readings, generated: answer.generated, similar: answer.similar }),
-    make('h2', {}, 'It is really'), fix);
+    make('h2', {}, `It is really (${told.codes[told.images.code].name})`), fix);
+  if (jump) $('detail').focus({ preventScroll: true });
   if (jump && matchMedia('(max-width: 50rem)').matches) $('detail').scrollIntoView();
 }
 

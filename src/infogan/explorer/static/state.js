@@ -15,7 +15,9 @@ export class ApiError extends Error {
 }
 
 export async function ask(path, options) {
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, options).catch(() => {
+    throw new ApiError('the explorer does not answer: is it still running?', 0);
+  });
   const words = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new ApiError(words.error ?? `the server answered ${answer.status}`, answer.status);
   return words;
@@ -30,29 +32,50 @@ export async function learn() { told = await ask('/api/state') }
 export async function change(path, words) {
   try {
     told = await ask(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(words) });
-    complain('');
+    complain('', 'change');
   } catch (error) {
-    complain(error.message);
+    complain(error.message, 'change');
     throw error;
   } finally {
     document.dispatchEvent(new Event('told'));
   }
 }
 
-export function complain(text) {
+// What went wrong, by who says so: nobody's success takes away another's complaint.
+const complaints = new Map();
+
+export function complain(text, who) {
+  if (text) complaints.set(who, text);
+  else complaints.delete(who);
   const box = document.getElementById('error');
-  box.textContent = text;
-  box.hidden = !text;
+  box.textContent = [...complaints.values()].join(' ');
+  box.hidden = !complaints.size;
+}
+
+export function forgive() {
+  complaints.clear();
+  complain('', 'page');
 }
 
 // The address.
 
-export function write() {
-  const [first, ...rest] = [view.tab, query({ ...view, tab: undefined, codes: view.codes.join(',') })];
-  history.replaceState(null, '', `#${first}?${rest}`);
+// Browsers refuse an address that changes too often: it follows a dragged slider from behind.
+let due = 0;
+
+export function write() { due ||= setTimeout(put, 300) }
+
+export function put() {
+  clearTimeout(due);
+  due = 0;
+  const words = query({ ...view, tab: undefined, codes: view.codes.join(',') });
+  try { history.replaceState(null, '', `#${view.tab}?${words}`) } catch { /* the next change writes it */ }
 }
 
+addEventListener('pagehide', put);
+
 export function read() {
+  clearTimeout(due);
+  due = 0;
   const [tab, rest] = location.hash.slice(1).split('?');
   if (document.querySelector(`[data-tab="${CSS.escape(tab)}"]`)) view.tab = tab;
   const words = new URLSearchParams(rest ?? '');

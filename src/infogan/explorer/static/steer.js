@@ -1,10 +1,13 @@
 // Steering: codes and noise in, a table of generated images out.
-import { $, ask, choices, codesOf, complain, describe, make, paint, percent, query, thumb, told, valueName, view, write } from './state.js';
+import {
+  $, ask, choices, codesOf, complain, describe, make, paint, percent, put, query, thumb, told, valueName, view, write,
+} from './state.js';
 
 const CELLS = 10, ROWS = 8; // of the table
+const LARGEST = 32 * 2 ** 20; // bytes of an image that is sent
 const STRIP = 10; // images of a continuous code's strip
 const page = Math.random().toString(36).slice(2); // so that two pages do not drop each other's views
-let dirty = false, busy = false, walking = false, shape = '';
+let dirty = false, busy = false, walk = 0, uploads = 0, shape = '';
 
 const continuous = (place) => !told.codes[place].values;
 const countAlong = (axis, most) => (axis >= 0 && !continuous(axis) ? Math.min(told.codes[axis].values.length, 2 * most) : most);
@@ -25,76 +28,85 @@ function table() {
 
 // Drawing. The newest view is drawn when the one before is there, and those in between never.
 
+// True once what was asked for is drawn, here or by the call that was drawing already; false if it can not be.
 export async function refresh() {
   dirty = true;
   write();
-  if (busy) return;
+  takeAway();
+  if (busy) return true;
   busy = true;
-  try {
-    while (dirty) {
-      dirty = false;
+  let well = true;
+  while (dirty) {
+    dirty = false;
+    try {
       await drawTable();
-      if (!dirty) await drawCentre();
       for (let i = 0; i < told.codes.length && !dirty; i++) await drawStrip(i);
+      well = true;
+      complain('', 'steer');
+    } catch (error) {
+      well = false;
+      if (!dirty && error.status !== 409) complain(error.message, 'steer');
     }
-    complain('');
-  } catch (error) {
-    if (error.status !== 409) complain(error.message);
-  } finally {
-    busy = false;
   }
+  busy = false;
+  return well;
 }
 
 async function drawTable() {
-  const answer = await ask(`/api/lattice?${asked({ ...table(), asker: `${page} table` })}`);
+  const from = { ...view, codes: [...view.codes] }; // what is drawn; the view itself may move on meanwhile
+  const answer = { ...(await ask(`/api/lattice?${asked({ ...table(), centre: 1, asker: `${page} table` })}`)), from };
   const cells = layTable(answer);
-  await paint($('lattice').querySelector('canvas'), answer.image);
+  await Promise.all([paint($('lattice').querySelector('canvas'), answer.image), paint($('centre'), answer.centre)]);
+  const words = describe(from.codes) || `noise ${from.pick} of seed ${from.seed}`;
+  $('centre').setAttribute('aria-label', `Generated: ${words}`);
+  $('told').textContent = words;
   cells.forEach((cell, i) => {
-    const across = answer.across[i % answer.columns], down = answer.down[Math.floor(i / answer.columns)];
-    const here = centreOf(across, down, i % answer.columns, Math.floor(i / answer.columns));
-    cell.setAttribute('aria-label', `${describe(here.codes)}, noise ${here.pick}`);
+    const here = cellOf(answer, i);
+    cell.setAttribute('aria-label', [describe(here.codes), `noise ${here.pick}`].filter(Boolean).join(', '));
     cell.title = cell.getAttribute('aria-label');
-    const centred = here.pick === view.pick && here.codes.every((value, place) => nearest(place, value, answer));
+    const centred = here.pick === from.pick && here.codes.every((value, place) => nearest(place, value, answer));
     cell.setAttribute('aria-selected', centred);
   });
 }
 
 // Whether a cell's value of a code is the one closest to the centre's.
-function nearest(place, value, answer) {
-  const values = place === view.across ? answer.across : place === view.down ? answer.down : [view.codes[place]];
-  const best = values.reduce((a, b) => (Math.abs(b - view.codes[place]) < Math.abs(a - view.codes[place]) ? b : a));
+function nearest(place, value, { from, across, down }) {
+  const values = place === from.across ? across : place === from.down ? down : [from.codes[place]];
+  const best = values.reduce((a, b) => (Math.abs(b - from.codes[place]) < Math.abs(a - from.codes[place]) ? b : a));
   return value === best;
 }
 
-function centreOf(across, down, column, row) {
-  const codes = [...view.codes];
-  let pick = view.pick;
-  if (view.across >= 0) codes[view.across] = across;
-  if (view.down >= 0) codes[view.down] = down;
-  if (view.across < 0 && view.down < 0) pick += row * table().columns + column;
-  else if (view.across < 0) pick += column;
-  else if (view.down < 0) pick += row;
+// The codes and the noise of one cell of a table.
+function cellOf({ from, across, down, columns }, at) {
+  const row = Math.floor(at / columns), column = at % columns;
+  const codes = [...from.codes];
+  let pick = from.pick;
+  if (from.across >= 0) codes[from.across] = across[column];
+  if (from.down >= 0) codes[from.down] = down[row];
+  if (from.across < 0) pick += column;
+  if (from.down < 0) pick += row * (from.across < 0 ? columns : 1);
   return { codes, pick };
 }
 
-function layTable({ columns, rows, across, down }) {
+function layTable(answer) {
+  const { from, columns, rows, across, down } = answer;
   const box = $('lattice');
   const headings = (axis, values) => values.map((value) => (axis < 0 ? '' : valueName(axis, value)));
-  const wanted = JSON.stringify([columns, rows, headings(view.across, across), headings(view.down, down)]);
+  const wanted = JSON.stringify([columns, rows, headings(from.across, across), headings(from.down, down)]);
   if (wanted !== shape) {
     shape = wanted;
     const focused = [...box.querySelectorAll('.cell')].indexOf(document.activeElement);
-    box.style.gridTemplateColumns = `auto repeat(${columns}, minmax(0, 1fr))`;
+    box.style.gridTemplateColumns = `auto repeat(${columns}, minmax(0, 5.2rem))`;
     const place = (element, row, column) => {
       element.style.gridRow = row;
       element.style.gridColumn = column;
       return element;
     };
-    const canvas = place(make('canvas', { 'aria-hidden': 'true' }), `2 / ${rows + 2}`, `2 / ${columns + 2}`);
+    const canvas = place(box.querySelector('canvas') ?? make('canvas', { 'aria-hidden': 'true' }), `2 / ${rows + 2}`, `2 / ${columns + 2}`);
     const parts = [canvas];
-    headings(view.across, across).forEach((text, i) =>
+    headings(from.across, across).forEach((text, i) =>
       parts.push(place(make('span', { class: 'heading column', title: text }, text), '1', `${i + 2}`)));
-    headings(view.down, down).forEach((text, i) =>
+    headings(from.down, down).forEach((text, i) =>
       parts.push(place(make('span', { class: 'heading row', title: text }, text), `${i + 2}`, '1')));
     for (let row = 0; row < rows; row++) {
       const line = make('div', { role: 'row', class: 'cells' });
@@ -110,14 +122,12 @@ function layTable({ columns, rows, across, down }) {
     box.replaceChildren(...parts);
     if (focused >= 0) focusCell(Math.min(focused, rows * columns - 1));
   }
-  box.answer = { across, down, columns, rows };
+  box.answer = answer;
   return [...box.querySelectorAll('.cell')];
 }
 
 function centre(at) {
-  const { across, down, columns } = $('lattice').answer;
-  const row = Math.floor(at / columns), column = at % columns;
-  Object.assign(view, centreOf(across[column], down[row], column, row));
+  Object.assign(view, cellOf($('lattice').answer, at));
   controls();
   refresh();
 }
@@ -142,14 +152,6 @@ function moveFocus(event, at) {
   focusCell(row * columns + column);
 }
 
-async function drawCentre() {
-  const words = describe(view.codes) || `noise ${view.pick} of seed ${view.seed}`;
-  const answer = await ask(`/api/lattice?${asked({ asker: `${page} centre` })}`);
-  await paint($('centre'), answer.image);
-  $('centre').setAttribute('aria-label', `Generated: ${words}`);
-  $('told').textContent = words;
-}
-
 async function drawStrip(place) {
   const columns = countAlong(place, STRIP);
   const answer = await ask(`/api/lattice?${asked({ across: place, columns, zoom: 1, asker: `${page} strip ${place}` })}`);
@@ -169,12 +171,12 @@ async function drawStrip(place) {
   }
   strip.firstChild.textContent = `Only ${told.codes[place].name} changes`;
   strip.lastChild.style.gridTemplateColumns = `repeat(${Math.max(frames.length, STRIP)}, minmax(0, 1fr))`;
-  if (!strip.contains(document.activeElement)) strip.lastChild.replaceChildren(...frames);
-  else frames.forEach((frame, i) => { // a frame that has the focus keeps it
-    const old = strip.lastChild.children[i];
-    old.style.backgroundImage = frame.style.backgroundImage;
-    old.setAttribute('aria-pressed', frame.getAttribute('aria-pressed'));
-  });
+  const focused = [...strip.lastChild.children].indexOf(document.activeElement);
+  strip.lastChild.replaceChildren(...frames);
+  if (focused >= 0) {
+    const chosen = frames.find((frame) => frame.getAttribute('aria-pressed') === 'true');
+    (chosen ?? frames[Math.min(focused, frames.length - 1)]).focus({ preventScroll: true });
+  }
 }
 
 // Controls.
@@ -184,7 +186,7 @@ function controls() {
     if (!code.values) return slider(code, place);
     const buttons = code.values.map(({ value, name }, i) => make('button', {
       type: 'button', 'aria-pressed': view.codes[place] === value, 'data-value': value, onclick: () => choose(place, value),
-    }, name, ...(place === firstCategory() && i < 10 && name !== String(i) ? [' ', make('kbd', {}, String(i))] : [])));
+    }, name, ...(place === firstCategory() && i < 10 && name !== String(i) && keyed(code.values, i) === code.values[i] ? [' ', make('kbd', {}, String(i))] : [])));
     return make('fieldset', {}, make('legend', {}, code.name), make('div', { class: 'values' }, ...buttons));
   });
   const held = $('codes').contains(document.activeElement) ? [...$('codes').querySelectorAll('button, input')].indexOf(document.activeElement) : -1;
@@ -198,20 +200,21 @@ function controls() {
   $('way').nextElementSibling.textContent = percent(view.way);
   $('seed').textContent = `seed ${view.seed}`;
   $('reader').hidden = !told.reads;
-  takeAway();
 }
 
 function slider(code, place) {
   const output = make('output', {}, valueName(place, view.codes[place]));
-  const input = make('input', { type: 'range', min: -1, max: 1, step: 0.01, value: view.codes[place], 'data-code': place });
+  const input = make('input', { type: 'range', min: -1, max: 1, step: 0.01, value: view.codes[place], 'data-code': place, 'aria-label': code.name });
   input.oninput = () => {
     view.codes[place] = Number(input.value);
     output.textContent = valueName(place, view.codes[place]);
-    takeAway();
     refresh();
   };
   return make('fieldset', {}, make('legend', {}, code.name), make('label', { class: 'slider' }, make('span', {}, '−1'), input, make('span', {}, '1'), output));
 }
+
+// The value that a digit chooses: the one that is called by it, else the one at its place.
+const keyed = (values, digit) => values.find((value) => value.name === String(digit)) ?? values[digit];
 
 const firstCategory = () => told.codes.findIndex((code) => code.values);
 
@@ -228,14 +231,23 @@ function redraw() {
 }
 
 // The way to the next noise, and from there on to another.
-function step() {
-  if (!walking) return;
+async function step(mine) {
+  if (mine !== walk || view.tab !== 'steer') {
+    if (mine === walk) stop();
+    return;
+  }
   view.way = Math.round((view.way + 0.02) * 100) / 100;
   if (view.way >= 1) Object.assign(view, { seed: view.towards, towards: Math.floor(Math.random() * 1e9), way: 0 });
   $('way').value = view.way;
   $('way').nextElementSibling.textContent = percent(view.way);
   $('seed').textContent = `seed ${view.seed}`;
-  refresh().then(() => requestAnimationFrame(step));
+  if (await refresh()) requestAnimationFrame(() => step(mine));
+  else if (mine === walk) stop();
+}
+
+function stop() {
+  walk = 0;
+  $('walk').setAttribute('aria-pressed', 'false');
 }
 
 function takeAway() {
@@ -252,15 +264,19 @@ export function steerTo(codes) {
 // An image of the user's own.
 
 async function upload(file) {
-  const box = $('uploaded');
+  const box = $('uploaded'), mine = ++uploads;
+  if (view.tab !== 'steer') document.querySelector('[data-tab=steer]').click();
   box.replaceChildren('reading …');
   try {
+    if (file.size > LARGEST) throw new Error('the picture is too large: more than 32 MiB');
     const answer = await ask('/api/read', { method: 'POST', body: file });
+    if (mine !== uploads) return; // another was chosen meanwhile
     box.replaceChildren(...reading(answer));
-    complain('');
+    complain('', 'upload');
   } catch (error) {
+    if (mine !== uploads) return;
     box.replaceChildren();
-    complain(error.message);
+    complain(error.message, 'upload');
   }
 }
 
@@ -274,7 +290,7 @@ export function reading({ image, readings, generated, similar }) {
       return;
     }
     const ranked = code.values.map((v) => [v.name, readings[place][v.value]]).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    const bars = make('div', { class: 'bars', 'aria-label': code.name });
+    const bars = make('div', { class: 'bars', role: 'group', 'aria-label': code.name });
     for (const [name, share] of ranked) {
       bars.append(make('span', {}, `${code.name} ${name}`), make('meter', { min: 0, max: 1, value: share, 'aria-label': name }), percent(share));
     }
@@ -300,9 +316,13 @@ function go(codes) {
 export function begin() {
   $('redraw').onclick = redraw;
   $('walk').onclick = () => {
-    walking = !walking;
-    $('walk').setAttribute('aria-pressed', walking);
-    step();
+    if (walk) {
+      stop();
+      return;
+    }
+    walk = Date.now();
+    $('walk').setAttribute('aria-pressed', 'true');
+    step(walk);
   };
   $('way').oninput = () => {
     view.way = Number($('way').value);
@@ -318,19 +338,23 @@ export function begin() {
       refresh();
     };
   }
-  $('zoom').onchange = () => { view.zoom = Number($('zoom').value); takeAway(); refresh() };
+  $('zoom').onchange = () => { view.zoom = Number($('zoom').value); refresh() };
   $('link').onclick = async () => {
     try {
+      put();
       await navigator.clipboard.writeText(location.href);
       $('link').textContent = 'Copied';
       setTimeout(() => { $('link').textContent = 'Copy a link to this view' }, 1500);
     } catch {
-      complain('The browser does not let a page copy: the address bar holds the link.');
+      complain('The browser does not let a page copy: the address bar holds the link.', 'link');
     }
   };
-  $('file').onchange = () => { if ($('file').files.length) upload($('file').files[0]) };
+  $('file').onchange = () => {
+    if ($('file').files.length) upload($('file').files[0]);
+    $('file').value = ''; // the same file may be chosen again
+  };
   const drop = (event) => {
-    if (view.tab !== 'steer' || !told.reads) return;
+    if (!told.reads) return;
     event.preventDefault();
     document.body.classList.toggle('dropping', event.type === 'dragover');
     if (event.type === 'drop' && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
@@ -338,7 +362,7 @@ export function begin() {
   for (const kind of ['dragover', 'dragleave', 'drop']) document.addEventListener(kind, drop);
   document.addEventListener('paste', (event) => {
     const file = [...event.clipboardData.files].find((f) => f.type.startsWith('image/'));
-    if (file && view.tab === 'steer' && told.reads) upload(file);
+    if (file && told.reads) upload(file);
   });
 }
 
@@ -349,7 +373,7 @@ export function show() {
 }
 
 export function key(event) {
-  if (event.key in STEPS && $('lattice').answer) {
+  if (event.key in STEPS && $('lattice').answer && event.target.type !== 'range') {
     event.preventDefault();
     const cells = [...$('lattice').querySelectorAll('.cell')];
     const chosen = cells.findIndex((cell) => cell.getAttribute('aria-selected') === 'true');
@@ -357,7 +381,7 @@ export function key(event) {
   } else if (event.key === 'r' || event.key === 'R') {
     redraw();
   } else if (/^[0-9]$/.test(event.key) && firstCategory() >= 0) {
-    const value = told.codes[firstCategory()].values[Number(event.key)];
+    const value = keyed(told.codes[firstCategory()].values, Number(event.key));
     if (value) choose(firstCategory(), value.value);
   }
 }
