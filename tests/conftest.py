@@ -41,6 +41,10 @@ def _same_weights_each_time() -> None:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits; whoever changes it takes a copy."""
-    from tests.explored import train_digits
+    from infogan.runs import RunFolder
+    from infogan.workflows import train_run
+    from tests.explored import digits_plan
 
-    return train_digits(tmp_path_factory.mktemp("explored") / "run")
+    run = RunFolder.at(tmp_path_factory.mktemp("explored") / "run")
+    train_run(digits_plan(), run)
+    return run.path

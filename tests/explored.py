@@ -15,24 +15,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from infogan import recipes, workflows
-from infogan.runs import RunFolder
 
 
-def train_digits(folder: Path, *, objective: str = "infogan") -> Path:
+def digits_plan() -> workflows.Plan:
     """A run of some steps on 8x8 digits, with everything that a long one has."""
-    options = recipes.resolve(
-        "robust" if objective == "infogan" else "plain",
-        [
-            {
-                "data": {"source": "digits"},
-                "objective": {"kind": objective},
-                "networks": {"width": 4},
-                "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4},
-            }
-        ],
-    )
-    workflows.train_run(workflows.plan(options), RunFolder.at(folder))
-    return folder
+    sections = {
+        "data": {"source": "digits"},
+        "networks": {"width": 4},
+        "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4},
+    }
+    return workflows.plan(recipes.resolve("robust", [sections]))
 
 
 class Explored:

@@ -24,7 +24,10 @@ from infogan.explorer.desk import Desk, Unsaved, codes_csv
 from infogan.explorer.server import as_data
 from infogan.explorer.views import NOISE, View, draw
 from infogan.model import InfoGAN
-from tests.explored import Explored, copy_of
+from infogan.runs import RunFolder
+from infogan.training import Interrupted, Watcher
+from infogan.workflows import train_run
+from tests.explored import Explored, copy_of, digits_plan
 from tests.helpers import image_set, small_model
 
 CODES = "3,0.5,-0.25"  # of a category and two knobs
@@ -543,6 +546,18 @@ def test_a_model_beside_a_foreign_configuration_is_named_in_its_own(digits_run: 
         assert explored.post("/api/name", {"code": 0, "value": 1, "name": "owl"})[0] == 200
     assert (tmp_path / "config.json").read_text() == "{}"
     assert InfoGAN.load(tmp_path).value_name("category", 1) == "owl"
+
+
+def test_names_given_while_a_run_trains_are_kept(tmp_path: Path) -> None:
+    planned, run = digits_plan(), RunFolder.at(tmp_path / "run")
+    steps: list[int] = []
+    with pytest.raises(Interrupted):
+        train_run(planned, run, watch=Watcher(on_step=steps.append, interrupted=lambda: len(steps) > 3))
+    model = InfoGAN.load(run.path)
+    model.name_codes({"category": {1: "owl"}})
+    model.save_config(run.model)
+    finished, _ = train_run(planned, run)
+    assert finished.value_name("category", 1) == InfoGAN.load(run.path).value_name("category", 1) == "owl"
 
 
 def test_no_answer_names_a_path_when_a_file_is_damaged(digits_run: Path, tmp_path: Path) -> None:

@@ -238,12 +238,10 @@ class Collection:
             )
         return items
 
-    def checked(self, places: Sequence[int]) -> list[int]:
-        """Places of images that are there; raises UserError for any other."""
-        for place in places:
-            if not 0 <= place < len(self.images):
-                raise UserError(f"there is no image {place}: there are {len(self.images)}")
-        return list(places)
+    def check(self, place: int) -> None:
+        """Raises UserError where there is no image at a place."""
+        if not 0 <= place < len(self.images):
+            raise UserError(f"there is no image {place}: there are {len(self.images)}")
 
     # Neighbours.
 

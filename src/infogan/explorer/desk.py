@@ -73,17 +73,16 @@ class Desk:
         return self._history[-1].change if self._history else None
 
     def described(self) -> dict[str, Any]:
-        """What the page must know: the codes with their names, orders and priors, and how far things are."""
-        layout, codes = self.model.layout, []
-        for name, spec in layout.codes.items():
-            told: dict[str, Any] = {"name": name, "kind": spec.kind}
+        """What the page must know: the codes with their names and orders, and how far things are."""
+        codes = []
+        for name, spec in self.model.layout.codes.items():
+            told: dict[str, Any] = {"name": name}
             if isinstance(spec, CategoricalCode):
                 told["values"] = [
                     {
                         "value": int(value),
                         "name": self.model.value_name(name, int(value)),
                         "named": self.model.is_named(name, int(value)),
-                        "prior": round(float(layout.prior(spec)[int(value)]), 4),
                     }
                     for value in self.model.values_of(name)
                 ]
@@ -94,9 +93,6 @@ class Desk:
             codes.append(told)
         files = self.collection
         return {
-            "kind": self.model.config.kind,
-            "channels": self.model.config.channels,
-            "size": self.model.config.size,
             "reads": self.model.networks.reads_codes,
             "codes": codes,
             "undo": self.undoable,
@@ -172,7 +168,7 @@ class Desk:
             Unsaved: see `Unsaved`.
         """
         files = self.files()
-        files.checked([place])
+        files.check(place)
         if label is not None and label not in {group.name for group in groups_of(self.model, self._filing())}:
             check_name(label)
         before = self._before(f"filing image {place}")

@@ -141,6 +141,7 @@ class Explorer:
     def __init__(self, desk: Desk, run: RunFolder | None, title: str) -> None:
         self.desk, self.run, self.title = desk, run, title
         self.private = {run.path, run.path.resolve()} if run else set()
+        self.failed: str | None = None  # what ended the reading of real images early
         self.worker = Worker()
         self.uploading = asyncio.Semaphore(MOST_UPLOADS)
         self.decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
@@ -210,9 +211,9 @@ class Explorer:
         try:
             while files is not None and await self.worker.do(files.read_on):
                 pass
-        except Exception:
+        except Exception:  # nobody waits for this: the page must be told, or it would wait for ever
             traceback.print_exc(file=sys.stderr)
-            raise
+            self.failed = "reading the images failed: the terminal says why"
 
     # The page.
 
@@ -234,7 +235,8 @@ class Explorer:
 
     async def _described(self, **more: Any) -> Response:
         told = await self.worker.do(self.desk.described)
-        return JSONResponse({"title": self.title, "evidence": self.run is not None, **told, **more})
+        known = {"title": self.title, "evidence": self.run is not None, "failed": self.failed}
+        return JSONResponse({**known, **told, **more})
 
     # Steering.
 
@@ -324,12 +326,12 @@ class Explorer:
 
         def job() -> dict[str, Any]:
             files = self.desk.files()
-            (checked,) = files.checked([place])
-            if checked >= files.read:
+            files.check(place)
+            if place >= files.read:
                 raise UserError(f"image {place} is not read yet")
-            image = np.ascontiguousarray(files.images.images[checked : checked + 1])
-            reading = files.readings[checked : checked + 1]
-            return _shown(files, [checked]) | self._neighbours(image, reading, but=checked)
+            image = np.ascontiguousarray(files.images.images[place : place + 1])
+            reading = files.readings[place : place + 1]
+            return _shown(files, [place]) | self._neighbours(image, reading, but=place)
 
         return JSONResponse(await self.worker.do(job))
 

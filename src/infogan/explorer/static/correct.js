@@ -1,5 +1,5 @@
 // Correcting: the images that are most in doubt, one key each.
-import { $, ask, change, complain, make, paint, percent, query, told, view } from './state.js';
+import { $, ask, change, complain, make, paint, percent, query, told } from './state.js';
 import { card } from './sort.js';
 
 const KEYS = '0123456789abcdefghijklmnopqrstuvwxyz';

@@ -37,6 +37,7 @@ function tell() {
   $('undo').hidden = !told.undo;
   $('undo').textContent = told.undo ? `Undo ${told.undo}` : 'Undo';
   const images = told.images;
+  if (told.failed) complain(told.failed, 'reading');
   const reading = images && images.read < images.count ? `reading images: ${images.read} of ${images.count}. ` : '';
   $('progress').textContent = images ? `${reading}${images.sure} of ${images.count} images carry a sure label` : '';
   $('progress').title = 'Filed by you, or in a named group with a probability of at least 95 %.';
@@ -44,7 +45,7 @@ function tell() {
 
 // While real images are read, what is known of them grows.
 async function watch() {
-  while (told.images && told.images.read < told.images.count) {
+  while (told.images && told.images.read < told.images.count && !told.failed) {
     await new Promise((resolve) => setTimeout(resolve, 700));
     try { await learn() } catch { continue }
     tell();

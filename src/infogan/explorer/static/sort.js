@@ -1,5 +1,5 @@
 // Sorting: real images by group, and one of them in full.
-import { $, ask, change, choices, codesOf, complain, make, percent, query, thumb, told, view, write } from './state.js';
+import { $, ask, change, choices, complain, make, percent, query, thumb, told, view, write } from './state.js';
 import { reading } from './steer.js';
 
 const COUNT = 60;
