@@ -10,7 +10,7 @@ TOOLS := $(VENV)/.tools-installed
 .PHONY: help demo test test-slow format clean
 
 help:
-	@echo "make demo       install, fetch MNIST, train for four minutes, say what the codes mean"
+	@echo "make demo       install, fetch MNIST, train for four to six minutes, say what the codes mean"
 	@echo "make test       install, then ruff, mypy --strict and pytest"
 	@echo "make test-slow  the tests that take minutes as well"
 	@echo "make format     let ruff format and mend what it can"

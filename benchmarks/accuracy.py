@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.classifier import outside_classifier
 from infogan import InfoGAN
@@ -169,8 +170,9 @@ def commit() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    return {"cores": os.cpu_count(), "machine": platform.processor() or platform.machine()}
+    """What it was measured on, with the widest vectors that torch computes in."""
+    name = platform.processor() or platform.machine()
+    return {"cores": os.cpu_count(), "machine": name, "vectors": torch.backends.cpu.get_cpu_capability()}
 
 
 def seeds_of(text: str) -> list[int]:

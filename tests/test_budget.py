@@ -46,6 +46,21 @@ def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: 
     assert steps(found) == pytest.approx(expected, abs=5)
 
 
+def test_a_slow_machine_may_take_longer_for_a_game_that_is_long_enough(
+    clocked: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert budget.within(200, clocked, image_set(), longest=300).train.budget == 200  # has many more than that
+    slow = 5.0
+    monkeypatch.setattr(budget, "_measure", lambda *_: (6.0, [slow * step for step in (0.010, 0.020, 0.015, 0.010)]))
+    needed = 6 + slow * (600 * 0.010 + 600 * 0.020 + 700 * 0.015 + budget.LEAST * 0.010)
+    found = budget.within(200, clocked, image_set(), longest=300)
+    assert found.train.budget == pytest.approx(needed / (1 - budget.RESERVE), abs=0.1)
+    assert 200 < needed / (1 - budget.RESERVE) < 300
+    assert steps(found) == pytest.approx([600, 600, 700, budget.LEAST], abs=10)
+    assert budget.within(200, clocked, image_set(), longest=230).train.budget == 230
+    assert budget.within(200, clocked, image_set()).train.budget == 200
+
+
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
     least = budget.PROBES * 0.050 / (1 - budget.RESERVE)
     assert 0.4 < least < 0.5
@@ -83,6 +98,23 @@ def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> Non
     first = workflows.plan(options, run=run.path).config
     run.begin(first, "x")
     assert workflows.plan(options, run=run.path).config == first  # whatever the clock says the second time
+
+
+def test_a_length_that_nobody_said_is_longer_on_a_slow_machine_and_then_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = recipes.resolve("robust", [{"data": {"source": "digits"}}])
+    run = RunFolder.at(tmp_path / "run")
+    monkeypatch.setattr(budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
+    first = workflows.plan(options, run=run.path).config
+    assert isinstance(first.train.budget, float)
+    assert recipes.BUDGET < first.train.budget < recipes.BUDGET * recipes.LONGEST
+    run.begin(first, "x")
+    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.01] * 4))
+    assert workflows.plan(options, run=run.path).config == first
+    said = recipes.resolve("robust", [{"data": {"source": "digits"}, "train": {"budget": recipes.BUDGET}}])
+    monkeypatch.setattr(budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
+    assert workflows.plan(said).config.train.budget == recipes.BUDGET
 
 
 def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:

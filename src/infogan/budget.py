@@ -25,6 +25,7 @@ from infogan.runs import RunFolder
 from infogan.training import Watcher, computes_in_bfloat16, train
 
 FIXED = 0.7  # of the time, at most, for stages that do not stretch where others do
+LEAST = 2_000  # steps of those that do, for which a run may take longer than its time, if it may
 PROBES = 8  # steps of each stage that are timed; the first of them warm up
 WARM_UP = 3
 SMALL_SAMPLE = 1_000  # images on which beginnings are timed, and on twice as many
@@ -32,9 +33,15 @@ RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and b
 
 
 def within(
-    seconds: float, config: Config, images: ImageSet, device: torch.device | str = "cpu", few: FewLabels | None = None
+    seconds: float,
+    config: Config,
+    images: ImageSet,
+    device: torch.device | str = "cpu",
+    few: FewLabels | None = None,
+    *,
+    longest: float | None = None,
 ) -> Config:
-    """The configuration with as many steps of each stage as fit into a time.
+    """The configuration with as many steps of each stage as fit into a time, and with that time as its budget.
 
     Stages that do not stretch take their ``share`` as steps, and together at most ``FIXED`` of the time; the others
     have what is left, in their shares. In the result every share is a number of steps.
@@ -45,19 +52,27 @@ def within(
         images: The training images.
         device: What is timed.
         few: Labels of a few images, if the configuration has a term for them.
+        longest: Seconds that the run may take instead, on a machine so slow that stages that stretch would have fewer
+            than ``LEAST`` steps, or the others would have to shrink; None = no more than ``seconds``.
 
     Raises:
         UserError: not even a few steps of each stage would fit.
     """
     started = time.monotonic()
     beginnings, a_step = _measure(config, images, device, few)
-    left = seconds * (1 - RESERVE) - beginnings - (time.monotonic() - started)
+    before = beginnings + time.monotonic() - started
+    wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
+    elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
+    if longest is not None and elastic:
+        shares = sum(stage.share for stage in config.stages if stage.stretches)
+        whole = max(wanted + LEAST * elastic / shares, wanted / FIXED)
+        seconds = max(seconds, min(longest, (before + whole) / (1 - RESERVE)))
+    config = config.model_copy(update={"train": config.train.model_copy(update={"budget": seconds})})
+    left = seconds * (1 - RESERVE) - before
     least = PROBES * sum(a_step)
     if left < least:
         needed = (seconds - left + least) / (1 - RESERVE)
         raise UserError(f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s")
-    wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
-    elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
     fixed = min(wanted, FIXED * left) if elastic else left
     stages = []
     for stage in config.stages:

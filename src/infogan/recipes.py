@@ -52,6 +52,7 @@ ENCODER_ADAM = {"learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.99, "decay": "co
 RATES = {"discriminator": 2e-3, "generator": 8e-3}
 SMALL, RATE_OF_LARGE = 32, 3e-4
 BUDGET = 240.0  # seconds, for images of up to ``SMALL`` pixels
+LONGEST = 1.4  # times that, on machines that need it for so many steps as `budget.LEAST`
 ROBUST: Options = {
     "objective": {"adversarial": "hinge", "shift": 0.036},
     "noise": {"size": 32},

@@ -87,6 +87,7 @@ def plan(
         if images.labels is None:
             raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
         options = recipes.with_label_code(options, len(images.label_names))
+    unsaid = config.train.budget == recipes.AUTO
     options = recipes.for_size(options, images.size)
     if counts:
         if run is not None and (run / "config.json").is_file():
@@ -101,11 +102,13 @@ def plan(
         raise UserError(
             f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
         )
-    return Plan(_with_steps(config, images, run, device, few), images, counted, few)
+    return Plan(_with_steps(config, images, run, device, few, unsaid), images, counted, few)
 
 
-def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str, few: FewLabels | None) -> Config:
-    """The configuration with the steps that its budget or its number of images come to."""
+def _with_steps(
+    config: Config, images: ImageSet, run: Path | None, device: str, few: FewLabels | None, unsaid: bool
+) -> Config:
+    """The configuration with the steps that its budget, said by nobody or by the user, or its images come to."""
     train = config.train
     if train.images is not None:
         whole = sum(stage.share for stage in config.stages)
@@ -114,12 +117,15 @@ def _with_steps(config: Config, images: ImageSet, run: Path | None, device: str,
     elif not isinstance(train.budget, float):
         return config
     elif run is None or not (run / "config.json").is_file():
-        return within(train.budget, config, images, device, few)
+        longest = train.budget * recipes.LONGEST if unsaid else None
+        return within(train.budget, config, images, device, few, longest=longest)
     else:
-        known = RunFolder(run).read_config().stages
-        if len(known) != len(config.stages):  # which `RunFolder.begin` will refuse in words
+        known = RunFolder(run).read_config()
+        if len(known.stages) != len(config.stages):  # which `RunFolder.begin` will refuse in words
             return config
-        shares = (stage.share for stage in known)
+        if unsaid:
+            config = config.model_copy(update={"train": train.model_copy(update={"budget": known.train.budget})})
+        shares = (stage.share for stage in known.stages)
         return with_stages(
             config,
             tuple(
