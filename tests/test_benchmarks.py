@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import speed
+import torch
+from benchmarks import ablation, speed
 from benchmarks.accuracy import imbalanced, prior_distance, seeds_of
 from benchmarks.naive import NaiveInfoGAN
 from benchmarks.until import until
 from benchmarks.verdicts import SABOTAGED, table
 
+from infogan.architectures import ImageShape
 from infogan.data import load
 from infogan.data.imageset import ImageSet
+from infogan.networks import Encoder
 from tests.helpers import small_model
 
 
@@ -108,6 +111,44 @@ def test_what_is_compared_is_measured_in_turns() -> None:
     assert speed.ratio(taken["b"], taken["a"]) == pytest.approx(
         {"median": (12 + 14 / 3) / 2, "least": 14 / 3, "most": 12}
     )
+
+
+def test_an_ablation_leaves_one_part_out_and_takes_the_time_of_all() -> None:
+    configs = {name: ablation.variant("digits", edit) for name, edit in ablation.VARIANTS.items()}
+    assert [stage.name for stage in configs["all parts"].stages] == ["features", "classes", "refinement"]
+    terms = {name: [sorted(stage.updates[0].terms) for stage in config.stages] for name, config in configs.items()}
+    for term in ("smoothness", "confidence", "balance"):
+        whole = [sorted(set(of_stage) - {term}) for of_stage in terms["all parts"]]
+        assert terms[f"no {term}"] == whole
+        assert whole != terms["all parts"]
+    assert terms["no consistency, so no refinement"] == [
+        ["contrast"],
+        ["balance", "confidence", "contrast", "smoothness"],
+    ]
+    assert "contrast" not in terms["no contrast while classes form"][1]
+    assert terms["no contrast while classes form"][0] == ["contrast"]
+    for name, config in configs.items():
+        a_step = [0.01, 0.03, 0.02][: len(config.stages)]
+        found = ablation.of_length(config, a_step, 30.0)
+        took = sum(stage.share * step for stage, step in zip(found.stages, a_step, strict=True))
+        assert took == pytest.approx(30.0, abs=0.1), name
+        assert found.train.steps == sum(int(stage.share) for stage in found.stages)
+
+
+def test_an_ablation_is_measured_on_test_images_and_begins_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, test = load("digits"), load("digits", split="test")
+    config = ablation.of_length(ablation.variant("digits", lambda stages: stages), [1.0] * 3, 6.0)
+    found = ablation.measured(config, images, test)
+    assert found["steps"] == [2, 2, 2]
+    assert 0.05 < found["accuracy"] < 0.9  # of ten classes, after six steps
+    encoder = Encoder(ImageShape(1, 8), 4, 10)
+    pixels = torch.from_numpy(images.images[:300])
+    ablation.at_full_pace(encoder, pixels, 0)
+    clustered, radius = encoder.directions.clone(), float(encoder.radius)
+    assert float(encoder.pace) == 1
+    ablation.begun_at_random(encoder, pixels, 0)
+    assert not torch.allclose(encoder.directions, clustered)
+    assert float(encoder.radius) == radius != 1.0
 
 
 def test_seeds_are_named_singly_and_by_range() -> None:

@@ -29,6 +29,20 @@ def test_a_saved_model_loads_bit_equal_and_needs_nothing_else(tmp_path: Path, ar
             assert np.array_equal(found.codes[code], expected.codes[code])
 
 
+def test_what_is_drawn_and_read_follows_weights_that_change() -> None:
+    model, changed = small_model(), small_model()
+    first = model.sample(3, seed=1).images, model.encode(pictures(3)).codes["knob1"]
+    random = torch.Generator().manual_seed(0)
+    for mine, others in zip(model.networks.parameters(), changed.networks.parameters(), strict=True):
+        change = torch.randn(mine.shape, generator=random)
+        mine.add_(change)
+        others.add_(change)
+    second = model.sample(3, seed=1).images, model.encode(pictures(3)).codes["knob1"]
+    assert not any(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+    assert np.array_equal(second[0], changed.sample(3, seed=1).images)
+    assert np.array_equal(second[1], changed.encode(pictures(3)).codes["knob1"])
+
+
 def test_samples_have_the_stated_shapes_and_ranges() -> None:
     samples = small_model(channels=3, size=13).sample(7, seed=1)
     assert samples.images.shape == (7, 3, 13, 13)

@@ -6,7 +6,7 @@ from infogan.architectures import ARCHITECTURES, ImageShape, he_normal, with_edg
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.errors import UserError
-from infogan.networks import Networks, build_networks
+from infogan.networks import BATCH_NORMS, Networks, build_networks, folded
 from tests.helpers import DISCRIMINATOR, GENERATOR
 
 LAYOUT = CodeLayout(NoiseSettings(size=6), (CategoricalCode(name="c", size=4),))
@@ -165,3 +165,38 @@ def test_a_batch_of_one_is_judged_and_read(architecture: str) -> None:
     image = made.generator(latents(1))
     assert made.discriminator.score(made.discriminator.trunk(image)).shape == (1,)
     assert made.posterior(image).shape == (1, 4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("recognizer", "normed"), [("shared", False), ("separate", False), ("shared", True)])
+def test_folded_networks_say_the_same_without_batch_norm(architecture: str, recognizer: str, normed: bool) -> None:
+    made = networks(
+        ImageShape(1, 16), architecture=architecture, recognizer=recognizer, encoder=True, spectral_norm=normed
+    )
+    random = torch.Generator().manual_seed(3)
+    for module in made.modules():
+        if isinstance(module, BATCH_NORMS):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.copy_(torch.randn(module.num_features, generator=random))
+            module.running_var.copy_(torch.rand(module.num_features, generator=random) + 0.5)
+            nn.init.uniform_(module.weight, 0.5, 2.0, generator=random)
+            nn.init.uniform_(module.bias, -1.0, 1.0, generator=random)
+    made.eval()
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    fast = folded(made)
+    left = [module for module in fast.modules() if isinstance(module, BATCH_NORMS)]
+    assert len(left) == (2 if normed and architecture == "paper" else 0)  # of layers under spectral norm
+    with torch.no_grad():
+        images = made.generate(latents())
+        torch.testing.assert_close(fast.generate(latents()), images, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fast.posterior(images), made.posterior(images), rtol=1e-4, atol=1e-4)
+        features = made.discriminator.features(images)
+        torch.testing.assert_close(
+            fast.discriminator.score(fast.discriminator.features(images)),
+            made.discriminator.score(features),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    after = made.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

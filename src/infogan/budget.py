@@ -91,6 +91,15 @@ def _measure(
     config: Config, images: ImageSet, device: torch.device | str, few: FewLabels | None
 ) -> tuple[float, list[float]]:
     """Seconds that the stages' beginnings take together, and seconds a step of each stage takes."""
+    a_step, encoder = seconds_a_step(config, images, device, few)
+    actions = [action for stage in config.stages for action in stage.begin]
+    return 0.0 if encoder is None else _seconds_to_begin(actions, encoder, images), a_step
+
+
+def seconds_a_step(
+    config: Config, images: ImageSet, device: torch.device | str = "cpu", few: FewLabels | None = None
+) -> tuple[list[float], Encoder | None]:
+    """Seconds that a step of each stage takes, the median of a few, and the encoder that took them, if there is one."""
     never = 2**31
     short = config.model_copy(
         update={
@@ -117,13 +126,8 @@ def _measure(
         )
     lengths = [after - before for before, after in itertools.pairwise(clock)]
     stages = [lengths[first : first + PROBES] for first in range(0, len(lengths), PROBES)]
-    a_step = [statistics.median(stage[WARM_UP:]) for stage in stages]
-    actions = [action for stage in config.stages for action in stage.begin]
-    encoder = model.networks.encoder
-    if encoder is None:
-        return 0.0, a_step
     model.networks.compute_in_bfloat16(computes_in_bfloat16(config, model.device))
-    return _seconds_to_begin(actions, encoder, images), a_step
+    return [statistics.median(stage[WARM_UP:]) for stage in stages], model.networks.encoder
 
 
 def _seconds_to_begin(actions: Sequence[str], encoder: Encoder, images: ImageSet) -> float:

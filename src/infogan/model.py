@@ -5,6 +5,7 @@ enough) and gives back an object that samples, encodes, traverses and names its 
 uint8 arrays of shape (count, channels, height, width); randomness is a seed.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.errors import UserError
 from infogan.files import write_bytes, write_json
 from infogan.metrics.clustering import contingency, hungarian_mapping
-from infogan.networks import Networks, build_networks
+from infogan.networks import Networks, build_networks, folded
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
 
@@ -111,6 +112,7 @@ class InfoGAN:
         self.config = config
         self.layout = CodeLayout(config.noise, config.codes)
         self.networks = networks.eval().requires_grad_(False)
+        self._folded: tuple[list[tuple[int, int]], Networks] | None = None
         self.adopt_prior()
 
     @property
@@ -383,7 +385,7 @@ class InfoGAN:
         Raises:
             UserError: as `encode`, or the model has no encoder.
         """
-        encoder = self.networks.encoder
+        encoder = self._inference.encoder
         if encoder is None:
             raise UserError("this model has no encoder: there are no features to take from it")
         self._check(images)
@@ -530,16 +532,26 @@ class InfoGAN:
 
     # Helpers.
 
+    @property
+    def _inference(self) -> Networks:
+        """The networks as `folded` for inference, made anew when a weight has changed since."""
+        weights = itertools.chain(self.networks.parameters(), self.networks.buffers())
+        states = [(weight.data_ptr(), weight._version) for weight in weights]
+        if self._folded is None or self._folded[0] != states:
+            self._folded = states, folded(self.networks)
+        return self._folded[1]
+
     def _posterior(self, images: NDArray[np.uint8], batch_size: int) -> Tensor:
         """The recognizer's output for images, checked, on the CPU."""
         if not self.networks.reads_codes:
             raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
         self._check(images)
         pieces = [torch.empty(0, self.layout.posterior_size)]
+        networks = self._inference
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
                 batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
-                pieces.append(self.networks.posterior(to_network(batch)).cpu())
+                pieces.append(networks.posterior(to_network(batch)).cpu())
             return torch.cat(pieces)
 
     def _check(self, images: NDArray[np.uint8]) -> None:
@@ -598,9 +610,10 @@ class InfoGAN:
 
     def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
         latents = self.layout.latents(noise, codes).to(self.device)
+        networks = self._inference
         with torch.inference_mode():
             pieces = torch.split(latents, batch_size)
-            return np.concatenate([to_pixels(self.networks.generator(piece)) for piece in pieces])
+            return np.concatenate([to_pixels(networks.generate(piece)) for piece in pieces])
 
 
 def model_folder(path: Path) -> Path:
