@@ -57,7 +57,9 @@ def main() -> None:
             continue
         folder = given.runs / f"{Path(source).stem}-{given.recipe}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         line = {"data": given.data, "recipe": given.recipe, "seed": seed, "commit": commit()}
-        line |= run(command, folder, given.data)
+        line |= run(command, folder)
+        if "accuracy" in line:
+            line |= judged(folder, given.data)
         if given.imbalanced and "accuracy" in line:
             line["prior_distance"] = prior_distance(InfoGAN.load(folder), load(source, split="train"))
         done.append(line)
@@ -106,8 +108,8 @@ def prior_distance(model: InfoGAN, train: ImageSet) -> float:
     return float(np.abs(learned - frequencies).sum())
 
 
-def run(command: list[str], folder: Path, data: str) -> dict[str, Any]:
-    """One training and what it came to."""
+def run(command: list[str], folder: Path) -> dict[str, Any]:
+    """One training and what it came to by its own account."""
     started = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", *command, "--out", str(folder), "--json"], stdout=subprocess.PIPE, text=True, check=False
@@ -118,7 +120,7 @@ def run(command: list[str], folder: Path, data: str) -> dict[str, Any]:
         return line | {"failed": process.returncode}
     result = json.loads(process.stdout.splitlines()[-1])
     kept = ("steps", "accuracy", "purity", "nmi", "ari", "information", "entropy", "verdict")
-    return line | {name: result[name] for name in kept if name in result} | judged(folder, data)
+    return line | {name: result[name] for name in kept if name in result}
 
 
 def judged(folder: Path, data: str) -> dict[str, Any]:

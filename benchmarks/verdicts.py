@@ -56,7 +56,7 @@ def main() -> None:
             continue
         data = words.split()[0]
         folder = given.runs / f"sabotaged-{number}-{time.strftime('%Y%m%d-%H%M%S')}"
-        add(given.out, {"data": data, "seed": given.seed, "commit": commit()} | run(command, folder, data))
+        add(given.out, {"data": data, "seed": given.seed, "commit": commit()} | run(command, folder))
     files = dict.fromkeys([given.out, *given.beside])
     print(table([line for file in files for line in lines_of(file)]))
 
