@@ -11,6 +11,7 @@ compared once, and a ratio is the median of the rounds' ratios.
     starting `infogan --help`, `import infogan`, and a default training on MNIST until its first step is done
     reading  `infogan encode` of 70,000 images of MNIST's size, the whole command; images encoded and sampled a second
     memory   the most that a training on MNIST of 200 steps, all stages and the evaluation with it, holds resident
+    compiled the paper's networks and the default recipe's game, eager and by `--compile`, and what compiling takes
     size     a step at one thousand, a hundred thousand and ten million images in a file, made and removed here
 """
 
@@ -154,6 +155,24 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     return {"peak_bytes": int(done.stdout) * 1024}  # Linux counts in KiB
 
 
+def compiled(rounds: int, folder: Path) -> dict[str, Any]:
+    """Steps that are compiled over those that are not."""
+    images, found = load("mnist"), {}
+    game = build(recipes.resolve("robust", [{"data": {"source": "mnist"}, "train": {"steps": 1}}]))
+    game = game.model_copy(update={"stages": (game.stages[-1].model_copy(update={"begin": ()}),)})
+    for name, config in {"paper": paper("auto"), "game": game}.items():
+        fast = config.model_copy(update={"train": config.train.model_copy(update={"compile": True})})
+        first = timed(partial(a_step, fast, images, folder, 2))
+        eager, quick = partial(a_step, config, images, folder), partial(a_step, fast, images, folder)
+        taken = in_turns({"eager": eager, "compiled": quick}, rounds)
+        found[name] = {
+            "seconds_to_compile": first,
+            "eager_seconds_a_step": spread(taken["eager"]),
+            "eager_over_compiled": ratio(taken["eager"], taken["compiled"]),
+        }
+    return found
+
+
 def sizes(rounds: int, folder: Path) -> dict[str, Any]:
     """A step of the plain recipe on files of different lengths."""
     sets = {}
@@ -179,6 +198,7 @@ PARTS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "starting": starting,
     "reading": reading,
     "memory": memory,
+    "compiled": compiled,
     "size": sizes,
 }
 
