@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
+# A file of tests stays on one core, for what its tests share: browser, server, trained run.
+ALL_CORES := --numprocesses=auto --dist=loadfile
 
 .PHONY: help demo test test-slow format clean
 
@@ -23,10 +25,10 @@ test: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ALL_CORES)
 
 test-slow: $(TOOLS)
-	$(BIN)/python -m pytest --runslow
+	$(BIN)/python -m pytest $(ALL_CORES) --runslow
 
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .

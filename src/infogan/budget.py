@@ -115,6 +115,12 @@ def seconds_a_step(
         }
     )
     clock = [time.monotonic()]
+
+    def look(_: int) -> None:
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)  # a step has only been asked for when Python is done with it
+        clock.append(time.monotonic())
+
     with TemporaryDirectory() as folder:
         model = train(
             short,
@@ -122,7 +128,7 @@ def seconds_a_step(
             RunFolder(Path(folder)),
             device=device,
             few=few,
-            watch=Watcher(on_step=lambda _: clock.append(time.monotonic())),
+            watch=Watcher(on_step=look),
         )
     lengths = [after - before for before, after in itertools.pairwise(clock)]
     stages = [lengths[first : first + PROBES] for first in range(0, len(lengths), PROBES)]
