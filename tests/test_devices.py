@@ -26,7 +26,7 @@ DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=N
 def test_networks_compute_the_same(device: str, architecture: str) -> None:
     config = small_config(networks={"architecture": architecture})
     layout = CodeLayout(NoiseSettings(size=5), config.codes)
-    settings = NetworkSettings(architecture=architecture, width=4, encoder=True)
+    settings = NetworkSettings.model_validate({"architecture": architecture, "width": 4, "encoder": True})
     made = [build_networks(settings, layout, ImageShape(1, 16), kind="infogan", seed=0).to(d) for d in ("cpu", device)]
     random = torch.Generator().manual_seed(0)
     latents = layout.latents(layout.sample_noise(8, random), layout.sample_codes(8, random))
@@ -34,7 +34,7 @@ def test_networks_compute_the_same(device: str, architecture: str) -> None:
     for networks, where in zip(made, ("cpu", device), strict=True):
         images = networks.generate(latents.to(where))
         posterior = networks.posterior(images)
-        posterior.square().mean().backward()  # type: ignore[no-untyped-call]
+        posterior.square().mean().backward()
         gradient = next(networks.generator.parameters()).grad
         assert gradient is not None
         found.append(tuple(tensor.detach().cpu() for tensor in (images, posterior, gradient)))
@@ -72,7 +72,8 @@ def test_a_whole_run_with_everything_that_a_long_one_has(device: str, precision:
 @DEVICES
 def test_a_run_that_was_interrupted_goes_on(device: str, tmp_path: Path) -> None:
     config = small_config(train={"steps": 6, "batch_size": 16, "save_every": 2})
-    images, steps = image_set(), []
+    images = image_set()
+    steps: list[int] = []
 
     def once(path: Path, stop: int | None) -> dict[str, Tensor]:
         run = RunFolder.at(path)
