@@ -110,6 +110,12 @@ def test_the_command_line_answers_without_heavy_imports() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_commands_that_cluster_nothing_do_not_wait_for_what_clusters() -> None:
+    script = "import sys, infogan.workflows; print([m for m in ('scipy.stats', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_nothing_that_a_file_names_is_run(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from infogan.errors import UserError
@@ -88,6 +86,8 @@ def modes(features: Features) -> Modes:
     Args:
         features: (points, features), unit vectors; some thousands, for the time grows with their square.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     count = len(features)
     reach = min(max(count // 50, NEIGHBOURS[0]), NEIGHBOURS[1], count - 1)
     # Each point's neighbours are one thread's work, which threads within the sums would do in another order each time.
@@ -229,6 +229,8 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
     Raises:
         UserError: there are fewer points than clusters.
     """
+    from sklearn.cluster import KMeans  # here, before threads are limited: its own are known only once it is there
+
     if len(features) < clusters:
         raise UserError(f"{len(features)} images can not be put into {clusters} clusters")
     found = modes(features)
@@ -272,6 +274,8 @@ def neighbour_distance(points: Features, *, neighbour: int = 10) -> float:
         points: (points, values).
         neighbour: Which one.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     with threadpool_limits(1):
         found = NearestNeighbors(n_neighbors=min(neighbour + 1, len(points)), algorithm="brute").fit(points)
         distances, _ = found.kneighbors(points[:: -(-len(points) // PROBED)])  # evenly: they may come class by class
