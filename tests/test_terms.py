@@ -1,6 +1,7 @@
 """Who gets which gradient: the bugs that public implementations have (each test names one)."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infogan.config import ENCODER_TERMS, Config, Player
+from infogan.errors import UserError
 from infogan.networks import Networks
 from infogan.terms import TERMS, Play
 from tests.helpers import DISCRIMINATOR, GENERATOR, play_of, small_config
@@ -156,7 +158,7 @@ def test_every_term_gives_one_value_per_sample(adversarial: str) -> None:
 
 def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
     # With networks that do not either, every share of a batch gives the values it has in the whole.
-    config = small_config()
+    config = compared()
     whole, networks = play_of(config)
     networks.eval()
     for players in (DISCRIMINATOR, GENERATOR):
@@ -167,7 +169,7 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
         ]
         seen = whole.begin(players, dict.fromkeys(names, 1.0))
         values = {name: TERMS[name].compute(seen) for name in names}
-        part = Play(
+        some = Play(
             networks,
             whole.layout,
             config,
@@ -176,7 +178,9 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
             codes={name: value[2:5] for name, value in whole.codes.items()},
             randomness=whole.randomness,
             generator_learns=True,
-        ).begin(players, dict.fromkeys(names, 1.0))
+        )
+        some.shared, some._partner_latents = whole.shared[2:5], whole._partner_latents[2:5]  # which chance would draw
+        part = some.begin(players, dict.fromkeys(names, 1.0))
         for name in names:
             torch.testing.assert_close(TERMS[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
 
@@ -208,3 +212,58 @@ def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
     assert not torch.allclose(told[0], other.real_logits)
     assert not torch.allclose(told[1], other.fake_logits)
     assert networks.recognizer is None
+
+
+def compared(**sections: Any) -> Config:
+    networks = {"recognizer": "shared", "width": 4, "comparer": True}
+    return small_config(**{"networks": networks, **sections})
+
+
+def test_partners_share_the_one_code_that_is_named_and_nothing_else() -> None:
+    play, _ = play_of(compared(), batch=200)
+    slices = play.layout.latent_slices
+    theirs, ours = play._partner_latents, play.latents
+    assert sorted(set(play.shared.tolist())) == [0, 1, 2]
+    for number, (name, columns) in enumerate(slices.items()):
+        same = (theirs[:, columns] == ours[:, columns]).all(dim=1)
+        assert bool(same[play.shared == number].all())
+        # Of two categories drawn from ten a tenth are the same by chance, of two numbers none.
+        by_chance = float(same[play.shared != number].double().mean())
+        assert 0.01 < by_chance < 0.25 if name == "category" else by_chance == 0
+    noise = slice(0, play.config.noise.size)
+    assert not bool((theirs[:, noise] == ours[:, noise]).all(dim=1).any())
+
+
+def test_sharing_costs_as_much_as_guessing_at_first_and_teaches_generator_and_comparer() -> None:
+    play, networks = play_of(compared())
+    assert networks.comparer is not None
+    with torch.no_grad():
+        networks.comparer.head.weight.zero_()
+        networks.comparer.head.bias.zero_()
+    loss = TERMS["sharing"].compute(play.begin(("comparer",), {"sharing": 1.0}))
+    torch.testing.assert_close(loss, torch.full((8,), math.log(3)))
+    play, networks = play_of(compared())
+    backward(play, ("comparer",), {"sharing": 1.0})
+    assert parts_with_gradient(networks) == {"comparer"}
+    play, networks = play_of(compared())
+    backward(play, ("generator",), {"sharing": 1.0})
+    assert parts_with_gradient(networks) == {"generator"}
+
+
+def test_partners_are_made_once_until_the_generator_moves() -> None:
+    play, networks = play_of(compared())
+    made: list[Tensor] = []
+    networks.generator.register_forward_hook(lambda _, __, output: made.append(output))
+    backward(play, ("comparer",), {"sharing": 1.0})
+    backward(play, ("generator",), {"sharing": 1.0})
+    assert len(made) == 2
+    backward(play, ("generator",), {"sharing": 1.0})
+    assert len(made) == 4
+
+
+def test_a_comparer_needs_two_codes_and_the_term_needs_a_comparer() -> None:
+    with pytest.raises(UserError, match="there must be two"):
+        compared(codes=[{"kind": "continuous"}])
+    stages = [{"updates": [{"players": ["generator"], "terms": {"sharing": 1.0}, "learning_rate": 1e-3}]}]
+    with pytest.raises(UserError, match=r"networks\.comparer is false"):
+        small_config(stages=stages)

@@ -429,6 +429,23 @@ def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path:
     assert np.array_equal(many[:3], few)
 
 
+def test_two_moves_of_one_player_at_the_same_rates_are_one_optimisers(tmp_path: Path) -> None:
+    move = {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    learn = {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    stages = [{"updates": [learn, move, move, {**move, "learning_rate": 2e-3}]}]
+    config = small_config(objective={"kind": "gan"}, codes=[], networks={"width": 4}, stages=stages)
+    run = trained(tmp_path / "run", config)
+    counts = {name: float(tensor) for name, tensor in weights(run).items() if name.endswith(".step")}
+    taken = {name.split(".")[1]: count for name, count in counts.items()}
+    assert taken == {"0": 6.0, "1": 12.0, "2": 6.0}
+    # And a run that stops between goes on as if it had not.
+    again = tmp_path / "again"
+    with pytest.raises(Interrupted):
+        trained(again, config, interrupted=lambda: True)
+    train(config, image_set(), RunFolder.at(again))
+    assert_same(weights(RunFolder.at(again)), weights(run))
+
+
 # Speed that must not cost anything: the eager float32 step is the reference.
 
 

@@ -18,7 +18,7 @@ from infogan.errors import UserError, unknown
 VIEW_TERMS = frozenset({"contrast", "consistency"})
 ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance", "supervision"}
 
-Player = Literal["generator", "discriminator", "recognizer", "encoder"]
+Player = Literal["generator", "discriminator", "recognizer", "encoder", "comparer"]
 InformedPart = Literal["generator", "recognizer", "trunk"]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -113,6 +113,7 @@ class NetworkSettings(Settings):
     encoder_width: Positive = 16  # channels of its first layer
     # The discriminator is told the encoder's code: of a fake what it was made from, of a real what the encoder reads.
     conditional: bool = False
+    comparer: bool = False  # tells which code two fakes share, for the term `sharing`
 
 
 class ObjectiveSettings(Settings):
@@ -237,6 +238,10 @@ class Config(Settings):
         plays = {player for stage in self.stages for update in stage.updates for player in update.players}
         if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
             raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
+        if ("sharing" in uses or "comparer" in plays) and not self.networks.comparer:
+            raise ValueError("a stage needs a comparer, but networks.comparer is false")
+        if self.networks.comparer and len(self.codes) < 2:
+            raise ValueError("networks.comparer tells which of several codes two fakes share: there must be two")
         if self.networks.conditional and not self.networks.encoder:
             raise ValueError("networks.conditional needs an encoder that reads a category in real images")
         if self.networks.encoder and not any(isinstance(code, CategoricalCode) for code in self.codes):

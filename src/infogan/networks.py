@@ -83,6 +83,28 @@ class Recognizer(nn.Module):
         return run(self.trunk, images, bfloat16=self.autocasts)
 
 
+class Comparer(nn.Module):
+    """H(x, x'): which code two images share (Lin et al. 2020, InfoGAN-CR, section 3).
+
+    Args:
+        trunk: Of pairs as images of twice the channels.
+        features: That it gives.
+        codes: How many there are.
+    """
+
+    autocasts: bool = False
+
+    def __init__(self, trunk: nn.Module, features: int, codes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(features, codes)
+
+    def forward(self, first: Images, second: Images) -> Float[Tensor, "batch code"]:
+        """The logits of the codes, in their order."""
+        logits: Tensor = self.head(run(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocasts))
+        return logits
+
+
 class Encoder(nn.Module):
     """Q(c|x) of one categorical code by the direction of features: images -> unit vectors -> cosines / TEMPERATURE.
 
@@ -181,6 +203,8 @@ class Encoder(nn.Module):
 class Networks(nn.Module):
     """The players. ``recognizer`` is None for a gan and a cgan, and where the encoder reads the only code.
 
+    ``encoder`` and ``comparer`` are None unless the settings ask for them.
+
     Args:
         settings: Architecture, width, whether Q shares the trunk, spectral norm.
         layout: The sizes of latents and posterior.
@@ -215,6 +239,10 @@ class Networks(nn.Module):
         if recognized and read_by_recognizer:
             own_trunk = family.trunk(shape, width)[0] if settings.recognizer == "separate" else None
             self.recognizer = Recognizer(family.recognizer_head(features, read_by_recognizer), own_trunk)
+        self.comparer: Comparer | None = None
+        if settings.comparer and recognized:
+            pairs = family.trunk(ImageShape(2 * shape.channels, shape.size), width)
+            self.comparer = Comparer(*pairs, len(layout.codes))
         self.apply(family.initialise)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # the layout that processors convolve fastest in
@@ -261,7 +289,7 @@ class Networks(nn.Module):
     def compute_in_bfloat16(self, on: bool) -> None:
         """Whether generator and trunks compute in bfloat16. Heads, and what is made of their outputs, stay float32."""
         self.autocasts = on
-        for part in (self.discriminator, self.recognizer, self.encoder):
+        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
             if part is not None:
                 part.autocasts = on
 
@@ -272,7 +300,7 @@ class Networks(nn.Module):
         no second derivative, which `objectives.r1` would need.
         """
         self.generator.compile()
-        for part in (self.discriminator, self.recognizer, self.encoder):
+        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
             if part is not None and part.trunk is not None:
                 part.trunk.compile()
 
@@ -315,6 +343,8 @@ class Networks(nn.Module):
             yield "recognizer", self.recognizer
         if self.encoder is not None:
             yield "encoder", self.encoder
+        if self.comparer is not None:
+            yield "comparer", self.comparer
 
 
 def build_networks(

@@ -136,6 +136,36 @@ PAPER_MNIST: Options = {
     "train": {"steps": 5000, "batch_size": 128, "ema_half_life": 0.0},
 }
 
+# Lin et al. 2020 (InfoGAN-CR) as their code has it for dSprites: five codes and as much noise, a fixed deviation of 1
+# for Q with λ = 0.05, two moves of the generator for one of the discriminator, spectral norm, and over the last tenth
+# of the steps the term that tells which code two fakes share, with weight 2. Networks are this project's own.
+CR_KNOB: Options = {"kind": "continuous", "deviation": 1.0, "weight": 0.05}
+CR_DISCRIMINATOR: Options = {
+    "players": ["discriminator", "recognizer"],
+    "terms": {"adversarial": 1.0, "information": 1.0},
+    "learning_rate": 2e-3,
+}
+CR_GENERATOR: Options = {**CR_DISCRIMINATOR, "players": ["generator"], "learning_rate": 1e-3}
+CR_COMPARER: Options = {"players": ["comparer"], "terms": {"sharing": 2.0}, "learning_rate": 2e-3}
+DISENTANGLE: Options = {
+    "noise": {"size": 5, "distribution": "uniform"},
+    "codes": [CR_KNOB] * 5,
+    "networks": {"architecture": "conv", "recognizer": "shared", "spectral_norm": True, "comparer": True},
+    "stages": [
+        {"name": "game", "share": 288_000, "updates": [CR_DISCRIMINATOR, CR_GENERATOR, CR_GENERATOR]},
+        {
+            "name": "apart",
+            "share": 34_560,
+            "updates": [
+                CR_DISCRIMINATOR,
+                CR_COMPARER,
+                *[{**CR_GENERATOR, "terms": {**CR_GENERATOR["terms"], "sharing": 2.0}}] * 2,
+            ],
+        },
+    ],
+    "train": {"steps": 322_560, "batch_size": 64, "precision": "auto"},
+}
+
 # The blog post: three small perceptrons, three updates with an Adam of their own each, no averaging, and every 1000
 # steps a 4x4 picture of one random category.
 POST: Options = {
@@ -181,6 +211,7 @@ PRESETS: dict[str, Options] = {
     "paper": PAPER_MNIST,
     "paper-mnist": PAPER_MNIST,
     "post": POST,
+    "disentangle": DISENTANGLE,
 }
 SUPERVISION = 0.5  # weight of a few labels where they are given
 LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
@@ -285,11 +316,11 @@ def _completed(options: Options) -> Options:
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
     if kind != "infogan":
-        return {**_without(options, {"recognizer", "encoder"}, {"adversarial", "r1"}), "codes": []}
+        return {**_without(options, {"recognizer", "encoder", "comparer"}, {"adversarial", "r1"}), "codes": []}
     if not options["networks"].get("encoder"):
         return options
     if not categories:
-        return _without(options, {"encoder"}, {"adversarial", "r1", "information"})
+        return _without(options, {"encoder"}, {"adversarial", "r1", "information", "sharing"})
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior if it is not given another.
@@ -317,7 +348,10 @@ def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
                 updates.append({**update, "players": left, "terms": kept})
         if updates:
             stages.append({**stage, "begin": [], "updates": updates})
-    return {**options, "networks": {**options["networks"], "encoder": False, "conditional": False}, "stages": stages}
+    networks = {**options["networks"], "encoder": False, "conditional": False}
+    if "comparer" in players:
+        networks["comparer"] = False
+    return {**options, "networks": networks, "stages": stages}
 
 
 def invariances(text: str) -> dict[str, float]:

@@ -72,6 +72,7 @@ class Play:
         self.generator_learns = generator_learns
         self.labelled = labelled
         self._fakes: Images | None = None
+        self._partners: Images | None = None
 
     @cached_property
     def fake_condition(self) -> Condition | None:
@@ -95,12 +96,37 @@ class Play:
     def fakes(self, players: tuple[Player, ...]) -> Images:
         """G(z, c), made once for all updates until the generator moves; detached where it does not learn."""
         if self._fakes is None:
-            # The graph must lead to the generator's weights even if the first to ask is the discriminator.
-            makers: tuple[Player, ...] = ("generator",) if self.generator_learns else ()
-            self.networks.set_learners(makers)
-            self._fakes = self.networks.generate(self.latents)
-            self.networks.set_learners(players)
+            self._fakes = self._generated(self.latents, players)
         return self._fakes if "generator" in players else self._fakes.detach()
+
+    @cached_property
+    def shared(self) -> Int64[Tensor, " batch"]:
+        """For each fake the number of the one code that it shares with its partner, by chance."""
+        size, device = (len(self.reals),), self.reals.device
+        return torch.randint(len(self.layout.codes), size, generator=self.randomness, device=device)
+
+    @cached_property
+    def _partner_latents(self) -> Float[Tensor, "batch latent"]:
+        """Of images with noise and codes of their own but for the code that is shared."""
+        noise = self.layout.sample_noise(len(self.reals), self.randomness)
+        others = self.layout.sample_codes(len(self.reals), self.randomness)
+        numbered = enumerate(self.layout.codes)
+        codes = {name: torch.where(self.shared == i, self.codes[name], others[name]) for i, name in numbered}
+        return self.layout.latents(noise, codes)
+
+    def partners(self, players: tuple[Player, ...]) -> Images:
+        """For each fake another that shares one code with it; made and kept as `fakes` are."""
+        if self._partners is None:
+            self._partners = self._generated(self._partner_latents, players)
+        return self._partners if "generator" in players else self._partners.detach()
+
+    def _generated(self, latents: Float[Tensor, "batch latent"], players: tuple[Player, ...]) -> Images:
+        # The graph must lead to the generator's weights even if the first to ask is the discriminator.
+        makers: tuple[Player, ...] = ("generator",) if self.generator_learns else ()
+        self.networks.set_learners(makers)
+        images = self.networks.generate(latents)
+        self.networks.set_learners(players)
+        return images
 
     def begin(self, players: tuple[Player, ...], terms: Mapping[str, Weight]) -> "Pass":
         """Starts an update: these players learn, the others are frozen."""
@@ -110,7 +136,7 @@ class Play:
     def end(self, players: tuple[Player, ...]) -> None:
         """Ends an update: what a player that moved had made is outdated."""
         if "generator" in players:
-            self._fakes = None
+            self._fakes = self._partners = None
 
 
 class Pass:
@@ -276,6 +302,16 @@ def information(seen: Pass) -> Float[Tensor, " batch"]:
     return -torch.stack(weighted).sum(dim=0) if weighted else seen.reals.new_zeros(len(seen.reals))
 
 
+def sharing(seen: Pass) -> Float[Tensor, " batch"]:
+    """-log H(i|x, x') of two fakes that share code i alone: Lin et al. 2020 (InfoGAN-CR), section 3.
+
+    Generator and comparer minimise it together: what one code changes is to be told from what the others change.
+    """
+    assert seen.networks.comparer is not None
+    logits = seen.networks.comparer(seen.fakes, seen.play.partners(seen.players))
+    return functional.cross_entropy(logits, seen.play.shared, reduction="none")
+
+
 def r1(seen: Pass) -> Float[Tensor, " batch"]:
     """The discriminator's squared gradient at the reals."""
     return objectives.r1(seen.reals, seen.real_logits)
@@ -345,6 +381,7 @@ class Term:
 TERMS = {
     "adversarial": Term(adversarial, over="sample"),
     "information": Term(information, over="sample"),
+    "sharing": Term(sharing, over="sample"),
     "r1": Term(r1, over="sample"),
     "contrast": Term(contrast, over="batch"),
     "smoothness": Term(smoothness, over="sample"),

@@ -306,10 +306,17 @@ def update_average(average: Networks, networks: Networks, kept: float) -> None:
 
 
 def _optimisers(updates: tuple[Update, ...], networks: Networks) -> list[Adam]:
-    return [
-        Adam(networks.learners(update.players), lr=update.learning_rate, betas=(update.beta1, update.beta2), fused=True)
-        for update in updates
-    ]
+    """One for each update; updates of the same players at the same rates are moves of one optimiser."""
+    made: dict[tuple[object, ...], Adam] = {}
+    for update in updates:
+        if (alike := _rates(update)) not in made:
+            betas = (update.beta1, update.beta2)
+            made[alike] = Adam(networks.learners(update.players), lr=update.learning_rate, betas=betas, fused=True)
+    return [made[_rates(update)] for update in updates]
+
+
+def _rates(update: Update) -> tuple[object, ...]:
+    return update.players, update.learning_rate, update.beta1, update.beta2, update.decay
 
 
 def _labels(config: Config, images: ImageSet, device: torch.device) -> Tensor | None:
@@ -329,7 +336,7 @@ def _tensors(networks: Networks, average: Networks, optimisers: list[Adam]) -> d
     """A training state by dotted name."""
     tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    for number, optimiser in enumerate(optimisers):
+    for number, optimiser in enumerate(dict.fromkeys(optimisers)):
         for parameter, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"optimisers.{number}.{parameter}.{name}": tensor for name, tensor in moments.items()}
     return tensors
@@ -343,7 +350,7 @@ def _restore(checkpoint: Checkpoint, networks: Networks, average: Networks, opti
         parts[part][rest] = tensor
     networks.load_state_dict(parts["networks"])
     average.load_state_dict(parts["average"])
-    for number, optimiser in enumerate(optimisers):
+    for number, optimiser in enumerate(dict.fromkeys(optimisers)):
         weights = optimiser.param_groups[0]["params"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimisers"].items():
