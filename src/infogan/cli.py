@@ -40,7 +40,7 @@ def train(
     data: Annotated[str | None, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or to resume. Default: runs/NNNNN-NAME.")] = None,
     preset: Annotated[
-        str, typer.Option("--preset", "--recipe", help="What to start from: robust, plain, paper or post.")
+        str, typer.Option("--preset", "--recipe", help="robust, plain, paper, post or disentangle.")
     ] = "robust",
     config: Annotated[Path | None, typer.Option(help="TOML or JSON file laid on the preset.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
@@ -53,7 +53,7 @@ def train(
         str | None, typer.Option(help="What does not matter: shift,rotate=20,... Default: by data set.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default: 4m, beyond 32 pixels in proportion.")
+        str | None, typer.Option(help="Length by time: 90s, 5m, 2h. Default: 4m to 6m; beyond 32 pixels more.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Length by steps.")] = None,
     images: Annotated[int | None, typer.Option(help="Length by images seen.", min=1)] = None,
