@@ -38,6 +38,8 @@ ORDER = [
     "metrics",
     "metrics.clustering",
     "metrics.fidelity",
+    "metrics.information",
+    "metrics.intervals",
     "partition",
     "beginnings",
     "distributed",
