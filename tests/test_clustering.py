@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from sklearn import metrics as reference
 
 from infogan.metrics.clustering import (
+    LEAST,
+    Calibration,
     accuracy,
     ari,
+    calibration,
     contingency,
     hungarian_mapping,
     nmi,
@@ -216,3 +219,98 @@ def test_numbers_beyond_the_range_are_named() -> None:
         accuracy(np.array([0, 1]), three, two)
     with pytest.raises(ValueError, match="there are no images"):
         accuracy(np.array([0, 1]), np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+
+
+def sure(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities of two clusters, the first of which is the likelier, and labels of which so many agree."""
+    return np.stack([confidence, 1 - confidence], axis=1), np.where(right, 0, 1)
+
+
+def test_calibration_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
+    mapping, labels = np.array([1, 0, 2]), np.array([1, 0, 2, 0])
+    # Two bins: confidences 0.4, 0.6 with one of two right, then 0.8, 0.9 with both.
+    found = calibration(mapping, probabilities, labels, 3, bins=2)
+    assert found.error == pytest.approx((abs(1.0 - 1) + abs(1.7 - 2)) / 4, abs=1e-12)
+    # Of the classes' probabilities, e.g. for the first image (0.1, 0.9, 0) of label 1.
+    squares = [0.01 + 0.01, 0.8**2 + 0.6**2 + 0.2**2, 0.1**2 + 0.1**2 + 0.2**2, 0.6**2 + 0.3**2 + 0.3**2]
+    assert found.brier == pytest.approx(sum(squares) / 4, abs=1e-12)
+    assert found.log_loss == pytest.approx(-math.log(0.9 * 0.2 * 0.8 * 0.4) / 4, abs=1e-12)
+
+
+def test_sure_and_right_is_perfect_and_sure_and_wrong_is_worst() -> None:
+    mapping, labels = np.array([1, 0]), np.array([0, 1, 1])
+    right = np.eye(2)[[1, 0, 0]]
+    assert calibration(mapping, right, labels, 2) == Calibration(0, 0, 0)
+    wrong = calibration(mapping, right[:, ::-1], labels, 2)
+    assert (wrong.error, wrong.brier) == (1, 2)
+    assert wrong.log_loss == pytest.approx(-math.log(LEAST), abs=1e-12)
+
+
+def test_brier_and_log_loss_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(4) * 0.5, 300)
+    labels, mapping = random.integers(4, size=300), np.array([2, 0, 3, 1])
+    of_classes = probabilities[:, np.argsort(mapping)]
+    found = calibration(mapping, probabilities, labels, 4)
+    assert found.brier == pytest.approx(
+        reference.brier_score_loss(labels, of_classes, scale_by_half=False, labels=range(4)), abs=1e-9
+    )
+    clipped = np.maximum(of_classes, LEAST)
+    assert found.log_loss == pytest.approx(-np.log(clipped[np.arange(300), labels]).mean(), abs=1e-12)
+    assert found.log_loss == pytest.approx(reference.log_loss(labels, of_classes, labels=range(4)), abs=1e-3)
+
+
+def test_a_calibrated_model_has_hardly_an_error_and_an_overconfident_one_has_its_excess() -> None:
+    random = np.random.default_rng(1)
+    confidence = random.uniform(0.5, 1, 30_000)
+    right = random.random(30_000) < confidence
+    identity = np.array([0, 1])
+    honest = calibration(identity, *sure(confidence, right), 2)
+    # Half a bin's chance: 0.4 / √2000 = 0.009.
+    assert 0.002 < honest.error < 0.015
+    boastful = calibration(identity, *sure(0.5 + confidence / 2, right), 2)
+    assert boastful.error == pytest.approx(np.mean(0.5 - confidence / 2), abs=0.01)
+    assert boastful.log_loss > honest.log_loss
+    assert boastful.brier > honest.brier
+
+
+def test_equal_confidences_share_a_bin_whatever_the_order_of_images() -> None:
+    # Half of what is said with 0.75 is right; parted, a bin of the right and one of the wrong would be 0.25 + 0.75.
+    probabilities, labels = sure(np.full(100, 0.75), np.arange(100) < 50)
+    found = calibration(np.array([0, 1]), probabilities, labels, 2)
+    assert found.error == pytest.approx(0.25, abs=1e-12)
+    order = np.random.default_rng(0).permutation(100)
+    shuffled = calibration(np.array([0, 1]), probabilities[order], labels[order], 2)
+    assert shuffled.error == pytest.approx(0.25, abs=1e-12)
+
+
+def test_bins_hold_equally_many_images() -> None:
+    # Ninety images are said with 0.90 to 0.99, ten with 0.5: all of one width would be in one bin, and cancel out.
+    confidence = np.concatenate([np.linspace(0.9, 0.99, 90), np.full(10, 0.5)])
+    right = np.concatenate([np.arange(90) >= 45, np.zeros(10, bool)])
+    found = calibration(np.array([0, 1]), *sure(confidence, right), 2, bins=2)
+    # The half of less confidence: 10 of 0.5 and 40 of the least of the others, none right.
+    least, most = confidence[:40].sum() + 5, confidence[40:90].sum() - 45
+    assert found.error == pytest.approx((least + abs(most)) / 100, abs=1e-12)
+    assert calibration(np.array([0, 1]), *sure(confidence, right), 2, bins=1).error == pytest.approx(
+        abs(confidence.sum() - 45) / 100, abs=1e-12
+    )
+
+
+def test_classes_without_a_cluster_and_clusters_without_a_class_cost() -> None:
+    surplus = calibration(np.array([0, -1, 1]), np.array([[0.2, 0.8, 0], [0.5, 0.2, 0.3]]), np.array([0, 1]), 2)
+    assert surplus.error == pytest.approx((0.8 + 0.5) / 2, abs=1e-12)
+    assert surplus.brier == pytest.approx((0.8**2 + 0.5**2 + 0.7**2) / 2, abs=1e-12)
+    assert surplus.log_loss == pytest.approx(-math.log(0.2 * 0.3) / 2, abs=1e-12)
+    missing = calibration(np.array([0]), np.ones((2, 1)), np.array([0, 1]), 2)
+    assert missing.log_loss == pytest.approx(-math.log(LEAST) / 2, abs=1e-12)
+
+
+def test_bad_probabilities_are_named() -> None:
+    with pytest.raises(ValueError, match=r"probabilities of shape \(2, 3\): \(images, 2\) are needed"):
+        calibration(np.array([0, 1]), np.ones((2, 3)) / 3, np.array([0, 1]), 2)
+    with pytest.raises(ValueError, match=r"shape \(2,\) and labels of shape \(1,\)"):
+        calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0]), 2)
+    with pytest.raises(ValueError, match="label 2: allowed are 0 to 1"):
+        calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0, 2]), 2)

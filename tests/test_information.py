@@ -36,6 +36,7 @@ def test_a_table_by_hand() -> None:
     assert categorical_information(code, reading) == pytest.approx(expected + (2 + 2 - 3 - 1) / 8, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=40))
 def test_the_plug_in_estimate_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     code, reading = np.array(pairs).T

@@ -9,6 +9,7 @@ classes one-to-one by the Hungarian method (Kuhn 1955) and the images that then 
 on the training images and *reported on the test images*, so that no test label takes part in it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 Integers = NDArray[np.integer[Any]]
 
 NOBODY = -1  # the class of a cluster that the one-to-one match leaves over
+CONFIDENCE_BINS = 15
+LEAST = float(np.finfo(np.float32).eps)  # probabilities are float32: a smaller one may as well be 0
 
 
 def contingency(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
@@ -174,6 +177,76 @@ def ari(predicted: Integers, labels: Integers) -> float:
         return 1.0
     expected = of_clusters * of_classes / _pairs(np.array([len(labels)]))
     return (together - expected) / ((of_clusters + of_classes) / 2 - expected)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether probabilities of clusters, taken for those of classes, are to be believed; 0 is best of each.
+
+    Attributes:
+        error: Expected calibration error, in [0, 1]: by how much confidence and accuracy differ.
+        brier: Brier score, in [0, 2].
+        log_loss: Negative log-likelihood of the labels in nats, at most 15.9.
+    """
+
+    error: float
+    brier: float
+    log_loss: float
+
+
+def calibration(
+    mapping: NDArray[np.int64],
+    probabilities: NDArray[np.floating[Any]],
+    labels: Integers,
+    n_classes: int,
+    *,
+    bins: int = CONFIDENCE_BINS,
+) -> Calibration:
+    """How far the posterior over clusters can be believed, as that over the classes they are mapped to.
+
+    - Expected calibration error (Naeini et al. 2015): images are binned by confidence, the probability of the cluster
+      they are filed under; the mean over images of |confidence - accuracy| of their bin. Bins are of *equally many
+      images* (Nguyen & O'Connor 2015), where most implementations take bins of equal width (Guo et al. 2017), of which
+      a confident model leaves all but the last nearly empty. Equal confidences are never parted, so that the order of
+      images does not matter; there may then be fewer bins. The estimate is biased upwards, by about 0.4 / √(images a
+      bin) for a model that is calibrated and unsure, and it sees only the first choice.
+    - Brier score (Brier 1950, equation 2): the mean of Σ_c (p_c - [c is the label])². Some halve it.
+    - Negative log-likelihood: the mean of -log p of the label, p at least 1.2e-7.
+
+    Confidence here is in a *cluster*. A class that has no cluster has probability 0, and of a cluster without a class
+    the probability is nobody's: with other numbers of clusters and classes, all three are raised by the mismatch.
+
+    Args:
+        mapping: (n_clusters,) from `hungarian_mapping` on training images.
+        probabilities: (images, n_clusters), rows summing to 1.
+        labels: (images,), 0 to n_classes - 1.
+        n_classes: How many classes there are.
+        bins: Of the calibration error, at most; at least 1.
+
+    Raises:
+        ValueError: no images, shapes that do not fit, or a label out of range.
+    """
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(mapping):
+        raise ValueError(f"probabilities of shape {probabilities.shape}: (images, {len(mapping)}) are needed")
+    found = probabilities.argmax(axis=1)
+    _check(found, labels)
+    _check_range("label", labels, n_classes)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="higher"))
+    place = np.searchsorted(edges, confidence, "right")
+    excess = np.bincount(place, confidence - (mapping[found] == labels))  # of a bin: the sum over its images
+
+    of_classes = np.zeros((len(labels), n_classes))
+    matched = np.flatnonzero(mapping != NOBODY)
+    of_classes[:, mapping[matched]] = probabilities[:, matched]
+    images = np.arange(len(labels))
+    of_label = of_classes[images, labels].copy()
+    of_classes[images, labels] -= 1
+    return Calibration(
+        error=float(np.abs(excess).sum() / len(labels)),
+        brier=float(np.square(of_classes).sum(axis=1).mean()),
+        log_loss=float(-np.log(np.maximum(of_label, LEAST)).mean()),
+    )
 
 
 def _table(predicted: Integers, labels: Integers) -> NDArray[np.int64]:
