@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infogan.evaluation import IGNORED, Evidence, evaluate, summary
-from infogan.model import InfoGAN
+from infogan import evaluation
+from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
+from infogan.metrics.fidelity import PCAFeatures
+from infogan.model import Encoding, InfoGAN
+from infogan.report import measured_rows
 from tests.helpers import image_set, small_model
 
 
@@ -34,3 +37,96 @@ def test_a_code_that_images_tell_nothing_of_is_reported(monkeypatch: pytest.Monk
     assert informed(monkeypatch, category=1.0, knob1=IGNORED - 0.01) == ["knob1"]
     assert informed(monkeypatch, category=IGNORED + 0.01, knob1=-0.2) == ["knob1"]
     assert informed(monkeypatch, category=0.0, knob1=-0.2) == ["category", "knob1"]
+
+
+CODES = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
+
+
+def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLES", 300)
+    result = evaluate(Evidence(small_model(codes=CODES), image_set(200), image_set(120), 0))
+    space = "pca64"
+    numbers = {"accuracy", "purity", "nmi", "ari", "calibration_error", "brier", "log_loss", f"kernel_{space}"}
+    numbers |= {f"{name}_{space}" for name in ("frechet", "precision", "recall", "density", "coverage")}
+    numbers |= {f"kernel_{space}_error", f"kernel_{space}_train_to_test", f"frechet_{space}_train_to_test"}
+    assert numbers | {"information", "information_estimate", "entropy", "ignored", "verdict", "protocol"} == set(result)
+    rows = {row[0]: row[1:] for row in measured_rows(result, {})}
+    for name in numbers:
+        value, meaning = rows[name.replace("_", " ")]
+        assert value == f"{result[name]:.4f}"
+        assert meaning
+    assert (
+        f"{result['information_estimate']['knob1']:.3f} nats by what is read alone" in rows["information of knob1"][1]
+    )
+    lines = "\n".join(summary(result))
+    for value in (result["brier"], result["log_loss"], result["calibration_error"]):
+        assert f"{value:.4f}" in lines
+    assert f"kernel pca64: {result['kernel_pca64']:.3g} +- {result['kernel_pca64_error']:.2g}" in lines
+    assert f"density {result['density_pca64']:.3f}, coverage {result['coverage_pca64']:.3f}" in lines
+    assert f"knob1 {result['information_estimate']['knob1']:.3f} nats" in lines
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_group_can_be_asked_for_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLES", 200)
+    result = evaluate(Evidence(small_model(codes=CODES), image_set(120), None, 0), [name])
+    assert len(result) > 1
+    assert len(summary(result)) > 1
+
+
+def test_the_estimate_is_of_what_is_read_and_not_of_how_surely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SAMPLES", 2000)
+    model = small_model(codes=CODES)
+    put_in = model.sample(2000, seed=0).codes
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 2000).astype(np.float32)
+
+    def read(self: InfoGAN, images: NDArray[np.uint8]) -> Encoding:
+        assert len(images) == 2000
+        codes = {"category": 1 - put_in["category"], "knob1": -put_in["knob1"] + noise}
+        return Encoding(codes, {}, {}, np.zeros(2000, np.float32))
+
+    monkeypatch.setattr(InfoGAN, "encode", read)
+    result = evaluate(Evidence(model, image_set(), None, 0), ["information"])
+    assert result["information_estimate"]["category"] == pytest.approx(math.log(2), abs=0.002)
+    # Uniform noise of width 0.2 under a code of width 2: log 10 + 0.2 / 4.
+    assert result["information_estimate"]["knob1"] == pytest.approx(math.log(10) + 0.05, abs=0.12)
+    assert result["information"]["category"] < 0.5
+
+
+def test_images_are_generated_and_projected_once_for_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "NEIGHBOURS", 110)
+    fitted, seen = [], []
+    fit, shares = PCAFeatures.fit, evaluation.precision_recall
+
+    def counted(images: NDArray[np.uint8]) -> PCAFeatures:
+        fitted.append(len(images))
+        return fit(images)
+
+    def watched(reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> object:
+        seen.append((len(reals), len(fakes)))
+        return shares(reals, fakes)
+
+    monkeypatch.setattr(PCAFeatures, "fit", counted)
+    monkeypatch.setattr(evaluation, "precision_recall", watched)
+    evaluate(Evidence(small_model(codes=CODES), image_set(150), image_set(120), 0), ["frechet", "kernel", "neighbours"])
+    assert fitted == [150]
+    assert seen == [(110, 110)]
+
+
+def test_calibration_is_of_the_images_reported_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = image_set(100)
+
+    def read(self: InfoGAN, images: NDArray[np.uint8]) -> Encoding:
+        # The training images are filed without a doubt, the test images as surely, and wrongly in a quarter.
+        labels = np.arange(len(images)) % 2
+        found = labels.copy()
+        if images is test.images:
+            found[:25] = 1 - found[:25]
+        probabilities = np.eye(2, dtype=np.float32)[found]
+        return Encoding({"category": found}, {"category": probabilities}, {}, np.zeros(len(images), np.float32))
+
+    monkeypatch.setattr(InfoGAN, "encode", read)
+    result = evaluate(Evidence(small_model(codes=CODES), image_set(120), test, 0), ["clusters"])
+    assert result["accuracy"] == 0.75
+    assert result["calibration_error"] == pytest.approx(0.25, abs=1e-9)
+    assert result["brier"] == pytest.approx(0.5, abs=1e-9)

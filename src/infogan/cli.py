@@ -292,7 +292,10 @@ def encode(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
-    metrics: Annotated[str | None, typer.Option(help="Of clusters,information,frechet,trust. Default: all.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Of clusters,information,frechet,kernel,neighbours,trust. Default: all."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split of its data; labels, where there are any, serve for this alone."""

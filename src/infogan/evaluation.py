@@ -6,19 +6,43 @@ label, the feature space of the distance) is fitted on the training split and re
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infogan import verdict
+from infogan.config import CategoricalCode, Code
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
-from infogan.metrics.fidelity import PCAFeatures, frechet_distance
+from infogan.metrics.fidelity import PCAFeatures, frechet_distance, kernel_distance
+from infogan.metrics.information import categorical_information, continuous_information
+from infogan.metrics.neighbours import density_coverage, precision_recall
 from infogan.model import InfoGAN
 
-SAMPLES = 10_000  # generated images that information and distance are measured on
+SAMPLES = 10_000  # generated images that information and distances are measured on
+NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
+SHARES = ("precision", "recall", "density", "coverage")
 IGNORED = 0.1  # nats: images that tell less of a code are drawn without heeding it
+
+
+@dataclass(frozen=True, eq=False)
+class Clouds:
+    """Images as points of one feature space, (images, features) each and equally many.
+
+    Attributes:
+        space: The feature space's name.
+        fakes: Generated images.
+        reals: Of those that the numbers are of.
+        others: Of the training images, where these are others; else None.
+    """
+
+    space: str
+    fakes: NDArray[np.float64]
+    reals: NDArray[np.float64]
+    others: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,18 @@ class Evidence:
     def reported(self) -> ImageSet:
         """The images that the numbers are of."""
         return self.test or self.train
+
+    @cached_property
+    def clouds(self) -> Clouds:
+        """As many samples, training images and images that are reported on as there are of the latter, or 10,000."""
+        features = PCAFeatures.fit(self.train.images)
+        count = min(SAMPLES, len(self.reported))
+        return Clouds(
+            features.name,
+            fakes=features(self.model.sample(count, seed=self.seed).images),
+            reals=features(np.ascontiguousarray(self.reported.images[:count])),
+            others=None if self.test is None else features(np.ascontiguousarray(self.train.images[:count])),
+        )
 
 
 def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[str, Any]:
@@ -72,23 +108,32 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
 
 
 def clusters(evidence: Evidence) -> dict[str, Any]:
-    """How the first categorical code files real images, against their labels."""
+    """How the first categorical code files real images, against their labels, and if its probabilities are true."""
     model, fitted, reported = evidence.model, evidence.train, evidence.reported
     assert fitted.labels is not None and reported.labels is not None
     code = model.first_categorical()
-    found = model.encode(reported.images).codes[code.name]
+    read = model.encode(reported.images)
+    found = read.codes[code.name]
     learned = found if reported is fitted else model.encode(fitted.images).codes[code.name]
-    mapping = clustering.hungarian_mapping(learned, fitted.labels, code.size, len(fitted.label_names))
+    classes = len(fitted.label_names)
+    mapping = clustering.hungarian_mapping(learned, fitted.labels, code.size, classes)
+    believed = clustering.calibration(mapping, read.probabilities[code.name], reported.labels, classes)
     return {
         "accuracy": clustering.accuracy(mapping, found, reported.labels),
         "purity": clustering.purity(found, reported.labels),
         "nmi": clustering.nmi(found, reported.labels),
         "ari": clustering.ari(found, reported.labels),
+        "calibration_error": believed.error,
+        "brier": believed.brier,
+        "log_loss": believed.log_loss,
     }
 
 
 def information(evidence: Evidence) -> dict[str, Any]:
     """The bound L_I of each code on fresh samples, in nats, beside its entropy, and which codes are ignored.
+
+    Beside the bound, an estimate that does not need the recognizer's probabilities: of the code and the category, or
+    the mean, that is read. Both are below what images tell of the code.
 
     A category's information can not exceed its entropy. The entropy of a continuous code is a differential one and no
     ceiling: the better it is read, the more nats, up to what the floor of the deviation allows.
@@ -98,22 +143,44 @@ def information(evidence: Evidence) -> dict[str, Any]:
     likelihoods = model.log_likelihoods(samples.images, samples.codes)
     entropies = {name: model.layout.entropy(name) for name in model.layout.codes}
     bounds = {name: float(values.mean()) + entropies[name] for name, values in likelihoods.items()}
+    readings = model.encode(samples.images).codes
+    estimates = {
+        name: _estimated(code, samples.codes[name], readings[name]) for name, code in model.layout.codes.items()
+    }
     ignored = [name for name, bound in bounds.items() if bound < IGNORED]
-    return {"information": bounds, "entropy": entropies, "ignored": ignored}
+    return {"information": bounds, "information_estimate": estimates, "entropy": entropies, "ignored": ignored}
+
+
+def _estimated(code: Code, values: NDArray[Any], readings: NDArray[Any]) -> float:
+    estimate = categorical_information if isinstance(code, CategoricalCode) else continuous_information
+    return estimate(values, readings)
 
 
 def frechet(evidence: Evidence) -> dict[str, Any]:
     """The Fréchet distance of as many samples as there are reported images to them, and of the training images too."""
-    model, reported = evidence.model, evidence.reported
-    features = PCAFeatures.fit(evidence.train.images)
-    count = min(SAMPLES, len(reported))
-    reals = features(np.ascontiguousarray(reported.images[:count]))
-    fakes = features(model.sample(count, seed=evidence.seed).images)
-    result = {f"frechet_{features.name}": frechet_distance(fakes, reals)}
-    if evidence.test is not None:
-        others = features(np.ascontiguousarray(evidence.train.images[:count]))
-        result[f"frechet_{features.name}_train_to_test"] = frechet_distance(others, reals)
+    clouds = evidence.clouds
+    result = {f"frechet_{clouds.space}": frechet_distance(clouds.fakes, clouds.reals)}
+    if clouds.others is not None:
+        result[f"frechet_{clouds.space}_train_to_test"] = frechet_distance(clouds.others, clouds.reals)
     return result
+
+
+def kernel(evidence: Evidence) -> dict[str, Any]:
+    """The kernel distance, with its standard error, where `frechet` has the Fréchet distance."""
+    clouds = evidence.clouds
+    name, found = f"kernel_{clouds.space}", kernel_distance(clouds.fakes, clouds.reals, seed=evidence.seed)
+    result = {name: found.value, f"{name}_error": found.error}
+    if clouds.others is not None:
+        result[f"{name}_train_to_test"] = kernel_distance(clouds.others, clouds.reals, seed=evidence.seed).value
+    return result
+
+
+def neighbours(evidence: Evidence) -> dict[str, Any]:
+    """Whether samples lie among real images and reach all of them, of at most 5,000 of either."""
+    clouds = evidence.clouds
+    reals, fakes = clouds.reals[:NEIGHBOURS], clouds.fakes[:NEIGHBOURS]
+    shares = {**precision_recall(reals, fakes)._asdict(), **density_coverage(reals, fakes)._asdict()}
+    return {f"{name}_{clouds.space}": share for name, share in shares.items()}
 
 
 def trust(evidence: Evidence) -> dict[str, Any]:
@@ -158,13 +225,15 @@ def _no_information(evidence: Evidence) -> str:
 
 def _too_few(evidence: Evidence) -> str:
     fewest = min(len(evidence.train), len(evidence.reported))
-    return "" if fewest >= 100 else f"{fewest} images are too few for a covariance; 100 are needed"
+    return "" if fewest >= 100 else f"{fewest} images are too few to compare with generated ones; 100 are needed"
 
 
 METRICS = {
     "clusters": Metric(clusters, _no_clusters),
     "information": Metric(information, _no_information),
     "frechet": Metric(frechet, _too_few),
+    "kernel": Metric(kernel, _too_few),
+    "neighbours": Metric(neighbours, _too_few),
     "trust": Metric(trust, _no_categories),
 }
 
@@ -177,15 +246,30 @@ def summary(result: dict[str, Any]) -> list[str]:
             f"accuracy of the code {result['accuracy']:.4f} (one category a label), purity {result['purity']:.4f}, "
             f"NMI {result['nmi']:.4f}, ARI {result['ari']:.4f}"
         )
+    if "calibration_error" in result:
+        lines.append(
+            f"its probabilities: calibration error {result['calibration_error']:.4f}, Brier score "
+            f"{result['brier']:.4f}, log loss {result['log_loss']:.4f} nats"
+        )
     for name, bound in result.get("information", {}).items():
         lines.append(
             f"mutual information of {name}: {bound:.3f} nats (entropy of the code {result['entropy'][name]:.3f})"
         )
+    if estimates := result.get("information_estimate"):
+        told = ", ".join(f"{name} {estimate:.3f}" for name, estimate in estimates.items())
+        lines.append(f"the same by what is read alone: {told} nats")
     for name in result.get("ignored", ()):
         lines.append(f"{name} is ignored: images hardly tell which value of it they were made from")
     for name, value in result.items():
         if name.startswith("frechet"):
             lines.append(f"{name.replace('_', ' ')}: {value:.3f}")
+        elif name.startswith("kernel") and not name.endswith("error"):
+            error = f" +- {result[f'{name}_error']:.2g}" if f"{name}_error" in result else ""
+            lines.append(f"{name.replace('_', ' ')}: {value:.3g}{error}")
+        elif name.startswith("precision"):
+            space = name.partition("_")[2]
+            shares = (f"{kind} {result[f'{kind}_{space}']:.3f}" for kind in SHARES)
+            lines.append(f"among neighbours in {space}: {', '.join(shares)}")
     lines.append(f"({result['protocol']})")
     if "verdict" in result:
         lines.append(result["verdict"]["reason"])

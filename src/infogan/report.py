@@ -39,8 +39,18 @@ MEANINGS = {
     "purity": "the same, but several categories may stand for one label",
     "nmi": "information shared by categories and labels, 0 to 1",
     "ari": "pairs of images that categories and labels put together or apart alike; 0 = by chance, 1 = all",
+    "calibration_error": "by how much accuracy differs from the probability of the category; 0 = believe it",
+    "brier": "squared error of the probabilities of the labels, 0 to 2; 0 = sure and right",
+    "log_loss": "nats that the probabilities lack of the labels; 0 = sure and right",
     "frechet_pca64": "distance of generated from real images in 64 principal components of these; 0 = none",
     "frechet_pca64_train_to_test": "the same distance between two sets of real images: what there is to reach",
+    "kernel_pca64": "distance in means, spreads and skews of these components, not biased by few images; 0 = none",
+    "kernel_pca64_error": "standard error of that distance: within some two of it, distances are equal",
+    "kernel_pca64_train_to_test": "the kernel distance between two sets of real images: what there is to reach",
+    "precision_pca64": "share of generated images that lie near a real one; 1 = all",
+    "recall_pca64": "share of real images that lie near a generated one; 1 = all",
+    "density_pca64": "real images that a generated one is near to, relative to the usual number; 1 = as usual",
+    "coverage_pca64": "share of real images with a generated one as near as their neighbours; 0.97 = all kinds reached",
 }
 TRACES = {
     "views_apart": "how far what was said not to matter moves an image, relative to its distance to its neighbours",
@@ -282,11 +292,13 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
             rows.append([name.replace("_", " "), f"{result[name]:.4f}", meaning])
     for name, bound in result.get("information", {}).items():
         entropy = result["entropy"][name]
+        estimate = result.get("information_estimate", {}).get(name)  # evaluations of before have none
+        alone = "" if estimate is None else f"; {estimate:.3f} nats by what is read alone"
         rows.append(
             [
                 f"information of {called.get(name, name)}",
                 f"{bound:.3f} nats",
-                f"what images tell of the code; its entropy is {entropy:.3f}",
+                f"what images tell of the code; its entropy is {entropy:.3f}{alone}",
             ]
         )
     for name in result.get("ignored", ()):
