@@ -110,6 +110,7 @@ def test_a_reading_that_says_only_the_sign_tells_log_two() -> None:
     # Equal numbers in thousands: a distance of 0 to the third neighbour, were they not parted.
     code = np.random.default_rng(0).uniform(-1, 1, 5000)
     assert continuous_information(code, np.sign(code)) == pytest.approx(math.log(2), abs=0.02)
+    assert continuous_information(np.sign(code), np.sign(code)) == pytest.approx(math.log(2), abs=0.05)
 
 
 def test_a_constant_tells_nothing_and_shuffled_readings_hardly_anything() -> None:
