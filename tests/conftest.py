@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 # stand for a float, as it may for mypy.
 CHECKED = """
     data.batches objectives codes architectures networks terms metrics model plots sheets evaluation report
-    explorer.views explorer.collection
+    explorer.views explorer.neighbours explorer.collection
 """
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)

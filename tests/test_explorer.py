@@ -4,7 +4,11 @@ import base64
 import csv
 import io
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -15,16 +19,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.routing import Route
 
 from infogan.data import load
 from infogan.data.labels import read_labels
 from infogan.errors import UserError
 from infogan.explorer.collection import SURE, Collection, Readings, groups_of
-from infogan.explorer.desk import Desk, Unsaved, codes_csv
-from infogan.explorer.server import as_data
+from infogan.explorer.decoding import Unreadable
+from infogan.explorer.desk import Desk, codes_csv
+from infogan.explorer.saved import Outdated, Unsaved
+from infogan.explorer.server import Explorer, as_data
+from infogan.explorer.uploads import Decoder
 from infogan.explorer.views import NOISE, View, draw
 from infogan.model import InfoGAN
 from infogan.runs import RunFolder
+from infogan.sheets import traversal_gif
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import train_run
 from tests.explored import Explored, copy_of, digits_plan
@@ -106,6 +115,34 @@ def test_only_the_page_itself_may_ask(served: Explored, headers: dict[str, str],
     assert "server" not in said
 
 
+def addresses() -> list[tuple[str, str]]:
+    """Every method and path that the explorer answers."""
+    explorer = Explorer(Desk(small_model(), Path("none"), None, None), None, "")
+    explorer.worker.stop()
+    return [
+        (method, route.path.format(name="main.js"))
+        for route in explorer.app().routes
+        if isinstance(route, Route)
+        for method in sorted(route.methods or ())
+    ]
+
+
+def test_no_address_is_open_to_others(served: Explored) -> None:
+    known = addresses()
+    assert len(known) > 25
+    before = served.settled()
+    for method, path in known:
+        for headers, status in (
+            ({}, 401),
+            ({"Cookie": served.cookie, "Host": "evil.example"}, 403),
+            ({"Cookie": served.cookie, "Origin": "http://evil.example"}, 403),
+            ({"Cookie": served.cookie, "Sec-Fetch-Site": "cross-site"}, 403),
+        ):
+            found, _, _ = served.request(path, method, b"{}" if method == "POST" else None, headers)
+            assert (method, path, found) == (method, path, status)
+    assert served.settled() == before
+
+
 # What is refused.
 
 LATTICE = f"/api/lattice?codes={CODES}"
@@ -137,7 +174,9 @@ REFUSED = [
     ("GET", f"/api/traversal.gif?codes={CODES}", None, 400),
     ("GET", "/api/traversal.gif?codes=1&code=0", None, 400),
     ("GET", "/api/gallery?code=1&group=0", None, 400),
+    ("GET", "/api/gallery?code=0", None, 400),
     ("GET", "/api/gallery?code=0&group=10", None, 400),
+    ("GET", "/api/gallery?code=0&group=0&order=between&other=10", None, 400),
     ("GET", "/api/gallery?code=0&group=0&order=best", None, 400),
     ("GET", "/api/gallery?code=0&group=0&order=between&other=0", None, 400),
     ("GET", "/api/gallery?code=0&group=0&count=1000000", None, 400),
@@ -154,6 +193,8 @@ REFUSED = [
     ("GET", "/api/undo", None, 405),
     ("POST", "/api/state", b"", 405),
     ("POST", "/api/undo", b"", 400),
+    ("POST", "/api/undo", {"id": 0}, 400),
+    ("POST", "/api/undo", {"id": 10**400}, 400),
     ("POST", "/api/name", b"", 400),
     ("POST", "/api/name", b"[" * 20_000, 400),
     ("POST", "/api/name", b"\xff\xfe", 400),
@@ -315,6 +356,19 @@ def test_an_upload_is_read_as_encode_reads_it(served: Explored, digits_run: Path
     assert len(answer["generated"]["codes"]) == len(answer["similar"]["items"]) == 8
 
 
+def test_a_generated_neighbour_is_drawn_again_exactly(served: Explored) -> None:
+    served.settled()
+    _, answer = served.get("/api/image", place=7)
+    near = answer["generated"]
+    row = pixels(near["image"])
+    for number, (codes, pick) in enumerate(zip(near["codes"], near["picks"], strict=True)):
+        said = ",".join(repr(value) for value in codes)
+        status, alone = served.get("/api/lattice", codes=said, seed=near["seed"], pick=pick)
+        assert status == 200
+        assert np.abs(pixels(alone["image"]).astype(int) - row[:, 8 * number : 8 * number + 8]).max() <= 1
+    assert len(set(near["picks"])) == 8
+
+
 def test_names_orders_and_labels_are_saved_at_once_and_undone(served: Explored) -> None:
     state = served.settled()
     folder = served.run
@@ -336,14 +390,23 @@ def test_names_orders_and_labels_are_saved_at_once_and_undone(served: Explored) 
     assert (few.indices.tolist(), few.names) == ([place], ("<b>three",))
     assert served.get("/api/queue", count=2)[1]["items"][0]["place"] == queue["items"][1]["place"]
     assert served.get("/api/image", place=place)[1]["items"][0]["group"] == "<b>three"
+    # A label that no group is called by can be looked at.
+    other = queue["items"][1]["place"]
+    _, told = served.post("/api/label", {"place": other, "label": "smudge"})
+    assert told["images"]["strays"] == [{"label": "smudge", "count": 1}]
+    assert told["undo"]["change"] == f"image {other} filed as 'smudge'"
+    _, shown = served.get("/api/gallery", code=0, label="smudge")
+    assert (shown["total"], shown["items"][0]["place"], shown["items"][0]["label"]) == (1, other, "smudge")
+    assert served.get("/api/gallery", code=0, label="nobody says so")[1]["total"] == 0
+    served.post("/api/undo", {"id": told["undo"]["id"]})
     # A label follows the name of its group.
     served.post("/api/name", {"code": 0, "value": 3, "name": "tre"})
-    served.post("/api/join", {"code": 0, "values": [3, 5]})
+    _, told = served.post("/api/join", {"code": 0, "values": [3, 5]})
     assert read_labels(folder / "labels.csv", load("digits")).names == ("tre",)
     for _ in range(7):
-        status, told = served.post("/api/undo", {})
+        status, told = served.post("/api/undo", {"id": told["undo"]["id"]})
         assert status == 200
-    assert told["undone"] == "naming category 3"
+    assert told["undone"] == "category 3 named '<b>three'"
     assert {**told, "undone": None} == {**state, "undone": None}
     assert InfoGAN.load(folder).config.names.get("category") is None
     assert (folder / "labels.csv").read_text() == "image,label\n"
@@ -390,8 +453,219 @@ def test_a_model_folder_alone_is_steered(digits_run: Path) -> None:
         state = explored.settled()
         assert (state["images"], state["evidence"]) == (None, False)
         assert explored.get("/api/lattice", codes=CODES)[0] == 200
+        assert [sentence.split(":")[0] for sentence in state["lacks"]] == [
+            "The real images are not here",
+            "This is a model without its run",
+        ]
+        buffer = io.BytesIO()
+        Image.fromarray(load("digits", split="test").images[5][0]).save(buffer, "PNG")
+        status, answer = explored.post("/api/read", buffer.getvalue())
+        assert (status, len(answer["generated"]["codes"]), "similar" in answer) == (200, 8, False)
         assert explored.get("/api/evidence")[0] == 404
         assert explored.get("/api/queue")[0] == 400
+
+
+# Others who write the same files.
+
+
+def two_desks(folder: Path, text: str = "image,label\n3,owl\n") -> tuple[Desk, Desk]:
+    model = small_model(codes=[{"kind": "categorical", "size": 4}, {"kind": "continuous"}])
+    model.save(folder / "model")
+    (folder / "labels.csv").write_text(text)
+    one, other = (Desk(InfoGAN.load(folder), folder / "model", image_set(20), folder / "labels.csv") for _ in range(2))
+    return one, other
+
+
+def test_names_that_were_changed_elsewhere_are_taken_up_and_not_overwritten(tmp_path: Path) -> None:
+    one, other = two_desks(tmp_path)
+    one.name_value("category", 0, "owl")
+    with pytest.raises(Outdated, match="changed elsewhere"):
+        other.name_value("category", 0, "elk")
+    assert other.model.value_name("category", 0) == InfoGAN.load(tmp_path).value_name("category", 0) == "owl"
+    other.name_value("category", 0, "elk")  # who has seen it may change it
+    assert InfoGAN.load(tmp_path).value_name("category", 0) == "elk"
+    # What the page is told next is what is there; and what was done before can not undo what came after.
+    assert one.undoable == (0, "category 0 named 'owl'")
+    told = one.described()
+    assert (told["codes"][0]["values"][0]["name"], told["undo"]) == ("elk", None)
+    assert one.files().labels == {3: "elk"}  # which is the same group
+
+
+def test_labels_that_were_changed_elsewhere_are_taken_up_and_not_overwritten(tmp_path: Path) -> None:
+    one, other = two_desks(tmp_path)
+    one.label(5, "elk")
+    with pytest.raises(Outdated):
+        other.label(6, "cat")
+    assert other.files().labels == {3: "owl", 5: "elk"}
+    other.label(6, "cat")
+    (tmp_path / "labels.csv").write_text("image,label\n7,dog\n")  # an editor
+    last = one.undoable
+    assert last is not None
+    with pytest.raises(Outdated):
+        one.undo(last[0])
+    assert one.files().labels == {7: "dog"}
+    assert (tmp_path / "labels.csv").read_text() == "image,label\n7,dog\n"
+    (tmp_path / "labels.csv").write_text("spoilt")
+    with pytest.raises(UserError, match="no column"):
+        one.label(8, "owl")
+    assert (tmp_path / "labels.csv").read_text() == "spoilt"
+
+
+def test_many_who_label_at_once_lose_nothing(tmp_path: Path) -> None:
+    desks = two_desks(tmp_path, "")
+    done: list[int] = []
+
+    def label(number: int) -> None:
+        for place in range(number, 20, 2):
+            while place not in done:
+                try:
+                    desks[number].label(place, f"label {place}")
+                    done.append(place)
+                except Outdated:
+                    pass
+
+    threads = [threading.Thread(target=label, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    few = read_labels(tmp_path / "labels.csv", image_set(20))
+    assert few.indices.tolist() == list(range(20))
+
+
+def test_another_model_in_the_folder_is_not_named(tmp_path: Path) -> None:
+    one, _ = two_desks(tmp_path)
+    small_model(codes=[{"kind": "categorical", "size": 5}]).save(tmp_path / "model")
+    with pytest.raises(Unsaved, match="another model"):
+        one.name_value("category", 0, "owl")
+    (tmp_path / "model" / "config.json").write_text("{")
+    with pytest.raises(Unsaved, match="can not be read"):
+        one.name_value("category", 0, "owl")
+    assert (tmp_path / "model" / "config.json").read_text() == "{"
+    assert one.described()["codes"][0]["name"] == "category"
+
+
+def test_the_name_command_does_not_overwrite_what_it_has_not_seen(tmp_path: Path) -> None:
+    one, _ = two_desks(tmp_path)
+    model = InfoGAN.load(tmp_path)
+    since = model.config
+    one.name_value("category", 0, "owl")
+    model.name_codes({"category": {1: "elk"}})
+    with pytest.raises(UserError, match="changed meanwhile"):
+        model.save_names(tmp_path / "model", since)
+    assert InfoGAN.load(tmp_path).value_names("category") == ["owl", "1", "2", "3"]
+
+
+def test_a_stale_page_is_answered_409_and_then_sees_what_is_there(served: Explored) -> None:
+    served.settled()
+    config = served.run / "model" / "config.json"
+    kept = config.read_bytes()
+    command = [sys.executable, "-m", "infogan", "name", str(served.run), "4=four"]
+    subprocess.run(command, check=True, capture_output=True)
+    status, told = served.post("/api/name", {"code": 0, "value": 4, "name": "five"})
+    assert (status, "changed elsewhere" in told["error"]) == (409, True)
+    assert served.settled()["codes"][0]["values"][4]["name"] == "four"
+    assert InfoGAN.load(served.run).value_name("category", 4) == "four"
+    config.write_bytes(kept)
+
+
+def test_undo_takes_back_the_change_that_is_meant_and_no_other(served: Explored) -> None:
+    served.settled()
+    _, first = served.post("/api/name", {"code": 0, "value": 1, "name": "one"})
+    _, second = served.post("/api/order", {"code": 0, "values": [*range(9, -1, -1)]})
+    assert (first["undo"]["change"], second["undo"]["change"]) == ("category 1 named 'one'", "the order of category")
+    status, told = served.post("/api/undo", {"id": first["undo"]["id"]})  # from a page that has not seen the second
+    assert (status, "another change" in told["error"]) == (409, True)
+    assert served.settled() == second
+    assert served.post("/api/undo", {"id": second["undo"]["id"]})[1]["undo"] == first["undo"]
+    assert served.post("/api/undo", {"id": second["undo"]["id"]})[0] == 409
+    assert served.post("/api/undo", {"id": first["undo"]["id"]})[0] == 200
+
+
+def test_labels_of_images_that_are_not_here_stay_in_the_file(digits_run: Path, tmp_path: Path) -> None:
+    run = copy_of(digits_run, tmp_path / "run")
+    text = 'note,image,label\nsure,0,three\nfar,1,"a, b"\n,gone.png,owl\nno label yet,2,\n'
+    (run / "labels.csv").write_text(text)
+    with Explored(run, "--images", "2") as explored:  # the first and the last
+        explored.enter()
+        state = explored.settled()
+        assert (state["images"]["labelled"], state["images"]["beside"]) == (1, 2)
+        assert explored.post("/api/label", {"place": 1, "label": "owl"})[0] == 200
+        kept = explored.request("/api/labels.csv", headers={"Cookie": explored.cookie})[2]
+    assert "2 of the labels in labels.csv" in " ".join(explored.said), explored.said
+    expected = 'note,image,label\nsure,0,three\n,1796,owl\nfar,1,"a, b"\n,gone.png,owl\nno label yet,2,\n'
+    assert (run / "labels.csv").read_text() == kept.decode() == expected
+
+
+# Decoding.
+
+
+def slow_picture() -> bytes:
+    """A JPEG of 200 KB that takes many seconds: the same scan again and again."""
+    buffer = io.BytesIO()
+    Image.new("L", (5600, 5600), 128).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    begin = content.rindex(b"\xff\xda")
+    return content[:begin] + content[begin:-2] * 3000 + content[-2:]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"longest": 1, "patience": 200}, {"longest": 100, "patience": 4}], ids=["computing", "by the clock"]
+)
+def test_a_picture_that_takes_too_long_is_refused_and_the_next_is_decoded(limits: dict[str, int]) -> None:
+    model, buffer = small_model(), io.BytesIO()
+    Image.fromarray(image_set(1).images[0, 0]).save(buffer, "PNG")
+    decoder = Decoder(**limits)
+    try:
+        with pytest.raises(Unreadable, match="seconds to decode") as caught:
+            decoder.decode(slow_picture(), model)
+        assert caught.value.status == 422
+        assert np.array_equal(decoder.decode(buffer.getvalue(), model), image_set(1).images)
+    finally:
+        decoder.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform can not limit memory")
+def test_a_picture_that_takes_too_much_memory_is_refused() -> None:
+    content = png(5000, 5000, (b"IDAT", zlib.compress(bytes(5001 * 5000), 9)))
+    decoder = Decoder(memory=2**24)
+    try:
+        for _ in range(2):
+            with pytest.raises(Unreadable, match="more memory") as caught:
+                decoder.decode(content, small_model())
+            assert caught.value.status == 413
+    finally:
+        decoder.close()
+
+
+def test_every_form_of_picture_is_decoded_within_the_memory_that_it_is_given() -> None:
+    model, decoder = small_model(), Decoder(patience=200)  # by the clock, of a machine that does much else
+    try:
+        for mode, kind in (("RGBA", "PNG"), ("I;16", "PNG"), ("F", "TIFF")):
+            buffer = io.BytesIO()
+            Image.new(mode, (5600, 5600)).save(buffer, kind, **({"compress_level": 1} if kind == "PNG" else {}))
+            content = buffer.getvalue()
+            assert decoder.decode(content, model).shape == (1, 1, 8, 8)
+    finally:
+        decoder.close()
+
+
+def test_a_decoder_that_ends_is_replaced(served: Explored) -> None:
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    assert served.post("/api/read", buffer.getvalue())[0] == 200
+    decoders = [
+        int(child)
+        for task in children.parent.parent.iterdir()
+        for child in (task / "children").read_text().split()
+        if b"infogan.explorer.decoding" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    assert len(decoders) == 1
+    os.kill(decoders[0], signal.SIGKILL)
+    status, _ = served.post("/api/read", buffer.getvalue())
+    assert status in (200, 400)  # killed just then, it is one that could not be decoded
+    assert served.post("/api/read", buffer.getvalue())[0] == 200
 
 
 # The parts.
@@ -424,6 +698,38 @@ def test_axes_stay_within_what_a_code_allows() -> None:
     ]
     for words, expected, codes in cases:
         assert draw(model, View(codes=codes, **words)).across == pytest.approx(expected)
+
+
+def test_an_animation_of_thousands_of_values_is_bounded() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 1000}])
+    began = time.process_time()
+    content = traversal_gif(model, "category", rows=1, most=100)
+    moving = Image.open(io.BytesIO(content))
+    assert 1 < getattr(moving, "n_frames", 1) <= 198  # there and back
+    assert len(content) < 2**20
+    assert time.process_time() - began < 30
+    seen: list[Any] = []
+
+    class Seen(InfoGAN):
+        def traverse(self, code: str, **words: Any) -> Any:
+            seen.append(words["values"])
+            return super().traverse(code, **words)
+
+    model.order_values("category", [*range(999, -1, -1)])
+    traversal_gif(Seen(model.config, model.networks), "category", rows=1, most=4)
+    assert seen == [[999, 666, 333, 0]]
+
+
+def test_many_values_and_names_are_told_quickly() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 2000}])
+    model.name_codes({"category": [f"name {value}" if value % 2 else "" for value in range(2000)]})
+    assert model.value_names("category")[:4] == ["0", "name 1", "2", "name 3"]
+    assert model.value_names("category") == [model.value_name("category", value) for value in range(2000)]
+    began = time.process_time()
+    for _ in range(5):
+        groups_of(model, "category")
+        draw(model, View(codes=(0,), across=0, columns=200))
+    assert time.process_time() - began < 5
 
 
 def collection(count: int = 90) -> tuple[InfoGAN, Collection]:
@@ -471,6 +777,8 @@ def test_values_with_one_name_are_one_group_and_a_persons_word_is_certain() -> N
     files.labels[one] = "something else"
     assert files.filed(0)[1][one] == -1
     assert files.told([one])[0]["group"] == "something else"
+    assert files.strays() == {"something else": [one]}
+    assert all(one not in files.ranked(0, group, "surest") for group in (0, 1))
     assert files.sure() >= 1
     rows = list(csv.DictReader(io.StringIO(codes_csv(files))))
     assert (rows[one]["label"], rows[one]["by"], float(rows[one]["probability"])) == ("something else", "hand", 1)
@@ -502,21 +810,22 @@ def test_a_change_that_can_not_be_saved_does_not_happen(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
     assert model.value_name("category", 0) == "owl"
     assert read_labels(tmp_path / "labels.csv", image_set(20)).names == ("owl",)
+    assert desk.undo(1) == "image 3 filed as 'owl'"
     with pytest.raises(Unsaved):
-        for _ in range(2):
-            desk.undo()
-    assert desk.undoable == "naming category 0"
+        desk.undo(0)
+    assert desk.undoable == (0, "category 0 named 'owl'")
     folder.unlink()
-    assert desk.undo() == "naming category 0"
+    assert desk.undo(0) == "category 0 named 'owl'"
     with pytest.raises(UserError, match="nothing to undo"):
-        desk.undo()
+        desk.undo(0)
 
 
 def test_labels_go_with_a_group_that_is_renamed_and_with_no_other(tmp_path: Path) -> None:
     def desk_with(names: dict[int, str], labels: dict[int, str]) -> Desk:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
         model = small_model(codes=[{"kind": "categorical", "size": 4}, {"kind": "continuous"}])
         model.name_codes({"category": names})
-        desk = Desk(model, tmp_path / "model", image_set(20), tmp_path / "none.csv")
+        desk = Desk(model, folder / "model", image_set(20), folder / "labels.csv")
         desk.files().labels = labels
         return desk
 
@@ -574,9 +883,10 @@ def test_corrections_are_read_back_and_spoilt_ones_are_refused(tmp_path: Path) -
     path.write_text("image,label\n3,owl\n")
     desk = Desk(small_model(), tmp_path / "model", image_set(20), path)
     assert desk.files().labels == {3: "owl"}
-    path.write_text("image,label\nnone,owl\n")
-    with pytest.raises(UserError, match="labels 'none'"):
-        Desk(small_model(), tmp_path / "model", image_set(20), path)
+    for text, reason in (("picture,label\n3,owl\n", "no column image"), ("image,label\n3,owl\n3,elk\n", "second time")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=reason):
+            Desk(small_model(), tmp_path / "model", image_set(20), path)
 
 
 def test_groups_come_in_the_order_that_is_shown() -> None:

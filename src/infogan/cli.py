@@ -346,6 +346,7 @@ def name(
     from infogan.model import InfoGAN, model_folder
 
     model = InfoGAN.load(run)
+    since = model.config
     for text in rename or ():
         old, _, new = text.partition("=")
         model.rename_code(old, new)
@@ -360,7 +361,7 @@ def name(
         model.name_codes({spec: {_category(text): text.partition("=")[2] for text in names or ()}})
         for value in model.values_of(spec):
             typer.echo(f"{spec} {value}: {model.value_name(spec, int(value))}")
-    model.save_config(model_folder(run))
+    model.save_names(model_folder(run), since)
 
 
 @app.command()

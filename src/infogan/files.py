@@ -1,5 +1,6 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -9,6 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from infogan.errors import UserError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Holds a folder so that what others look at and then write in it, under a claim of their own, waits.
+
+    For moments only. Where the platform or the file system knows no such locks, or there is no folder, it is not held.
+    """
+    descriptor = None
+    with contextlib.suppress(OSError):
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ uint8 arrays of shape (count, channels, height, width); randomness is a seed.
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.errors import UserError
-from infogan.files import write_bytes, write_json
+from infogan.files import claimed, write_bytes, write_json
 from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.networks import Networks, build_networks, folded
 
@@ -55,6 +55,20 @@ class ModelConfig(Settings):
             if sorted(order) != list(range(sizes.get(code, -1))):
                 raise ValueError(f"the order of {code!r} is not one of its values")
         return self
+
+    @classmethod
+    def parse(cls, content: bytes) -> "ModelConfig":
+        """What a file ``config.json`` holds; raises ValueError or RecursionError where it is none."""
+        return cls.model_validate(json.loads(content.decode("utf-8")))
+
+    def is_of_the_same_model(self, other: "ModelConfig") -> bool:
+        """Whether only the names and the orders differ."""
+
+        def unnamed(config: "ModelConfig") -> "ModelConfig":
+            codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
+            return config.model_copy(update={"codes": codes, "names": {}, "order": {}})
+
+        return unnamed(self) == unnamed(other)
 
     @classmethod
     def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
@@ -150,7 +164,7 @@ class InfoGAN:
             if not needed.is_file():
                 raise UserError(f"{path} is neither a run folder with a model nor a model folder: no {needed}")
         try:
-            config = ModelConfig.model_validate(json.loads(config_path.read_text(encoding="utf-8")))
+            config = ModelConfig.parse(config_path.read_bytes())
             networks = build_networks(
                 config.networks,
                 CodeLayout(config.noise, config.codes),
@@ -185,6 +199,26 @@ class InfoGAN:
     def save_config(self, folder: str | Path) -> None:
         """Writes ``config.json`` alone, which holds the names of the codes; raises UserError where it can not."""
         write_json(Path(folder) / "config.json", self.config.model_dump(mode="json"))
+
+    def save_names(self, folder: str | Path, since: ModelConfig) -> None:
+        """Writes ``config.json`` unless others changed it.
+
+        Args:
+            folder: Of this model.
+            since: What the file said when the names were looked at.
+
+        Raises:
+            UserError: it says something else by now, and was left as it is; or it can not be read or written.
+        """
+        path = Path(folder) / "config.json"
+        with claimed(Path(folder)):
+            try:
+                now = ModelConfig.parse(path.read_bytes())
+            except (OSError, ValueError, RecursionError) as error:
+                raise UserError(f"the names in {path} can not be read any more: {error}") from error
+            if now != since:
+                raise UserError(f"the names in {path} were changed meanwhile: look at them and say it again")
+            self.save_config(folder)
 
     def adopt(self, config: ModelConfig) -> None:
         """Takes the names and orders of codes from another configuration of this same model."""
@@ -417,9 +451,13 @@ class InfoGAN:
     def value_name(self, code: str, value: int) -> str:
         """The name of a category if it has one; else its number, with the code's name where another is called so."""
         names = self.config.names.get(code, ())
-        if self.is_named(code, value):
-            return names[value]
-        return f"{code} {value}" if str(value) in names else str(value)
+        return names[value] if self.is_named(code, value) else _numbered(code, value, names)
+
+    def value_names(self, code: str) -> list[str]:
+        """The names of all values of a categorical code, as `value_name` gives them; raises UserError for another."""
+        names = self.config.names.get(code, ("",) * self._categorical(code).size)
+        taken = frozenset(names)
+        return [name or _numbered(code, value, taken) for value, name in enumerate(names)]
 
     def is_named(self, code: str, value: int) -> bool:
         """Whether a category was given a name."""
@@ -596,14 +634,16 @@ class InfoGAN:
 
     def _category(self, spec: CategoricalCode, value: Any, place: int) -> int:
         """The number of a value that is given by name or number, for the image at ``place``."""
-        called = [self.value_name(spec.name, number) for number in range(spec.size)]
-        if isinstance(value, str) and (meant := [number for number, name in enumerate(called) if name == value]):
-            return meant[place % len(meant)]
+        if isinstance(value, str):
+            called = self.value_names(spec.name)
+            if meant := [number for number, name in enumerate(called) if name == value]:
+                return meant[place % len(meant)]
         try:
             number = int(value)
         except (ValueError, OverflowError):
             number = -1
         if not 0 <= number < spec.size or number != float(value):
+            called = self.value_names(spec.name)
             names = f" or one of {', '.join(dict.fromkeys(called))}" if spec.name in self.config.names else ""
             raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{names}, not {value!r}")
         return number
@@ -614,6 +654,11 @@ class InfoGAN:
         with torch.inference_mode():
             pieces = torch.split(latents, batch_size)
             return np.concatenate([to_pixels(networks.generate(piece)) for piece in pieces])
+
+
+def _numbered(code: str, value: int, taken: Container[str]) -> str:
+    """What a value without a name is called beside the names that are ``taken``."""
+    return f"{code} {value}" if str(value) in taken else str(value)
 
 
 def model_folder(path: Path) -> Path:

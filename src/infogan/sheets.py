@@ -33,11 +33,22 @@ def traversal_sheet(
 
 
 def traversal_gif(
-    model: InfoGAN, code: str, *, rows: int = 4, seed: int = 0, codes: Mapping[str, Values] | None = None
+    model: InfoGAN,
+    code: str,
+    *,
+    rows: int = 4,
+    seed: int = 0,
+    codes: Mapping[str, Values] | None = None,
+    most: int | None = None,
 ) -> bytes:
-    """A GIF of ``rows`` by ``rows`` images that goes through the values of one code, there and back."""
+    """A GIF of ``rows`` by ``rows`` images that goes through the values of one code, there and back.
+
+    Of a category with more than ``most`` values, so many are shown, evenly chosen.
+    """
     continuous = isinstance(model.layout.code(code), ContinuousCode)
     values: Sequence[Any] = np.linspace(-1, 1, 25).tolist() if continuous else model.values_of(code)
+    if most is not None and len(values) > most:
+        values = [values[place] for place in np.linspace(0, len(values) - 1, most).round().astype(int)]
     images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
     captions = [f"{code} {value:+.2f}" if continuous else f"{code} {model.value_name(code, value)}" for value in values]
     frames = plots.animation_frames(np.ascontiguousarray(images.swapaxes(0, 1)), rows, captions=captions)

@@ -17,7 +17,6 @@ from infogan.model import Encoding, InfoGAN
 
 PIECE = 250  # images read at a time: what is drawn waits no longer than that takes
 SURE = 0.95  # from this probability on, what the recognizer says counts as sure
-BANK = 2000  # generated images among which neighbours are looked for
 ORDERS = ("surest", "least", "between")
 
 
@@ -39,8 +38,9 @@ class Group:
 def groups_of(model: InfoGAN, code: str) -> list[Group]:
     """The groups of a categorical code, in the order it is shown in."""
     found: dict[str, list[int]] = {}
+    called = model.value_names(code)
     for value in map(int, model.values_of(code)):
-        found.setdefault(model.value_name(code, value), []).append(value)
+        found.setdefault(called[value], []).append(value)
     return [Group(name, tuple(values), model.is_named(code, values[0])) for name, values in found.items()]
 
 
@@ -110,7 +110,7 @@ class Collection:
             {place: np.zeros((count, sizes[name]), np.float32) for place, name in codes if name in sizes},
             {place: np.zeros(count, np.float32) for place, name in codes if name not in sizes},
         )
-        self._bank: tuple[NDArray[np.uint8], NDArray[np.float32], list[list[float]]] | None = None
+        self._best = {place: np.zeros(count, np.int64) for place in self._readings.probabilities}
 
     @property
     def code(self) -> int:
@@ -130,6 +130,7 @@ class Collection:
         found = Readings.of(self.model.encode(np.ascontiguousarray(self.images.images[piece])))
         for place, probabilities in found.probabilities.items():
             self._readings.probabilities[place][piece] = probabilities
+            self._best[place][piece] = probabilities.argmax(axis=1)
         for place, means in found.means.items():
             self._readings.means[place][piece] = means
         self.read = min(piece.stop, len(self.images))
@@ -143,26 +144,51 @@ class Collection:
         What a person said of an image is certain: it is in the group of that name, or where there is none of that name
         in no group (-1).
         """
-        name = list(self.model.layout.codes)[code]
-        groups = groups_of(self.model, name)
+        groups, found = self.found(code)
         values = self.readings.probabilities[code]
-        group_of = np.zeros(values.shape[1], np.int64)
-        probabilities = np.empty((len(values), len(groups)), np.float32)
+        inside = [value for group in groups for value in group.values]
+        begins = np.cumsum([0, *(len(group.values) for group in groups[:-1])])
+        probabilities = np.add.reduceat(values[:, inside], begins, axis=1)
+        if code == self.code:
+            by_hand = [place for place in self.labels if place < self.read]
+            probabilities[by_hand] = 0
+            certain = [place for place in by_hand if found[place] >= 0]
+            probabilities[certain, found[certain]] = 1
+        return groups, found, probabilities
+
+    def found(self, code: int) -> tuple[list[Group], NDArray[np.int64]]:
+        """The groups and the number of each image's, as `filed` has them."""
+        groups = groups_of(self.model, list(self.model.layout.codes)[code])
+        group_of = np.zeros(self._readings.probabilities[code].shape[1], np.int64)
         for number, group in enumerate(groups):
             group_of[list(group.values)] = number
-            probabilities[:, number] = values[:, list(group.values)].sum(axis=1)
         # By the most probable value, as `InfoGAN.encode` and all that builds on it file; with values that share a name,
         # another group may be the more probable one.
-        found = group_of[values.argmax(axis=1)]
+        found = group_of[self._best[code][: self.read]]
         if code == self.code:
             numbers = {group.name: number for number, group in enumerate(groups)}
             for place, label in self.labels.items():
                 if place < self.read:
                     found[place] = numbers.get(label, -1)
-                    probabilities[place] = 0
-                    if found[place] >= 0:
-                        probabilities[place, found[place]] = 1
-        return groups, found, probabilities
+        return groups, found
+
+    def group_of(self, code: int, value: int) -> int:
+        """The number of the group that a value of a categorical code is in; raises UserError where there is none."""
+        groups = groups_of(self.model, list(self.model.layout.codes)[self.categorical(code)])
+        for number, group in enumerate(groups):
+            if value in group.values:
+                return number
+        size = self._readings.probabilities[code].shape[1]
+        raise UserError(f"there is no value {value}: the code takes 0 to {size - 1}")
+
+    def strays(self) -> dict[str, list[int]]:
+        """The labels that a person gave and that no group is called by, each with its images that are read."""
+        names = {group.name for group in groups_of(self.model, self.model.first_categorical().name)}
+        strays: dict[str, list[int]] = {}
+        for place, label in sorted(self.labels.items()):
+            if label not in names and place < self.read:
+                strays.setdefault(label, []).append(place)
+        return dict(sorted(strays.items()))
 
     def ranked(self, code: int, group: int, order: str, other: int | None = None) -> NDArray[np.int64]:
         """The images of a group.
@@ -176,21 +202,30 @@ class Collection:
         Raises:
             UserError: an unknown code, group or order.
         """
-        groups, found, probabilities = self.filed(self.categorical(code))
+        groups, found = self.found(self.categorical(code))
         for number in (group, other):
             if number is not None and not 0 <= number < len(groups):
                 raise UserError(f"there is no group {number}: the code has {len(groups)}")
         if order == "between":
             if other is None or other == group:
                 raise UserError("between needs another group")
-            both = np.minimum(probabilities[:, group], probabilities[:, other])
             candidates = np.flatnonzero((found == group) | (found == other))
-            return candidates[np.argsort(-both[candidates], kind="stable")]
+            both = np.minimum(*(self._sureness(code, groups[number], candidates) for number in (group, other)))
+            return candidates[np.argsort(-both, kind="stable")]
         if order not in ORDERS:
             raise UserError(f"order {order!r}: allowed are {', '.join(ORDERS)}")
         members = np.flatnonzero(found == group)
-        sureness = probabilities[members, group]
+        sureness = self._sureness(code, groups[group], members)
         return members[np.argsort(-sureness if order == "surest" else sureness, kind="stable")]
+
+    def _sureness(self, code: int, group: Group, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How probable a group is for each of some images that are read, as `filed` has it."""
+        sureness: NDArray[np.float32] = self._readings.probabilities[code][places][:, list(group.values)].sum(axis=1)
+        if code == self.code:
+            for i, place in enumerate(places.tolist()):
+                if place in self.labels:
+                    sureness[i] = self.labels[place] == group.name
+        return sureness
 
     def categorical(self, code: int) -> int:
         """The place of a categorical code, checked; raises UserError where there is none."""
@@ -207,12 +242,14 @@ class Collection:
 
     def sure(self) -> int:
         """How many images carry a sure label: a person's, or a name that is at least ``SURE`` probable."""
-        groups, found, probabilities = self.filed(self.code)
-        named = np.array([group.named for group in groups] + [False])  # the last is what -1 finds
-        certain = named[found] & (probabilities[np.arange(len(found)), found] >= SURE)
-        by_hand = [place for place in self.labels if place < self.read]
-        certain[by_hand] = True
-        return int(certain.sum()) + len(self.labels) - len(by_hand)
+        groups, found = self.found(self.code)
+        found[[place for place in self.labels if place < self.read]] = -1
+        sure = len(self.labels)
+        for number, group in enumerate(groups):
+            if group.named:
+                members = np.flatnonzero(found == number)
+                sure += int((self._sureness(self.code, group, members) >= SURE).sum())
+        return sure
 
     def told(self, places: Sequence[int], code: int | None = None) -> list[dict[str, Any]]:
         """What is known of images: for each its place, name, label, readings, and group with how probable that is.
@@ -222,17 +259,21 @@ class Collection:
             code: The categorical code whose group is told; None = the one that files images, whose labels are told.
         """
         labels = self.labels if code in (None, self.code) else {}
-        groups, found, probabilities = self.filed(self.code if code is None else code)
+        filing = self.code if code is None else code
+        groups, found = self.found(filing)
         items = []
         for place in places:
             number = int(found[place])
+            sureness = 1.0
+            if number >= 0:
+                sureness = float(self._sureness(filing, groups[number], np.array([place]))[0])
             items.append(
                 {
                     "place": int(place),
                     "name": printable(self.images.names[place]),
                     "label": printable(labels[int(place)]) if int(place) in labels else None,
                     "group": printable(groups[number].name if number >= 0 else labels[int(place)]),
-                    "sureness": float(probabilities[place, number]) if number >= 0 else 1.0,
+                    "sureness": sureness,
                     "readings": told_readings(self.readings[place : place + 1]),
                 }
             )
@@ -249,25 +290,6 @@ class Collection:
         """The images closest in code, nearest first."""
         distances = self.readings.distance(reading)
         return [int(place) for place in np.argsort(distances, kind="stable")[:count]]
-
-    def nearest_generated(self, image: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], list[list[float]]]:
-        """The generated images closest to one of shape (1, channels, height, width), and the codes of each.
-
-        Closest in the encoder's features where the model has an encoder, else in pixels; among ``BANK`` samples.
-        """
-        if self._bank is None:
-            samples = self.model.sample(BANK, seed=1)
-            codes = np.stack([values.astype(np.float64) for values in samples.codes.values()], axis=1)
-            self._bank = samples.images, self._features(samples.images), codes.tolist()
-        images, features, codes_of = self._bank
-        distances = ((features - self._features(image)) ** 2).sum(axis=1)
-        order = np.argsort(distances, kind="stable")[:count]
-        return images[order], [codes_of[i] for i in order.tolist()]
-
-    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self.model.networks.encoder is not None:
-            return self.model.features(images)
-        return images.reshape(len(images), -1).astype(np.float32)
 
 
 def told_readings(reading: Readings) -> list[list[float]]:

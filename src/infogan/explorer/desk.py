@@ -2,14 +2,14 @@
 
 Names, orders and merges of values go into the model's own ``config.json``, so that every command knows them;
 corrections go into ``labels.csv`` of the run, which `infogan train --labels` takes. A change that can not be saved does
-not happen.
+not happen, nor one to what others changed meanwhile.
 """
 
 import contextlib
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,22 @@ import numpy as np
 
 from infogan.config import CategoricalCode
 from infogan.data.imageset import ImageSet
-from infogan.data.labels import read_labels
 from infogan.errors import UserError
-from infogan.explorer.collection import Collection, groups_of
-from infogan.files import write_bytes
+from infogan.explorer.collection import Collection, groups_of, printable
+from infogan.explorer.saved import LabelBook, Outdated, SharedFile, Unsaved
+from infogan.files import claimed
 from infogan.model import InfoGAN, ModelConfig
 
 LONGEST_NAME = 64
 REMEMBERED = 100  # changes that can be undone
-
-
-class Unsaved(Exception):
-    """A change that could not be written, and was taken back."""
+CHANGED_ELSEWHERE = "the names or labels were changed elsewhere meanwhile: look at them and say it again"
 
 
 @dataclass(frozen=True)
 class _Before:
-    """How things stood before a change."""
+    """How things stood before a change, and its number among all changes."""
 
+    number: int
     change: str
     config: ModelConfig
     labels: dict[int, str]
@@ -57,31 +55,38 @@ class Desk:
     def __init__(self, model: InfoGAN, folder: Path, images: ImageSet | None, labels: Path | None) -> None:
         self.model = model
         self.collection: Collection | None = None
-        self._folder, self._labels_path = folder, labels
+        self._folder = folder
+        self._names = SharedFile(folder / "config.json")
         self._history: list[_Before] = []
+        self._changes = 0
         if images is not None and labels is not None and model.networks.reads_codes and model.layout.categorical:
-            known = {}
-            if labels.is_file() and labels.read_bytes().strip() not in (b"", b"image,label"):
-                few = read_labels(labels, images)
-                named = [few.names[value] for value in few.values.tolist()]
-                known = dict(zip(few.indices.tolist(), named, strict=True))
-            self.collection = Collection(model, images, known)
+            self._labels, self._book = SharedFile(labels), LabelBook(images)
+            self.collection = Collection(model, images, {})
+            self._look_at_labels()
 
     @property
-    def undoable(self) -> str | None:
-        """The change that `undo` would take back, in words."""
-        return self._history[-1].change if self._history else None
+    def beside(self) -> int:
+        """How many labels are kept of images that are not here."""
+        return self._book.beside if self.collection is not None else 0
+
+    @property
+    def undoable(self) -> tuple[int, str] | None:
+        """The change that `undo` would take back: its number, and what it was in words."""
+        return (self._history[-1].number, self._history[-1].change) if self._history else None
 
     def described(self) -> dict[str, Any]:
         """What the page must know: the codes with their names and orders, and how far things are."""
+        with contextlib.suppress(UserError, Unsaved):  # who changes something is told
+            self._look()
         codes = []
         for name, spec in self.model.layout.codes.items():
             told: dict[str, Any] = {"name": name}
             if isinstance(spec, CategoricalCode):
+                called = self.model.value_names(name)
                 told["values"] = [
                     {
                         "value": int(value),
-                        "name": self.model.value_name(name, int(value)),
+                        "name": called[int(value)],
                         "named": self.model.is_named(name, int(value)),
                     }
                     for value in self.model.values_of(name)
@@ -91,11 +96,11 @@ class Desk:
                     for group in groups_of(self.model, name)
                 ]
             codes.append(told)
-        files = self.collection
+        files, last = self.collection, self.undoable
         return {
             "reads": self.model.networks.reads_codes,
             "codes": codes,
-            "undo": self.undoable,
+            "undo": {"id": last[0], "change": last[1]} if last else None,
             "images": None
             if files is None
             else {
@@ -103,6 +108,8 @@ class Desk:
                 "read": files.read,
                 "sure": files.sure(),
                 "labelled": len(files.labels),
+                "beside": self.beside,
+                "strays": [{"label": label, "count": len(places)} for label, places in files.strays().items()],
                 "code": files.code,
             },
         }
@@ -115,28 +122,26 @@ class Desk:
         Raises:
             UserError: an unknown code or value, or no name.
             Unsaved: see `Unsaved`.
+            Outdated: see `Outdated`.
         """
         if name:
             check_name(name)
-        before = self._before(f"naming {code} {value}")
-        called = self._called(code)
-        self.model.name_codes({code: {value: name}})
-        self._follow(code, called)
-        self._keep(before)
+        with self._changing(f"{code} {value} named {name!r}" if name else f"{code} {value} without a name"):
+            called = self._called(code)
+            self.model.name_codes({code: {value: name}})
+            self._follow(code, called)
 
     def rename_code(self, code: str, name: str) -> None:
-        """Renames a code; raises as `InfoGAN.rename_code`, and Unsaved."""
-        before = self._before(f"renaming {code}")
-        called = self._called(code)
-        self.model.rename_code(code, name)
-        self._follow(name, called)
-        self._keep(before)
+        """Renames a code; raises as `InfoGAN.rename_code`, and Unsaved and Outdated."""
+        with self._changing(f"code {code!r} named {name!r}"):
+            called = self._called(code)
+            self.model.rename_code(code, name)
+            self._follow(name, called)
 
     def order_values(self, code: str, order: Sequence[int]) -> None:
-        """Orders the values of a categorical code; raises as `InfoGAN.order_values`, and Unsaved."""
-        before = self._before(f"the order of {code}")
-        self.model.order_values(code, order)
-        self._keep(before)
+        """Orders the values of a categorical code; raises as `InfoGAN.order_values`, and Unsaved and Outdated."""
+        with self._changing(f"the order of {code}"):
+            self.model.order_values(code, order)
 
     def join(self, code: str, values: Sequence[int]) -> None:
         """Says that groups of values mean the same: all values of all of them take the name of the first that has one.
@@ -146,19 +151,19 @@ class Desk:
         Raises:
             UserError: an unknown code or value, or fewer than two values.
             Unsaved: see `Unsaved`.
+            Outdated: see `Outdated`.
         """
         if len(set(values)) < 2 or not all(self._has(code, value) for value in values):
             raise UserError(f"two or more values of {code!r} are needed, not {list(values)}")
         groups = groups_of(self.model, code)
         chosen = list(dict.fromkeys(v for value in values for g in groups if value in g.values for v in g.values))
-        before = self._before(f"{code} {' and '.join(map(str, chosen))} as the same")
-        named = [self.model.value_name(code, value) for value in chosen if self.model.is_named(code, value)]
-        joined = "+".join(map(str, chosen))
-        name = named[0] if named else joined if len(joined) <= LONGEST_NAME else f"{chosen[0]}+"
-        called = self._called(code)
-        self.model.name_codes({code: dict.fromkeys(chosen, name)})
-        self._follow(code, called, joined=True)
-        self._keep(before)
+        with self._changing(f"{code} {' and '.join(map(str, chosen))} as the same"):
+            named = [self.model.value_name(code, value) for value in chosen if self.model.is_named(code, value)]
+            joined = "+".join(map(str, chosen))
+            name = named[0] if named else joined if len(joined) <= LONGEST_NAME else f"{chosen[0]}+"
+            called = self._called(code)
+            self.model.name_codes({code: dict.fromkeys(chosen, name)})
+            self._follow(code, called, joined=True)
 
     def label(self, place: int, label: str | None) -> None:
         """Says what an image shows, by the name of a group or another; None takes back what was said.
@@ -166,37 +171,61 @@ class Desk:
         Raises:
             UserError: there are no images, no such image, or it is no name.
             Unsaved: see `Unsaved`.
+            Outdated: see `Outdated`.
         """
         files = self.files()
         files.check(place)
         if label is not None and label not in {group.name for group in groups_of(self.model, self._filing())}:
             check_name(label)
-        before = self._before(f"filing image {place}")
-        if label is None:
-            files.labels.pop(place, None)
-        else:
-            files.labels[place] = label
-        self._keep(before)
+        image = printable(files.images.names[place])
+        with self._changing(
+            f"image {image} as the model says" if label is None else f"image {image} filed as {label!r}"
+        ):
+            if label is None:
+                files.labels.pop(place, None)
+            else:
+                files.labels[place] = label
 
-    def undo(self) -> str:
-        """Takes back the last change and says which; raises UserError where there is none, and Unsaved."""
-        if not self._history:
-            raise UserError("there is nothing to undo")
-        last = self._history.pop()
-        now = self._before("")
-        self._restore(last)
-        try:
-            self._save(now)
-        except Unsaved:
-            self._history.append(last)
-            raise
-        return last.change
+    def undo(self, number: int) -> str:
+        """Takes back the last change and says which.
+
+        Args:
+            number: Of the change that is meant, as `described` tells it.
+
+        Raises:
+            UserError: there is nothing to undo.
+            Unsaved: see `Unsaved`.
+            Outdated: another change is the last by now; or see `Outdated`.
+        """
+        with claimed(self._folder):
+            if self._look():
+                raise Outdated(CHANGED_ELSEWHERE)
+            if not self._history:
+                raise UserError("there is nothing to undo")
+            if self._history[-1].number != number:
+                raise Outdated("another change is the last by now: look at what undo would take back, and say it again")
+            last = self._history.pop()
+            now = self._before("")
+            self._restore(last)
+            try:
+                self._save(now)
+            except Unsaved:
+                self._history.append(last)
+                raise
+            return last.change
 
     def files(self) -> Collection:
         """The real images; raises UserError where there are none."""
         if self.collection is None:
             raise UserError("there are no real images here to file")
         return self.collection
+
+    def labels_csv(self) -> bytes:
+        """The corrections as they are saved: as `infogan train --labels` takes them.
+
+        The columns are ``image`` and ``label``, and others that the file has; the rows come in the order of the images.
+        """
+        return self._book.content(self.files().labels)
 
     def _has(self, code: str, value: int) -> bool:
         spec = self.model.layout.code(code)
@@ -208,9 +237,7 @@ class Desk:
 
     def _called(self, code: str) -> list[str]:
         """What each value of a code is called; nothing for a continuous one."""
-        spec = self.model.layout.code(code)
-        values = range(spec.size) if isinstance(spec, CategoricalCode) else ()
-        return [self.model.value_name(code, value) for value in values]
+        return self.model.value_names(code) if isinstance(self.model.layout.code(code), CategoricalCode) else []
 
     def _follow(self, code: str, called: list[str], *, joined: bool = False) -> None:
         """Lets labels that name a group go with it when the group is called otherwise.
@@ -231,17 +258,66 @@ class Desk:
                 renamed[old] = new.pop()
         self.collection.labels = {place: renamed.get(label, label) for place, label in labels.items()}
 
+    # Saving.
+
+    @contextlib.contextmanager
+    def _changing(self, change: str) -> Iterator[None]:
+        """Holds the files, looks what others did to them, and saves what is changed inside; raises as `name_value`."""
+        with claimed(self._folder):
+            if self._look():
+                raise Outdated(CHANGED_ELSEWHERE)
+            before = self._before(change)
+            yield
+            self._save(before)
+            self._changes += 1
+            self._history = [*self._history[1 - REMEMBERED :], before]
+
+    def _look(self) -> bool:
+        """Takes up what others wrote, after which nothing can be undone; whether there was any.
+
+        Raises:
+            UserError: ``labels.csv`` can not be read.
+            Unsaved: ``config.json`` can not be read, or is of another model.
+        """
+        news = self._look_at_names()
+        news |= self.collection is not None and self._look_at_labels()
+        if news:
+            self._history = []
+        return news
+
+    def _look_at_names(self) -> bool:
+        content = self._names.news()
+        if content is None:
+            return False
+        try:
+            config = ModelConfig.parse(content)
+        except (ValueError, RecursionError):
+            raise Unsaved("config.json of the model can not be read any more, so nothing was changed") from None
+        if not config.is_of_the_same_model(self.model.config):
+            raise Unsaved("another model lies in the folder by now, so nothing was changed: start the explorer again")
+        self._names.know(content)
+        if config == self.model.config:
+            return False
+        self.model.adopt(config)
+        return True
+
+    def _look_at_labels(self) -> bool:
+        assert self.collection is not None
+        content = self._labels.news()
+        if content is None:
+            return False
+        self.collection.labels = self._book.take(content, str(self._labels.path))
+        self._labels.know(content)
+        return True
+
     def _before(self, change: str) -> _Before:
-        return _Before(change, self.model.config, dict(self.collection.labels) if self.collection else {})
+        labels = dict(self.collection.labels) if self.collection else {}
+        return _Before(self._changes, change, self.model.config, labels)
 
     def _restore(self, before: _Before) -> None:
         self.model.adopt(before.config)
         if self.collection is not None:
             self.collection.labels = dict(before.labels)
-
-    def _keep(self, before: _Before) -> None:
-        self._save(before)
-        self._history = [*self._history[1 - REMEMBERED :], before]
 
     def _save(self, before: _Before) -> None:
         """Writes what differs from ``before``; where that fails, everything is as it was then."""
@@ -250,6 +326,7 @@ class Desk:
                 self._save_labels()
             if self.model.config != before.config:
                 self.model.save_config(self._folder)
+                self._names.know(self._names.path.read_bytes())
         except Exception as error:
             print(f"error: {error}", file=sys.stderr)
             after = {} if self.collection is None else self.collection.labels
@@ -260,17 +337,7 @@ class Desk:
             raise Unsaved("this could not be saved, and was taken back: the terminal says why") from error
 
     def _save_labels(self) -> None:
-        assert self.collection is not None and self._labels_path is not None
-        write_bytes(self._labels_path, labels_csv(self.collection).encode("utf-8", "surrogateescape"))
-
-
-def labels_csv(files: Collection) -> str:
-    """The corrections as `infogan train --labels` takes them: ``image`` and ``label``, in the order of the images."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label"])
-    writer.writerows([files.images.names[place], label] for place, label in sorted(files.labels.items()))
-    return text.getvalue()
+        self._labels.write(self.labels_csv())
 
 
 def codes_csv(files: Collection) -> str:

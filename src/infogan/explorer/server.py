@@ -38,8 +38,11 @@ from infogan.data import ImageSet
 from infogan.errors import UserError
 from infogan.explorer import evidence, uploads
 from infogan.explorer.collection import Collection, Readings, printable, told_readings
-from infogan.explorer.desk import Desk, Unsaved, codes_csv, labels_csv
+from infogan.explorer.decoding import Unreadable
+from infogan.explorer.desk import Desk, codes_csv
 from infogan.explorer.guard import Guard
+from infogan.explorer.neighbours import SEED, Neighbours
+from infogan.explorer.saved import Outdated, Unsaved
 from infogan.explorer.views import NOISE, View, draw
 from infogan.model import InfoGAN, model_folder
 from infogan.runs import RunFolder
@@ -49,7 +52,8 @@ from infogan.workflows import load_for
 STATIC = Path(__file__).parent / "static"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MOST_AT_ONCE = 200  # connections; more are told that the server is busy
-MOST_FRAMES = 400  # images in an animation, unless a category has more values
+MOST_FRAMES = 100  # of an animation, one way
+MOST_MOVING = 400  # images in it
 MOST_SHOWN = 200  # real images in one answer
 LONGEST_BODY = 60  # seconds
 MOST_UPLOADS = 2  # bodies in memory at once; what else is sent waits in its socket
@@ -93,6 +97,12 @@ class Labelling(Words):
 
     place: int
     label: Annotated[str, Field(max_length=1000)] | None
+
+
+class Undoing(Words):
+    """The number of the change to be undone."""
+
+    id: int
 
 
 class Worker:
@@ -141,10 +151,13 @@ class Explorer:
     def __init__(self, desk: Desk, run: RunFolder | None, title: str) -> None:
         self.desk, self.run, self.title = desk, run, title
         self.private = {run.path, run.path.resolve()} if run else set()
+        self.lacks = _lacks(desk, run)
         self.failed: str | None = None  # what ended the reading of real images early
         self.worker = Worker()
         self.uploading = asyncio.Semaphore(MOST_UPLOADS)
-        self.decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        self.neighbours = Neighbours(desk.model)
+        self.decoder = uploads.Decoder()
+        self.decoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
         self.pages = {
             path.name: (path.read_bytes(), KINDS[path.suffix]) for path in STATIC.iterdir() if path.suffix in KINDS
         }
@@ -178,9 +191,10 @@ class Explorer:
         routes += [Route(path, answer, methods=["POST"]) for path, answer in post.items()]
         handlers: dict[Any, Any] = {
             Refused: lambda _, error: _error(error.status, str(error)),
-            uploads.Unreadable: lambda _, error: _error(error.status, str(error)),
+            Unreadable: lambda _, error: _error(error.status, str(error)),
             UserError: self._mistaken,
             Unsaved: lambda _, error: _error(507, str(error)),
+            Outdated: lambda _, error: _error(409, str(error)),
             ClientDisconnect: lambda _, error: _error(400, "the request ended early"),
             HTTPException: lambda _, error: _error(error.status_code, error.detail),
             Exception: lambda _, error: _error(500, "something went wrong here: the terminal says what"),
@@ -198,12 +212,16 @@ class Explorer:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         reading = asyncio.create_task(self._read_all())
+        if self.desk.model.networks.reads_codes:
+            self.decoding.submit(self.decoder.start)
         yield
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
         self.worker.stop()
-        self.decoder.shutdown(wait=False, cancel_futures=True)
+        self.decoder.stop()
+        self.decoding.shutdown(cancel_futures=True)  # which waits: what was being decoded has just ended
+        self.decoder.close()
 
     async def _read_all(self) -> None:
         """Reads the real images a piece at a time, so that what is drawn comes between."""
@@ -235,7 +253,13 @@ class Explorer:
 
     async def _described(self, **more: Any) -> Response:
         told = await self.worker.do(self.desk.described)
-        known = {"title": self.title, "evidence": self.run is not None, "failed": self.failed}
+        known = {
+            "title": self.title,
+            "evidence": self.run is not None,
+            "failed": self.failed,
+            "lacks": self.lacks,
+            "frames": MOST_FRAMES,
+        }
         return JSONResponse({**known, **told, **more})
 
     # Steering.
@@ -278,33 +302,46 @@ class Explorer:
         return _download(await self.worker.do(job), "image/png", "lattice.png")
 
     async def traversal(self, request: Request) -> Response:
-        """A code going there and back, as a GIF: other codes as the view has them, noises of its seed."""
+        """A code going there and back, as a GIF: other codes as the view has them, noises of its seed.
+
+        Of a category with more than ``MOST_FRAMES`` values so many are shown, evenly chosen.
+        """
         view, place = View.read(dict(request.query_params)), _number(request, "code")
 
         def job() -> bytes:
-            names = list(self.desk.model.layout.codes)
+            model, code = self.desk.model, self._code(place)
+            names = list(model.layout.codes)
             if len(view.codes) != len(names):
                 raise UserError(f"the model has {len(names)} codes, and {len(view.codes)} values were given")
-            held = {name: value for name, value in zip(names, view.codes, strict=True) if name != self._code(place)}
-            values = max(len(self.desk.model.values_of(self._code(place))), 25)
-            rows = min(4, math.isqrt(max(1, MOST_FRAMES // values)))
-            return traversal_gif(self.desk.model, self._code(place), rows=rows, seed=view.seed, codes=held)
+            held = {name: value for name, value in zip(names, view.codes, strict=True) if name != code}
+            frames = min(max(len(model.values_of(code)), 25), MOST_FRAMES)
+            rows = min(4, math.isqrt(MOST_MOVING // frames))
+            return traversal_gif(model, code, rows=rows, seed=view.seed, codes=held, most=MOST_FRAMES)
 
         return _download(await self.worker.do(job), "image/gif")
 
     # Sorting.
 
     async def gallery(self, request: Request) -> Response:
-        """Real images of a group: ``code``, ``group``, ``order``, ``other``, ``from`` and ``count``."""
-        code, group = _number(request, "code"), _number(request, "group")
+        """Real images of a group: ``code``, ``group``, ``order``, ``other``, ``from`` and ``count``.
+
+        A group is meant by any of its values. With ``label`` instead of ``group``, those that a person called so, which
+        are in no group.
+        """
+        code, label = _number(request, "code"), request.query_params.get("label")
+        group = None if label is not None else _number(request, "group")
         other = _number(request, "other") if "other" in request.query_params else None
         order, start = request.query_params.get("order", "surest"), _number(request, "from", 0)
         count = _count(request)
 
         def job() -> dict[str, Any]:
             files = self.desk.files()
-            members = files.ranked(code, group, order, other)
-            shown = members[start : start + count].tolist()
+            if group is None:
+                members = files.strays().get(label or "", [])
+            else:
+                against = None if other is None else files.group_of(code, other)
+                members = files.ranked(code, files.group_of(code, group), order, against).tolist()
+            shown = members[start : start + count]
             return {"total": len(members), "read": files.read} | _shown(files, shown, code)
 
         return JSONResponse(await self.worker.do(job))
@@ -342,8 +379,9 @@ class Explorer:
             raise UserError(f"this is a {model.config.kind}: it has no recognizer and can not read images")
         async with self.uploading:
             content = await _body(request, uploads.MOST_BYTES)
-            # Decoded on a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
-            image = await asyncio.get_running_loop().run_in_executor(self.decoder, uploads.decoded, content, model)
+            # On a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
+            loop = asyncio.get_running_loop()
+            image = await loop.run_in_executor(self.decoding, self.decoder.decode, content, model)
 
         def job() -> dict[str, Any]:
             reading = Readings.of(model.encode(image))
@@ -352,15 +390,18 @@ class Explorer:
         return JSONResponse(await self.worker.do(job))
 
     def _neighbours(self, image: NDArray[np.uint8], reading: Readings, but: int | None = None) -> dict[str, Any]:
+        found = self.neighbours.nearest(image, NEIGHBOURS)
+        generated = {
+            "image": as_data(found.images, NEIGHBOURS),
+            "codes": found.codes,
+            "picks": found.picks,
+            "seed": SEED,
+        }
         files = self.desk.collection
         if files is None:
-            return {}
-        generated, codes = files.nearest_generated(image, NEIGHBOURS)
+            return {"generated": generated}
         near = [place for place in files.nearest(reading, NEIGHBOURS + 1) if place != but][:NEIGHBOURS]
-        return {
-            "generated": {"image": as_data(generated, NEIGHBOURS), "codes": codes},
-            "similar": _shown(files, near),
-        }
+        return {"generated": generated, "similar": _shown(files, near)}
 
     # Changing.
 
@@ -388,9 +429,9 @@ class Explorer:
         return await self._changed(lambda: self.desk.label(said.place, said.label))
 
     async def undo(self, request: Request) -> Response:
-        """Takes back the last change."""
-        await _body(request, MOST_WORDS)
-        undone = await self.worker.do(self.desk.undo)
+        """Takes back the last change, if it is the one that is meant: `Undoing`."""
+        said = await _words(request, Undoing)
+        undone = await self.worker.do(lambda: self.desk.undo(said.id))
         return await self._described(undone=undone)
 
     async def _changed(self, job: Callable[[], None]) -> Response:
@@ -430,8 +471,7 @@ class Explorer:
 
     async def labels(self, _: Request) -> Response:
         """The corrections."""
-        text = await self.worker.do(lambda: labels_csv(self.desk.files()))
-        return _download(text.encode("utf-8", "surrogateescape"), "text/csv", "labels.csv")
+        return _download(await self.worker.do(self.desk.labels_csv), "text/csv", "labels.csv")
 
 
 def explorer_of(path: Path, most_images: int, say: Callable[[str], None]) -> Explorer:
@@ -461,7 +501,10 @@ def explorer_of(path: Path, most_images: int, say: Callable[[str], None]) -> Exp
         images = images.subset(np.linspace(0, len(images) - 1, most_images).astype(int))
     source = config.data.source or ""
     title = printable(f"{model.config.kind} on {Path(source).name}")
-    return Explorer(Desk(model, run.model, images, path / "labels.csv"), run, title)
+    desk = Desk(model, run.model, images, path / "labels.csv")
+    if desk.beside:
+        say(f"{desk.beside} of the labels in labels.csv are of images that are not read here: they stay as they are")
+    return Explorer(desk, run, title)
 
 
 def serve(explorer: Explorer, port: int, *, open_browser: bool, announce: Callable[[str], None]) -> None:
@@ -502,6 +545,22 @@ def serve(explorer: Explorer, port: int, *, open_browser: bool, announce: Callab
 
 
 # Pieces of requests and answers.
+
+
+def _lacks(desk: Desk, run: RunFolder | None) -> list[str]:
+    """What can not be done here and why, a sentence each."""
+    model, lacks = desk.model, []
+    if not model.layout.codes:
+        lacks.append(f"This {model.config.kind} has no codes: only its noise can be steered.")
+    if not model.networks.reads_codes:
+        lacks.append(f"This {model.config.kind} has no recognizer: it can not read, sort or correct images.")
+    elif not model.layout.categorical:
+        lacks.append("This model has no categories: there is nothing to sort or correct.")
+    elif desk.collection is None:
+        lacks.append("The real images are not here: there is nothing to sort or correct.")
+    if run is None:
+        lacks.append("This is a model without its run: there is no evidence of its training.")
+    return lacks
 
 
 def as_data(images: NDArray[np.uint8], columns: int) -> str:
