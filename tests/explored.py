@@ -6,15 +6,28 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import uvicorn
+
 from infogan import recipes, workflows
+from infogan.architectures import ImageShape
+from infogan.codes import CodeLayout
+from infogan.config import CategoricalCode, Code, NetworkSettings, NoiseSettings
+from infogan.explorer.guard import Guard
+from infogan.explorer.server import explorer_of
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import build_networks
+from infogan.runs import RunFolder
+from tests.helpers import small_config, small_model
 
 
 def digits_plan() -> workflows.Plan:
@@ -91,6 +104,18 @@ class Explored:
         assert found
         self.cookie = found[0]
 
+    def another_address(self) -> str:
+        """Where one more browser opens the page."""
+        while not self.said or "token=" not in self.said[-1]:
+            time.sleep(0.01)
+        return self.said.pop().split()[-1]
+
+    def undo_all(self) -> None:
+        """Takes back all that was changed."""
+        while (state := self.get("/api/state")[1])["undo"]:
+            status, told = self.post("/api/undo", {"id": state["undo"]["id"]})
+            assert status == 200, told
+
     def get(self, path: str, **values: Any) -> tuple[int, Any]:
         """A status and what the answer's JSON says."""
         status, _, content = self.request(
@@ -123,3 +148,43 @@ def copy_of(run: Path, folder: Path) -> Path:
     """A run of one's own to change."""
     shutil.copytree(run, folder)
     return folder
+
+
+@contextlib.contextmanager
+def explored_here(path: Path) -> Iterator[str]:
+    """Serves a folder from a thread of this process, which begins at once; yields the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        explorer = explorer_of(path, 100_000, lambda _: None)
+        guard = Guard(explorer.app(), listening.getsockname()[1], lambda _: None)
+        server = uvicorn.Server(
+            uvicorn.Config(guard, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=2)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield guard.address
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def model_without_recognizer(kind: str) -> InfoGAN:
+    """An untrained gan, or a cgan of three labels."""
+    codes: tuple[Code, ...] = (CategoricalCode(name="label", size=3),) if kind == "cgan" else ()
+    noise, shape, settings = NoiseSettings(size=5), ImageShape(1, 8), NetworkSettings(width=4)
+    networks = build_networks(settings, CodeLayout(noise, codes), shape, kind=kind, seed=0)
+    config = {"kind": kind, "channels": 1, "size": 8, "noise": noise, "codes": codes, "networks": settings}
+    return InfoGAN(ModelConfig.model_validate(config), networks)
+
+
+def run_with_two_categories(folder: Path) -> Path:
+    """A run on digits that never began to train: a category of four values, one of two and a knob."""
+    codes: list[dict[str, Any]] = [
+        {"kind": "categorical", "name": "shape", "size": 4},
+        {"kind": "categorical", "name": "weight", "size": 2},
+        {"kind": "continuous"},
+    ]
+    run = RunFolder.at(folder)
+    run.begin(small_config(codes=codes, data={"source": "digits"}), "")
+    small_model(codes=codes).save(run.model)
+    return run.path

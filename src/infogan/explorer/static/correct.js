@@ -43,9 +43,10 @@ async function fill() {
   $('answers').replaceChildren(...groups().map((group) => make('button', { type: 'button', onclick: () => file(group.name) },
     group.name, ...(keys.has(group) && keys.get(group) !== group.name ? [' ', make('kbd', {}, keys.get(group))] : []))));
   $('answers').children[focused]?.focus({ preventScroll: true });
-  const { labelled, sure, count } = told.images;
+  const { labelled, sure, count, beside } = told.images;
   $('correct-told').textContent = `${labelled} filed by you. ${sure} of ${count} images carry a sure label. ` +
-    'labels.csv is in the run folder: infogan train --labels takes it.';
+    'labels.csv is in the run folder: infogan train --labels takes it.' +
+    (beside ? ` ${beside} of its labels are of images that are not here: they stay in it as they are.` : '');
   await refill();
 }
 

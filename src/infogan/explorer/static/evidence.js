@@ -1,11 +1,18 @@
 // Evidence: the verdict, curves over training, numbers with their meanings, and the pictures that were drawn.
-import { $, ask, complain, make, query } from './state.js';
+import { $, ask, complain, make, query, view, write } from './state.js';
 
 const WIDTH = 560, HEIGHT = 300, LEFT = 52, RIGHT = 8, TOP = 14, BOTTOM = 34;
-let steps = null; // of the pictures
+// Curves differ in the pattern of their line as well, for who does not tell the colours apart; after eight, pairs do.
+const DASHES = ['none', '9 4', '2 4', '9 4 2 4', '16 5', '5 2', '1 2', '16 4 2 4 2 4'];
+let steps = []; // of the pictures
 
 export function begin() {
-  $('step').oninput = picture;
+  $('step').oninput = () => {
+    const at = Number($('step').value);
+    view.step = at < steps.length - 1 ? steps[at] : -1; // the last stays the last as training goes
+    write();
+    picture();
+  };
 }
 
 export async function show() {
@@ -23,11 +30,11 @@ export async function show() {
   $('measured').replaceChildren(...answer.measured.map(([name, value, meaning]) =>
     make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, value), make('td', { class: 'faint' }, meaning))));
   $('charts').replaceChildren(...answer.charts.map(chart));
-  const last = steps === null || Number($('step').value) === steps.length - 1; // stays the last as training goes
   steps = answer.pictures;
   $('scrub').hidden = !steps.length;
   $('step').max = Math.max(0, steps.length - 1);
-  if (last) $('step').value = steps.length - 1;
+  const at = steps.indexOf(view.step);
+  $('step').value = at < 0 ? steps.length - 1 : at;
   picture();
 }
 
@@ -55,6 +62,8 @@ function ticks(low, high, count) {
   return found;
 }
 
+const drawn = (i) => ({ class: `k${i % 8}`, 'stroke-dasharray': DASHES[(i + Math.floor(i / 8)) % 8] });
+
 function chart({ title, unit, curves, references }) {
   const all = Object.values(curves);
   const xs = all.flatMap((c) => c.x), ys = [...all.flatMap((c) => c.y), ...Object.values(references)];
@@ -71,20 +80,26 @@ function chart({ title, unit, curves, references }) {
     picture.append(svg('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: py(y), y2: py(y), class: 'axis' }),
       svg('text', { x: LEFT - 6, y: py(y) + 4, 'text-anchor': 'end' }, y));
   }
-  for (const x of ticks(x0, x1, 6)) picture.append(svg('text', { x: px(x), y: HEIGHT - 16, 'text-anchor': 'middle' }, x));
+  for (const x of ticks(x0, x1, 6).filter(Number.isInteger)) picture.append(svg('text', { x: px(x), y: HEIGHT - 16, 'text-anchor': 'middle' }, x));
   picture.append(svg('text', { x: WIDTH - RIGHT, y: HEIGHT - 2, 'text-anchor': 'end' }, 'steps'), svg('text', { x: 2, y: 11 }, unit));
-  for (const [name, y] of Object.entries(references)) {
-    const line = svg('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: py(y), y2: py(y), class: 'dashes' });
-    line.append(svg('title', {}, name));
-    picture.append(line);
-  }
   names.forEach((name, i) => {
     const points = curves[name].x.map((x, j) => `${px(x).toFixed(1)},${py(curves[name].y[j]).toFixed(1)}`).join(' ');
-    picture.append(svg('polyline', { points, class: `k${i % 8}` }));
+    picture.append(svg('polyline', { points, ...drawn(i) }));
+    // What was measured once is a dot: no line would be seen.
+    if (curves[name].x.length === 1) picture.append(svg('circle', { cx: px(curves[name].x[0]), cy: py(curves[name].y[0]), r: 2, class: `k${i % 8}` }));
   });
+  // References carry their names; those at one height share a line.
+  const heights = new Map();
+  for (const [name, y] of Object.entries(references)) heights.set(y, [...(heights.get(y) ?? []), name]);
+  for (const [y, called] of heights) {
+    picture.append(svg('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: py(y), y2: py(y), class: 'reference' }),
+      svg('text', { x: WIDTH - RIGHT, y: py(y) + (py(y) > TOP + 20 ? -4 : 13), 'text-anchor': 'end', class: 'called' }, called.join(', ')));
+  }
   const legend = make('div', { class: 'legend' }, ...names.map((name, i) => {
     const last = curves[name].y.at(-1);
-    return make('span', {}, make('i', { class: `k${i % 8}` }), `${name} ${Number(last.toPrecision(3))}`);
-  }), ...Object.entries(references).map(([name, y]) => make('span', { class: 'faint' }, `┄ ${name} ${y.toFixed(2)}`)));
+    const sample = svg('svg', { viewBox: '0 0 36 6', class: 'sample', 'aria-hidden': 'true' });
+    sample.append(svg('polyline', { points: '0,3 36,3', ...drawn(i) }));
+    return make('span', {}, sample, `${name} ${Number(last.toPrecision(3))}`);
+  }), ...Object.entries(references).map(([name, y]) => make('span', { class: 'faint' }, `${name} ${y.toFixed(2)}`)));
   return make('figure', {}, make('h2', {}, title), picture, legend);
 }

@@ -35,12 +35,22 @@ function show() {
 function tell() {
   $('title').textContent = document.title = told.title;
   $('undo').hidden = !told.undo;
-  $('undo').textContent = told.undo ? `Undo ${told.undo}` : 'Undo';
+  $('undo').textContent = $('undo').title = told.undo ? `Undo: ${told.undo.change}` : 'Undo';
   const images = told.images;
   if (told.failed) complain(told.failed, 'reading');
+  if (images) hear(Math.floor((4 * images.read) / images.count));
   const reading = images && images.read < images.count ? `reading images: ${images.read} of ${images.count}. ` : '';
   $('progress').textContent = images ? `${reading}${images.sure} of ${images.count} images carry a sure label` : '';
   $('progress').title = 'Filed by you, or in a named group with a probability of at least 95 %.';
+}
+
+// Who listens to the page hears of every quarter that is read, and not of every image.
+let heard = null;
+
+function hear(quarters) {
+  if (heard !== null && quarters !== heard) $('heard').textContent = quarters < 4 ? `${25 * quarters} percent of the images are read.` : 'All images are read.';
+  if (heard === null && quarters < 4) $('heard').textContent = 'Images are being read.';
+  heard = quarters;
 }
 
 // While real images are read, what is known of them grows.
@@ -70,7 +80,7 @@ async function begin() {
   read();
   for (const part of Object.values(VIEWS)) part.begin();
   for (const button of document.querySelectorAll('[data-tab]')) button.onclick = () => open(button.dataset.tab);
-  $('undo').onclick = () => change('/api/undo', {}).catch(() => {});
+  $('undo').onclick = () => change('/api/undo', { id: told.undo.id }).catch(() => {});
   document.addEventListener('told', () => { tell(); VIEWS[view.tab].show() });
   document.addEventListener('keydown', keys);
   window.addEventListener('hashchange', () => { read(); show() });

@@ -6,9 +6,11 @@ export let told = null;
 // Where the page stands. All of it is in the address, so that a link reopens it.
 export const view = {
   tab: 'steer', codes: [], seed: 0, towards: 1, way: 0, pick: 0, across: -1, down: -1, zoom: 1,
-  code: 0, group: 0, order: 'surest', other: 1,
+  code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1,
 };
-const NUMBERS = ['seed', 'towards', 'way', 'pick', 'across', 'down', 'zoom', 'code', 'group', 'other'];
+// Groups go by a value of theirs, and images by their place, so that a link outlives a new name or order. -1 is the
+// first group, no image, and the last step.
+const NUMBERS = ['seed', 'towards', 'way', 'pick', 'across', 'down', 'zoom', 'code', 'group', 'other', 'image', 'step'];
 
 export class ApiError extends Error {
   constructor(text, status) { super(text); this.status = status }
@@ -35,6 +37,7 @@ export async function change(path, words) {
     complain('', 'change');
   } catch (error) {
     complain(error.message, 'change');
+    if (error.status === 409) await learn().catch(() => {}); // others changed something: this is how things stand
     throw error;
   } finally {
     document.dispatchEvent(new Event('told'));
@@ -83,7 +86,7 @@ export function read() {
     const number = Number(words.get(key) ?? NaN);
     if (Number.isFinite(number)) view[key] = number;
   }
-  if (words.has('order')) view.order = words.get('order');
+  for (const key of ['order', 'label']) if (words.has(key)) view[key] = words.get(key);
   const codes = (words.get('codes') ?? '').split(',').map(Number);
   view.codes = told.codes.map((code, i) => fitting(code, codes[i]));
   for (const axis of ['across', 'down']) if (!told.codes[view[axis]]) view[axis] = -1;
@@ -126,6 +129,42 @@ export function make(kind, attributes = {}, ...children) {
   }
   element.append(...children);
   return element;
+}
+
+// A box of buttons is one stop for the Tab key; arrows go from one to the next, up and down by where they lie.
+export function rove(box) {
+  box.addEventListener('keydown', (event) => {
+    const all = [...box.querySelectorAll('button')], at = all.indexOf(event.target);
+    const to = at < 0 ? undefined : MOVES[event.key]?.(all, at);
+    if (to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    all[Math.min(all.length - 1, Math.max(0, to))].focus();
+  });
+  box.addEventListener('focusin', (event) => settle(box, event.target));
+}
+
+// Says at which button of such a box the Tab key stops: by default the one that is pressed, or the first.
+export function settle(box, stop = box.querySelector('[aria-pressed=true]') ?? box.querySelector('button')) {
+  for (const button of box.querySelectorAll('button')) button.tabIndex = button === stop ? 0 : -1;
+}
+
+const MOVES = {
+  ArrowLeft: (all, at) => at - 1,
+  ArrowRight: (all, at) => at + 1,
+  ArrowUp: (all, at) => inNextRow(all, at, -1),
+  ArrowDown: (all, at) => inNextRow(all, at, 1),
+  Home: () => 0,
+  End: (all) => all.length - 1,
+};
+
+function inNextRow(all, at, way) {
+  const places = all.map((button) => button.getBoundingClientRect()), here = places[at];
+  const far = (i) => (places[i].top - here.top) * way; // of the row, and then within it
+  const beyond = [...all.keys()].filter((i) => far(i) > 1);
+  const row = Math.min(...beyond.map(far));
+  const inRow = beyond.filter((i) => far(i) < row + 1);
+  return inRow.sort((a, b) => Math.abs(places[a].left - here.left) - Math.abs(places[b].left - here.left))[0] ?? at;
 }
 
 // One image of a row of images, as a button.

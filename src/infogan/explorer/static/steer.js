@@ -1,6 +1,6 @@
 // Steering: codes and noise in, a table of generated images out.
 import {
-  $, ask, choices, codesOf, complain, describe, make, paint, percent, put, query, thumb, told, valueName, view, write,
+  $, ask, choices, codesOf, complain, describe, make, paint, percent, put, query, rove, settle, thumb, told, valueName, view, write,
 } from './state.js';
 
 const CELLS = 10, ROWS = 8; // of the table
@@ -167,12 +167,14 @@ async function drawStrip(place) {
   let strip = $('strips').children[place];
   if (!strip) {
     strip = make('div', { class: 'strip' }, make('h2'), make('div', { class: 'frames' }));
+    rove(strip.lastChild);
     $('strips').append(strip);
   }
   strip.firstChild.textContent = `Only ${told.codes[place].name} changes`;
   strip.lastChild.style.gridTemplateColumns = `repeat(${Math.max(frames.length, STRIP)}, minmax(0, 1fr))`;
   const focused = [...strip.lastChild.children].indexOf(document.activeElement);
   strip.lastChild.replaceChildren(...frames);
+  settle(strip.lastChild);
   if (focused >= 0) {
     const chosen = frames.find((frame) => frame.getAttribute('aria-pressed') === 'true');
     (chosen ?? frames[Math.min(focused, frames.length - 1)]).focus({ preventScroll: true });
@@ -200,6 +202,7 @@ function controls() {
   $('way').nextElementSibling.textContent = percent(view.way);
   $('seed').textContent = `seed ${view.seed}`;
   $('reader').hidden = !told.reads;
+  $('lacks').replaceChildren(...told.lacks.map((sentence) => make('li', {}, sentence)));
 }
 
 function slider(code, place) {
@@ -253,12 +256,9 @@ function stop() {
 function takeAway() {
   const links = [make('a', { href: `/api/lattice.png?${asked(table())}`, download: 'lattice.png' }, 'the table as PNG')];
   told.codes.forEach((code, i) => links.push(
-    make('a', { href: `/api/traversal.gif?${asked({ code: i })}`, download: `${code.name}.gif` }, `${code.name} as GIF`)));
+    make('a', { href: `/api/traversal.gif?${asked({ code: i })}`, download: `${code.name}.gif` },
+      `${code.name} as GIF${code.values?.length > told.frames ? `, ${told.frames} of its ${code.values.length} values` : ''}`)));
   $('take').replaceChildren(...links);
-}
-
-export function steerTo(codes) {
-  view.codes = told.codes.map((code, i) => codes[i]);
 }
 
 // An image of the user's own.
@@ -298,22 +298,42 @@ export function reading({ image, readings, generated, similar }) {
   });
   parts.push(make('button', { type: 'button', onclick: () => go(codes) }, 'Generate with these codes'));
   if (generated) {
-    parts.push(make('h2', {}, 'Generated images like it'), make('ul', { class: 'gallery' }, ...generated.codes.map((own, i) =>
-      make('li', {}, thumb(generated.image, i, generated.codes.length, `Generated: ${describe(own)}`, () => go(own))))));
+    const { seed, picks } = generated;
+    parts.push(make('h2', {}, 'Generated images like it'), neighbours(generated.codes.map((own, i) => make('li', {}, thumb(
+      generated.image, i, picks.length, `Generated: ${describe(own) || `noise ${picks[i]}`}`, () => go(own, { seed, pick: picks[i], way: 0 }))))));
   }
   if (similar?.items.length) {
-    parts.push(make('h2', {}, 'Real images closest in code'), make('ul', { class: 'gallery' }, ...similar.items.map((item, i) =>
+    parts.push(make('h2', {}, 'Real images closest in code'), neighbours(similar.items.map((item, i) =>
       make('li', {}, thumb(similar.image, i, similar.items.length, `${item.name}: ${item.group}`, () => go(codesOf(item.readings))), item.group))));
   }
   return parts;
 }
 
-function go(codes) {
-  steerTo(codes);
+function neighbours(items) {
+  const list = make('ul', { class: 'gallery' }, ...items);
+  rove(list);
+  settle(list);
+  return list;
+}
+
+// Makes an image the centre: of a generated one with its own noise, so that it is that very image.
+function go(codes, noise = {}) {
+  Object.assign(view, noise, { codes: told.codes.map((code, i) => codes[i]) });
   if (view.tab === 'steer') { controls(); refresh() } else document.querySelector('[data-tab=steer]').click();
 }
 
+// In a narrow window the controls come after the picture, for the eye and for the Tab key alike.
+function arrange() {
+  const controls = document.querySelector('#steer .controls'), stage = document.querySelector('#steer .stage');
+  if (narrow.matches) stage.after(controls);
+  else stage.before(controls);
+}
+
+const narrow = matchMedia('(max-width: 50rem)');
+
 export function begin() {
+  arrange();
+  narrow.addEventListener('change', arrange);
   $('redraw').onclick = redraw;
   $('walk').onclick = () => {
     if (walk) {
