@@ -297,6 +297,11 @@ def test_a_narrow_window_scrolls_one_way_only(browser: Any, explored: Explored, 
             page.get_by_role("button", name=tab, exact=True).click()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, tab
+        # What belongs to one value stands in one row.
+        open_tab(page, "Name")
+        for value in (0, 5):
+            tops = [page.locator(f"#{part}-0-{value}").bounding_box()["y"] for part in ("value", "same")]
+            assert abs(tops[0] - tops[1]) < 10
         # The picture comes before the long list of controls, to the eye and to the Tab key.
         open_tab(page, "Steer")
         before = """() => {
