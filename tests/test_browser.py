@@ -297,6 +297,9 @@ def test_a_narrow_window_scrolls_one_way_only(browser: Any, explored: Explored, 
             page.get_by_role("button", name=tab, exact=True).click()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, tab
+        until(page, "() => document.querySelector('#measured td')")
+        heights = "cells => cells.map((cell) => cell.getBoundingClientRect().height)"
+        assert max(page.eval_on_selector_all("#measured td:nth-child(2)", heights)) < 50  # no number is broken
         # What belongs to one value stands in one row.
         open_tab(page, "Name")
         for value in (0, 5):
