@@ -52,7 +52,7 @@ def turned(codes: Floats) -> Floats:
 FACTORS = grid(2, 3, 4, 5, repeats=10)  # 1200 samples
 CODES = FACTORS - FACTORS.mean(axis=0)
 SQUARE = grid(5, 5, repeats=60)  # two factors of one kind, in 1500 samples
-SQUARE_CODES = SQUARE - 2.0
+SQUARE_CODES = SQUARE.astype(np.float64) - 2
 
 
 def test_perfect_codes_have_perfect_scores() -> None:
@@ -101,8 +101,9 @@ def test_two_codes_turned_by_45_degrees_are_at_the_bottom_though_they_tell_all()
     # The codes are (a + b)/√2 and (a - b)/√2 with a, b from -2 to 2: at one a they move by 2/√2, in all by 4/√2.
     assert irs(codes, SQUARE, quantile=1) == pytest.approx(1 / 2, abs=1e-9)
     assert irs(SQUARE_CODES, SQUARE, quantile=1) == 1
-    for regressor in ("forest", "lasso"):
-        found = dci(codes, SQUARE, regressor=regressor)  # type: ignore[arg-type]
+    regressors: list[Any] = ["forest", "lasso"]
+    for regressor in regressors:
+        found = dci(codes, SQUARE, regressor=regressor)
         assert max(found.disentanglement, found.completeness) < 0.05
         assert found.informativeness > 0.99
     assert explicitness(codes, SQUARE) == pytest.approx(explicitness(SQUARE_CODES, SQUARE), abs=1e-3)

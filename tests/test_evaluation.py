@@ -1,6 +1,7 @@
 """What an evaluation says beyond the metrics it is made of, which have tests of their own."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from infogan import evaluation
 from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
 from infogan.metrics.fidelity import PCAFeatures
+from infogan.metrics.neighbours import precision_recall
 from infogan.model import Encoding, InfoGAN
 from infogan.report import measured_rows
 from tests.helpers import image_set, small_model
@@ -39,7 +41,7 @@ def test_a_code_that_images_tell_nothing_of_is_reported(monkeypatch: pytest.Monk
     assert informed(monkeypatch, category=0.0, knob1=-0.2) == ["category", "knob1"]
 
 
-CODES = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
+CODES: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
 
 
 def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +98,7 @@ def test_the_estimate_is_of_what_is_read_and_not_of_how_surely(monkeypatch: pyte
 def test_images_are_generated_and_projected_once_for_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "NEIGHBOURS", 110)
     fitted, seen = [], []
-    fit, shares = PCAFeatures.fit, evaluation.precision_recall
+    fit = PCAFeatures.fit
 
     def counted(images: NDArray[np.uint8]) -> PCAFeatures:
         fitted.append(len(images))
@@ -104,7 +106,7 @@ def test_images_are_generated_and_projected_once_for_all_distances(monkeypatch: 
 
     def watched(reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> object:
         seen.append((len(reals), len(fakes)))
-        return shares(reals, fakes)
+        return precision_recall(reals, fakes)
 
     monkeypatch.setattr(PCAFeatures, "fit", counted)
     monkeypatch.setattr(evaluation, "precision_recall", watched)

@@ -458,7 +458,8 @@ class _Groups:
         """In each row samples of one value, which is as frequent as it is among the samples."""
         place = self.eligible[random.integers(len(self.eligible), size=(shape[0], 1))]
         count = self.count[place]
-        return self.order[self.start[place] + random.integers(count, size=shape)]
+        chosen: Indices = self.order[self.start[place] + random.integers(count, size=shape)]
+        return chosen
 
 
 def _chunks(rows: Indices, values_a_row: int) -> list[Indices]:
@@ -550,7 +551,8 @@ def _varying(values: Matrix) -> NDArray[np.bool_]:
 def _standardised(values: Matrix) -> Matrix:
     """Zero mean and unit deviation of each column; constant ones are 0."""
     deviations = np.where(_varying(values), values.std(axis=0), np.inf)
-    return (values - values.mean(axis=0)) / deviations
+    standardised: Matrix = (values - values.mean(axis=0)) / deviations
+    return standardised
 
 
 def _checked(codes: Codes, factors: Factors) -> tuple[Matrix, Indices]:

@@ -123,4 +123,5 @@ def _radii(points: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
         squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = -1
         found[rows] = np.partition(squares, neighbours, axis=1)[:, neighbours]
     # Points that coincide are within each other's balls, though their distance may round above 0.
-    return found + 1e-12 * np.square(points).sum(axis=1).max()
+    found += 1e-12 * np.square(points).sum(axis=1).max()
+    return found
