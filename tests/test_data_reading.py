@@ -111,9 +111,12 @@ def test_cifar10_binary_batches_are_read_in_order(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_table_is_consistent() -> None:
-    assert list(DATASETS) == ["mnist", "fashion-mnist", "digits", "svhn", "cifar10"]
-    for dataset in DATASETS.values():
-        assert len(dataset.classes) == 10 and set(dataset.counts) == {"train", "test"}
+    read, drawn = ["mnist", "fashion-mnist", "digits", "svhn", "cifar10"], ["dsprites", "shapes", "glyphs"]
+    assert list(DATASETS) == read + drawn
+    for name, dataset in DATASETS.items():
+        assert set(dataset.counts) == {"train", "test"}
+        assert len(dataset.classes) == 10 or name in drawn
+        assert (dataset.read is None) == (dataset.rendering is not None) == (name in drawn)
         for file in dataset.origin.files if dataset.origin else ():
             assert len(bytes.fromhex(file.sha256)) == 32
         for mirror in dataset.origin.mirrors if dataset.origin else ():

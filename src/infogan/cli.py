@@ -404,15 +404,16 @@ def info(run: Run, as_json: Json = False) -> None:
 @data_app.command("list")
 def list_data() -> None:
     """Name the data sets and say where each would come from."""
-    from infogan.data import DATASETS, dataset_status
+    from infogan.data import DATASETS, dataset_note, dataset_status
 
     for key, dataset in DATASETS.items():
-        typer.echo(f"{key:15}{dataset_status(key):15}{dataset.description}")
+        note = dataset_note(key)
+        typer.echo(f"{key:15}{dataset_status(key):15}{dataset.description}{f'; {note}' if note else ''}")
 
 
 @data_app.command("fetch")
 def fetch_data(names: Annotated[list[str], typer.Argument(help="Named data sets.")]) -> None:
-    """Fetch data sets into the cache."""
+    """Fetch data sets into the cache, or draw them there."""
     from infogan.console import fetching
     from infogan.data import cache_folder, fetch
 

@@ -1,18 +1,21 @@
 """Images from wherever they are, as an ``ImageSet``."""
 
+from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet
 from infogan.data.pixels import FITS, SIZES, Progress
 from infogan.data.reading import has_test_split, load, prepare
-from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_status, fetch
+from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
 
 __all__ = [
     "DATASETS",
     "FITS",
     "SIZES",
     "Dataset",
+    "Factors",
     "ImageSet",
     "Progress",
     "cache_folder",
+    "dataset_note",
     "dataset_status",
     "fetch",
     "has_test_split",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import Form, reason, render_array
 from infogan.errors import UserError
@@ -29,12 +30,20 @@ _NPZ_KEYS = {
         "labels": ("labels", "y_train"),
         "names": ("names",),
         "label_names": ("label_names",),
+        "factors": ("factors",),
+        "factor_names": ("factor_names",),
+        "factor_sizes": ("factor_sizes",),
+        "factor_values": ("factor_values",),
     },
     "test": {
         "images": ("test_images", "x_test"),
         "labels": ("test_labels", "y_test"),
         "names": ("test_names",),
         "label_names": ("label_names",),
+        "factors": ("test_factors",),
+        "factor_names": ("factor_names",),
+        "factor_sizes": ("factor_sizes",),
+        "factor_values": ("factor_values",),
     },
 }
 
@@ -49,12 +58,14 @@ class Arrays:
         labels: Class numbers from 0, of shape (count,) or (count, 1).
         names: One name an image; None numbers them from 0.
         label_names: One name a class; empty numbers them from 0.
+        factors: How each image was made; None where that is not known.
     """
 
     images: NDArray[Any]
     labels: NDArray[Any] | None = None
     names: Sequence[str] | None = None
     label_names: tuple[str, ...] = ()
+    factors: Factors | None = None
 
 
 def read_arrays(path: Path, split: str) -> Arrays:
@@ -68,7 +79,7 @@ def read_arrays(path: Path, split: str) -> Arrays:
     if split == "test":
         raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
     if path.suffix.lower() == ".npy":
-        with _reading(path):
+        with reading(path):
             # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
             return Arrays(np.lib.format.open_memmap(path, mode="c"))
     labels = _labels_beside(path)
@@ -101,7 +112,12 @@ def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
     names = Numbers(count) if arrays.names is None else list(arrays.names)
     if len(names) != count:
         raise UserError(f"{where} has {count} images and {len(names)} names; allowed is one name an image")
-    return ImageSet(_rendered(images, (size, channels, form.fit), where), names, where, labels, label_names)
+    if arrays.factors is not None and len(arrays.factors) != count:
+        raise UserError(
+            f"{where} has {count} images and factors of {len(arrays.factors)}; allowed are the factors of each image"
+        )
+    rendered = _rendered(images, (size, channels, form.fit), where)
+    return ImageSet(rendered, names, where, labels, label_names, factors=arrays.factors)
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
@@ -116,7 +132,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     """
     packed = path.suffix.lower() == ".gz"
     header_bytes = 4 + 4 * dimensions
-    with _reading(path), gzip.open(path) if packed else open(path, "rb") as file:
+    with reading(path), gzip.open(path) if packed else open(path, "rb") as file:
         header = file.read(header_bytes)
         if header[:4] != bytes((0, 0, 8, dimensions)):
             raise UserError(
@@ -151,7 +167,29 @@ def _read_npz(path: Path, split: str) -> Arrays:
             )
         parts = {part: archive[key] for part, key in keys[split].items()}
     names, label_names = (_strings(parts.get(part), part, path) for part in ("names", "label_names"))
-    return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()))
+    return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()), _npz_factors(parts, path))
+
+
+def _npz_factors(parts: dict[str, NDArray[Any]], path: Path) -> Factors | None:
+    """The factors of a split. Sizes that are not told follow from the values; the names of values are in one list."""
+    values = parts.get("factors")
+    if values is None:
+        return None
+    if values.ndim != 2 or values.dtype.kind not in "iu" or 0 in values.shape:
+        raise UserError(
+            f"{path} has factors of type {values.dtype} and shape {values.shape}; allowed are integers of shape "
+            "(images, factors)"
+        )
+    sizes = parts.get("factor_sizes", values.max(axis=0) + 1)
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu":
+        raise UserError(f"{path} has factor_sizes of type {sizes.dtype}; allowed is one integer a factor")
+    names, flat = (_strings(parts.get(part), part, path) for part in ("factor_names", "factor_values"))
+    ends = np.cumsum(sizes).tolist()
+    value_names = (
+        tuple(tuple(flat[end - size : end]) for size, end in zip(sizes.tolist(), ends, strict=True)) if flat else ()
+    )
+    numbered = tuple(f"factor{number}" for number in range(values.shape[1]))
+    return Factors(tuple(names or numbered), tuple(sizes.tolist()), values.astype(np.int64), value_names)
 
 
 def _npz_keys(found: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
@@ -184,7 +222,7 @@ def _strings(array: NDArray[Any] | None, part: str, path: Path) -> list[str] | N
 
 @contextmanager
 def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    with _reading(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
+    with reading(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise UserError(f"cannot read {path}: found a single array, as in a .npy file")
@@ -193,7 +231,8 @@ def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever a broken file makes a library raise into a UserError that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them all the same

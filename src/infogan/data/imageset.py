@@ -8,6 +8,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.factors import Factors
+
 
 class Numbers(Sequence[str]):
     """The names "0" to "count - 1", none of them kept: of ten million images they would be a gigabyte."""
@@ -44,6 +46,7 @@ class ImageSet:
             names to codes and for the ``cgan`` objective; nothing else may read them.
         label_names: One name a label.
         skipped: One line ``"name: why"`` for each image that could not be used.
+        factors: How each image was made, or None where that is not known. They are for evaluation alone.
     """
 
     images: NDArray[np.uint8]
@@ -52,6 +55,7 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     label_names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    factors: Factors | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,7 +78,7 @@ class ImageSet:
         return state.hexdigest()
 
     def subset(self, indices: Sequence[int] | NDArray[Any]) -> "ImageSet":
-        """The images at ``indices``, in that order, with their names and labels."""
+        """The images at ``indices``, in that order, with their names, labels and factors."""
         chosen = np.asarray(indices)
         return ImageSet(
             images=self.images[chosen],
@@ -82,4 +86,5 @@ class ImageSet:
             source=self.source,
             labels=None if self.labels is None else self.labels[chosen],
             label_names=self.label_names,
+            factors=None if self.factors is None else self.factors.subset(chosen),
         )

@@ -112,8 +112,8 @@ def prepare(
 
 
 def _load_named(name: str, split: str, form: Form, progress: Progress | None) -> ImageSet:
-    arrays = read_named(name, split, progress)
-    named = Arrays(arrays.images, arrays.labels, label_names=DATASETS[name].classes)
+    arrays = read_named(name, split, progress, size=form.size)
+    named = Arrays(arrays.images, arrays.labels, label_names=DATASETS[name].classes, factors=arrays.factors)
     return image_set(named, form, f"{name} ({split})")
 
 
@@ -136,6 +136,9 @@ def _parts(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
         parts |= {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
         if images.labels is not None:
             parts[f"{prefix}labels"] = images.labels
+        if (factors := images.factors) is not None:
+            parts |= {f"{prefix}factors": factors.values, "factor_names": np.array(factors.names)}
+            parts |= {"factor_sizes": np.array(factors.sizes), "factor_values": np.array(sum(factors.value_names, ()))}
     # Where classes go by number, one split may lack the last of them.
     if label_names := max((images.label_names for images in splits.values()), key=len):
         parts["label_names"] = np.array(label_names)

@@ -1,7 +1,7 @@
 """Named data sets: what they are, where their bytes come from, and how those bytes become arrays.
 
-In flows a name from ``DATASETS``; out flow the arrays of one split, from files that ``fetching`` has verified.
-``digits`` comes with scikit-learn and is never fetched.
+In flows a name from ``DATASETS``; out flow the arrays of one split, from files that ``fetching`` has verified, or that
+``rendered`` has drawn. ``digits`` comes with scikit-learn and is never fetched.
 """
 
 import os
@@ -13,24 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
+from infogan.data import dsprites, glyphs, shapes
 from infogan.data.arrays import Arrays, read_idx
 from infogan.data.fetching import File, Origin, fetch_files, tar_member, where_now
 from infogan.data.pixels import Progress
+from infogan.data.rendered import Rendering, is_rendered, read_rendering, render_all
 from infogan.errors import unknown
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set.
+    """A named data set, which is read or drawn.
 
     Attributes:
         description: One line for people.
         size: Height and width of its images in pixels.
         channels: 1 for grey, 3 for RGB.
-        counts: How many images are in ``"train"`` and ``"test"``.
+        counts: How many images are in ``"train"`` and ``"test"``; of glyphs, for each font.
         classes: The names of its labels.
-        read: Reads one split, ``"train"`` or ``"test"``, from the folder of the cached files.
+        read: Reads one split, ``"train"`` or ``"test"``, from the folder of the cached files. None if it is drawn.
         origin: Its files and where they may be had; None if it comes with a library.
+        rendering: How it is drawn, given the folder of the cached files. Such a set has factors, and of the images a
+            fixed pseudo-random tenth for testing.
+        note: What else is to be said of it, given that folder.
     """
 
     description: str
@@ -38,8 +43,10 @@ class Dataset:
     channels: int
     counts: dict[str, int]
     classes: tuple[str, ...]
-    read: Callable[[Path, str], Arrays]
+    read: Callable[[Path, str], Arrays] | None = None
     origin: Origin | None = None
+    rendering: Callable[[Path], Rendering] | None = None
+    note: Callable[[Path], str] | None = None
 
 
 def _idx_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> tuple[File, ...]:
@@ -185,21 +192,58 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
     ),
+    "dsprites": Dataset(
+        description="white shapes with known factors, drawn as dSprites (Matthey et al.) describes them",
+        size=dsprites.SIDE,
+        channels=1,
+        counts={"train": 663_556, "test": 73_724},
+        classes=dsprites.SHAPES,
+        rendering=dsprites.rendering,
+        note=dsprites.note,
+    ),
+    "shapes": Dataset(
+        description="coloured shapes with known factors, drawn here",
+        size=shapes.SIDE,
+        channels=3,
+        counts={"train": 36_864, "test": 4_096},
+        classes=shapes.SHAPES,
+        rendering=shapes.rendering,
+    ),
+    "glyphs": Dataset(
+        description="capitals with known factors, drawn in the fonts of this machine",
+        size=glyphs.SIDE,
+        channels=1,
+        counts={"train": 1_404, "test": 156},
+        classes=tuple(glyphs.LETTERS),
+        rendering=glyphs.rendering,
+    ),
 }
 
 
-def read_named(name: str, split: str, progress: Progress | None = None) -> Arrays:
-    """Reads one split, ``"train"`` or ``"test"``, of a named data set, after fetching what of it is missing.
+def read_named(name: str, split: str, progress: Progress | None = None, *, size: int | None = None) -> Arrays:
+    """Reads one split, ``"train"`` or ``"test"``, of a named data set, after fetching or drawing what is missing.
+
+    Args:
+        name: A key of ``DATASETS``.
+        split: Of the two.
+        progress: Told of what is fetched or drawn.
+        size: In pixels, at which it is to be drawn if it is; None = its own.
 
     Raises:
-        UserError: an unknown name, or no source has the files.
+        UserError: an unknown name, no source has the files, or they can not be written.
     """
+    dataset, folder = _named(name), cache_folder(name)
+    if dataset.rendering is not None:
+        return read_rendering(dataset.rendering(folder), folder, split, size or dataset.size, progress)
     fetch(name, progress)
-    return DATASETS[name].read(cache_folder(name), split)
+    assert dataset.read is not None
+    return dataset.read(folder, split)
 
 
 def fetch(name: str, progress: Progress | None = None) -> list[Path]:
     """Makes sure that a data set's files are in the cache, whole; returns their paths, none for one built in.
+
+    One that is drawn is drawn at its own size.
 
     Args:
         name: A key of ``DATASETS``.
@@ -208,8 +252,11 @@ def fetch(name: str, progress: Progress | None = None) -> list[Path]:
     Raises:
         UserError: an unknown name, or no source has the files: it says for each that was tried why it failed.
     """
-    origin = _named(name).origin
-    return fetch_files(name, origin, cache_folder(name), progress) if origin else []
+    dataset, folder = _named(name), cache_folder(name)
+    if dataset.rendering is not None:
+        return [render_all(dataset.rendering(folder), folder, dataset.size, progress)]
+    origin = dataset.origin
+    return fetch_files(name, origin, folder, progress) if origin else []
 
 
 def cache_folder(name: str) -> Path:
@@ -224,15 +271,28 @@ def cache_folder(name: str) -> Path:
 
 
 def dataset_status(name: str) -> str:
-    """Where a data set would come from now: ``"built in"``, ``"cached"``, ``"on this system"`` or ``"to be fetched"``.
+    """Where a data set would come from now.
 
-    It looks at sizes only; ``fetch`` verifies.
+    It is ``"built in"``, ``"cached"``, ``"on this system"``, ``"to be fetched"``, ``"drawn"`` or ``"to be drawn"``. It
+    looks at sizes only; ``fetch`` verifies.
 
     Raises:
         UserError: an unknown name.
     """
-    origin = _named(name).origin
-    return where_now(origin, cache_folder(name)) if origin else "built in"
+    dataset, folder = _named(name), cache_folder(name)
+    if dataset.rendering is not None:
+        return "drawn" if is_rendered(folder, dataset.size) else "to be drawn"
+    return where_now(dataset.origin, folder) if dataset.origin else "built in"
+
+
+def dataset_note(name: str) -> str:
+    """What else is to be said of a data set as it is on this machine; mostly nothing.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    note = _named(name).note
+    return note(cache_folder(name)) if note else ""
 
 
 def _named(name: str) -> Dataset:
