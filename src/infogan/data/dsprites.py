@@ -152,8 +152,8 @@ def _windows(sprite: int) -> NDArray[np.uint8]:
     """
     shape, scale, turn = (int(value) for value in np.unravel_index(sprite, SIZES[:3]))
     right, down = SIZES[3] - 1, SIZES[4] - 1
-    x = np.arange(-right, SIDE) + 0.5 - FIRST[0]
-    y = np.arange(-down, SIDE) + 0.5 - FIRST[1]
+    x = np.arange(-right, SIDE, dtype=np.float64) + (0.5 - FIRST[0])
+    y = np.arange(-down, SIDE, dtype=np.float64) + (0.5 - FIRST[1])
     # The last orientation is the first, to the last bit.
     angle = 2 * math.pi * (turn % (SIZES[2] - 1)) / (SIZES[2] - 1)
     inside = _inside(shape, 0.5 + 0.5 * scale / (SIZES[1] - 1), angle, x, y[:, None])

@@ -111,6 +111,11 @@ def held_out(kin: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return np.asarray(chosen[place])
 
 
+def shuffled(count: int, seed: int) -> NDArray[np.int64]:
+    """The numbers from 0 to count - 1 in an order that looks random, by the same rule: int64 (count,)."""
+    return np.argsort(_mixed(np.arange(count, dtype=np.uint64) + np.uint64(seed << 32)), kind="stable").astype(np.int64)
+
+
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The output function of SplitMix64 (Steele, Lea and Flood 2014): a bijection that looks random."""
     mixed = numbers * np.uint64(0x9E3779B97F4A7C15)

@@ -110,7 +110,8 @@ def find_faces(files: Iterable[Path]) -> list[Face]:
         )
     own = _masters(None)
     assert own is not None
-    known, taken, found = _patterns(own), _keys(own), {}
+    known, taken = _patterns(own), _keys(own)
+    found: dict[str, Face] = {}
     for _, path in zip(range(MOST_FILES), files, strict=False):
         letters = _masters(path)
         if letters is None or (_nearest(_patterns(letters), known) == np.arange(len(LETTERS))).mean() < ALIKE:
@@ -230,7 +231,7 @@ def _variants(letter: str, face: Face, size: int) -> NDArray[np.uint8]:
             for j, slant in enumerate(SLANTS):
                 images[i, j, k] = _slanted(heavy, slant)
     pixels = images.reshape(-1, 1, size, FINE, size, FINE).mean(axis=(3, 5))
-    return np.rint(255 * pixels).astype(np.uint8)
+    return np.asarray(np.rint(255 * pixels), np.uint8)
 
 
 def _slanted(ink: NDArray[np.bool_], degrees: int) -> NDArray[np.bool_]:

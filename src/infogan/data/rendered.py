@@ -1,28 +1,31 @@
 """Data sets that are drawn here, from a grid of factors, into a file in the cache.
 
 In flows a ``Rendering``, which draws all images piece by piece; out flow the arrays of one split, mapped from a .npy
-file: first all images for training, then all for testing, each in the order of the grid. Never is more than a piece in
-memory, and at other sizes than a set's own no file of the set's own size is needed.
+file: first all images for training, then all for testing, each shuffled for good, so that the first thousand of either
+are of all kinds. Never is more than a piece in memory, and at other sizes than a set's own no file of the set's own
+size is needed.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.arrays import Arrays, reading
-from infogan.data.factors import Grid, held_out
+from infogan.data.factors import Grid, held_out, shuffled
 from infogan.data.pixels import Progress, render_array
 from infogan.errors import UserError
 from infogan.files import replacing
 
 ABANDONED_S = 3600.0  # an unfinished file that nobody wrote to for so long belongs to nobody
-SPLIT_SEED = 20_170_501
+SPLIT_SEED, ORDER_SEED = 1, 2
 
 
 def itself(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -53,9 +56,11 @@ class Rendering:
     draw: Callable[[int], Iterator[NDArray[np.uint8]]]
     kin: Callable[[NDArray[np.int64]], NDArray[np.int64]] = itself
 
-    def for_test(self) -> NDArray[np.bool_]:
-        """Which images are for testing, bool (count,), in the order of the grid: a fixed tenth."""
-        return held_out(self.kin(np.arange(len(self.grid))), SPLIT_SEED)
+    def splits(self) -> dict[str, NDArray[np.int64]]:
+        """The numbers of the images for training and for testing, a fixed tenth, in their shuffled order."""
+        test = held_out(self.kin(np.arange(len(self.grid))), SPLIT_SEED)
+        order = shuffled(len(test), ORDER_SEED)
+        return {"train": order[~test[order]], "test": order[test[order]]}
 
 
 def read_rendering(
@@ -67,13 +72,13 @@ def read_rendering(
         UserError: the file can not be written, or has not the room it needs.
     """
     path = render_all(rendering, folder, size, progress)
-    test = rendering.for_test()
-    border = len(test) - int(test.sum())
+    splits = rendering.splits()
     with reading(path):
         # Copy-on-write, as torch wants arrays writable.
-        images = np.lib.format.open_memmap(path, mode="c")
+        images: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="c")
+    border = len(splits["train"])
     images = images[:border] if split == "train" else images[border:]
-    factors = rendering.grid.factors(np.flatnonzero(test if split == "test" else ~test))
+    factors = rendering.grid.factors(splits[split])
     column = rendering.grid.names.index(rendering.label)
     return Arrays(images, factors.values[:, column], label_names=rendering.grid.value_names[column], factors=factors)
 
@@ -96,7 +101,7 @@ def render_all(rendering: Rendering, folder: Path, size: int, progress: Progress
                 f"{rendering.name} at {size}x{size} pixels needs {needed / 1e9:.1f} GB in {path.parent}, where "
                 f"{free / 1e9:.1f} GB are free: make room, set INFOGAN_CACHE, or pass a smaller --size"
             )
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", buffering=0) as file:
             _write(rendering, file, shape, progress)
     return path
 
@@ -116,21 +121,18 @@ def resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return result
 
 
-def _write(rendering: Rendering, file: BinaryIO, shape: tuple[int, ...], progress: Progress | None) -> None:
+def _write(rendering: Rendering, file: FileIO, shape: tuple[int, ...], progress: Progress | None) -> None:
     # Written, not mapped: a disk that is full is then an error that can be told, and no signal that kills.
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    test = rendering.for_test()
-    a_piece = int(np.prod(shape[1:]))
-    places = {False: file.tell(), True: file.tell() + a_piece * int((~test).sum())}
-    done = 0
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    begin, an_image, done = file.tell(), int(np.prod(shape[1:])), 0
+    if hasattr(os, "posix_fallocate"):  # in one piece, as images come in an order that is not the file's
+        os.posix_fallocate(file.fileno(), 0, begin + an_image * shape[0])
+    place = np.empty(shape[0], np.int64)
+    place[np.concatenate(list(rendering.splits().values()))] = np.arange(shape[0])
     for piece in rendering.draw(shape[2]):
-        for_test = test[done : done + len(piece)]
-        for wanted in (False, True):
-            chosen = np.ascontiguousarray(piece[for_test == wanted])
-            file.seek(places[wanted])
-            file.write(chosen.data)
-            places[wanted] += chosen.nbytes
+        for image, there in zip(piece, place[done : done + len(piece)].tolist(), strict=True):
+            file.seek(begin + an_image * there)
+            file.write(np.ascontiguousarray(image).data)
         done += len(piece)
         if progress is not None:
             progress(f"rendering {rendering.name} at {shape[2]}x{shape[3]}", done, shape[0])
