@@ -467,7 +467,7 @@ def test_two_categories_are_sorted_by_either(browser: Any, tmp_path: Path) -> No
     run = run_with_two_categories(tmp_path / "run")
     with explored_here(run) as address, Tab(browser) as page:
         ready(page, address)
-        assert page.locator("#strips .strip").count() == 3
+        until(page, "() => document.querySelectorAll('#strips .strip').length === 3")
         open_tab(page, "Sort")
         page.select_option("#sort-code", label="weight")
         until(page, "() => document.querySelectorAll('#group option').length === 2")
