@@ -1,6 +1,7 @@
 """What an evaluation says beyond the metrics it is made of, which have tests of their own."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from infogan import evaluation
+from infogan.data.factors import Factors
+from infogan.errors import UserError
 from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
+from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures
 from infogan.metrics.neighbours import precision_recall
 from infogan.model import Encoding, InfoGAN
@@ -71,7 +75,9 @@ def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_group_can_be_asked_for_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "SAMPLES", 200)
-    result = evaluate(Evidence(small_model(codes=CODES), image_set(120), None, 0), [name])
+    values = np.random.default_rng(0).integers(3, size=(120, 2))
+    images = replace(image_set(120), factors=Factors(("kind", "size"), (3, 3), values))
+    result = evaluate(Evidence(small_model(codes=CODES), images, None, 0), [name])
     assert len(result) > 1
     assert len(summary(result)) > 1
 
@@ -132,3 +138,39 @@ def test_calibration_is_of_the_images_reported_on(monkeypatch: pytest.MonkeyPatc
     assert result["accuracy"] == 0.75
     assert result["calibration_error"] == pytest.approx(0.25, abs=1e-9)
     assert result["brier"] == pytest.approx(0.5, abs=1e-9)
+
+
+def test_codes_are_compared_with_the_factors_that_images_are_known_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    values = np.stack([random.integers(3, size=600), random.integers(5, size=600), np.zeros(600, int)], axis=1)
+    known = Factors(("kind", "size", "still"), (3, 5, 2), values, (("a", "b", "c"), tuple("01234"), ("0", "1")))
+    images = replace(image_set(600), factors=known)
+
+    def perfect(self: InfoGAN, shown: NDArray[np.uint8]) -> Encoding:
+        kind, size = values[:, 0], values[:, 1]
+        return Encoding(
+            {"category": kind, "knob1": (size / 2 - 1).astype(np.float32)},
+            {"category": np.eye(3, dtype=np.float32)[kind]},
+            {"knob1": np.ones(600, np.float32)},
+            np.zeros(600, np.float32),
+        )
+
+    model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
+    monkeypatch.setattr(InfoGAN, "encode", perfect)
+    asked: list[tuple[tuple[int, ...], list[int]]] = []
+
+    def measured(codes: NDArray[np.float64], factors: NDArray[np.int64], **given: Any) -> dict[str, float]:
+        asked.append((factors.shape, given["nominal"]))
+        return disentanglement(codes, factors, **given)
+
+    monkeypatch.setattr(evaluation, "disentanglement", measured)
+    result = evaluate(Evidence(model, images, None, 0), ["disentanglement"])
+    assert asked == [((600, 2), [0])]  # the factor that stands still is left out, letters are in no order
+    scores = result["disentanglement"]
+    assert scores["dci_disentanglement"] > 0.95
+    assert scores["modularity"] > 0.95
+    assert 0.4 < scores["mig"] < 0.7  # all of the size is in one code, but the kind is in three
+    assert f"MIG {scores['mig']:.3f}" in summary(result)[0]
+    assert {row[0] for row in measured_rows(result, {})} >= {"mig", "dci disentanglement", "irs"}
+    with pytest.raises(UserError, match="no known factors"):
+        evaluate(Evidence(model, image_set(200), None, 0), ["disentanglement"])

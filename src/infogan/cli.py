@@ -294,7 +294,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Of clusters,information,frechet,kernel,neighbours,trust. Default: all."),
+        typer.Option(help="Of clusters,information,frechet,kernel,neighbours,disentanglement,trust. Default: all."),
     ] = None,
     as_json: Json = False,
 ) -> None:

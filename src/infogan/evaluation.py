@@ -17,14 +17,17 @@ from infogan.config import CategoricalCode, Code
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
+from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures, frechet_distance, kernel_distance
 from infogan.metrics.information import categorical_information, continuous_information
 from infogan.metrics.neighbours import density_coverage, precision_recall
-from infogan.model import InfoGAN
+from infogan.model import Encoding, InfoGAN
 
+FACTORED = 50_000  # images, at most, whose factors are compared with what is read in them
 SAMPLES = 10_000  # generated images that information and distances are measured on
 NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
 SHARES = ("precision", "recall", "density", "coverage")
+SCORES = {"mig": "MIG", "factorvae": "FactorVAE", "dci_disentanglement": "DCI", "sap": "SAP"}  # that papers report
 IGNORED = 0.1  # nats: images that tell less of a code are drawn without heeding it
 
 
@@ -183,6 +186,35 @@ def neighbours(evidence: Evidence) -> dict[str, Any]:
     return {f"{name}_{clouds.space}": share for name, share in shares.items()}
 
 
+def factors(evidence: Evidence) -> dict[str, Any]:
+    """How well single codes, as they are read in real images, stand for single factors that these are known to have.
+
+    A knob is one number, a category one a value: how probable it is. Factors of which the images show one value alone
+    are left out; those whose values have names that are no numbers are taken to be in no order.
+    """
+    known = evidence.reported.factors
+    assert known is not None
+    chosen = np.arange(0, len(known), -(-len(known) // FACTORED))
+    values = known.values[chosen]
+    varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
+    nominal = [at for at, factor in enumerate(varying) if known.value_names and _in_no_order(known.value_names[factor])]
+    read = as_numbers(evidence.model.encode(np.ascontiguousarray(evidence.reported.images[chosen])))
+    return {"disentanglement": disentanglement(read, values[:, varying], nominal=nominal, seed=evidence.seed)}
+
+
+def as_numbers(encoding: Encoding) -> NDArray[np.float64]:
+    """What was read in images as real numbers, (images, numbers): one for a knob, one a value for a category."""
+    columns = [
+        encoding.probabilities[name] if name in encoding.probabilities else values[:, np.newaxis]
+        for name, values in encoding.codes.items()
+    ]
+    return np.concatenate(columns, axis=1).astype(np.float64)
+
+
+def _in_no_order(names: Sequence[str]) -> bool:
+    return not all(name.strip().lstrip("+-").replace(".", "", 1).isdigit() for name in names)
+
+
 def trust(evidence: Evidence) -> dict[str, Any]:
     """The verdict on the run, from images alone, and the traces it was found by."""
     model = evidence.model
@@ -228,12 +260,22 @@ def _too_few(evidence: Evidence) -> str:
     return "" if fewest >= 100 else f"{fewest} images are too few to compare with generated ones; 100 are needed"
 
 
+def _no_factors(evidence: Evidence) -> str:
+    if obstacle := _no_information(evidence):
+        return obstacle
+    known = evidence.reported.factors
+    if known is None:
+        return f"{evidence.reported.source} has no known factors to compare with"
+    return "" if len(known) >= 100 and np.ptp(known.values, axis=0).any() else "too few images, or factors that vary"
+
+
 METRICS = {
     "clusters": Metric(clusters, _no_clusters),
     "information": Metric(information, _no_information),
     "frechet": Metric(frechet, _too_few),
     "kernel": Metric(kernel, _too_few),
     "neighbours": Metric(neighbours, _too_few),
+    "disentanglement": Metric(factors, _no_factors),
     "trust": Metric(trust, _no_categories),
 }
 
@@ -270,6 +312,10 @@ def summary(result: dict[str, Any]) -> list[str]:
             space = name.partition("_")[2]
             shares = (f"{kind} {result[f'{kind}_{space}']:.3f}" for kind in SHARES)
             lines.append(f"among neighbours in {space}: {', '.join(shares)}")
+    if "disentanglement" in result:
+        scores = result["disentanglement"]
+        told = ", ".join(f"{called} {scores[name]:.3f}" for name, called in SCORES.items())
+        lines.append(f"codes beside known factors: {told}")
     lines.append(f"({result['protocol']})")
     if "verdict" in result:
         lines.append(result["verdict"]["reason"])

@@ -52,6 +52,18 @@ MEANINGS = {
     "density_pca64": "real images that a generated one is near to, relative to the usual number; 1 = as usual",
     "coverage_pca64": "share of real images with a generated one as near as their neighbours; 0.97 = all kinds reached",
 }
+SCORES = {
+    "betavae": "how well a line through all codes tells which factor two images share",
+    "factorvae": "how well the code that varies least tells it",
+    "mig": "how much more the best code tells of a factor than the next one, over the factor's entropy",
+    "dci_disentanglement": "whether a code matters to one factor only",
+    "dci_completeness": "whether one code only matters to a factor",
+    "dci_informativeness": "how well factors are predicted from the codes",
+    "sap": "how much better the best code alone predicts a factor than the next one",
+    "modularity": "whether a code tells of one factor only",
+    "explicitness": "how well a line through all codes tells each value of a factor; 0.5 = by chance",
+    "irs": "whether a code stays as it is while other factors change",
+}
 TRACES = {
     "views_apart": "how far what was said not to matter moves an image, relative to its distance to its neighbours",
     "view_agreement": "share of real images that keep their category under what was said not to matter",
@@ -290,6 +302,8 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
     for name, meaning in MEANINGS.items():
         if name in result:
             rows.append([name.replace("_", " "), f"{result[name]:.4f}", meaning])
+    for name, score in result.get("disentanglement", {}).items():
+        rows.append([name.replace("_", " "), f"{score:.4f}", f"{SCORES[name]}; 1 is best"])
     for name, bound in result.get("information", {}).items():
         entropy = result["entropy"][name]
         estimate = result.get("information_estimate", {}).get(name)  # evaluations of before have none
