@@ -174,3 +174,10 @@ def test_codes_are_compared_with_the_factors_that_images_are_known_to_have(monke
     assert {row[0] for row in measured_rows(result, {})} >= {"mig", "dci disentanglement", "irs"}
     with pytest.raises(UserError, match="no known factors"):
         evaluate(Evidence(model, image_set(200), None, 0), ["disentanglement"])
+
+
+def test_values_that_are_numbers_are_in_an_order_whatever_their_unit() -> None:
+    for names in (("0", "1"), ("-20°", "0°", "10°"), ("+0%", "+6%"), ("0.5", "3.142", "1")):
+        assert not evaluation._in_no_order(names)
+    for names in (("square", "1"), ("A", "B"), ("DejaVu Sans", "3D")):
+        assert evaluation._in_no_order(names)

@@ -4,6 +4,7 @@ Labels serve for evaluation only. Where there is a test split, everything that n
 label, the feature space of the distance) is fitted on the training split and reported on the test split.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ FACTORED = 50_000  # images, at most, whose factors are compared with what is re
 SAMPLES = 10_000  # generated images that information and distances are measured on
 NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
 SHARES = ("precision", "recall", "density", "coverage")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?\W?")  # with a sign for its unit, such as 10° or +6%
 SCORES = {"mig": "MIG", "factorvae": "FactorVAE", "dci_disentanglement": "DCI", "sap": "SAP"}  # that papers report
 IGNORED = 0.1  # nats: images that tell less of a code are drawn without heeding it
 
@@ -212,7 +214,7 @@ def as_numbers(encoding: Encoding) -> NDArray[np.float64]:
 
 
 def _in_no_order(names: Sequence[str]) -> bool:
-    return not all(name.strip().lstrip("+-").replace(".", "", 1).isdigit() for name in names)
+    return not all(NUMBER.fullmatch(name.strip()) for name in names)
 
 
 def trust(evidence: Evidence) -> dict[str, Any]:
