@@ -59,6 +59,7 @@ ORDER = [
     "sheets",
     "verdict",
     "evaluation",
+    "selection",
     "report",
     "workflows",
     "console",
