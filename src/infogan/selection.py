@@ -152,7 +152,8 @@ def _lasso(one: Matrix, other: Matrix, seed: int) -> Matrix:
 
     def weights(source: Matrix, target: Matrix) -> Matrix:
         model = Lasso(alpha=0.1).fit(source[chosen], target[chosen])
-        return np.abs(np.atleast_2d(model.coef_))  # (codes of the target, codes of the source)
+        found: Matrix = np.abs(np.atleast_2d(model.coef_))  # (codes of the target, codes of the source)
+        return found
 
     scaled = [_standardised(values) for values in (one, other)]
     result: Matrix = (weights(scaled[0], scaled[1]).T + weights(scaled[1], scaled[0])) / 2
