@@ -333,6 +333,21 @@ def report(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
+) -> None:
+    """Put runs side by side: a table of what was measured, and a page with the same codes drawn by each."""
+    from infogan import comparison
+    from infogan.files import write_bytes
+
+    compared = comparison.read_runs(runs)
+    head, lines, _ = comparison.table(compared)
+    write_bytes(out, comparison.comparison(compared).encode())
+    typer.echo(f"{comparison.as_text(head, lines)}\n{out}")
+
+
+@app.command()
 def name(
     run: Run,
     names: Annotated[list[str] | None, typer.Argument(help="VALUE=NAME, e.g. 3=seven.", show_default=False)] = None,

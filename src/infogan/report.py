@@ -4,21 +4,17 @@ In flow the run folder, the model, real images and the last evaluation; out flow
 knobs' traversals as strips of frames that a slider scrubs through.
 """
 
-import base64
 import html
-import io
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan import plots
+from infogan import pages, plots
 from infogan.config import CategoricalCode, Config
 from infogan.data.imageset import ImageSet
 from infogan.metrics.clustering import contingency, hungarian_mapping
@@ -93,25 +89,26 @@ def report(
     reported = test or images
     sections = [
         _what(run, config, images),
-        _section("Real and generated", _reals_and_samples(model, images)),
-        *(_section(f"Code: {name}", _traversal(model, name)) for name in model.layout.codes),
+        pages.section("Real and generated", _reals_and_samples(model, images)),
+        *(pages.section(f"Code: {name}", _traversal(model, name)) for name in model.layout.codes),
     ]
     if lattice := _lattice(model):
-        sections.append(_section("Two codes at once", lattice))
+        sections.append(pages.section("Two codes at once", lattice))
     if model.networks.reads_codes and model.layout.categorical:
-        sections.append(_section("Real images by category", _filed(model, reported, config.train.seed)))
+        sections.append(pages.section("Real images by category", _filed(model, reported, config.train.seed)))
     # What was written while training calls codes by the names that they had then.
     called = {code.name: name for code, name in zip(config.codes, model.layout.codes, strict=True)}
-    sections += [_section("Training", _curves(run, model, called)), _section("Measured", _measured(result, called))]
-    sections.append(_section("Made with", _environment(run)))
+    sections += [
+        pages.section("Training", _curves(run, model, called)),
+        pages.section("Measured", _measured(result, called)),
+    ]
+    sections.append(pages.section("Made with", _environment(run)))
     verdict = result.get("verdict")
     said = ""
     if verdict:
         mood = "trusted" if verdict["trust"] else "doubted"
-        said = f'<p class="verdict {mood}">{html.escape(_sentence(verdict["reason"]))}</p>'
-    title = html.escape(f"{kind} on {images.source}")
-    page = Template((Path(__file__).parent / "static" / "report.html").read_text(encoding="utf-8"))
-    return page.substitute(title=title, verdict=said, sections="\n".join(sections))
+        said = f'<p class="verdict {mood}">{html.escape(pages.sentence(verdict["reason"]))}</p>'
+    return pages.page(f"{kind} on {images.source}", sections, said)
 
 
 def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
@@ -133,7 +130,7 @@ def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
         "stages": ", ".join(stage.name for stage in config.stages),
         "command": command,
     }
-    return _table([], [[name, value] for name, value in rows.items() if value])
+    return pages.table([], [[name, value] for name, value in rows.items() if value])
 
 
 def _reals_and_samples(model: InfoGAN, images: ImageSet) -> str:
@@ -143,8 +140,8 @@ def _reals_and_samples(model: InfoGAN, images: ImageSet) -> str:
     samples = plots.image_grid(model.sample(SHOWN, seed=1).images, columns)
     return (
         '<div class="beside">'
-        + _figure(reals, f"{len(shown)} real images", "Real images, evenly from the training set.")
-        + _figure(samples, f"{SHOWN} generated images", "Generated, with random noise and codes.")
+        + pages.figure(reals, f"{len(shown)} real images", "Real images, evenly from the training set.")
+        + pages.figure(samples, f"{SHOWN} generated images", "Generated, with random noise and codes.")
         + "</div>"
     )
 
@@ -154,7 +151,7 @@ def _traversal(model: InfoGAN, name: str) -> str:
     if isinstance(spec, CategoricalCode):
         sheet = traversal_sheet(model, name)
         alt = f"A column for each value of {name}; along a row the same noise and other codes."
-        return _figure(sheet, alt, f"Each column is a value of {name}; along a row everything else is held.")
+        return pages.figure(sheet, alt, f"Each column is a value of {name}; along a row everything else is held.")
     values = np.linspace(-1, 1, FRAMES)
     images = model.traverse(name, values=values.tolist(), rows=SIDE * SIDE, seed=1)
     frames = [plots.image_grid(np.ascontiguousarray(step), SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)]
@@ -165,7 +162,7 @@ def _traversal(model: InfoGAN, name: str) -> str:
         f'<figure class="scrubbed"><div class="window" role="img" style="--frames:{FRAMES};aspect-ratio:'
         f'{frames[0].width}/{frames[0].height};max-width:{SIDE * max(CELL, model.config.size)}px" '
         f'aria-label="{SIDE * SIDE} generated images as {escaped} varies">'
-        f'<img src="{_as_data(strip)}" alt=""></div>'
+        f'<img src="{pages.as_data(strip)}" alt=""></div>'
         f'<label>{escaped} <input type="range" min="0" max="{FRAMES - 1}" value="{FRAMES // 2}" step="1" '
         f'data-values="{" ".join(ends)}"> <output>{ends[FRAMES // 2]}</output></label>'
         f"<figcaption>Drag, or use the arrow keys: {escaped} goes from -1 to 1, everything else is held.</figcaption>"
@@ -192,7 +189,7 @@ def _lattice(model: InfoGAN) -> str:
     table = model.lattice(across, down, rows=rows, seed=2)
     sheet = plots.labelled_sheet(table, column_labels=column_labels(model, across), row_labels=labels)
     text = f"One noise; {across} varies along the columns, {down} along the rows."
-    return _figure(sheet, text, text)
+    return pages.figure(sheet, text, text)
 
 
 def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
@@ -220,7 +217,7 @@ def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
         f"{len(chosen)} images of {images.source}, a row for each value of {code.name} with how many were filed there: "
         f"{SUREST} of which the model is surest, then {UNSUREST} of which it is least sure."
     )
-    page = _figure(sheet, text, text)
+    page = pages.figure(sheet, text, text)
     if images.labels is not None:
         page += _confusion(model, found, images.labels[chosen], images.label_names)
     return page
@@ -241,7 +238,7 @@ def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int6
     caption = (
         f"How many images of each label (columns) are filed under each value of {code.name} (rows); bold: matched."
     )
-    table = _table(head, rows, escaped=True)
+    table = pages.table(head, rows, escaped=True)
     return f'<figure class="wide">{table}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
@@ -258,7 +255,7 @@ def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
             y_label="nats",
             reference_lines=entropies,
         )
-        page += _figure(
+        page += pages.figure(
             chart,
             "Curves of the information of each code over the steps.",
             "Lower bound of the mutual information of each code and the generated image, while training. Of a "
@@ -266,7 +263,7 @@ def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
         )
     for players, terms in loss_curves(stats).items():
         chart = plots.line_chart(terms, title=f"Losses of {players}", x_label="steps", y_label="loss")
-        page += _figure(chart, f"Curves of the losses of {players} over the steps.", "")
+        page += pages.figure(chart, f"Curves of the losses of {players} over the steps.", "")
     return page or "<p>No statistics were kept.</p>"
 
 
@@ -325,8 +322,8 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
 
 
 def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
-    protocol = f"<p>{html.escape(_sentence(result.get('protocol', '')))}</p>"
-    return _table(["", "", "what it means"], measured_rows(result, called)) + protocol
+    protocol = f"<p>{html.escape(pages.sentence(result.get('protocol', '')))}</p>"
+    return pages.table(["", "", "what it means"], measured_rows(result, called)) + protocol
 
 
 def _environment(run: RunFolder) -> str:
@@ -335,10 +332,7 @@ def _environment(run: RunFolder) -> str:
         return "<p>Nothing was recorded.</p>"
     last = {name: value for name, value in sessions[-1].items() if name != "command"}
     rows = [[name.replace("_", " "), str(value)] for name, value in last.items()]
-    return _table([], [["sessions", str(len(sessions))], *rows])
-
-
-# Pieces of the page.
+    return pages.table([], [["sessions", str(len(sessions))], *rows])
 
 
 def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
@@ -347,43 +341,3 @@ def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
     for place, frame in enumerate(frames):
         strip.paste(frame, (place * width, 0))
     return strip
-
-
-def _as_data(picture: Image.Image) -> str:
-    """A picture as a ``data:`` address; grey ones in one channel."""
-    pixels = np.asarray(picture.convert("RGB"))
-    if (pixels == pixels[..., :1]).all():
-        picture = picture.convert("L")
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _figure(picture: Image.Image, alt: str, caption: str) -> str:
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    size = f'width="{picture.width}" height="{picture.height}"'
-    return f'<figure><img src="{_as_data(picture)}" alt="{html.escape(alt)}" {size}>{below}</figure>'
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{content}</section>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, escaped: bool = False) -> str:
-    """A table whose first column is a heading of its row."""
-
-    def text(cell: str) -> str:
-        return cell if escaped else html.escape(cell)
-
-    top = (
-        f"<thead><tr>{''.join(f'<th scope=col>{html.escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
-    )
-    lines = [
-        f"<tr><th scope=row>{text(first)}</th>{''.join(f'<td>{text(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in rows
-    ]
-    return f"<table>{top}<tbody>{''.join(lines)}</tbody></table>"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
