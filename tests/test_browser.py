@@ -269,6 +269,11 @@ def test_evidence_is_drawn_and_training_is_scrubbed(browser: Any, explored: Expl
         page.locator("#step").press("ArrowLeft")
         until(page, "before => document.getElementById('picture').getAttribute('src') !== before", first)
         until(page, "() => document.getElementById('picture').naturalWidth > 0")
+        samples = page.get_attribute("#picture", "src")
+        page.select_option("#drawn", label="knob2")
+        until(page, "before => document.getElementById('picture').getAttribute('src') !== before", samples)
+        until(page, "() => document.getElementById('picture').naturalWidth > 0")
+        assert "each value of knob2 at step" in page.get_attribute("#picture", "alt")
         # Curves are told apart by their dashes, and references by their names.
         dashes = page.eval_on_selector_all(
             "#charts figure:first-child > svg > polyline",

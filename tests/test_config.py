@@ -190,3 +190,10 @@ def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_give
     # What is printed, laid on the preset again, is the same run.
     printed = json.loads(build(options).model_dump_json())
     assert build(recipes.for_size(recipes.resolve("robust", [printed]), 64)) == build(recipes.for_size(options, 64))
+
+
+@pytest.mark.parametrize("name", ["", "a=b", "../up", "a\\b", " a", "a\n", "x" * 65])
+def test_names_of_codes_are_fit_for_files_and_assignments(name: str) -> None:
+    with pytest.raises(UserError, match="can not be the name of a code"):
+        build(options(codes=[{"kind": "continuous", "name": name}]))
+    assert build(options(codes=[{"kind": "continuous", "name": "how wide, Ünïcode"}])).codes[0].name

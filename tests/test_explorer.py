@@ -445,6 +445,11 @@ def test_evidence_is_that_of_the_run(served: Explored, digits_run: Path) -> None
     for step in told["pictures"]:
         _, _, content = served.request(f"/api/picture?step={step}", headers={"Cookie": served.cookie})
         assert content == (digits_run / "samples" / f"{step:08d}.png").read_bytes()
+    assert told["traversals"] == {"0": [4, 8], "1": [4, 8], "2": [4, 8]}
+    _, _, content = served.request("/api/picture?step=4&code=1", headers={"Cookie": served.cookie})
+    assert content == (digits_run / "traversals" / "00000004" / "knob1.png").read_bytes()
+    assert served.get("/api/picture?step=5&code=1")[0] == 400
+    assert served.get("/api/picture?step=4&code=3")[0] == 400
 
 
 def test_a_model_folder_alone_is_steered(digits_run: Path) -> None:

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from infogan.errors import UserError, unknown
 
@@ -61,11 +61,28 @@ class InvarianceSettings(Settings):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
+def is_code_name(name: str) -> bool:
+    """Whether a code can be called so: up to 64 printable characters, no slash either way and no equals sign.
+
+    Names are parts of assignments and of file names.
+    """
+    return 1 <= len(name) <= 64 and name == name.strip() and all(c not in "=/\\" and c.isprintable() for c in name)
+
+
+def _code_name(name: str) -> str:
+    if not is_code_name(name):
+        raise ValueError(f"{name!r} can not be the name of a code: 1 to 64 characters, none of them = / \\")
+    return name
+
+
+CodeName = Annotated[str, AfterValidator(_code_name)]
+
+
 class CategoricalCode(Settings):
     """A code that takes one of ``size`` values."""
 
     kind: Literal["categorical"] = "categorical"
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: CodeName
     size: Annotated[int, Field(ge=2, le=10_000)]
     # uniform; one probability a value; or learned: how often the encoder finds each value in the training images.
     prior: Literal["uniform", "learned"] | tuple[Probability, ...] = "uniform"
@@ -85,7 +102,7 @@ class ContinuousCode(Settings):
     """A code that is uniform on [-1, 1]."""
 
     kind: Literal["continuous"] = "continuous"
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: CodeName
     deviation: Annotated[float, Field(gt=0)] | None = None  # standard deviation of Q; None = learned, with a floor
     weight: Annotated[float, Field(ge=0)] = 1.0  # λ of this code in the information term
 

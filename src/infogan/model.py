@@ -22,7 +22,7 @@ from torch import Tensor
 
 from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
-from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings
+from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings, is_code_name
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.errors import UserError
 from infogan.files import claimed, write_bytes, write_json
@@ -521,7 +521,7 @@ class InfoGAN:
         self.layout.code(code)
         if name != code and name in self.layout.codes:
             raise UserError(f"there is a code {name!r} already")
-        if not 1 <= len(name) <= 64 or name != name.strip() or any(c in "=/\\" or not c.isprintable() for c in name):
+        if not is_code_name(name):
             raise UserError(f"{name!r} can not be the name of a code: 1 to 64 characters, none of them = / \\")
         codes = tuple(
             spec.model_copy(update={"name": name}) if spec.name == code else spec for spec in self.config.codes

@@ -61,6 +61,10 @@ class RunFolder:
         self.report = path / "report.html"
         self.config = path / "config.json"
 
+    def traversals_at(self, step: int) -> Path:
+        """Where the traversals of the codes at a step of training go."""
+        return self.traversals / f"{step:08d}"
+
     # Beginning and resuming.
 
     @classmethod

@@ -160,6 +160,8 @@ def train_run(
 
     def draw(step: int, model: InfoGAN) -> None:
         save_picture(samples_picture(model, config, step), run.samples / f"{step:08d}.png")
+        for name in model.layout.codes:
+            save_picture(traversal_sheet(model, name), run.traversals_at(step) / f"{name}.png")
         given.on_picture(step, model)
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)

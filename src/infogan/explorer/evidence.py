@@ -1,6 +1,7 @@
 """What speaks for a run and against it, as plain values for the page: verdict, numbers, curves, pictures over time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,21 +40,43 @@ def evidence(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
         "measured": measured_rows(result, called),
         "charts": [chart for chart in charts if chart["curves"]],
         "pictures": sorted(pictures(run)),
+        "traversals": {str(place): sorted(traversals(run, place)) for place in range(len(called))},
     }
 
 
-def picture(run: RunFolder, step: int) -> bytes:
-    """The picture that was drawn at a step, as PNG; raises UserError where there is none."""
-    if step not in (found := pictures(run)):
-        raise UserError(f"no picture was drawn at step {step}")
-    return (run.samples / found[step]).read_bytes()
+def picture(run: RunFolder, step: int, code: int = -1) -> bytes:
+    """The picture that was drawn at a step, as PNG; raises UserError where there is none.
+
+    Args:
+        run: Where it was drawn.
+        step: Of the training.
+        code: The place of a code, for its traversal; -1 for samples.
+    """
+    found = pictures(run) if code == -1 else traversals(run, code)
+    if step not in found:
+        raise UserError(f"no such picture was drawn at step {step}")
+    return found[step].read_bytes()
 
 
-def pictures(run: RunFolder) -> dict[int, str]:
-    """The files of the pictures that were drawn while training, by step."""
-    inside = run.path.resolve()
-    found = [path for path in run.samples.glob("*.png") if path.stem.isdecimal()]
-    return {int(path.stem): path.name for path in found if path.resolve().is_relative_to(inside)}
+def pictures(run: RunFolder) -> dict[int, Path]:
+    """The pictures of samples that were drawn while training, by step."""
+    return _inside(run, {path.stem: path for path in run.samples.glob("*.png")})
+
+
+def traversals(run: RunFolder, place: int) -> dict[int, Path]:
+    """The traversals of a code that were drawn while training, by step; raises UserError for no code."""
+    names = [code.name for code in run.read_config().codes]
+    if not 0 <= place < len(names):
+        raise UserError(f"code {place} was not trained: there are {len(names)}")
+    folders = [path for path in run.traversals.glob("*") if path.is_dir()]
+    return _inside(run, {path.name: path / f"{names[place]}.png" for path in folders})
+
+
+def _inside(run: RunFolder, found: Mapping[str, Path]) -> dict[int, Path]:
+    """Files that are named after a step, by that; none that lies elsewhere."""
+    root = run.path.resolve()
+    files = {step: path for step, path in found.items() if step.isdecimal() and path.is_file()}
+    return {int(step): path for step, path in files.items() if path.resolve().is_relative_to(root)}
 
 
 def _told(curves: Mapping[str, Curve]) -> dict[str, dict[str, list[float]]]:

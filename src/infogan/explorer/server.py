@@ -452,9 +452,9 @@ class Explorer:
         return JSONResponse(await self.worker.do(lambda: evidence.evidence(run, self.desk.model)))
 
     async def picture(self, request: Request) -> Response:
-        """What was drawn at a step of training."""
-        run, step = self._run(), _number(request, "step")
-        return Response(await self.worker.do(lambda: evidence.picture(run, step)), media_type="image/png")
+        """What was drawn at a ``step`` of training: samples, or the traversal of a ``code``."""
+        run, step, code = self._run(), _number(request, "step"), _number(request, "code", -1)
+        return Response(await self.worker.do(lambda: evidence.picture(run, step, code)), media_type="image/png")
 
     def _run(self) -> RunFolder:
         if self.run is None:

@@ -1,12 +1,18 @@
 // Evidence: the verdict, curves over training, numbers with their meanings, and the pictures that were drawn.
-import { $, ask, complain, make, query, view, write } from './state.js';
+import { $, ask, complain, make, query, told, view, write } from './state.js';
 
 const WIDTH = 560, HEIGHT = 300, LEFT = 52, RIGHT = 8, TOP = 14, BOTTOM = 34;
 // Curves differ in the pattern of their line as well, for who does not tell the colours apart; after eight, pairs do.
 const DASHES = ['none', '9 4', '2 4', '9 4 2 4', '16 5', '5 2', '1 2', '16 4 2 4 2 4'];
 let steps = []; // of the pictures
+let drawn_at = {}; // the steps at which the traversal of a code was drawn, by the code's place; -1: samples
 
 export function begin() {
+  $('drawn').onchange = () => {
+    view.drawn = Number($('drawn').value);
+    write();
+    scrub();
+  };
   $('step').oninput = () => {
     const at = Number($('step').value);
     view.step = at < steps.length - 1 ? steps[at] : -1; // the last stays the last as training goes
@@ -30,7 +36,18 @@ export async function show() {
   $('measured').replaceChildren(...answer.measured.map(([name, value, meaning]) =>
     make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, value), make('td', { class: 'faint' }, meaning))));
   $('charts').replaceChildren(...answer.charts.map(chart));
-  steps = answer.pictures;
+  drawn_at = { '-1': answer.pictures, ...answer.traversals };
+  const kept = Object.entries(drawn_at).filter(([, of]) => of.length).map(([place]) => Number(place)).sort((a, b) => a - b);
+  if (!kept.includes(view.drawn)) view.drawn = -1;
+  $('drawn').replaceChildren(...kept.map((place) =>
+    make('option', { value: place }, place < 0 ? 'samples' : told.codes[place].name)));
+  $('drawn').value = view.drawn;
+  $('drawn').parentElement.hidden = kept.length < 2;
+  scrub();
+}
+
+function scrub() {
+  steps = drawn_at[view.drawn] ?? [];
   $('scrub').hidden = !steps.length;
   $('step').max = Math.max(0, steps.length - 1);
   const at = steps.indexOf(view.step);
@@ -41,8 +58,9 @@ export async function show() {
 function picture() {
   const step = steps[Number($('step').value)];
   if (step === undefined) return;
-  $('picture').src = `/api/picture?${query({ step })}`;
-  $('picture').alt = `Generated images at step ${step}`;
+  $('picture').src = `/api/picture?${query({ step, code: view.drawn < 0 ? undefined : view.drawn })}`;
+  const of = view.drawn < 0 ? 'Generated images' : `A column for each value of ${told.codes[view.drawn].name}`;
+  $('picture').alt = `${of} at step ${step}`;
   $('step').setAttribute('aria-valuetext', `step ${step}`);
   $('step').nextElementSibling.textContent = step;
 }

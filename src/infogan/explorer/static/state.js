@@ -6,11 +6,12 @@ export let told = null;
 // Where the page stands. All of it is in the address, so that a link reopens it.
 export const view = {
   tab: 'steer', codes: [], seed: 0, towards: 1, way: 0, pick: 0, across: -1, down: -1, zoom: 1,
-  code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1,
+  code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1, drawn: -1,
 };
 // Groups go by a value of theirs, and images by their place, so that a link outlives a new name or order. -1 is the
 // first group, no image, and the last step.
-const NUMBERS = ['seed', 'towards', 'way', 'pick', 'across', 'down', 'zoom', 'code', 'group', 'other', 'image', 'step'];
+const NUMBERS = ['seed', 'towards', 'way', 'pick', 'across', 'down', 'zoom', 'code', 'group', 'other', 'image', 'step',
+  'drawn'];
 
 export class ApiError extends Error {
   constructor(text, status) { super(text); this.status = status }
