@@ -14,6 +14,7 @@ import itertools
 import math
 import socket
 import sys
+import time
 import traceback
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,6 +60,8 @@ LONGEST_BODY = 60  # seconds
 MOST_UPLOADS = 2  # bodies in memory at once; what else is sent waits in its socket
 MOST_WORDS = 64 * 2**10  # bytes of a request that changes something
 NEIGHBOURS = 8
+BREATH = 0.2  # seconds that reading waits after a piece of images while the page keeps drawing
+FIRST_LOOK = 1.5  # seconds that reading waits for the page to draw something: a browser that starts needs the processor
 
 Result = TypeVar("Result")
 
@@ -152,6 +155,8 @@ class Explorer:
         self.desk, self.run, self.title = desk, run, title
         self.private = {run.path, run.path.resolve()} if run else set()
         self.lacks = _lacks(desk, run)
+        self.looked = asyncio.Event()  # something was drawn for the page
+        self.drawn_at = -math.inf  # when the last was, by the monotonic clock
         self.failed: str | None = None  # what ended the reading of real images early
         self.worker = Worker()
         self.uploading = asyncio.Semaphore(MOST_UPLOADS)
@@ -212,8 +217,6 @@ class Explorer:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         reading = asyncio.create_task(self._read_all())
-        if self.desk.model.networks.reads_codes:
-            self.decoding.submit(self.decoder.start)
         yield
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -224,14 +227,19 @@ class Explorer:
         self.decoder.close()
 
     async def _read_all(self) -> None:
-        """Reads the real images a piece at a time, so that what is drawn comes between."""
+        """Reads the real images a piece at a time, after the first picture, so that what is drawn comes between."""
         files = self.desk.collection
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.looked.wait(), FIRST_LOOK)
         try:
             while files is not None and await self.worker.do(files.read_on):
-                pass
+                if time.monotonic() - self.drawn_at < BREATH:  # whoever steers has the processor first
+                    await asyncio.sleep(BREATH)
         except Exception:  # nobody waits for this: the page must be told, or it would wait for ever
             traceback.print_exc(file=sys.stderr)
             self.failed = "reading the images failed: the terminal says why"
+        if self.desk.model.networks.reads_codes:
+            self.decoding.submit(self.decoder.start)  # so that it is warm when a picture comes
 
     # The page.
 
@@ -277,14 +285,19 @@ class Explorer:
             image = as_data(table.images.reshape(-1, *table.images.shape[2:]), columns)
             answer = {"image": image, "columns": columns, "rows": rows, "across": table.across, "down": table.down}
             if "centre" in request.query_params:
-                alone = view.model_copy(update={"across": NOISE, "down": NOISE, "columns": 1, "rows": 1})
-                answer["centre"] = as_data(draw(self.desk.model, alone).images[0], 1)
+                if view.across != NOISE or view.down != NOISE:  # else it is the first of the table
+                    alone = view.model_copy(update={"across": NOISE, "down": NOISE, "columns": 1, "rows": 1})
+                    table = draw(self.desk.model, alone)
+                answer["centre"] = as_data(table.images[0, :1], 1)
             return answer
 
         asker = request.query_params.get("asker", "")
         if len(asker) > 64:
             raise Refused(400, "asker: at most 64 characters")
-        return JSONResponse(await (self.worker.newest(asker, job) if asker else self.worker.do(job)))
+        answer = await (self.worker.newest(asker, job) if asker else self.worker.do(job))
+        self.looked.set()
+        self.drawn_at = time.monotonic()
+        return JSONResponse(answer)
 
     async def lattice_png(self, request: Request) -> Response:
         """A view as a sheet with headings, to keep."""

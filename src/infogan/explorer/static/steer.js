@@ -32,14 +32,17 @@ function table() {
 export async function refresh() {
   dirty = true;
   write();
-  takeAway();
   if (busy) return true;
   busy = true;
   let well = true;
   while (dirty) {
     dirty = false;
     try {
-      await drawTable();
+      const answer = await drawTable();
+      if (!dirty) { // words for what is shown can wait while a slider is dragged
+        label(answer);
+        takeAway();
+      }
       for (let i = 0; i < told.codes.length && !dirty; i++) await drawStrip(i);
       well = true;
       complain('', 'steer');
@@ -55,12 +58,18 @@ export async function refresh() {
 async function drawTable() {
   const from = { ...view, codes: [...view.codes] }; // what is drawn; the view itself may move on meanwhile
   const answer = { ...(await ask(`/api/lattice?${asked({ ...table(), centre: 1, asker: `${page} table` })}`)), from };
-  const cells = layTable(answer);
+  layTable(answer);
   await Promise.all([paint($('lattice').querySelector('canvas'), answer.image), paint($('centre'), answer.centre)]);
   const words = describe(from.codes) || `noise ${from.pick} of seed ${from.seed}`;
   $('centre').setAttribute('aria-label', `Generated: ${words}`);
   $('told').textContent = words;
-  cells.forEach((cell, i) => {
+  return answer;
+}
+
+// What each cell shows, for who does not see it, and which is the centre.
+function label(answer) {
+  const { from } = answer;
+  [...$('lattice').querySelectorAll('.cell')].forEach((cell, i) => {
     const here = cellOf(answer, i);
     cell.setAttribute('aria-label', [describe(here.codes), `noise ${here.pick}`].filter(Boolean).join(', '));
     cell.title = cell.getAttribute('aria-label');
@@ -123,7 +132,6 @@ function layTable(answer) {
     if (focused >= 0) focusCell(Math.min(focused, rows * columns - 1));
   }
   box.answer = answer;
-  return [...box.querySelectorAll('.cell')];
 }
 
 function centre(at) {
