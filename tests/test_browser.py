@@ -286,7 +286,7 @@ def test_evidence_is_drawn_and_training_is_scrubbed(browser: Any, explored: Expl
         assert "entropy of category" in names
         assert "entropy of knob1" in " ".join(names)
         picture = page.get_attribute("#picture", "src")
-        until(page, "() => /step=[0-9]/.test(location.hash)")
+        until(page, "() => /step=[0-9]+&drawn=2/.test(location.hash)")
         link = page.url
         page.goto("about:blank")
         page.goto(link)
