@@ -69,7 +69,7 @@ def home(served: Explored) -> str:
 
 def until(page: Any, condition: str, argument: Any = None) -> None:
     """Waits for a condition; Playwright's own waiting needs eval, which the page's policy forbids."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not page.evaluate(condition, argument):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(20)
