@@ -268,7 +268,8 @@ def _no_factors(evidence: Evidence) -> str:
     known = evidence.reported.factors
     if known is None:
         return f"{evidence.reported.source} has no known factors to compare with"
-    return "" if len(known) >= 100 and np.ptp(known.values, axis=0).any() else "fewer than 100 images, or no factor that varies"
+    enough = len(known) >= 100 and np.ptp(known.values, axis=0).any()
+    return "" if enough else "there are fewer than 100 images, or no factor that varies"
 
 
 METRICS = {
