@@ -7,8 +7,8 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from infogan.errors import UserError
 from infogan.model import InfoGAN
-from infogan.selection import centrality, factor_agreement, filing_agreement, udr
-from tests.helpers import small_model
+from infogan.selection import Candidate, centrality, factor_agreement, filing_agreement, rank, udr
+from tests.helpers import pictures, small_model
 
 
 def test_centrality_is_the_mean_agreement_with_the_others_both_ways() -> None:
@@ -118,3 +118,57 @@ def test_a_model_without_a_recognizer_can_not_be_compared() -> None:
     gan = small_model(kind="gan")
     with pytest.raises(UserError):
         factor_agreement([gan, gan], samples=10)
+
+
+def candidates(kind: str = "infogan", codes: list[dict[str, object]] | None = None) -> list[Candidate]:
+    """Three models, the second not trusted, the first not the best liked, and the third of another seed."""
+    models = [small_model(seed=seed, kind=kind, codes=codes) for seed in range(3)]
+    images, distances = pictures(64), [3.0, 1.0, 2.0]
+    return [
+        Candidate(f"seed-{at}", model, images, trusted=at != 1, distance=distances[at])
+        for at, model in enumerate(models)
+    ]
+
+
+def test_a_ranking_begins_with_those_that_are_trusted_and_goes_by_agreement() -> None:
+    known = candidates()
+    ranking = rank(known)
+    filings = [each.model.encode(each.images).codes["category"] for each in known]
+    agreement = centrality(filing_agreement(filings))
+    assert ranking.scores == ("agreement",)
+    trusted = sorted((0, 2), key=lambda at: -agreement[at])
+    assert [place.name for place in ranking.places] == [f"seed-{at}" for at in [*trusted, 1]]
+    assert [place.scores["agreement"] for place in ranking.places] == pytest.approx(agreement[[*trusted, 1]])
+
+
+def test_models_without_categories_are_ranked_by_their_knobs() -> None:
+    known = candidates(codes=[{"kind": "continuous"}, {"kind": "continuous"}])
+    ranking = rank(known)
+    expected = centrality(factor_agreement([each.model for each in known]))
+    assert ranking.scores == ("centrality",)
+    assert {place.name: place.scores["centrality"] for place in ranking.places} == pytest.approx(
+        {f"seed-{at}": score for at, score in enumerate(expected)}
+    )
+    assert ranking.places[-1].name == "seed-1"
+
+
+def test_models_that_read_nothing_alike_are_ranked_by_what_they_draw() -> None:
+    for known in (candidates("gan"), candidates(codes=[{"kind": "continuous"}]), candidates()[:1]):
+        ranking = rank(known)
+        assert ranking.scores == ("frechet",)
+        assert [place.name for place in ranking.places] == ["seed-2", "seed-0", "seed-1"][-len(known) :] or len(
+            known
+        ) == 1
+    with pytest.raises(ValueError, match="no candidates"):
+        rank([])
+
+
+def test_images_of_different_shapes_compare_by_filing_and_not_by_centrality() -> None:
+    small, large = small_model(), small_model(size=16)
+    images = pictures(64), np.repeat(np.repeat(pictures(64), 2, axis=2), 2, axis=3)
+    pair = [Candidate("small", small, images[0]), Candidate("large", large, images[1])]
+    assert rank(pair).scores == ("agreement",)
+    knobs: list[dict[str, object]] = [{"kind": "continuous"}] * 2
+    models = small_model(codes=knobs), small_model(size=16, codes=knobs)
+    pair = [Candidate("a", models[0], images[0], distance=2.0), Candidate("b", models[1], images[1], distance=1.0)]
+    assert [place.name for place in rank(pair).places] == ["b", "a"]

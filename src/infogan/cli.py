@@ -7,6 +7,7 @@ imported inside the commands.
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -37,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last."
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or to resume. Default: runs/NNNNN-NAME.")] = None,
     preset: Annotated[
@@ -77,12 +79,7 @@ def train(
     from infogan import config as options_of
     from infogan import recipes
 
-    training = {"seed": seed, "precision": precision, "compile": compile_, **_length(budget, steps, images)}
-    flags = _flags(data, objective, invariance, labels, size, channels, fit, strict, training)
-    layers = [options_of.read(config)] if config else []
-    if categorical is not None or continuous is not None:
-        flags["codes"] = _code_options(categorical, continuous, [recipes.PRESETS.get(preset, {}), *layers])
-    options = recipes.resolve(preset, [*layers, flags], assignments or ())
+    options = _options(context.params)
     if print_config:
         if recipes.counts_categories(options):
             raise UserError(
@@ -93,36 +90,38 @@ def train(
     _train(options, out, device, as_json)
 
 
-def _flags(
-    data: str | None,
-    objective: str | None,
-    invariance: str | None,
-    labels: str | None,
-    size: int | None,
-    channels: int | None,
-    fit: str | None,
-    strict: bool,
-    training: dict[str, Any],
-) -> dict[str, Any]:
-    """The flags of `train` that were given, as a tree of options."""
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of options that the parameters of `train` come to, from preset, file and flags."""
+    from infogan import config as options_of
     from infogan import recipes
 
+    preset, file = given["preset"], given["config"]
+    layers = [options_of.read(file)] if file else []
+    flags = _flags(given)
+    if given["categorical"] or given["continuous"] is not None:
+        known = [recipes.PRESETS.get(preset, {}), *layers]
+        flags["codes"] = _code_options(given["categorical"] or None, given["continuous"], known)
+    return recipes.resolve(preset, [*layers, flags], given["assignments"] or ())
+
+
+def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of `train` that were given and name one option each, as a tree of options."""
+    from infogan import recipes
+
+    length = _length(given["budget"], given["steps"], given["images"])
     sections: dict[str, dict[str, Any]] = {
         "data": {
-            "source": data,
-            "size": size,
-            "channels": channels,
-            "fit": fit,
-            "strict": strict or None,
-            "labels": labels,
+            "source": given["data"],
+            "strict": given["strict"] or None,
+            **{name: given[name] for name in ("size", "channels", "fit", "labels")},
         },
-        "train": training,
-        "objective": {"kind": objective},
+        "train": {"compile": given["compile_"], **{name: given[name] for name in ("seed", "precision")}, **length},
+        "objective": {"kind": given["objective"]},
     }
-    given = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
-    options: dict[str, Any] = {name: keys for name, keys in given.items() if keys}
-    if invariance is not None:
-        options["invariance"] = recipes.invariances(invariance)
+    told = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
+    options: dict[str, Any] = {name: keys for name, keys in told.items() if keys}
+    if given["invariance"] is not None:
+        options["invariance"] = recipes.invariances(given["invariance"])
     return options
 
 
@@ -345,6 +344,109 @@ def compare(
     head, lines, _ = comparison.table(compared)
     write_bytes(out, comparison.comparison(compared).encode())
     typer.echo(f"{comparison.as_text(head, lines)}\n{out}")
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def sweep(
+    context: typer.Context,
+    data: Source,
+    seeds: Annotated[str, typer.Option(help="Such as 0-9 or 1,4.")] = "0-4",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=A,B: every seed with each value of an option of train or of its --set. Repeatable."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="How many runs at a time.", min=1)] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, new or to go on in. Default: runs/NNNNN-NAME-sweep.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again the runs that failed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train many runs, rank them without labels, and keep the best as best/.
+
+    After -- come arguments of train for all of them: infogan sweep mnist --seeds 0-9 -- --recipe paper
+    """
+    from infogan import comparison
+    from infogan import sweep as sweeping
+    from infogan.console import Signals, say
+    from infogan.runs import RunFolder
+
+    arguments = list(context.args)
+    wanted = sweeping.variations(data, _seeds(seeds), _grid(vary or ()), arguments)
+    for variation in wanted:
+        _check_arguments(variation.arguments, arguments)
+    folder = sweeping.SweepFolder(out or RunFolder.numbered(Path("runs"), f"{Path(data).stem}-sweep").path)
+    folder.begin(data, arguments)
+    say(f"{len(wanted)} runs in {folder.path}, {jobs} at a time")
+    signals = Signals()
+
+    def tell(ended: sweeping.Ended) -> None:
+        said = f"failed: {ended.error}" if ended.exit_code else f"complete after {ended.seconds / 60:.1f} minutes"
+        say(f"{ended.name}: {said}")
+
+    with signals.caught():
+        records = sweeping.run_all(
+            folder, wanted, jobs=jobs, retry=retry, interrupted=lambda: signals.received is not None, on_end=tell
+        )
+    if signals.received is not None:
+        words = ["infogan", *sys.argv[1:]]
+        again = words if out else [*words[:2], "--out", str(folder.path), *words[2:]]
+        say(f"stopped with {len(records)} of {len(wanted)} runs; to go on: {shlex.join(again)}")
+        raise typer.Exit(128 + signals.received)
+    ranking = sweeping.choose(folder, records)
+    if as_json:
+        typer.echo(json.dumps({"sweep": str(folder.path), **json.loads(folder.ranking.read_text(encoding="utf-8"))}))
+        return
+    typer.echo(comparison.as_text(*sweeping.ranking_table(ranking)))
+    if failed := [record.name for record in records if record.exit_code]:
+        say(f"failed: {', '.join(failed)}; {folder.logs} says why")
+    written = [folder.ranking, *([folder.page] if len(ranking.places) > 1 else []), folder.best]
+    typer.echo("\n".join(map(str, written)))
+
+
+def _check_arguments(arguments: Sequence[str], shared: Sequence[str]) -> None:
+    """Refuses what `train` would refuse before it looks at any image, and what a sweep says itself."""
+    from infogan import config as options_of
+    from infogan import recipes
+
+    command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    given = command.make_context("infogan train", list(arguments)).params
+    own = {"out": "--out", "as_json": "--json", "print_config": "--print-config"}
+    if taken := [flag for name, flag in own.items() if given[name]]:
+        raise UserError(f"{taken[0]} is not for the runs of a sweep")
+    if any(word == "--seed" or word.startswith("--seed=") for word in shared):
+        raise UserError("--seed is not for the runs of a sweep: --seeds says which they have")
+    options = _options(given)
+    options_of.build(recipes.with_categories(options, 2) if recipes.counts_categories(options) else options)
+
+
+def _seeds(text: str) -> list[int]:
+    """The seeds that ``0-9`` or ``1,4`` names."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UserError(f"--seeds {text!r} is not of the form 0-9 or 1,4")
+    return seeds
+
+
+def _grid(texts: Sequence[str]) -> dict[str, list[str]]:
+    """``key=a,b`` and the like as a mapping; commas within brackets, braces or quotes belong to a value."""
+    grid: dict[str, list[str]] = {}
+    for text in texts:
+        key, _, values = text.partition("=")
+        key = key.strip().removeprefix("--")
+        parts = re.findall(r"""(?:"[^"]*"|\[[^]]*\]|\{[^}]*\}|[^,])+""", values)
+        if not key or not values.strip() or ",".join(parts) != values:
+            raise UserError(f"--vary {text!r} is not of the form key=a,b")
+        if key in grid or key in ("seed", "train.seed"):
+            raise UserError(f"--vary {text!r}: {'seeds are for --seeds' if 'seed' in key else f'{key} is named twice'}")
+        grid[key] = [part.strip() for part in parts]
+    return grid
 
 
 @app.command()

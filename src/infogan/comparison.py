@@ -80,11 +80,16 @@ def as_text(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(told)
 
 
-def comparison(runs: Sequence[Compared]) -> str:
-    """The page: the table, why each run is trusted or not, and a sheet for each code that at least two runs share."""
+def comparison(runs: Sequence[Compared], lead: Sequence[str] = ()) -> str:
+    """The page: the table, why each run is trusted or not, and a sheet for each code that at least two runs share.
+
+    Args:
+        runs: Two or more.
+        lead: Sections (HTML) that go before all others.
+    """
     head, lines, meanings = table(runs)
     told = [[*line, meanings[line[0]]] for line in lines]
-    sections = [pages.section("Measured", pages.table([*head, "what it means"], told))]
+    sections = [*lead, pages.section("Measured", pages.table([*head, "what it means"], told))]
     reasons = [
         f"<p><b>{html.escape(run.name)}</b>: {html.escape(pages.sentence(run.result['verdict']['reason']))}</p>"
         for run in runs

@@ -12,6 +12,7 @@ code (`udr`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,56 @@ from infogan.metrics.disentanglement import factorvae_score
 from infogan.model import InfoGAN
 
 Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model that may be chosen.
+
+    Attributes:
+        name: Of its run.
+        model: The model.
+        images: uint8 (images, channels, height, width): real ones in the model's shape, for all candidates the same.
+        trusted: What the verdict says; None = there is none.
+        distance: Fréchet distance of its samples to real images, in a feature space common to all; None = unknown.
+    """
+
+    name: str
+    model: InfoGAN
+    images: NDArray[np.uint8]
+    trusted: bool | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A candidate's place in a ranking.
+
+    Attributes:
+        name: Of its run.
+        trusted: What the verdict says; None = there is none.
+        scores: By what they are called, those of `Ranking.scores`; None = unknown.
+    """
+
+    name: str
+    trusted: bool | None
+    scores: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates in the order in which they are to be preferred.
+
+    Attributes:
+        criterion: What the order is by, in words.
+        scores: What each candidate was given; the order is by the first.
+        places: The candidates, best first.
+    """
+
+    criterion: str
+    scores: tuple[str, ...]
+    places: tuple[Place, ...]
+
 
 LEVELS = 10  # values of a continuous code that stand for the truth
 SAMPLES = 10_000  # that models are compared on
@@ -84,6 +135,52 @@ def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed:
         for column, reader in enumerate(models):
             agreement[row, column] = factorvae_score(as_numbers(reader.encode(images)), factors, seed=seed)
     return agreement
+
+
+def rank(candidates: Sequence[Candidate]) -> Ranking:
+    """Orders models by what needs no labels: those that a verdict trusts first, and among them by agreement.
+
+    Models with a categorical code by how alike they and the others file real images (`filing_agreement`); else those
+    with two continuous codes or more by ModelCentrality (`factor_agreement`); others, which read nothing that could be
+    compared, by the Fréchet distance of what they draw. Candidates that are equal keep their order.
+
+    Args:
+        candidates: At least one.
+
+    Raises:
+        ValueError: no candidates.
+    """
+    if not candidates:
+        raise ValueError("nothing to rank: there are no candidates")
+    models = [candidate.model for candidate in candidates]
+    alike = len({model.shape for model in models}) == 1
+    several = len(candidates) > 1
+    values: list[float | None] = [None] * len(candidates)
+    if several and all(model.networks.reads_codes and model.layout.categorical for model in models):
+        called, criterion = "agreement", "how alike a run and the others file the same images (mean NMI)"
+        values = centrality(filing_agreement([_filing(candidate) for candidate in candidates])).tolist()
+    elif several and alike and all(model.networks.reads_codes and len(model.layout.codes) > 1 for model in models):
+        called, criterion = "centrality", "ModelCentrality: how alike a run and the others take images apart into codes"
+        values = centrality(factor_agreement(models)).tolist()
+    else:
+        called, criterion = "frechet", "the distance of what a run draws to real images"
+        values = [candidate.distance for candidate in candidates]
+    sign = 1 if called == "frechet" else -1
+
+    def order(at: int) -> tuple[bool, float]:
+        value = values[at]
+        return candidates[at].trusted is False, np.inf if value is None else sign * value
+
+    places = [
+        Place(candidates[at].name, candidates[at].trusted, {called: values[at]})
+        for at in sorted(range(len(candidates)), key=order)
+    ]
+    return Ranking(f"runs that are trusted first; then {criterion}", (called,), tuple(places))
+
+
+def _filing(candidate: Candidate) -> NDArray[np.int64]:
+    model = candidate.model
+    return model.encode(candidate.images).codes[model.first_categorical().name]
 
 
 def udr(
