@@ -55,12 +55,19 @@ def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) 
     numbers = {"accuracy", "purity", "nmi", "ari", "calibration_error", "brier", "log_loss", f"kernel_{space}"}
     numbers |= {f"{name}_{space}" for name in ("frechet", "precision", "recall", "density", "coverage")}
     numbers |= {f"kernel_{space}_error", f"kernel_{space}_train_to_test", f"frechet_{space}_train_to_test"}
-    assert numbers | {"information", "information_estimate", "entropy", "ignored", "verdict", "protocol"} == set(result)
+    others = {"information", "information_estimate", "entropy", "ignored", "verdict"}
+    assert numbers | others | {"protocol", "protocols", "intervals"} == set(result)
     rows = {row[0]: row[1:] for row in measured_rows(result, {})}
     for name in numbers:
         value, meaning = rows[name.replace("_", " ")]
-        assert value == f"{result[name]:.4f}"
+        ends = result["intervals"].get(name)
+        assert value == f"{result[name]:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")
         assert meaning
+    assert {"accuracy", "purity", "nmi", "ari", "information/category", "information/knob1"} == set(result["intervals"])
+    ends = result["intervals"]["information/knob1"]
+    assert rows["information of knob1"][0] == (
+        f"{result['information']['knob1']:.3f} ({ends[0]:.3f} to {ends[1]:.3f}) nats"
+    )
     assert (
         f"{result['information_estimate']['knob1']:.3f} nats by what is read alone" in rows["information of knob1"][1]
     )
@@ -78,8 +85,42 @@ def test_every_group_can_be_asked_for_alone(name: str, monkeypatch: pytest.Monke
     values = np.random.default_rng(0).integers(3, size=(120, 2))
     images = replace(image_set(120), factors=Factors(("kind", "size"), (3, 3), values))
     result = evaluate(Evidence(small_model(codes=CODES), images, None, 0), [name])
-    assert len(result) > 1
+    assert len(result) > 3  # intervals and both accounts of the protocol are always there
     assert len(summary(result)) > 1
+    assert list(result["protocols"]) == [name]
+    assert "seed 0" in result["protocols"][name] or "120 images" in result["protocols"][name]
+
+
+def test_intervals_are_as_wide_as_chance_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = image_set(2000)
+    assert images.labels is not None
+    random = np.random.default_rng(0)
+    found = np.where(random.random(2000) < 0.8, images.labels, 1 - images.labels)
+    likelihoods = random.normal(-0.5, 0.3, 2000)
+
+    def read(self: InfoGAN, of: NDArray[np.uint8]) -> Encoding:
+        posterior = np.eye(2, dtype=np.float32)[found[: len(of)]]
+        knob = np.zeros(len(of), np.float32)
+        return Encoding({"category": found[: len(of)], "knob1": knob}, {"category": posterior}, {}, knob)
+
+    def told(self: InfoGAN, of: NDArray[np.uint8], codes: object) -> dict[str, NDArray[np.float64]]:
+        return {name: likelihoods[: len(of)] for name in ("category", "knob1")}
+
+    monkeypatch.setattr(evaluation, "SAMPLES", 2000)
+    monkeypatch.setattr(InfoGAN, "encode", read)
+    monkeypatch.setattr(InfoGAN, "log_likelihoods", told)
+    result = evaluate(Evidence(small_model(codes=CODES), images, None, 0), ["clusters", "information"])
+    share = (found == images.labels).mean()
+    low, high = result["intervals"]["accuracy"]
+    # The normal approximation of a share, and of a mean: half an interval is 1.96 standard errors.
+    assert (low + high) / 2 == pytest.approx(share, abs=0.003)
+    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 2000), rel=0.15)
+    low, high = result["intervals"]["information/category"]
+    assert (low + high) / 2 == pytest.approx(likelihoods.mean() + math.log(2), abs=0.002)
+    assert (high - low) / 2 == pytest.approx(1.96 * likelihoods.std() / math.sqrt(2000), rel=0.15)
+    for name in ("purity", "nmi", "ari"):
+        low, high = result["intervals"][name]
+        assert low < result[name] < high
 
 
 def test_the_estimate_is_of_what_is_read_and_not_of_how_surely(monkeypatch: pytest.MonkeyPatch) -> None:

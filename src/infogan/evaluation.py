@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from infogan import verdict
 from infogan.config import CategoricalCode, Code
+from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures, frechet_distance, kernel_distance
 from infogan.metrics.information import categorical_information, continuous_information
+from infogan.metrics.intervals import bootstrap
 from infogan.metrics.neighbours import density_coverage, precision_recall
 from infogan.model import Encoding, InfoGAN
 
@@ -28,6 +30,7 @@ FACTORED = 50_000  # images, at most, whose factors are compared with what is re
 SAMPLES = 10_000  # generated images that information and distances are measured on
 NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
 SHARES = ("precision", "recall", "density", "coverage")
+DRAWS = 400  # of images, for an interval
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?\W?")  # with a sign for its unit, such as 10° or +6%
 SCORES = {"mig": "MIG", "factorvae": "FactorVAE", "dci_disentanglement": "DCI", "sap": "SAP"}  # that papers report
 IGNORED = 0.1  # nats: images that tell less of a code are drawn without heeding it
@@ -94,7 +97,9 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
         metrics: Names from ``METRICS``; None = all that the model and the labels allow.
 
     Returns:
-        Plain values: the numbers by name, and under ``protocol`` what they were measured on.
+        Plain values: the numbers by name; under ``intervals`` the ends of those of 95 % that other images would have
+        given (other seeds of the training would move the numbers further); under ``protocol`` what was measured on,
+        and under ``protocols`` how, for each metric.
 
     Raises:
         UserError: an unknown metric, or one that this model or these images do not allow.
@@ -107,9 +112,22 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
     chosen = metrics or [name for name, metric in METRICS.items() if not metric.obstacle(evidence)]
     split = "fitted on train, reported on test" if evidence.test else "fitted and reported on the same images"
     result: dict[str, Any] = {}
+    intervals: dict[str, list[float]] = {}
     for name in chosen:
-        result |= METRICS[name].measure(evidence)
-    return result | {"protocol": f"{evidence.reported.source}: {len(evidence.reported)} images, {split}"}
+        measured = METRICS[name].measure(evidence)
+        intervals |= measured.pop("intervals", {})
+        result |= measured
+    return result | {
+        "intervals": intervals,
+        "protocol": f"{evidence.reported.source}: {len(evidence.reported)} images, {split}",
+        "protocols": {name: METRICS[name].protocol(evidence) for name in chosen},
+    }
+
+
+def _interval(statistic: Callable[..., Any], *arrays: NDArray[Any], **options: Any) -> list[float]:
+    """The ends of the interval of 95 %, of what other images would have given."""
+    found = bootstrap(statistic, *arrays, draws=DRAWS, **options)
+    return [found.low, found.high]
 
 
 def clusters(evidence: Evidence) -> dict[str, Any]:
@@ -123,7 +141,14 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
     classes = len(fitted.label_names)
     mapping = clustering.hungarian_mapping(learned, fitted.labels, code.size, classes)
     believed = clustering.calibration(mapping, read.probabilities[code.name], reported.labels, classes)
+    compared = (found, reported.labels)
     return {
+        "intervals": {
+            "accuracy": _interval(lambda *drawn: clustering.accuracy(mapping, *drawn), *compared),
+            "purity": _interval(clustering.purity, *compared),
+            "nmi": _interval(clustering.nmi, *compared),
+            "ari": _interval(clustering.ari, *compared),
+        },
         "accuracy": clustering.accuracy(mapping, found, reported.labels),
         "purity": clustering.purity(found, reported.labels),
         "nmi": clustering.nmi(found, reported.labels),
@@ -153,7 +178,17 @@ def information(evidence: Evidence) -> dict[str, Any]:
         name: _estimated(code, samples.codes[name], readings[name]) for name, code in model.layout.codes.items()
     }
     ignored = [name for name, bound in bounds.items() if bound < IGNORED]
-    return {"information": bounds, "information_estimate": estimates, "entropy": entropies, "ignored": ignored}
+    intervals = {
+        f"information/{name}": _interval(lambda drawn: drawn.mean(axis=-1), values + entropies[name], vectorised=True)
+        for name, values in likelihoods.items()
+    }
+    return {
+        "information": bounds,
+        "information_estimate": estimates,
+        "entropy": entropies,
+        "ignored": ignored,
+        "intervals": intervals,
+    }
 
 
 def _estimated(code: Code, values: NDArray[Any], readings: NDArray[Any]) -> float:
@@ -194,14 +229,20 @@ def factors(evidence: Evidence) -> dict[str, Any]:
     A knob is one number, a category one a value: how probable it is. Factors of which the images show one value alone
     are left out; those whose values have names that are no numbers are taken to be in no order.
     """
+    known, chosen, varying, nominal = _factors_of(evidence)
+    read = as_numbers(evidence.model.encode(np.ascontiguousarray(evidence.reported.images[chosen])))
+    compared = known.values[chosen][:, varying]
+    return {"disentanglement": disentanglement(read, compared, nominal=nominal, seed=evidence.seed)}
+
+
+def _factors_of(evidence: Evidence) -> tuple[Factors, NDArray[np.int64], NDArray[np.int64], list[int]]:
+    """What is known of factors, the images that are looked at, the factors that vary, and which have no order."""
     known = evidence.reported.factors
     assert known is not None
     chosen = np.arange(0, len(known), -(-len(known) // FACTORED))
-    values = known.values[chosen]
-    varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
+    varying = np.flatnonzero(np.ptp(known.values[chosen], axis=0) > 0)
     nominal = [at for at, factor in enumerate(varying) if known.value_names and _in_no_order(known.value_names[factor])]
-    read = as_numbers(evidence.model.encode(np.ascontiguousarray(evidence.reported.images[chosen])))
-    return {"disentanglement": disentanglement(read, values[:, varying], nominal=nominal, seed=evidence.seed)}
+    return known, chosen, varying, nominal
 
 
 def as_numbers(encoding: Encoding) -> NDArray[np.float64]:
@@ -225,16 +266,60 @@ def trust(evidence: Evidence) -> dict[str, Any]:
     return {"verdict": {"trust": trusted, "reason": reason, **asdict(traces)}}
 
 
+# How each is measured, in words.
+
+
+def _clusters_protocol(evidence: Evidence) -> str:
+    return (
+        f"{len(evidence.reported)} images filed; values matched with labels, one to one, on {len(evidence.train)} "
+        f"training images; intervals of 95 % from {DRAWS} draws of images"
+    )
+
+
+def _information_protocol(evidence: Evidence) -> str:
+    return f"{SAMPLES} samples of seed {evidence.seed}, in nats; intervals of 95 % from {DRAWS} draws of samples"
+
+
+def _clouds_protocol(evidence: Evidence) -> str:
+    count = len(evidence.clouds.reals)
+    return (
+        f"{count} samples of seed {evidence.seed} and {count} images, in {evidence.clouds.space} of the training images"
+    )
+
+
+def _neighbours_protocol(evidence: Evidence) -> str:
+    count = min(NEIGHBOURS, len(evidence.clouds.reals))
+    return (
+        f"{count} samples and {count} images, in {evidence.clouds.space} of the training images; 3 neighbours for "
+        "precision and recall, 5 for density and coverage"
+    )
+
+
+def _factors_protocol(evidence: Evidence) -> str:
+    known, chosen, varying, nominal = _factors_of(evidence)
+    names = [known.names[factor] for factor in varying]
+    without = f" ({', '.join(names[at] for at in nominal)} in no order)" if nominal else ""
+    return (
+        f"codes read in {len(chosen)} images against {', '.join(names)}{without}; the conventions of docs/evaluation.md"
+    )
+
+
+def _trust_protocol(evidence: Evidence) -> str:
+    return f"{len(evidence.train)} images of the training and samples of seed {evidence.seed}; no labels"
+
+
 @dataclass(frozen=True)
 class Metric:
     """A group of numbers that are measured together.
 
     Attributes:
-        measure: The numbers by name.
+        measure: The numbers by name; under ``intervals`` the ends of an interval for some of them.
+        protocol: How they are measured here, in words.
         obstacle: Why they can not be measured here, in words; empty if they can.
     """
 
     measure: Callable[[Evidence], dict[str, Any]]
+    protocol: Callable[[Evidence], str]
     obstacle: Callable[[Evidence], str]
 
 
@@ -273,22 +358,29 @@ def _no_factors(evidence: Evidence) -> str:
 
 
 METRICS = {
-    "clusters": Metric(clusters, _no_clusters),
-    "information": Metric(information, _no_information),
-    "frechet": Metric(frechet, _too_few),
-    "kernel": Metric(kernel, _too_few),
-    "neighbours": Metric(neighbours, _too_few),
-    "disentanglement": Metric(factors, _no_factors),
-    "trust": Metric(trust, _no_categories),
+    "clusters": Metric(clusters, _clusters_protocol, _no_clusters),
+    "information": Metric(information, _information_protocol, _no_information),
+    "frechet": Metric(frechet, _clouds_protocol, _too_few),
+    "kernel": Metric(kernel, _clouds_protocol, _too_few),
+    "neighbours": Metric(neighbours, _neighbours_protocol, _too_few),
+    "disentanglement": Metric(factors, _factors_protocol, _no_factors),
+    "trust": Metric(trust, _trust_protocol, _no_categories),
 }
+
+
+def with_interval(result: Mapping[str, Any], name: str, value: float, form: str) -> str:
+    """A number as text, with the ends of its interval where there is one."""
+    ends = result.get("intervals", {}).get(name)
+    return format(value, form) + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
 
 
 def summary(result: dict[str, Any]) -> list[str]:
     """An evaluation's numbers as lines for people."""
     lines = []
     if "accuracy" in result:
+        accuracy = with_interval(result, "accuracy", result["accuracy"], ".4f")
         lines.append(
-            f"accuracy of the code {result['accuracy']:.4f} (one category a label), purity {result['purity']:.4f}, "
+            f"accuracy of the code, one category a label: {accuracy}; purity {result['purity']:.4f}, "
             f"NMI {result['nmi']:.4f}, ARI {result['ari']:.4f}"
         )
     if "calibration_error" in result:

@@ -17,6 +17,7 @@ from PIL import Image
 from infogan import pages, plots
 from infogan.config import CategoricalCode, Config
 from infogan.data.imageset import ImageSet
+from infogan.evaluation import with_interval
 from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.model import InfoGAN
 from infogan.runs import RunFolder
@@ -298,7 +299,7 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
     rows = []
     for name, meaning in MEANINGS.items():
         if name in result:
-            rows.append([name.replace("_", " "), f"{result[name]:.4f}", meaning])
+            rows.append([name.replace("_", " "), with_interval(result, name, result[name], ".4f"), meaning])
     for name, score in result.get("disentanglement", {}).items():
         rows.append([name.replace("_", " "), f"{score:.4f}", f"{SCORES[name]}; 1 is best"])
     for name, bound in result.get("information", {}).items():
@@ -308,7 +309,7 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
         rows.append(
             [
                 f"information of {called.get(name, name)}",
-                f"{bound:.3f} nats",
+                f"{with_interval(result, f'information/{name}', bound, '.3f')} nats",
                 f"what images tell of the code; its entropy is {entropy:.3f}{alone}",
             ]
         )
