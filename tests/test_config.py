@@ -180,7 +180,7 @@ def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_give
     assert large["stages"][:3] == options["stages"][:3]
     gan = recipes.for_size(recipes.resolve("robust", [{"objective": {"kind": "gan"}}]), 64)
     assert game(gan) == [recipes.RATE_OF_LARGE] * 2
-    for preset in ("plain", "paper", "post"):
+    for preset in ("plain", "paper", "post", "disentangle"):
         assert recipes.for_size(recipes.resolve(preset), 64) == recipes.resolve(preset)
     given = recipes.for_size(recipes.resolve("robust", [], ["networks.spectral_norm=false"]), 64)
     assert not build(given).networks.spectral_norm
