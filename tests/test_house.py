@@ -43,6 +43,7 @@ ORDER = [
     "metrics",
     "metrics.clustering",
     "metrics.fidelity",
+    "metrics.inception",
     "metrics.neighbours",
     "metrics.information",
     "metrics.disentanglement",

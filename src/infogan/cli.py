@@ -293,7 +293,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Of clusters,information,frechet,kernel,neighbours,disentanglement,trust. Default: all."),
+        typer.Option(
+            help="all, or of clusters,information,frechet,kernel,inception,neighbours,disentanglement,trust. "
+            "Default: all but inception (the FID), which takes long."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,6 +21,8 @@ from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures, frechet_distance, kernel_distance
+from infogan.metrics.inception import InceptionFeatures
+from infogan.metrics.inception import obstacle as no_inception
 from infogan.metrics.information import categorical_information, continuous_information
 from infogan.metrics.intervals import bootstrap
 from infogan.metrics.neighbours import density_coverage, precision_recall
@@ -30,6 +32,7 @@ FACTORED = 50_000  # images, at most, whose factors are compared with what is re
 SAMPLES = 10_000  # generated images that information and distances are measured on
 NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
 SHARES = ("precision", "recall", "density", "coverage")
+ALL = "all"  # in the place of names of metrics
 DRAWS = 400  # of images, for an interval
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?\W?")  # with a sign for its unit, such as 10° or +6%
 SCORES = {"mig": "MIG", "factorvae": "FactorVAE", "dci_disentanglement": "DCI", "sap": "SAP"}  # that papers report
@@ -78,8 +81,16 @@ class Evidence:
 
     @cached_property
     def clouds(self) -> Clouds:
+        """In the components of the training images' pixels."""
+        return self._clouds(PCAFeatures.fit(self.train.images))
+
+    @cached_property
+    def inception_clouds(self) -> Clouds:
+        """In the features of the FID."""
+        return self._clouds(InceptionFeatures())
+
+    def _clouds(self, features: PCAFeatures | InceptionFeatures) -> Clouds:
         """As many samples, training images and images that are reported on as there are of the latter, or 10,000."""
-        features = PCAFeatures.fit(self.train.images)
         count = min(SAMPLES, len(self.reported))
         return Clouds(
             features.name,
@@ -94,7 +105,8 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
 
     Args:
         evidence: The model and the images.
-        metrics: Names from ``METRICS``; None = all that the model and the labels allow.
+        metrics: Names from ``METRICS``, or ``all`` for those that the model and the images allow; None = all of
+            these but those that take long.
 
     Returns:
         Plain values: the numbers by name; under ``intervals`` the ends of those of 95 % that other images would have
@@ -104,12 +116,14 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
     Raises:
         UserError: an unknown metric, or one that this model or these images do not allow.
     """
-    for name in metrics or ():
+    named = [name for name in metrics or () if name != ALL]
+    for name in named:
         if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+            raise unknown("metric", name, [ALL, *METRICS])
         if obstacle := METRICS[name].obstacle(evidence):
             raise UserError(f"metric {name!r} can not be measured: {obstacle}")
-    chosen = metrics or [name for name, metric in METRICS.items() if not metric.obstacle(evidence)]
+    others = METRICS if metrics and ALL in metrics else [] if metrics else [n for n in METRICS if METRICS[n].unasked]
+    chosen = list(dict.fromkeys([*named, *(name for name in others if not METRICS[name].obstacle(evidence))]))
     split = "fitted on train, reported on test" if evidence.test else "fitted and reported on the same images"
     result: dict[str, Any] = {}
     intervals: dict[str, list[float]] = {}
@@ -198,20 +212,31 @@ def _estimated(code: Code, values: NDArray[Any], readings: NDArray[Any]) -> floa
 
 def frechet(evidence: Evidence) -> dict[str, Any]:
     """The Fréchet distance of as many samples as there are reported images to them, and of the training images too."""
-    clouds = evidence.clouds
+    return _frechet(evidence.clouds)
+
+
+def kernel(evidence: Evidence) -> dict[str, Any]:
+    """The kernel distance, with its standard error, where `frechet` has the Fréchet distance."""
+    return _kernel(evidence.clouds, evidence.seed)
+
+
+def inception(evidence: Evidence) -> dict[str, Any]:
+    """Both distances in the features of the FID, where they are the FID and the KID."""
+    return _frechet(evidence.inception_clouds) | _kernel(evidence.inception_clouds, evidence.seed)
+
+
+def _frechet(clouds: Clouds) -> dict[str, Any]:
     result = {f"frechet_{clouds.space}": frechet_distance(clouds.fakes, clouds.reals)}
     if clouds.others is not None:
         result[f"frechet_{clouds.space}_train_to_test"] = frechet_distance(clouds.others, clouds.reals)
     return result
 
 
-def kernel(evidence: Evidence) -> dict[str, Any]:
-    """The kernel distance, with its standard error, where `frechet` has the Fréchet distance."""
-    clouds = evidence.clouds
-    name, found = f"kernel_{clouds.space}", kernel_distance(clouds.fakes, clouds.reals, seed=evidence.seed)
+def _kernel(clouds: Clouds, seed: int) -> dict[str, Any]:
+    name, found = f"kernel_{clouds.space}", kernel_distance(clouds.fakes, clouds.reals, seed=seed)
     result = {name: found.value, f"{name}_error": found.error}
     if clouds.others is not None:
-        result[f"{name}_train_to_test"] = kernel_distance(clouds.others, clouds.reals, seed=evidence.seed).value
+        result[f"{name}_train_to_test"] = kernel_distance(clouds.others, clouds.reals, seed=seed).value
     return result
 
 
@@ -287,6 +312,11 @@ def _clouds_protocol(evidence: Evidence) -> str:
     )
 
 
+def _inception_protocol(evidence: Evidence) -> str:
+    count, space = len(evidence.inception_clouds.reals), evidence.inception_clouds.space
+    return f"{count} samples of seed {evidence.seed} and {count} images, in {space} of pytorch-fid"
+
+
 def _neighbours_protocol(evidence: Evidence) -> str:
     count = min(NEIGHBOURS, len(evidence.clouds.reals))
     return (
@@ -316,11 +346,13 @@ class Metric:
         measure: The numbers by name; under ``intervals`` the ends of an interval for some of them.
         protocol: How they are measured here, in words.
         obstacle: Why they can not be measured here, in words; empty if they can.
+        unasked: Whether they are measured where nobody names them; if not, they take long.
     """
 
     measure: Callable[[Evidence], dict[str, Any]]
     protocol: Callable[[Evidence], str]
     obstacle: Callable[[Evidence], str]
+    unasked: bool = True
 
 
 def _no_categories(evidence: Evidence) -> str:
@@ -347,6 +379,10 @@ def _too_few(evidence: Evidence) -> str:
     return "" if fewest >= 100 else f"{fewest} images are too few to compare with generated ones; 100 are needed"
 
 
+def _no_inception(evidence: Evidence) -> str:
+    return _too_few(evidence) or no_inception()
+
+
 def _no_factors(evidence: Evidence) -> str:
     if obstacle := _no_information(evidence):
         return obstacle
@@ -362,6 +398,7 @@ METRICS = {
     "information": Metric(information, _information_protocol, _no_information),
     "frechet": Metric(frechet, _clouds_protocol, _too_few),
     "kernel": Metric(kernel, _clouds_protocol, _too_few),
+    "inception": Metric(inception, _inception_protocol, _no_inception, unasked=False),
     "neighbours": Metric(neighbours, _neighbours_protocol, _too_few),
     "disentanglement": Metric(factors, _factors_protocol, _no_factors),
     "trust": Metric(trust, _trust_protocol, _no_categories),
