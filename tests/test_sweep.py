@@ -174,3 +174,4 @@ def test_torn_records_are_passed_over(tmp_path: Path) -> None:
     whole = {"name": "seed-1", "arguments": [], "exit_code": 0, "seconds": 1.5, "error": ""}
     folder.runs.write_text(f'{json.dumps(whole)}\n{{"name": "seed-2", "exit\n["seed-3"]\n')
     assert list(folder.ended()) == ["seed-1"]
+    assert folder.ended()["seed-1"].arguments == ()

@@ -117,8 +117,9 @@ class SweepFolder:
         found = {}
         for line in self.runs.read_text(encoding="utf-8").splitlines() if self.runs.is_file() else ():
             try:
-                record = Ended(**json.loads(line))
-            except (ValueError, TypeError):
+                told = json.loads(line)
+                record = Ended(**{**told, "arguments": tuple(told["arguments"])})
+            except (ValueError, TypeError, KeyError):
                 continue
             found[record.name] = record
         return found
