@@ -28,6 +28,7 @@ from infogan.metrics.intervals import bootstrap
 from infogan.metrics.neighbours import density_coverage, precision_recall
 from infogan.model import Encoding, InfoGAN
 
+MATCHED = 100_000  # training images, at most, whose labels say which category stands for which
 FACTORED = 50_000  # images, at most, whose factors are compared with what is read in them
 SAMPLES = 10_000  # generated images that information and distances are measured on
 NEIGHBOURS = 5_000  # of them, those that are looked for among their neighbours: that takes the square of the time
@@ -151,9 +152,13 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
     code = model.first_categorical()
     read = model.encode(reported.images)
     found = read.codes[code.name]
-    learned = found if reported is fitted else model.encode(fitted.images).codes[code.name]
+    chosen = _matched(fitted)
+    if reported is fitted:
+        learned = found[chosen]
+    else:
+        learned = model.encode(np.ascontiguousarray(fitted.images[chosen])).codes[code.name]
     classes = len(fitted.label_names)
-    mapping = clustering.hungarian_mapping(learned, fitted.labels, code.size, classes)
+    mapping = clustering.hungarian_mapping(learned, fitted.labels[chosen], code.size, classes)
     believed = clustering.calibration(mapping, read.probabilities[code.name], reported.labels, classes)
     compared = (found, reported.labels)
     return {
@@ -171,6 +176,11 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
         "brier": believed.brier,
         "log_loss": believed.log_loss,
     }
+
+
+def _matched(images: ImageSet) -> slice:
+    """Which of the training images the match is fitted on: all, or some, evenly spaced."""
+    return slice(None, None, -(-len(images) // MATCHED))
 
 
 def information(evidence: Evidence) -> dict[str, Any]:
@@ -295,8 +305,9 @@ def trust(evidence: Evidence) -> dict[str, Any]:
 
 
 def _clusters_protocol(evidence: Evidence) -> str:
+    matched = len(range(len(evidence.train))[_matched(evidence.train)])
     return (
-        f"{len(evidence.reported)} images filed; values matched with labels, one to one, on {len(evidence.train)} "
+        f"{len(evidence.reported)} images filed; values matched with labels, one to one, on {matched} "
         f"training images; intervals of 95 % from {DRAWS} draws of images"
     )
 
