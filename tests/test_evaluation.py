@@ -12,6 +12,7 @@ from infogan import evaluation
 from infogan.data.factors import Factors
 from infogan.errors import UserError
 from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
+from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures
 from infogan.metrics.neighbours import precision_recall
@@ -121,6 +122,18 @@ def test_intervals_are_as_wide_as_chance_makes_them(monkeypatch: pytest.MonkeyPa
     for name in ("purity", "nmi", "ari"):
         low, high = result["intervals"][name]
         assert low < result[name] < high
+
+
+def test_few_images_of_many_classes_have_intervals_with_their_own_numbers_in_them() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(26, size=156)
+    found = np.where(random.random(156) < 0.4, labels, random.integers(26, size=156))
+    for statistic, value in ((clustering.ari, 0.16), (clustering.nmi, 0.58), (clustering.purity, 0.45)):
+        low, high = evaluation._interval(statistic, found, labels, centred=True)
+        assert statistic(found, labels) == pytest.approx(value, abs=0.1)
+        assert low < statistic(found, labels) < high
+        wrong = evaluation._interval(statistic, found, labels)
+        assert statistic(found, labels) < wrong[0]  # what images that recur do
 
 
 def test_values_are_matched_with_the_labels_of_some_training_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,18 @@ def test_bad_input_is_named() -> None:
         mean_interval([0.9, float("nan")])
     with pytest.raises(ValueError, match="a level is a number between 0 and 1, not 0"):
         mean_interval([1, 2], level=0)
+
+
+def test_a_bias_that_draws_show_is_taken_back() -> None:
+    values = np.random.default_rng(0).normal(1, 2, 40)
+
+    def squared_mean(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(drawn.mean(axis=-1) ** 2)
+
+    plain = bootstrap(squared_mean, values, draws=20_000, vectorised=True)
+    centred = bootstrap(squared_mean, values, draws=20_000, vectorised=True, centred=True)
+    # E[x̄²] over draws is the squared mean and the variance of a mean of as many.
+    bias = values.var() / len(values)
+    assert plain.low - centred.low == pytest.approx(bias, rel=0.1)
+    assert plain.high - centred.high == pytest.approx(bias, rel=0.1)
+    assert plain.estimate == centred.estimate == pytest.approx(values.mean() ** 2)

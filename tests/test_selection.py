@@ -1,5 +1,7 @@
 """Who agrees with the others is found without a label, by each kind of agreement."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -171,4 +173,18 @@ def test_images_of_different_shapes_compare_by_filing_and_not_by_centrality() ->
     knobs: list[dict[str, object]] = [{"kind": "continuous"}] * 2
     models = small_model(codes=knobs), small_model(size=16, codes=knobs)
     pair = [Candidate("a", models[0], images[0], distance=2.0), Candidate("b", models[1], images[1], distance=1.0)]
-    assert [place.name for place in rank(pair).places] == ["b", "a"]
+    assert [place.scores for place in rank(pair).places] == [{"frechet": None}] * 2  # spaces have nothing in common
+
+
+def test_a_model_that_files_everything_alike_agrees_with_nobody() -> None:
+    truth = np.random.default_rng(0).integers(4, size=500)
+    noisy = np.where(np.random.default_rng(1).random(500) < 0.5, truth, 0)
+    nothing = np.zeros(500, dtype=np.int64)
+    agreement = filing_agreement([noisy, nothing, nothing, nothing, truth])
+    assert centrality(agreement)[1:4].tolist() == [0, 0, 0]
+    assert centrality(agreement)[0] > 0
+
+
+def test_models_without_a_verdict_come_between() -> None:
+    known = [replace(each, trusted=trust) for each, trust in zip(candidates("gan"), (None, False, True), strict=True)]
+    assert [place.name for place in rank(known).places] == ["seed-2", "seed-0", "seed-1"]

@@ -7,7 +7,6 @@ imported inside the commands.
 
 import json
 import os
-import re
 import shlex
 import signal
 import sys
@@ -372,12 +371,15 @@ def sweep(
     from infogan import comparison
     from infogan import sweep as sweeping
     from infogan.console import Signals, say
+    from infogan.data import has_test_split
     from infogan.runs import RunFolder
 
     arguments = list(context.args)
-    wanted = sweeping.variations(data, _seeds(seeds), _grid(vary or ()), arguments)
-    for variation in wanted:
-        _check_arguments(variation.arguments, arguments)
+    numbers, grid = _seeds(seeds), _grid(vary or ())
+    for variation in sweeping.variations(data, numbers[:1], grid, arguments):
+        _check_arguments(variation.arguments, data, numbers[0])
+    has_test_split(data)  # which says so if there are no such images
+    wanted = sweeping.variations(data, numbers, grid, arguments)
     folder = sweeping.SweepFolder(out or RunFolder.numbered(Path("runs"), f"{Path(data).stem}-sweep").path)
     folder.begin(data, arguments)
     say(f"{len(wanted)} runs in {folder.path}, {jobs} at a time")
@@ -389,25 +391,31 @@ def sweep(
 
     with signals.caught():
         records = sweeping.run_all(
-            folder, wanted, jobs=jobs, retry=retry, interrupted=lambda: signals.received is not None, on_end=tell
+            folder,
+            wanted,
+            jobs=jobs,
+            retry=retry,
+            interrupted=lambda: signals.received is not None,
+            on_wait=say,
+            on_end=tell,
         )
     if signals.received is not None:
         words = ["infogan", *sys.argv[1:]]
         again = words if out else [*words[:2], "--out", str(folder.path), *words[2:]]
         say(f"stopped with {len(records)} of {len(wanted)} runs; to go on: {shlex.join(again)}")
         raise typer.Exit(128 + signals.received)
-    ranking = sweeping.choose(folder, records)
+    ranking = sweeping.choose(folder)
     if as_json:
         typer.echo(json.dumps({"sweep": str(folder.path), **json.loads(folder.ranking.read_text(encoding="utf-8"))}))
         return
     typer.echo(comparison.as_text(*sweeping.ranking_table(ranking)))
     if failed := [record.name for record in records if record.exit_code]:
-        say(f"failed: {', '.join(failed)}; {folder.logs} says why")
+        say(f"failed: {', '.join(failed)}; {folder.logs} says why, and --retry tries again")
     written = [folder.ranking, *([folder.page] if len(ranking.places) > 1 else []), folder.best]
     typer.echo("\n".join(map(str, written)))
 
 
-def _check_arguments(arguments: Sequence[str], shared: Sequence[str]) -> None:
+def _check_arguments(arguments: Sequence[str], data: str, seed: int) -> None:
     """Refuses what `train` would refuse before it looks at any image, and what a sweep says itself."""
     from infogan import config as options_of
     from infogan import recipes
@@ -417,23 +425,22 @@ def _check_arguments(arguments: Sequence[str], shared: Sequence[str]) -> None:
     own = {"out": "--out", "as_json": "--json", "print_config": "--print-config"}
     if taken := [flag for name, flag in own.items() if given[name]]:
         raise UserError(f"{taken[0]} is not for the runs of a sweep")
-    if any(word == "--seed" or word.startswith("--seed=") for word in shared):
-        raise UserError("--seed is not for the runs of a sweep: --seeds says which they have")
     options = _options(given)
-    options_of.build(recipes.with_categories(options, 2) if recipes.counts_categories(options) else options)
+    config = options_of.build(recipes.with_categories(options, 2) if recipes.counts_categories(options) else options)
+    if arguments.count("--seed") > 1 or any(word.startswith("--seed=") for word in arguments):
+        raise UserError("--seed is not for the runs of a sweep: --seeds says which they have")
+    if config.train.seed != seed or config.data.source != data:
+        raise UserError("runs of a sweep have their seeds from --seeds, and all of them the same data")
 
 
 def _seeds(text: str) -> list[int]:
     """The seeds that ``0-9`` or ``1,4`` names."""
     seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-    except ValueError:
-        seeds = []
-    if not seeds:
-        raise UserError(f"--seeds {text!r} is not of the form 0-9 or 1,4")
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(last) >= int(first))):
+            raise UserError(f"--seeds {text!r} is not of the form 0-9 or 1,4")
+        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
     return seeds
 
 
@@ -443,13 +450,33 @@ def _grid(texts: Sequence[str]) -> dict[str, list[str]]:
     for text in texts:
         key, _, values = text.partition("=")
         key = key.strip().removeprefix("--")
-        parts = re.findall(r"""(?:"[^"]*"|\[[^]]*\]|\{[^}]*\}|[^,])+""", values)
-        if not key or not values.strip() or ",".join(parts) != values:
+        parts = [part.strip() for part in _parted(values)]
+        if not key or not all(parts):
             raise UserError(f"--vary {text!r} is not of the form key=a,b")
-        if key in grid or key in ("seed", "train.seed"):
-            raise UserError(f"--vary {text!r}: {'seeds are for --seeds' if 'seed' in key else f'{key} is named twice'}")
-        grid[key] = [part.strip() for part in parts]
+        if key in grid:
+            raise UserError(f"--vary {text!r}: {key} is named twice")
+        # A flag's value is text as it stands; that of an option is read as TOML, which has quotes of its own.
+        grid[key] = parts if "." in key else [part.strip("\"'") for part in parts]
     return grid
+
+
+def _parted(text: str) -> list[str]:
+    """A text between its commas, but for those within brackets, braces or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{":
+            depth += 1
+        elif letter in "]}":
+            depth -= 1
+        if letter == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 @app.command()

@@ -115,7 +115,10 @@ class TrainingDisplay:
 
 
 class Signals:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process as usual."""
+    """Remembers the first signal that asks to end; a second one ends the process as usual."""
+
+    # By Ctrl-C, by `kill` or a shutdown, and (not on Windows) by a terminal that is closed.
+    ASKING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -123,7 +126,7 @@ class Signals:
     @contextmanager
     def caught(self) -> Iterator["Signals"]:
         """While this lasts, a signal is remembered instead of ending the process."""
-        before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._remember) for number in self.ASKING}
         try:
             yield self
         finally:

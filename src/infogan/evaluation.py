@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from infogan import verdict
 from infogan.config import CategoricalCode, Code
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet
+from infogan.data.imageset import ImageSet, evenly
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
@@ -92,12 +92,13 @@ class Evidence:
 
     def _clouds(self, features: PCAFeatures | InceptionFeatures) -> Clouds:
         """As many samples, training images and images that are reported on as there are of the latter, or 10,000."""
-        count = min(SAMPLES, len(self.reported))
+        chosen = evenly(len(self.reported), SAMPLES)
+        others = evenly(len(self.train), len(chosen))
         return Clouds(
             features.name,
-            fakes=features(self.model.sample(count, seed=self.seed).images),
-            reals=features(np.ascontiguousarray(self.reported.images[:count])),
-            others=None if self.test is None else features(np.ascontiguousarray(self.train.images[:count])),
+            fakes=features(self.model.sample(len(chosen), seed=self.seed).images),
+            reals=features(self.reported.images[chosen]),
+            others=None if self.test is None else features(self.train.images[others]),
         )
 
 
@@ -112,7 +113,7 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
     Returns:
         Plain values: the numbers by name; under ``intervals`` the ends of those of 95 % that other images would have
         given (other seeds of the training would move the numbers further); under ``protocol`` what was measured on,
-        and under ``protocols`` how, for each metric.
+        and under ``protocols`` how, for each metric; with ``all``, under ``left_out`` why some could not be measured.
 
     Raises:
         UserError: an unknown metric, or one that this model or these images do not allow.
@@ -128,6 +129,8 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
     split = "fitted on train, reported on test" if evidence.test else "fitted and reported on the same images"
     result: dict[str, Any] = {}
     intervals: dict[str, list[float]] = {}
+    if metrics and ALL in metrics:
+        result["left_out"] = {name: why for name in METRICS if (why := METRICS[name].obstacle(evidence))}
     for name in chosen:
         measured = METRICS[name].measure(evidence)
         intervals |= measured.pop("intervals", {})
@@ -164,9 +167,9 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
     return {
         "intervals": {
             "accuracy": _interval(lambda *drawn: clustering.accuracy(mapping, *drawn), *compared),
-            "purity": _interval(clustering.purity, *compared),
-            "nmi": _interval(clustering.nmi, *compared),
-            "ari": _interval(clustering.ari, *compared),
+            "purity": _interval(clustering.purity, *compared, centred=True),
+            "nmi": _interval(clustering.nmi, *compared, centred=True),
+            "ari": _interval(clustering.ari, *compared, centred=True),
         },
         "accuracy": clustering.accuracy(mapping, found, reported.labels),
         "purity": clustering.purity(found, reported.labels),
@@ -459,6 +462,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         scores = result["disentanglement"]
         told = ", ".join(f"{called} {scores[name]:.3f}" for name, called in SCORES.items())
         lines.append(f"codes beside known factors: {told}")
+    lines += [f"{name} was not measured: {why}" for name, why in result.get("left_out", {}).items()]
     lines.append(f"({result['protocol']})")
     if "verdict" in result:
         lines.append(result["verdict"]["reason"])

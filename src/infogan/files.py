@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from infogan.errors import UserError
 
@@ -15,6 +18,12 @@ try:
     import fcntl
 except ModuleNotFoundError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+# What `replacing` calls a file until it is whole, and for how many seconds a file may be just that.
+UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")
+LEFT_ALONE = 600
+BUSY = "is being written by"  # says whoever finds a folder held
 
 
 @contextmanager
@@ -33,6 +42,86 @@ def claimed(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Holds ``what``, of which there is one writer at a time, as long as this lasts or the process lives.
+
+    The lock is the operating system's, on the file at ``path``, and ends with the process however that ends. The file
+    says who holds it, or held it last. Where the platform or the file system knows no such locks, nothing is held.
+
+    Raises:
+        UserError: another process holds it, or the file can not be written.
+    """
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "a+", encoding="utf-8"))
+            if not _locked(file):
+                file.seek(0)
+                raise UserError(f"{what} {BUSY} {_holder(file.read())}: wait for it, or stop it")
+            file.truncate(0)
+            file.write(json.dumps(holder) + "\n")
+            file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds what `held` locks by this file."""
+    try:
+        with open(path, "a+", encoding="utf-8") as file:
+            return not _locked(file)
+    except OSError:
+        return False
+
+
+def _locked(file: IO[str]) -> bool:
+    """Takes the lock of a file unless another process has it; True where there are no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what writers that were killed have left half-written, here and below; not what is being written."""
+    for path in folder.rglob(".*"):
+        with contextlib.suppress(OSError):
+            if UNFINISHED.fullmatch(path.name) and path.lstat().st_mtime < time.time() - LEFT_ALONE:
+                path.unlink()
+
+
+def _holder(text: str) -> str:
+    try:
+        known = json.loads(text)
+        return f"process {known['pid']} on {known['host']}, since {known['since']}"
+    except (ValueError, TypeError, KeyError):  # it has taken hold, and not said yet who it is
+        return "another process"
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file; after half a line, which a crash can leave, on a line of its own.
+
+    Raises:
+        UserError: it can not be written.
+    """
+    try:
+        with open(path, "ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            else:
+                torn = False
+            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

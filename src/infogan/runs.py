@@ -10,7 +10,9 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from torch import Tensor
 import infogan
 from infogan.config import Config
 from infogan.errors import UserError
-from infogan.files import write_bytes, write_json
+from infogan.files import UNFINISHED, append_line, held, remove_unfinished, write_bytes, write_json
 
 CHECKPOINTS_KEPT = 2
+WRITER = "writer.json"  # who trains the run, or did last
+CHECKSUM, BLANK = "sha256", "0" * 64  # in a checkpoint's metadata, and what stands there while it is computed
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class RunFolder:
         """Where the traversals of the codes at a step of training go."""
         return self.traversals / f"{step:08d}"
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps other processes from training this run meanwhile; raises UserError where one is at it."""
+        return held(self.path / WRITER, str(self.path))
+
     # Beginning and resuming.
 
     @classmethod
@@ -94,7 +102,9 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            foreign = any(path.iterdir()) and not (path / "config.json").is_file()
+            # A run that was killed at its very beginning has left nothing but its lock and what was half-written.
+            others = [entry.name for entry in path.iterdir() if entry.name != WRITER]
+            foreign = not (path / "config.json").is_file() and not all(map(UNFINISHED.fullmatch, others))
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"cannot make the run folder {path}: there is a file in its place") from error
         except OSError as error:
@@ -113,6 +123,8 @@ class RunFolder:
     def begin(self, config: Config, data_digest: str) -> None:
         """Writes the configuration, or checks that a run that is already here was begun with the same one.
 
+        What an earlier session left half-written goes. To be called while the run is `held`.
+
         Args:
             config: With the data's size and channels filled in.
             data_digest: Of the training images.
@@ -120,6 +132,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run with another configuration or other images; the first difference is named.
         """
+        remove_unfinished(self.path)
         mine = config.model_dump(mode="json")
         sessions = []
         if self.config.is_file():
@@ -153,15 +166,15 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to ``log.txt``."""
-        self._append(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        append_line(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
 
     def add_stats(self, line: Mapping[str, Any]) -> None:
         """Adds one report to ``stats.jsonl``."""
-        self._append(self.stats, json.dumps(line) + "\n")
+        append_line(self.stats, json.dumps(line))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds one evaluation to ``metrics.jsonl``."""
-        self._append(self.metrics, json.dumps(line) + "\n")
+        append_line(self.metrics, json.dumps(line))
 
     def read_stats(self) -> list[dict[str, Any]]:
         """The reports so far; a torn last line is left out."""
@@ -180,11 +193,23 @@ class RunFolder:
     # Checkpoints.
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint and removes all but the newest two; raises UserError where it can not."""
-        metadata = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds)}
+        """Writes a checkpoint, reads it back, and then removes all but the newest two.
+
+        Raises:
+            UserError: it can not be written, or something else is read back; those of before are still there.
+        """
+        metadata = {"step": str(checkpoint.step), "seconds": repr(checkpoint.seconds), CHECKSUM: BLANK}
         tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
         content = safetensors.torch.save(tensors, metadata)
-        write_bytes(self.checkpoints / f"{checkpoint.step:08d}.safetensors", content)
+        content = content.replace(BLANK.encode(), sha256(content).hexdigest().encode(), 1)
+        path = self.checkpoints / f"{checkpoint.step:08d}.safetensors"
+        write_bytes(path, content)
+        try:
+            _read_checkpoint(path)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} is not read as it was written ({error}): is the disk failing? The checkpoint before is kept"
+            ) from error
         for old in self._checkpoints()[CHECKPOINTS_KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -197,15 +222,9 @@ class RunFolder:
         complaints: list[str] = []
         for path in self._checkpoints():
             try:
-                with safetensors.safe_open(path, framework="pt") as file:
-                    metadata = file.metadata() or {}
-                    # Copies: what the reader hands out is the file itself, mapped into memory.
-                    tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
-                return Checkpoint(int(metadata["step"]), float(metadata["seconds"]), tensors), complaints
-            except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-                complaints.append(
-                    f"checkpoint {path.name} is damaged ({str(error).splitlines()[0]}); trying the one before"
-                )
+                return _read_checkpoint(path), complaints
+            except (OSError, ValueError) as error:
+                complaints.append(f"checkpoint {path.name} is damaged ({error}); trying the one before")
         if complaints:
             raise UserError(f"every checkpoint in {self.checkpoints} is damaged: remove the folder to start anew")
         return None, complaints
@@ -221,13 +240,6 @@ class RunFolder:
 
     # Helpers.
 
-    def _append(self, path: Path, text: str) -> None:
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-
     def _read_json(self, path: Path, default: Any = None) -> Any:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -237,6 +249,26 @@ class RunFolder:
             raise UserError(f"{path} is missing") from None
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint whose every byte is as it was written.
+
+    Raises:
+        OSError: it can not be read.
+        ValueError: a byte is another one, or some are missing; what was noticed.
+    """
+    content = path.read_bytes()
+    try:
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        checksum = metadata[CHECKSUM]
+        # The checksum is of the file as it was before the checksum was put in, once, into its own place.
+        if sha256(content.replace(checksum.encode(), BLANK.encode(), 1)).hexdigest() != checksum:
+            raise ValueError("its checksum is another one")
+        return Checkpoint(int(metadata["step"]), float(metadata["seconds"]), safetensors.torch.load(content))
+    except (KeyError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
+        raise ValueError(f"it is no checkpoint: {str(error).splitlines()[0]}") from error
 
 
 def environment(data_digest: str) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Ranking:
 
 
 LEVELS = 10  # values of a continuous code that stand for the truth
+TRUST = {True: 0, None: 1, False: 2}  # places of what verdicts say
 SAMPLES = 10_000  # that models are compared on
 
 
@@ -104,13 +105,21 @@ def centrality(agreement: Matrix) -> Matrix:
 def filing_agreement(filings: Sequence[NDArray[np.int64]]) -> Matrix:
     """The normalised mutual information of how each two models file the same images, (models, models).
 
+    A model that files all images under one value agrees with nobody, not even with another that does the same.
+
     Args:
         filings: For each model (images,), the category it files each image under.
 
     Raises:
         ValueError: as `metrics.clustering.nmi`.
     """
-    return np.array([[nmi(one, other) for other in filings] for one in filings])
+    says = [len(np.unique(filing)) > 1 for filing in filings]
+    return np.array(
+        [
+            [nmi(one, other) if says[row] and says[column] else 0.0 for column, other in enumerate(filings)]
+            for row, one in enumerate(filings)
+        ]
+    )
 
 
 def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed: int = 0) -> Matrix:
@@ -138,7 +147,7 @@ def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed:
 
 
 def rank(candidates: Sequence[Candidate]) -> Ranking:
-    """Orders models by what needs no labels: those that a verdict trusts first, and among them by agreement.
+    """Orders models by what needs no labels: by what verdicts say, if anything, and then by agreement.
 
     Models with a categorical code by how alike they and the others file real images (`filing_agreement`); else those
     with two continuous codes or more by ModelCentrality (`factor_agreement`); others, which read nothing that could be
@@ -164,12 +173,13 @@ def rank(candidates: Sequence[Candidate]) -> Ranking:
         values = centrality(factor_agreement(models)).tolist()
     else:
         called, criterion = "frechet", "the distance of what a run draws to real images"
-        values = [candidate.distance for candidate in candidates]
+        # Spaces of images of different shapes have nothing in common.
+        values = [candidate.distance if alike else None for candidate in candidates]
     sign = 1 if called == "frechet" else -1
 
-    def order(at: int) -> tuple[bool, float]:
+    def order(at: int) -> tuple[int, float]:
         value = values[at]
-        return candidates[at].trusted is False, np.inf if value is None else sign * value
+        return TRUST[candidates[at].trusted], np.inf if value is None else sign * value
 
     places = [
         Place(candidates[at].name, candidates[at].trusted, {called: values[at]})

@@ -9,33 +9,45 @@ Runs are commands in processes of their own, started by joblib. Within ``joblib.
 such as Dask's or Ray's, they are spread over other machines, which need infogan and the same files.
 """
 
+import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import joblib
-import numpy as np
 
 from infogan import pages, workflows
 from infogan.comparison import comparison, read_runs
-from infogan.data import ImageSet
+from infogan.data import ImageSet, evenly
 from infogan.errors import UserError
-from infogan.files import claimed, write_bytes, write_json
+from infogan.files import (
+    BUSY,
+    UNFINISHED,
+    append_line,
+    claimed,
+    held,
+    is_held,
+    remove_unfinished,
+    write_bytes,
+    write_json,
+)
 from infogan.model import InfoGAN
-from infogan.runs import RunFolder
+from infogan.runs import WRITER, RunFolder
 from infogan.selection import SAMPLES, Candidate, Ranking, rank
 
 COMPARED = 10  # runs on the page, at most
-STOPPED = (130, 143, -2, -15)  # how a run ends that a signal stopped
+DISTANCE = "frechet_pca64"
+LONGEST = 120  # letters of what a run's name says besides its seed; file systems take 255 for all of it
 POLL = 0.2  # seconds
 
 
@@ -59,7 +71,7 @@ class Ended:
     Attributes:
         name: Of its folder.
         arguments: As of the variation.
-        exit_code: 0 = it is complete.
+        exit_code: 0 = it is complete; negative = a signal.
         seconds: From its start, or from where it was resumed.
         error: Its last words if it failed; else empty.
     """
@@ -82,20 +94,24 @@ class SweepFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.runs = path / "runs.jsonl"
-        self.logs = path / "logs"
-        self.ranking = path / "ranking.json"
-        self.page = path / "comparison.html"
-        self.best = path / "best"
-        self._shared = path / "sweep.json"
+        self.path = path.absolute()  # other processes may look from elsewhere
+        self.runs = self.path / "runs.jsonl"
+        self.logs = self.path / "logs"
+        self.ranking = self.path / "ranking.json"
+        self.page = self.path / "comparison.html"
+        self.best = self.path / "best"
+        self._shared = self.path / "sweep.json"
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            foreign = any(path.iterdir()) and not self._shared.is_file()
+            self.logs.mkdir(parents=True, exist_ok=True)
+            others = {entry.name for entry in self.path.iterdir()} - {WRITER, self.logs.name}
         except OSError as error:
             raise UserError(f"cannot make the folder of the sweep, {path}: {error.strerror}") from error
-        if foreign:
+        if not self._shared.is_file() and not all(map(UNFINISHED.fullmatch, others)):
             raise UserError(f"{path} is not empty and not the folder of a sweep: choose another --out")
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps other processes from this sweep meanwhile; raises UserError where one is at it."""
+        return held(self.path / WRITER, str(self.path))
 
     def begin(self, data: str, arguments: Sequence[str]) -> None:
         """Writes what all runs share, or checks that it is what they shared before; raises UserError if it is not."""
@@ -126,8 +142,8 @@ class SweepFolder:
 
     def add(self, record: Ended) -> None:
         """Adds a line to ``runs.jsonl``."""
-        with claimed(self.path), open(self.runs, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+        with claimed(self.path):
+            append_line(self.runs, json.dumps(asdict(record)))
 
     def of(self, name: str) -> Path:
         """A run's folder."""
@@ -147,19 +163,19 @@ def variations(
         arguments: Of ``infogan train``, for all runs.
 
     Raises:
-        UserError: two runs would be the same.
+        UserError: two runs would have the same folder.
     """
-    found = []
+    found: dict[str, Variation] = {}
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
         words = [word for key, value in chosen.items() for word in _words(key, value)]
-        label = "".join(f"{_plain(key.rpartition('.')[2])}-{_plain(value)}-" for key, value in chosen.items())
+        label = _short("".join(f"{_plain(key)}-{_plain(value)}-" for key, value in chosen.items()))
         for seed in seeds:
-            found.append(Variation(f"{label}seed-{seed}", (data, *arguments, *words, "--seed", str(seed))))
-    names = [variation.name for variation in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"two runs of the sweep would both be called {min(twice)}: a seed or a value is named twice")
-    return found
+            run = Variation(f"{label}seed-{seed}", (data, *arguments, *words, "--seed", str(seed)))
+            if run.name.casefold() in found:  # not every file system tells letters by their case
+                raise UserError(f"two runs of the sweep would be called {run.name}: a seed or a value is named twice")
+            found[run.name.casefold()] = run
+    return list(found.values())
 
 
 def _words(key: str, value: str) -> tuple[str, str]:
@@ -168,7 +184,35 @@ def _words(key: str, value: str) -> tuple[str, str]:
 
 def _plain(text: str) -> str:
     """What a name of a folder can hold on any system."""
-    return re.sub(r"[^A-Za-z0-9.+]+", "-", text).strip("-.") or "none"
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip(".") or "none"
+
+
+def _short(label: str) -> str:
+    if len(label) <= LONGEST:
+        return label
+    return f"{label[: LONGEST - 10]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}-"
+
+
+# Running.
+
+
+@dataclass
+class _Orders:
+    """What the runs of a sweep go by.
+
+    Attributes:
+        threads: For each run.
+        interrupted: Asked all the while.
+        on_wait: Told whom a run waits for.
+        on_end: Told of each that ended.
+        children: Processes that were started here; another backend of joblib has copies of its own.
+    """
+
+    threads: int
+    interrupted: Callable[[], bool]
+    on_wait: Callable[[str], None]
+    on_end: Callable[[Ended], None]
+    children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
 
 def run_all(
@@ -176,8 +220,10 @@ def run_all(
     wanted: Sequence[Variation],
     *,
     jobs: int = 1,
+    threads: int | None = None,
     retry: bool = False,
     interrupted: Callable[[], bool] = lambda: False,
+    on_wait: Callable[[str], None] = lambda _: None,
     on_end: Callable[[Ended], None] = lambda _: None,
 ) -> list[Ended]:
     """Trains what has not been trained yet, several at a time.
@@ -185,39 +231,92 @@ def run_all(
     Args:
         folder: Of the sweep.
         wanted: The runs.
-        jobs: How many run at a time; each has its share of the processors. A joblib backend may know better.
+        jobs: How many run at a time. A joblib backend may know better.
+        threads: For each run; None = its share of this machine's processors.
         retry: Try again those that failed.
         interrupted: Asked all the while; once it says so, runs write their checkpoints and end, and no more are begun.
+        on_wait: Told in a sentence where a run is waited for that an earlier sweep has left to itself.
         on_end: Told of each that ended.
 
     Returns:
         The records of all wanted runs that have ended by now, in their order.
+
+    Raises:
+        UserError: another process is at this sweep, one of the runs was recorded with other arguments, or a run could
+            not be started or recorded.
     """
-    known = folder.ended()
-    ready = {name for name, record in known.items() if record.exit_code == 0 or not retry}
-    missing = [variation for variation in wanted if variation.name not in ready]
-    threads = max(1, joblib.cpu_count() // jobs)
-    joblib.Parallel(n_jobs=jobs, prefer="threads")(
-        joblib.delayed(_run)(folder, variation, threads, interrupted, on_end) for variation in missing
-    )
-    known = folder.ended()
-    return [known[variation.name] for variation in wanted if variation.name in known]
+    with folder.held():
+        remove_unfinished(folder.path)
+        known = folder.ended()
+        for variation in wanted:
+            record = known.get(variation.name)
+            if record is not None and record.arguments != variation.arguments:
+                raise UserError(
+                    f"{folder.of(variation.name)} was run with other arguments ({' '.join(record.arguments)}): "
+                    "choose another --out"
+                )
+        missing = [variation for variation in wanted if _is_missing(folder, known.get(variation.name), retry)]
+        share = max(1, joblib.cpu_count() // jobs)
+        orders = _Orders(threads or share, interrupted, on_wait, on_end)
+        try:
+            troubles = joblib.Parallel(n_jobs=jobs, prefer="threads")(
+                joblib.delayed(_run)(folder, variation, orders) for variation in missing
+            )
+        finally:
+            for child in orders.children:  # after an exception; else all have ended
+                child.terminate()
+        if trouble := next(filter(None, troubles), None):
+            raise UserError(trouble)
+        known = folder.ended()
+        return [known[variation.name] for variation in wanted if variation.name in known]
 
 
-def _run(
-    folder: SweepFolder,
-    variation: Variation,
-    threads: int,
-    interrupted: Callable[[], bool],
-    on_end: Callable[[Ended], None],
-) -> None:
-    """One run, from where it stopped; recorded unless it was interrupted."""
-    if interrupted():
-        return
+def _is_missing(folder: SweepFolder, record: Ended | None, retry: bool) -> bool:
+    """Whether a run is to be trained: it was not, it failed and is to be tried again, or it has gone since."""
+    if record is None or record.exit_code:
+        return record is None or retry
+    run = RunFolder(folder.of(record.name))
+    return not (run.metrics.is_file() and (run.model / "model.safetensors").is_file())
+
+
+def _run(folder: SweepFolder, variation: Variation, orders: _Orders) -> str:
+    """One run, from where it stopped; recorded unless it was asked to stop. Returns what prevented that, or nothing."""
+    try:
+        while not orders.interrupted():
+            _wait(folder.of(variation.name), orders)
+            record = _one_try(folder, variation, orders)
+            # In the moment between, or while it loads its images, one that was left to itself may take the folder.
+            if record is not None and BUSY in record.error:
+                time.sleep(POLL)
+                continue
+            if record is not None:
+                folder.add(record)
+                orders.on_end(record)
+            break
+    except OSError as error:
+        return f"{variation.name} could not be run: {error.strerror or error}"
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _wait(run: Path, orders: _Orders) -> None:
+    """Waits until nobody trains a run: a sweep that was killed outright has left it to itself."""
+    told = False
+    while is_held(run / WRITER) and not orders.interrupted():
+        if not told:
+            orders.on_wait(f"waiting for the process that still trains {run}")
+        told = True
+        time.sleep(POLL)
+
+
+def _one_try(folder: SweepFolder, variation: Variation, orders: _Orders) -> Ended | None:
+    """Starts a run's command and sees it to its end; None if it was asked to stop before."""
+    if orders.interrupted():
+        return None
     log = folder.logs / f"{variation.name}.txt"
-    log.parent.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "infogan", "train", *variation.arguments, "--out", str(folder.of(variation.name))]
-    started = time.monotonic()
+    started, asked = time.monotonic(), False
     with open(log, "ab") as output:
         # Of a session of its own: the terminal's Ctrl-C is passed on once, and not twice, which would end it at once.
         process = subprocess.Popen(
@@ -225,65 +324,93 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ},
+            env={"OMP_NUM_THREADS": str(orders.threads), **os.environ},
             start_new_session=True,
         )
-        asked = False
+        orders.children.append(process)
         while process.poll() is None:
-            if interrupted() and not asked:
+            if orders.interrupted() and not asked:
                 process.terminate()
                 asked = True
             time.sleep(POLL)
+        orders.children.remove(process)
     code = process.returncode
-    if code in STOPPED:
-        return
+    if asked and code:
+        return None
     seconds = round(time.monotonic() - started, 1)
-    record = Ended(variation.name, variation.arguments, code, seconds, _last_words(log) if code else "")
-    folder.add(record)
-    on_end(record)
+    return Ended(variation.name, variation.arguments, code, seconds, _last_words(log, code) if code else "")
 
 
-def _last_words(log: Path) -> str:
+def _last_words(log: Path, code: int) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-    return last.strip().removeprefix("error: ")
+    last = next((line for line in reversed(lines) if line.strip()), "it said nothing").strip()
+    number = -code if code < 0 else code - 128  # a signal's, where it was one
+    if number in {member.value for member in signal.Signals}:
+        return f"it was ended by {signal.Signals(number).name} ({last})"
+    return last.removeprefix("error: ")
 
 
-def choose(folder: SweepFolder, records: Sequence[Ended]) -> Ranking:
-    """Ranks the complete runs without labels, and writes ``ranking.json``, ``comparison.html`` and ``best/``.
+# Choosing.
+
+
+def choose(folder: SweepFolder) -> Ranking:
+    """Ranks all complete runs of a sweep without labels; writes ``ranking.json``, ``comparison.html`` and ``best/``.
+
+    What was done with an earlier best run (names, labels) is kept: where another takes its place, under another name.
 
     Raises:
-        UserError: no run is complete, or a file can not be written.
+        UserError: no run is complete, a file can not be written, or another process is at this sweep.
     """
-    complete = [record.name for record in records if record.exit_code == 0]
-    failed = {record.name: record.error for record in records if record.exit_code != 0}
-    if not complete:
-        raise UserError(f"no run of {folder.path} is complete: {next(iter(failed.values()), 'none has ended yet')}")
-    ranking = rank(_candidates(folder, complete))
-    names = [place.name for place in ranking.places]
-    write_json(folder.ranking, {**asdict(ranking), "failed": failed})
-    if len(names) > 1:
-        shown = read_runs([folder.of(name) for name in names[:COMPARED]])
-        write_bytes(folder.page, comparison(shown, lead=[_section(ranking, failed)]).encode())
-    _copy(folder.of(names[0]), folder.best)
-    return ranking
+    with folder.held():
+        failed = {name: record.error for name, record in folder.ended().items() if record.exit_code}
+        candidates = []
+        images: dict[str, ImageSet] = {}
+        for name, record in folder.ended().items():
+            if not record.exit_code:
+                try:
+                    candidates.append(_candidate(folder, name, images))
+                except UserError as error:
+                    failed[name] = str(error)
+        if not candidates:
+            raise UserError(f"no run of {folder.path} is complete: {next(iter(failed.values()), 'none has ended yet')}")
+        ranking = rank(candidates)
+        names = [place.name for place in ranking.places]
+        _keep_best(folder, names[0])
+        if len(names) > 1:
+            shown = read_runs([folder.of(name) for name in names[:COMPARED]])
+            write_bytes(folder.page, comparison(shown, lead=[_section(ranking, failed)]).encode())
+        else:
+            folder.page.unlink(missing_ok=True)
+        write_json(folder.ranking, {**asdict(ranking), "failed": failed})
+        return ranking
 
 
-def _candidates(folder: SweepFolder, names: Sequence[str]) -> list[Candidate]:
-    """What `selection.rank` looks at; models of one shape share the images."""
-    loaded: dict[str, ImageSet] = {}
-    found = []
-    for name in names:
-        run = RunFolder.existing(folder.of(name))
-        config, model = run.read_config(), InfoGAN.load(run.path)
-        key = config.data.model_dump_json()
-        if key not in loaded:
-            loaded[key] = workflows.load_for(model, config.data)
-        images = np.ascontiguousarray(loaded[key].images[:SAMPLES])
-        result: dict[str, Any] = measured[-1] if (measured := run.read_metrics()) else {}
-        distance = next((result[of] for of in result if of.startswith("frechet") and not of.endswith("to_test")), None)
-        found.append(Candidate(name, model, images, result.get("verdict", {}).get("trust"), distance))
-    return found
+def _candidate(folder: SweepFolder, name: str, loaded: dict[str, ImageSet]) -> Candidate:
+    """What `selection.rank` looks at of a run; images that were loaded for another serve again.
+
+    Raises:
+        UserError: the run is not whole any more.
+    """
+    run = RunFolder.existing(folder.of(name))
+    config, model = run.read_config(), InfoGAN.load(run.path)
+    key = config.data.model_dump_json()
+    if key not in loaded:
+        images = workflows.load_for(model, config.data)
+        loaded[key] = images.subset(evenly(len(images), SAMPLES))
+    measured = run.read_metrics()
+    if not measured:
+        raise UserError(f"{run.path} was not measured")
+    verdicts = [
+        line["verdict"]["trust"] for line in measured if "verdict" in line
+    ]  # `evaluate` may measure other things
+    distances = [line[DISTANCE] for line in measured if DISTANCE in line]
+    return Candidate(
+        name,
+        model,
+        loaded[key].images,
+        trusted=verdicts[-1] if verdicts else None,
+        distance=distances[-1] if distances else None,
+    )
 
 
 def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
@@ -308,16 +435,41 @@ def _section(ranking: Ranking, failed: Mapping[str, str]) -> str:
     )
 
 
-def _copy(run: Path, best: Path) -> None:
-    """A copy of a run in the place of ``best``, without what only resuming needs."""
-    fresh, old = best.with_name(".best.new"), best.with_name(".best.old")
+def _keep_best(folder: SweepFolder, name: str) -> None:
+    """Makes ``best/`` a copy of a run, without what only resuming needs, unless it is one already."""
+    run, best = folder.of(name), folder.best
+    fresh = best.with_name(f".{best.name}.new")
     try:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
-        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints"))
+        shutil.rmtree(fresh, ignore_errors=True)
         if best.exists():
-            best.rename(old)
+            before = _source_of(folder)
+            if before == name and _weights(best) == _weights(run):
+                return
+            if before is None or _was_changed(best, folder.of(before)):
+                number = next(n for n in itertools.count(1) if not best.with_name(f"best-before-{n}").exists())
+                best.rename(best.with_name(f"best-before-{number}"))
+        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", WRITER))
+        shutil.rmtree(best, ignore_errors=True)
         fresh.rename(best)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(f"cannot copy {run} to {best}: {error.strerror or error}") from error
+
+
+def _source_of(folder: SweepFolder) -> str | None:
+    """Which run ``best/`` is a copy of."""
+    try:
+        name: str = json.loads(folder.ranking.read_text(encoding="utf-8"))["places"][0]["name"]
+        return name
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _weights(run: Path) -> bytes | None:
+    path = run / "model" / "model.safetensors"
+    return path.read_bytes() if path.is_file() else None
+
+
+def _was_changed(copy: Path, run: Path) -> bool:
+    """Whether a copy holds something that the run does not: names, labels, further evaluations."""
+    files = [path.relative_to(copy) for path in copy.rglob("*") if path.is_file()]
+    return any(not (run / path).is_file() or (run / path).read_bytes() != (copy / path).read_bytes() for path in files)

@@ -128,6 +128,7 @@ def train(
             optimisers = _optimisers(config.stages[config.stage_at(first)[0]].updates, networks)
         _restore(checkpoint, networks, average, optimisers)
         model.adopt_prior()
+        _save_model(model, run)  # a kill may have come between the checkpoint and the model
 
     keep_freed_blocks()
     clock = time.monotonic()
@@ -215,13 +216,18 @@ def train(
             watch.on_picture(done, model)
         if saves:
             run.save_checkpoint(Checkpoint(done, now, _tensors(networks, average, optimisers)))
-            model.save_weights(run.model)
-            if not (run.model / "config.json").is_file():  # which holds names that were given meanwhile
-                model.save_config(run.model)
+            _save_model(model, run)
         watch.on_step(done)
         if stopping:
             raise Interrupted(done)
     return model
+
+
+def _save_model(model: InfoGAN, run: RunFolder) -> None:
+    """Writes the model, but for a configuration that is there: it holds names that were given meanwhile."""
+    model.save_weights(run.model)
+    if not (run.model / "config.json").is_file():
+        model.save_config(run.model)
 
 
 class Tally:

@@ -144,9 +144,16 @@ def train_run(
         The model and the evaluation, which are in the run folder too.
 
     Raises:
-        UserError: as `training.train`, or ``run`` was begun with another configuration or other images.
+        UserError: as `training.train`, or ``run`` was begun with another configuration or other images, or another
+            process is training it.
         Interrupted: as `training.train`.
     """
+    with run.held():
+        return _train_run(planned, run, device, watch)
+
+
+def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None) -> tuple[InfoGAN, dict[str, Any]]:
+    """`train_run` by the only writer of the folder."""
     config, images = planned.config, planned.images
     digest, few = images.digest(), planned.few
     run.begin(config, digest if few is None else f"{digest} {few.digest()}")

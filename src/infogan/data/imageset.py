@@ -88,3 +88,9 @@ class ImageSet:
             label_names=self.label_names,
             factors=None if self.factors is None else self.factors.subset(chosen),
         )
+
+
+def evenly(total: int, most: int) -> NDArray[np.int64]:
+    """Indices of at most ``most`` of ``total`` images, evenly spaced: sources often come class by class."""
+    count = min(total, most)
+    return np.arange(count) * total // max(1, count)

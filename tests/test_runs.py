@@ -1,0 +1,196 @@
+"""The run folder under damage: whatever crashes, disks and others do, nothing is taken for what it is not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from infogan.data import load
+from infogan.errors import UserError
+from infogan.files import append_line, held, is_held, remove_unfinished
+from infogan.runs import Checkpoint, RunFolder
+from infogan.workflows import Plan, train_run
+from tests.helpers import image_set, small_config
+
+
+def checkpoint(step: int) -> Checkpoint:
+    tensors = {"networks.weight": torch.arange(12.0).reshape(3, 4) + step, "networks.count": torch.tensor(step)}
+    return Checkpoint(step, step / 3, tensors)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """Two checkpoints, after 1 and 2 steps."""
+    run = RunFolder(tmp_path)
+    run.save_checkpoint(checkpoint(1))
+    run.save_checkpoint(checkpoint(2))
+    return run
+
+
+def same(found: Checkpoint | None, expected: Checkpoint) -> bool:
+    assert found is not None
+    assert found.tensors.keys() == expected.tensors.keys()
+    equal = all(torch.equal(found.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    return equal and (found.step, found.seconds) == (expected.step, expected.seconds)
+
+
+def newest(run: RunFolder) -> Path:
+    path = run.last_checkpoint()
+    assert path is not None
+    return path
+
+
+def test_a_checkpoint_comes_back_as_it_was(run: RunFolder) -> None:
+    found, complaints = run.load_checkpoint()
+    assert same(found, checkpoint(2))
+    assert complaints == []
+    # Names that look like a checksum's place change nothing.
+    odd = Checkpoint(3, 0.0, {"0" * 64: torch.ones(2), "sha256": torch.zeros(1)})
+    run.save_checkpoint(odd)
+    assert same(run.load_checkpoint()[0], odd)
+
+
+def test_every_byte_counts(run: RunFolder) -> None:
+    path, content = newest(run), newest(run).read_bytes()
+    random = np.random.default_rng(0)
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        found, complaints = run.load_checkpoint()
+        assert same(found, checkpoint(1)), place
+        assert len(complaints) == 1
+        assert "\n" not in complaints[0]
+
+
+def test_lengths_count(run: RunFolder) -> None:
+    path, content = newest(run), newest(run).read_bytes()
+    lengths = [content[:cut] for cut in range(0, len(content), 7)] + [content + b"\0", content * 2]
+    for damaged in [*lengths, b"\0" * len(content), content[::-1]]:
+        path.write_bytes(damaged)
+        assert same(run.load_checkpoint()[0], checkpoint(1))
+
+
+def test_what_is_not_read_as_it_was_written_costs_no_checkpoint(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def failing_disk(self: Path, content: bytes) -> int:
+        return write(self, content[:-1] + bytes([content[-1] ^ 1]))
+
+    monkeypatch.setattr(Path, "write_bytes", failing_disk)
+    with pytest.raises(UserError, match="is the disk failing"):
+        run.save_checkpoint(checkpoint(3))
+    monkeypatch.undo()
+    assert sorted(path.name[7] for path in run.checkpoints.iterdir()) == ["1", "2", "3"]
+    assert same(run.load_checkpoint()[0], checkpoint(2))
+
+
+def test_half_a_line_costs_that_line_alone(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.add_stats({"step": 1})
+    whole = run.stats.read_bytes()
+    run.add_stats({"step": 2})
+    run.stats.write_bytes(run.stats.read_bytes()[:-4])  # torn in its middle
+    run.add_stats({"step": 3})
+    assert [line["step"] for line in run.read_stats()] == [1, 3]
+    assert run.stats.read_bytes().startswith(whole)
+    append_line(tmp_path / "new.txt", "first")
+    append_line(tmp_path / "new.txt", "second")
+    assert (tmp_path / "new.txt").read_text() == "first\nsecond\n"
+    with pytest.raises(UserError, match="cannot write"):
+        append_line(tmp_path, "a folder")
+
+
+# One writer.
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from infogan.files import held
+with held(Path(sys.argv[1]), "the run"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds ``writer.json``."""
+    words = [sys.executable, "-c", HOLD, str(tmp_path / "writer.json")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_run_has_one_writer_that_is_named(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    path = tmp_path / "writer.json"
+    assert is_held(path)
+    known = json.loads(path.read_text())
+    assert known["pid"] == holder.pid
+    named = f"the run is being written by process {holder.pid} on {known['host']}, since"
+    with pytest.raises(UserError, match=named), held(path, "the run"):
+        pytest.fail("it was held twice")
+    with pytest.raises(UserError, match="is being written by process"):
+        train_run(Plan(small_config(), image_set()), RunFolder.at(tmp_path))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["writer.json"]  # nothing was written
+    # However the holder ends, its hold ends.
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(path)
+    with held(path, "the run"):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not is_held(path)
+
+
+def test_an_error_within_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), held(tmp_path / "writer.json", "the run"):
+        (tmp_path / "not-there").read_bytes()
+    with pytest.raises(UserError, match="cannot write"), held(tmp_path / "no-folder" / "writer.json", "the run"):
+        pytest.fail("it was held")
+    (tmp_path / "writer.json").write_text("torn {")
+    with held(tmp_path / "writer.json", "the run"):
+        pass
+
+
+# What kills leave behind.
+
+
+def test_a_run_that_was_killed_at_its_beginning_can_be_begun(tmp_path: Path) -> None:
+    (tmp_path / "writer.json").write_text("")
+    old, new = tmp_path / ".config.json.ab_d3f9x.json", tmp_path / ".config.json.zzzzzzzz.json"
+    for path in (old, new):
+        path.write_text('{"half":')
+    os.utime(old, (time.time() - 3600,) * 2)
+    kept = tmp_path / ".gitignore"
+    run = RunFolder.at(tmp_path)
+    kept.write_text("*")
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder.at(tmp_path)
+    train_run(Plan(small_config("train.steps=2", "data.source=digits"), load("digits")), run)
+    # What may still be in the making is left alone, and so is what is not ours.
+    assert [path.exists() for path in (old, new, kept)] == [False, True, True]
+    remove_unfinished(tmp_path / "nothing-there")
+
+
+def test_a_kill_between_checkpoint_and_model_is_mended(tmp_path: Path) -> None:
+    planned, run = Plan(small_config("train.steps=4", "data.source=digits"), load("digits")), RunFolder.at(tmp_path)
+    train_run(planned, run)
+    whole = (run.model / "model.safetensors").read_bytes()
+    shutil.rmtree(run.model)
+    train_run(planned, run)
+    assert (run.model / "model.safetensors").read_bytes() == whole
