@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from infogan.config import ENCODER_TERMS, Config, Player
 from infogan.errors import UserError
 from infogan.networks import Networks
-from infogan.terms import TERMS, Play
+from infogan.terms import TERMS, Pairing, Play
 from tests.helpers import DISCRIMINATOR, GENERATOR, play_of, small_config
 
 INFORMATION = {"information": 1.0}
@@ -179,7 +179,8 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
             randomness=whole.randomness,
             generator_learns=True,
         )
-        some.shared, some._partner_latents = whole.shared[2:5], whole._partner_latents[2:5]  # which chance would draw
+        some.singled = whole.singled[2:5]  # which chance would draw
+        some._partners = {pairing: images[2:5] for pairing, images in whole._partners.items()}
         part = some.begin(players, dict.fromkeys(names, 1.0))
         for name in names:
             torch.testing.assert_close(TERMS[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
@@ -214,50 +215,58 @@ def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
     assert networks.recognizer is None
 
 
+PAIRINGS = get_args(Pairing)
+
+
 def compared(**sections: Any) -> Config:
     networks = {"recognizer": "shared", "width": 4, "comparer": True}
     return small_config(**{"networks": networks, **sections})
 
 
-def test_partners_share_the_one_code_that_is_named_and_nothing_else() -> None:
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_partners_share_the_one_code_that_is_named_or_all_but_that(pairing: Pairing) -> None:
     play, _ = play_of(compared(), batch=200)
     slices = play.layout.latent_slices
-    theirs, ours = play._partner_latents, play.latents
-    assert sorted(set(play.shared.tolist())) == [0, 1, 2]
+    theirs, ours = play.partner_latents(pairing), play.latents
+    assert sorted(set(play.singled.tolist())) == [0, 1, 2]
     for number, (name, columns) in enumerate(slices.items()):
         same = (theirs[:, columns] == ours[:, columns]).all(dim=1)
-        assert bool(same[play.shared == number].all())
+        in_common = (play.singled == number) == (pairing == "sharing")
+        assert bool(same[in_common].all())
         # Of two categories drawn from ten a tenth are the same by chance, of two numbers none.
-        by_chance = float(same[play.shared != number].double().mean())
+        by_chance = float(same[~in_common].double().mean())
         assert 0.01 < by_chance < 0.25 if name == "category" else by_chance == 0
     noise = slice(0, play.config.noise.size)
-    assert not bool((theirs[:, noise] == ours[:, noise]).all(dim=1).any())
+    same_noise = (theirs[:, noise] == ours[:, noise]).all(dim=1)
+    assert bool(same_noise.all()) if pairing == "varying" else not bool(same_noise.any())
 
 
-def test_sharing_costs_as_much_as_guessing_at_first_and_teaches_generator_and_comparer() -> None:
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_comparing_costs_as_much_as_guessing_at_first_and_teaches_generator_and_comparer(pairing: Pairing) -> None:
     play, networks = play_of(compared())
     assert networks.comparer is not None
     with torch.no_grad():
         networks.comparer.head.weight.zero_()
         networks.comparer.head.bias.zero_()
-    loss = TERMS["sharing"].compute(play.begin(("comparer",), {"sharing": 1.0}))
+    loss = TERMS[pairing].compute(play.begin(("comparer",), {pairing: 1.0}))
     torch.testing.assert_close(loss, torch.full((8,), math.log(3)))
     play, networks = play_of(compared())
-    backward(play, ("comparer",), {"sharing": 1.0})
+    backward(play, ("comparer",), {pairing: 1.0})
     assert parts_with_gradient(networks) == {"comparer"}
     play, networks = play_of(compared())
-    backward(play, ("generator",), {"sharing": 1.0})
+    backward(play, ("generator",), {pairing: 1.0})
     assert parts_with_gradient(networks) == {"generator"}
 
 
-def test_partners_are_made_once_until_the_generator_moves() -> None:
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_partners_are_made_once_until_the_generator_moves(pairing: Pairing) -> None:
     play, networks = play_of(compared())
     made: list[Tensor] = []
     networks.generator.register_forward_hook(lambda _, __, output: made.append(output))
-    backward(play, ("comparer",), {"sharing": 1.0})
-    backward(play, ("generator",), {"sharing": 1.0})
+    backward(play, ("comparer",), {pairing: 1.0})
+    backward(play, ("generator",), {pairing: 1.0})
     assert len(made) == 2
-    backward(play, ("generator",), {"sharing": 1.0})
+    backward(play, ("generator",), {pairing: 1.0})
     assert len(made) == 4
 
 
@@ -267,3 +276,6 @@ def test_a_comparer_needs_two_codes_and_the_term_needs_a_comparer() -> None:
     stages = [{"updates": [{"players": ["generator"], "terms": {"sharing": 1.0}, "learning_rate": 1e-3}]}]
     with pytest.raises(UserError, match=r"networks\.comparer is false"):
         small_config(stages=stages)
+    stages[0]["updates"][0]["terms"] = {"sharing": 1.0, "varying": 1.0}
+    with pytest.raises(UserError, match="not both"):
+        compared(stages=stages)

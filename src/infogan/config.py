@@ -130,7 +130,7 @@ class NetworkSettings(Settings):
     encoder_width: Positive = 16  # channels of its first layer
     # The discriminator is told the encoder's code: of a fake what it was made from, of a real what the encoder reads.
     conditional: bool = False
-    comparer: bool = False  # tells which code two fakes share, for the term `sharing`
+    comparer: bool = False  # tells which code two fakes share, or differ in, for the terms `sharing` and `varying`
 
 
 class ObjectiveSettings(Settings):
@@ -255,10 +255,12 @@ class Config(Settings):
         plays = {player for stage in self.stages for update in stage.updates for player in update.players}
         if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
             raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
-        if ("sharing" in uses or "comparer" in plays) and not self.networks.comparer:
+        if {"sharing", "varying"} <= uses:
+            raise ValueError("a comparer tells which code two fakes share or which they differ in, not both")
+        if ({"sharing", "varying"} & uses or "comparer" in plays) and not self.networks.comparer:
             raise ValueError("a stage needs a comparer, but networks.comparer is false")
         if self.networks.comparer and len(self.codes) < 2:
-            raise ValueError("networks.comparer tells which of several codes two fakes share: there must be two")
+            raise ValueError("networks.comparer tells several codes from one another: there must be two")
         if self.networks.conditional and not self.networks.encoder:
             raise ValueError("networks.conditional needs an encoder that reads a category in real images")
         if self.networks.encoder and not any(isinstance(code, CategoricalCode) for code in self.codes):

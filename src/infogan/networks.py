@@ -84,7 +84,7 @@ class Recognizer(nn.Module):
 
 
 class Comparer(nn.Module):
-    """H(x, x'): which code two images share (Lin et al. 2020, InfoGAN-CR, section 3).
+    """H(x, x'): which code two images share (Lin et al. 2020), or differ in (Zhu et al. 2020).
 
     Args:
         trunk: Of pairs as images of twice the channels.

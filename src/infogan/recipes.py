@@ -330,7 +330,7 @@ def _completed(options: Options) -> Options:
     if not options["networks"].get("encoder"):
         return options
     if not categories:
-        return _without(options, {"encoder"}, {"adversarial", "r1", "information", "sharing"})
+        return _without(options, {"encoder"}, {"adversarial", "r1", "information", "sharing", "varying"})
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior if it is not given another.
