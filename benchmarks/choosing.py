@@ -4,8 +4,9 @@
     python -m benchmarks.choosing runs/paper-sweep --out benchmarks/results/choosing.json
 
 The sweep ranks its runs from images alone. Accuracy, of the test split with the matching fitted on the training split,
-is looked at here for the first time. Beside the sweep's order by agreement in filing, what other choices would have
-come to: the bound on the information of the category, and how surely real images are filed.
+is looked at here for the first time. Beside the sweep's own choice, which is by agreement in filing among those that
+are trusted, if any are, what choosing among the same by other numbers would have come to: the bound on the information
+of the category, and how surely real images are filed.
 """
 
 import argparse
@@ -52,9 +53,11 @@ def examined(sweep: Path) -> dict[str, Any]:
     accuracy = np.array([run["accuracy"] for run in runs])
     mean = mean_interval(accuracy)
     choices = {}
+    trusted = np.array([run["trusted"] is True for run in runs])
+    eligible = trusted if trusted.any() else ~trusted
     for by in ("agreement", "information", "sureness"):
         values = np.array([run[by] for run in runs])
-        chosen = 0 if by == "agreement" else int(values.argmax())  # the sweep's own choice, or the largest
+        chosen = int(np.where(eligible, values, -np.inf).argmax())
         choices[by] = {
             "chosen": runs[chosen]["name"],
             "accuracy": float(accuracy[chosen]),
