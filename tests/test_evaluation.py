@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from infogan import evaluation
+from infogan.data import some_indices
 from infogan.data.factors import Factors
 from infogan.errors import UserError
 from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
@@ -140,22 +141,32 @@ def test_values_are_matched_with_the_labels_of_some_training_images(monkeypatch:
     monkeypatch.setattr(evaluation, "MATCHED", 60)
     train, test = image_set(200), image_set(120)
     assert train.labels is not None and test.labels is not None
-    labels_of_train, labels, seen = train.labels, test.labels, []
+    some, labels, seen = train.labels[some_indices(200, 60)], test.labels, []
 
     def read(self: InfoGAN, images: NDArray[np.uint8]) -> Encoding:
         seen.append(len(images))
-        # Every fourth image of the training is looked at: labels 0 there alone. Their category is 1.
-        found = np.array([1 - label for label in (labels if len(images) == 120 else labels_of_train[::4])])
+        found = np.array([1 - label for label in (labels if len(images) == 120 else some)])
         posterior = np.eye(2, dtype=np.float32)[found]
         return Encoding({"category": found}, {"category": posterior}, {}, np.zeros(len(images), np.float32))
 
     monkeypatch.setattr(InfoGAN, "encode", read)
     result = evaluate(Evidence(small_model(codes=CODES[:1]), train, test, 0), ["clusters"])
-    assert sorted(seen) == [50, 120]
+    assert sorted(seen) == [60, 120]
     assert result["accuracy"] == 1
-    assert "on 50 training images" in result["protocols"]["clusters"]
+    assert "on 60 training images" in result["protocols"]["clusters"]
     whole = evaluate(Evidence(small_model(codes=CODES[:1]), test, None, 0), ["clusters"])
     assert "on 60 training images" in whole["protocols"]["clusters"]
+
+
+def test_some_images_are_of_all_classes_and_of_no_period() -> None:
+    chosen = some_indices(60_000, 10_000)
+    assert len(np.unique(chosen)) == 10_000
+    assert (np.diff(chosen) > 0).all()
+    assert (chosen == some_indices(60_000, 10_000)).all()
+    for parts in (chosen // 6_000, chosen % 10, chosen % 6):  # class by class, or in turns
+        counts = np.bincount(parts)
+        assert counts.min() > 0.9 * counts.mean()
+    assert some_indices(5, 10).tolist() == some_indices(5, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_estimate_is_of_what_is_read_and_not_of_how_surely(monkeypatch: pytest.MonkeyPatch) -> None:

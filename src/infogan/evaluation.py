@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from infogan import verdict
 from infogan.config import CategoricalCode, Code
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet, evenly
+from infogan.data.imageset import ImageSet, some_indices
 from infogan.errors import UserError, unknown
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
@@ -92,8 +92,8 @@ class Evidence:
 
     def _clouds(self, features: PCAFeatures | InceptionFeatures) -> Clouds:
         """As many samples, training images and images that are reported on as there are of the latter, or 10,000."""
-        chosen = evenly(len(self.reported), SAMPLES)
-        others = evenly(len(self.train), len(chosen))
+        chosen = some_indices(len(self.reported), SAMPLES)
+        others = some_indices(len(self.train), len(chosen))
         return Clouds(
             features.name,
             fakes=features(self.model.sample(len(chosen), seed=self.seed).images),
@@ -155,11 +155,8 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
     code = model.first_categorical()
     read = model.encode(reported.images)
     found = read.codes[code.name]
-    chosen = _matched(fitted)
-    if reported is fitted:
-        learned = found[chosen]
-    else:
-        learned = model.encode(np.ascontiguousarray(fitted.images[chosen])).codes[code.name]
+    chosen = some_indices(len(fitted), MATCHED)
+    learned = found[chosen] if reported is fitted else model.encode(fitted.images[chosen]).codes[code.name]
     classes = len(fitted.label_names)
     mapping = clustering.hungarian_mapping(learned, fitted.labels[chosen], code.size, classes)
     believed = clustering.calibration(mapping, read.probabilities[code.name], reported.labels, classes)
@@ -179,11 +176,6 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
         "brier": believed.brier,
         "log_loss": believed.log_loss,
     }
-
-
-def _matched(images: ImageSet) -> slice:
-    """Which of the training images the match is fitted on: all, or some, evenly spaced."""
-    return slice(None, None, -(-len(images) // MATCHED))
 
 
 def information(evidence: Evidence) -> dict[str, Any]:
@@ -268,7 +260,7 @@ def factors(evidence: Evidence) -> dict[str, Any]:
     are left out; those whose values have names that are no numbers are taken to be in no order.
     """
     known, chosen, varying, nominal = _factors_of(evidence)
-    read = as_numbers(evidence.model.encode(np.ascontiguousarray(evidence.reported.images[chosen])))
+    read = as_numbers(evidence.model.encode(evidence.reported.images[chosen]))
     compared = known.values[chosen][:, varying]
     return {"disentanglement": disentanglement(read, compared, nominal=nominal, seed=evidence.seed)}
 
@@ -277,7 +269,7 @@ def _factors_of(evidence: Evidence) -> tuple[Factors, NDArray[np.int64], NDArray
     """What is known of factors, the images that are looked at, the factors that vary, and which have no order."""
     known = evidence.reported.factors
     assert known is not None
-    chosen = np.arange(0, len(known), -(-len(known) // FACTORED))
+    chosen = some_indices(len(known), FACTORED)
     varying = np.flatnonzero(np.ptp(known.values[chosen], axis=0) > 0)
     nominal = [at for at, factor in enumerate(varying) if known.value_names and _in_no_order(known.value_names[factor])]
     return known, chosen, varying, nominal
@@ -308,7 +300,7 @@ def trust(evidence: Evidence) -> dict[str, Any]:
 
 
 def _clusters_protocol(evidence: Evidence) -> str:
-    matched = len(range(len(evidence.train))[_matched(evidence.train)])
+    matched = min(len(evidence.train), MATCHED)
     return (
         f"{len(evidence.reported)} images filed; values matched with labels, one to one, on {matched} "
         f"training images; intervals of 95 % from {DRAWS} draws of images"

@@ -28,7 +28,7 @@ import joblib
 
 from infogan import pages, workflows
 from infogan.comparison import comparison, read_runs
-from infogan.data import ImageSet, evenly
+from infogan.data import ImageSet, some_indices
 from infogan.errors import UserError
 from infogan.files import (
     BUSY,
@@ -396,7 +396,7 @@ def _candidate(folder: SweepFolder, name: str, loaded: dict[str, ImageSet]) -> C
     key = config.data.model_dump_json()
     if key not in loaded:
         images = workflows.load_for(model, config.data)
-        loaded[key] = images.subset(evenly(len(images), SAMPLES))
+        loaded[key] = images.subset(some_indices(len(images), SAMPLES))
     measured = run.read_metrics()
     if not measured:
         raise UserError(f"{run.path} was not measured")

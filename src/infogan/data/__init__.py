@@ -1,7 +1,7 @@
 """Images from wherever they are, as an ``ImageSet``."""
 
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet, evenly
+from infogan.data.imageset import ImageSet, some_indices
 from infogan.data.pixels import FITS, SIZES, Progress
 from infogan.data.reading import has_test_split, load, prepare
 from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
@@ -17,9 +17,9 @@ __all__ = [
     "cache_folder",
     "dataset_note",
     "dataset_status",
-    "evenly",
     "fetch",
     "has_test_split",
     "load",
     "prepare",
+    "some_indices",
 ]

@@ -90,7 +90,12 @@ class ImageSet:
         )
 
 
-def evenly(total: int, most: int) -> NDArray[np.int64]:
-    """Indices of at most ``most`` of ``total`` images, evenly spaced: sources often come class by class."""
-    count = min(total, most)
-    return np.arange(count) * total // max(1, count)
+def some_indices(total: int, most: int) -> NDArray[np.int64]:
+    """Indices, in order, of at most ``most`` of ``total`` images, by chance but always the same.
+
+    The first ones would be of one class where images come class by class; evenly spaced ones fall in with any period of
+    the order (every sixth image of MNIST is 7 % darker than the one after it).
+    """
+    if total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).choice(total, most, replace=False))
