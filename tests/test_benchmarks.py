@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import ablation, speed
+from benchmarks import ablation, choosing, disentangling, speed
 from benchmarks.accuracy import imbalanced, prior_distance, seeds_of
 from benchmarks.naive import NaiveInfoGAN
 from benchmarks.until import until
@@ -21,6 +21,7 @@ from infogan.architectures import ImageShape
 from infogan.data import load
 from infogan.data.imageset import ImageSet
 from infogan.networks import Encoder
+from infogan.runs import RunFolder
 from tests.helpers import small_model
 
 
@@ -164,3 +165,44 @@ def test_the_seconds_end_when_the_accuracy_is_there_and_never_before_the_classes
     assert reached["step"] == 2
     assert 0 < reached["seconds"] < 60
     assert until("digits", 1, 1.01, tmp_path / "never", small) == {"seconds": None, "step": 9}
+
+
+def test_pairs_of_recipes_are_of_the_same_seeds() -> None:
+    def line(recipe: str, name: str, mig: float) -> dict[str, Any]:
+        scores = {**dict.fromkeys(disentangling.SCORES, 0.5), "mig": mig}
+        return {"recipe": recipe, "name": name, "seconds": 60, "scores": scores}
+
+    lines = [line("disentangle", f"seed-{seed}", mig) for seed, mig in enumerate((0.3, 0.2, 0.4))]
+    lines += [line("paper", "seed-1", 0.1), line("paper", "seed-0", 0.25)]
+    lines.append({"recipe": "paper", "name": "seed-2", "seconds": 1, "failed": "why"})
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in disentangling.table(lines).splitlines()]
+    found = {(row[0], row[1]): row[2] for row in rows}
+    assert found["disentangle", "mean of 3"].startswith("0.300 (")
+    assert found["paper", "mean of 2"].startswith("0.175 (")
+    assert found["paper", "seed-2"] == "-"
+    assert found["disentangle - paper", "mean of 2"].startswith("0.075 (")
+    assert found["disentangle - paper", "lowest"] == "+0.050"
+
+
+def test_choices_are_measured_against_the_mean_and_the_best(tmp_path: Path) -> None:
+    places = []
+    for at, (accuracy, agreement, sureness, trusted) in enumerate(
+        [(0.6, 0.5, 0.7, True), (0.5, 0.4, 0.8, True), (0.9, 0.9, 0.9, False), (0.4, 0.3, 0.6, True)]
+    ):
+        run = RunFolder(tmp_path / f"seed-{at}")
+        run.path.mkdir()
+        for name in ("config.json", "environment.json"):
+            (run.path / name).write_text("{}")
+        verdict = {"sureness": sureness, "trust": trusted}
+        run.add_metrics({"accuracy": accuracy, "information": {"category": agreement}, "verdict": verdict})
+        places.append({"name": f"seed-{at}", "trusted": trusted, "scores": {"agreement": agreement}})
+    (tmp_path / "ranking.json").write_text(json.dumps({"places": places}))
+    (tmp_path / "sweep.json").write_text("{}")
+    result = choosing.examined(tmp_path)
+    assert result["best"] == 0.9
+    assert result["choices"]["agreement"] | {"rank_correlation": 1.0} == pytest.approx(
+        {"chosen": "seed-0", "accuracy": 0.6, "above_mean": 0.0, "below_best": 0.3, "rank_correlation": 1.0}
+    )
+    assert result["choices"]["sureness"]["chosen"] == "seed-1"  # the surest of those that are trusted
+    assert result["choices"]["agreement"]["rank_correlation"] == pytest.approx(1)
+    assert "| agreement | seed-0 | 0.6000 | 0.0000 | 0.3000 | 1.0000 |" in choosing.table(result)

@@ -255,8 +255,9 @@ class Config(Settings):
         plays = {player for stage in self.stages for update in stage.updates for player in update.players}
         if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
             raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
-        if {"sharing", "varying"} <= uses:
-            raise ValueError("a comparer tells which code two fakes share or which they differ in, not both")
+        for stage in self.stages:
+            if {"sharing", "varying"} <= {term for update in stage.updates for term in update.terms}:
+                raise ValueError(f"stage {stage.name!r}: a comparer is told of codes in common or of others, not both")
         if ({"sharing", "varying"} & uses or "comparer" in plays) and not self.networks.comparer:
             raise ValueError("a stage needs a comparer, but networks.comparer is false")
         if self.networks.comparer and len(self.codes) < 2:
