@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,56 @@ def test_a_damaged_model_is_one_sentence(tmp_path: Path, file: str, content: byt
     with pytest.raises(UserError) as caught:
         InfoGAN.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+LOAD = """
+import resource, sys
+from infogan.errors import UserError
+from infogan.model import InfoGAN
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    InfoGAN.load(sys.argv[1])
+except UserError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("networks", {"architecture": "mlp", "width": 10**6}),
+        ("noise", {"size": 10_000, "distribution": "normal"}),
+        ("codes", [{"kind": "categorical", "name": "category", "size": 10**6}]),
+        ("networks", {"architecture": "conv", "encoder": True, "encoder_width": 10**5}),
+    ],
+)
+def test_what_a_stranger_promises_is_compared_with_what_is_there_before_memory_is_taken(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    small_model().save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = [sys.executable, "-c", LOAD, str(tmp_path)]
+    told, grown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert "config.json" in told
+    assert int(grown) < 300 * 1024  # KiB: of imports; the networks that are told of have tens of GiB
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", 10**9), ("size", 7), ("channels", 2), ("channels", 10**9)])
+def test_images_that_no_network_draws_are_refused(tmp_path: Path, key: str, value: int) -> None:
+    small_model().save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(UserError, match=key):
+        InfoGAN.load(tmp_path)
+
+
+def test_a_model_that_is_truly_large_loads(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 5000}])
+    model.save(tmp_path)
+    assert (InfoGAN.load(tmp_path).sample(2).images == model.sample(2).images).all()
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import safetensors
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from infogan.architectures import ImageShape
+from infogan.architectures import ARCHITECTURES, ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings, is_code_name
 from infogan.data.batches import stream_seed, to_network, to_pixels
+from infogan.data.pixels import SIZES
 from infogan.errors import UserError
 from infogan.files import claimed, write_bytes, write_json
 from infogan.metrics.clustering import contingency, hungarian_mapping
@@ -37,8 +38,8 @@ class ModelConfig(Settings):
 
     format: Literal[1] = 1
     kind: Literal["gan", "cgan", "infogan"]
-    channels: int
-    size: int
+    channels: Literal[1, 3]
+    size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
     noise: NoiseSettings
     codes: tuple[Code, ...]
     networks: NetworkSettings
@@ -75,7 +76,7 @@ class ModelConfig(Settings):
         """The model's part of a run's configuration."""
         return cls(
             kind=config.objective.kind,
-            channels=shape.channels,
+            channels=1 if shape.channels == 1 else 3,
             size=shape.size,
             noise=config.noise,
             codes=config.codes,
@@ -165,13 +166,9 @@ class InfoGAN:
                 raise UserError(f"{path} is neither a run folder with a model nor a model folder: no {needed}")
         try:
             config = ModelConfig.parse(config_path.read_bytes())
-            networks = build_networks(
-                config.networks,
-                CodeLayout(config.noise, config.codes),
-                ImageShape(config.channels, config.size),
-                kind=config.kind,
-                seed=0,
-            )
+            if _is_large(config):
+                _check_weights(config, weights_path)
+            networks = _networks_of(config)
             networks.load_state_dict(safetensors.torch.load_file(weights_path))
         except ValidationError as error:
             first = error.errors()[0]
@@ -679,3 +676,32 @@ def _slerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
     first = torch.where(straight, 1 - way, torch.sin((1 - way) * angle) / sine)
     last = torch.where(straight, way, torch.sin(way * angle) / sine)
     return first * start + last * end
+
+
+def _networks_of(config: ModelConfig) -> Networks:
+    layout, shape = CodeLayout(config.noise, config.codes), ImageShape(config.channels, config.size)
+    return build_networks(config.networks, layout, shape, kind=config.kind, seed=0)
+
+
+def _is_large(config: ModelConfig) -> bool:
+    """Whether networks are far larger than any recipe's, so that building them is to be thought about twice."""
+    settings, layout = config.networks, CodeLayout(config.noise, config.codes)
+    usual = ARCHITECTURES[settings.architecture].width
+    latent = config.noise.size + sum(code.size for code in layout.categorical) + len(config.codes)
+    return (settings.width or usual) > 2 * usual or settings.encoder_width > 32 or latent > 4096
+
+
+def _check_weights(config: ModelConfig, weights: Path) -> None:
+    """Compares what the configuration asks for with what the file has, before memory is taken for it.
+
+    Not for all models: the first networks without memory cost a process a second of imports.
+
+    Raises:
+        ValueError: they are not of the same names and shapes.
+    """
+    with torch.device("meta"):
+        expected = {name: list(tensor.shape) for name, tensor in _networks_of(config).state_dict().items()}
+    with safetensors.safe_open(weights, framework="pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    if found != expected:
+        raise ValueError("config.json tells of other networks than those whose weights these are")
