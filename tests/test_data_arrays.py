@@ -268,3 +268,12 @@ def test_images_without_names_are_numbered_without_a_list_of_names(tmp_path: Pat
     assert names != expected[1:]
     with pytest.raises(IndexError):
         names[len(COLOUR)]
+
+
+def test_the_largest_label_of_a_byte_is_a_label_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=np.zeros((2, 8, 8), np.uint8), labels=np.array([3, 255], np.uint8))
+    images = load(path)
+    assert images.labels is not None
+    assert images.labels.tolist() == [3, 255]
+    assert len(images.label_names) == 256

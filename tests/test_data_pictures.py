@@ -290,3 +290,13 @@ def test_a_mutated_picture_is_read_or_skipped(tmp_path: Path, data: st.DataObjec
     root = folder(tmp_path, {"a.png": png((1, 2, 3), (16, 16)), "b.png": bytes(content)})
     images = load(root, size=16, channels=3)
     assert len(images) + len(images.skipped) == 2
+
+
+def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
+    path = archive(tmp_path, {"a.png": png(1), "b.png": png(2)})
+    content = path.read_bytes()
+    # Names of both, as the archive lists them at its end, are made to begin with a zero byte, where zipfile cuts them.
+    listed = content.index(b"PK\x01\x02")
+    path.write_bytes(content[:listed] + content[listed:].replace(b"b.png", b"\0.png"))
+    images = load(path)
+    assert list(images.names) == ["a.png"]

@@ -281,4 +281,4 @@ def _checked_labels(arrays: Arrays, count: int, where: str) -> tuple[NDArray[np.
     most = len(label_names) - 1 if label_names else MAX_LABEL
     if labels.min() < 0 or labels.max() > most:
         raise UserError(f"{where} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {most}")
-    return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(labels.max() + 1)))
+    return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(int(labels.max()) + 1)))

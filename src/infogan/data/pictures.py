@@ -131,7 +131,8 @@ def _list_zip(archive: zipfile.ZipFile) -> _Files:
     skipped: dict[str, str] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if member.is_dir() or not _may_be_image(path.name):
+        # A member without a name is one that zipfile lists and can not ask whether it is a folder.
+        if not member.filename or member.is_dir() or not _may_be_image(path.name):
             continue
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             skipped[str(path)] = "a path that leads out of the zip file"

@@ -1,0 +1,359 @@
+"""Files from strangers, broken in every way that chance finds: what is read, what is refused, what ends in a fault.
+
+    python -m benchmarks.fuzz --inputs 100000 --out benchmarks/results/fuzz.json
+
+Every reader is given valid files that were changed: bits and bytes, pieces cut, doubled or moved, the end cut off,
+numbers made large, two files spliced. An input may be read or refused with a `UserError`. Anything else is a finding:
+another exception, more than ``SECONDS``, or more memory than ``MEMORY`` beside what the process holds. Findings are
+kept as files in ``--findings``, to become tests.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import signal
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.accuracy import commit, machine
+from infogan import config as options_of
+from infogan import recipes
+from infogan.architectures import ImageShape
+from infogan.codes import CodeLayout
+from infogan.data import ImageSet, has_test_split, load
+from infogan.data.labels import read_labels
+from infogan.errors import UserError
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import build_networks
+from infogan.runs import Checkpoint, RunFolder
+
+SECONDS = 5.0
+MEMORY = 2**30  # bytes
+LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
+WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
+
+
+class TooLong(BaseException):
+    """A reader was at it for too long; no reader takes it for an error of the file."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader and what it is given.
+
+    Attributes:
+        place: Where in a folder, which is fresh but for ``beside``, an input is put.
+        corpus: Valid files.
+        read: Reads what is in the folder.
+        beside: Other files, by their place.
+    """
+
+    place: str
+    corpus: tuple[bytes, ...]
+    read: Callable[[Path], object]
+    beside: tuple[tuple[str, bytes], ...] = ()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=100_000, help="of all readers together")
+    parser.add_argument("--only", help="readers, with commas between")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--findings", type=Path, default=Path("runs/findings"), help="where inputs with findings go")
+    given = parser.parse_args()
+    chosen = targets()
+    if given.only:
+        chosen = {name: chosen[name] for name in given.only.split(",")}
+    result: dict[str, Any] = {"commit": commit(), **machine(), "seed": given.seed, "readers": {}}
+    for name, target in chosen.items():
+        count = -(-given.inputs // len(chosen))
+        result["readers"][name] = found = tried(target, count, given.seed, given.findings / name)
+        print(name, json.dumps({key: value for key, value in found.items() if key != "traces"}), flush=True)
+        for trace in found["traces"]:
+            print(trace)
+        if given.out:
+            given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, Any]:
+    """Gives a reader so many inputs."""
+    random = np.random.default_rng([seed, *target.place.encode()])
+    outcome = {"inputs": count, "read": 0, "refused": 0, "findings": 0}
+    slowest, traces = 0.0, set()
+    with TemporaryDirectory() as scratch, limited():
+        folder = Path(scratch)
+        for place, content in target.beside:
+            put(folder / place, content)
+        for number in range(count):
+            content = changed(target.corpus, random)
+            put(folder / target.place, content)
+            started = time.perf_counter()
+            try:
+                with alarmed():
+                    target.read(folder)
+                outcome["read"] += 1
+            except UserError as error:
+                outcome["refused"] += 1
+                if "\n" in str(error):
+                    traces.add(f"more than one line: {error}")
+            except (Exception, TooLong):
+                trace = traceback.format_exc(limit=-3)
+                outcome["findings"] += 1
+                if trace not in traces:
+                    put(findings / f"{seed}-{number}", content)
+                traces.add(trace)
+            slowest = max(slowest, time.perf_counter() - started)
+    return {**outcome, "slowest_seconds": slowest, "traces": sorted(traces)}
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """While this lasts, the process can have ``MEMORY`` more than it holds."""
+    with open("/proc/self/statm") as file:
+        held = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextlib.contextmanager
+def alarmed() -> Iterator[None]:
+    """Raises `TooLong` after ``SECONDS``."""
+
+    def ring(number: int, frame: object) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Writes a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+# Changing.
+
+
+def changed(corpus: tuple[bytes, ...], random: np.random.Generator) -> bytes:
+    """A file of the corpus after one to four changes."""
+    content = bytearray(corpus[random.integers(len(corpus))])
+    for _ in range(random.integers(1, 5)):
+        CHANGES[random.integers(len(CHANGES))](content, corpus, random)
+    return bytes(content)
+
+
+def _place(content: bytearray, random: np.random.Generator) -> int:
+    # Headers are where structure is, so half of all changes are there.
+    end = min(len(content), 256) if random.random() < 0.5 else len(content)
+    return int(random.integers(end + 1))
+
+
+def _flip(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    if content:
+        content[min(_place(content, random), len(content) - 1)] ^= 1 << int(random.integers(8))
+
+
+def _cut(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    at = _place(content, random)
+    del content[at : at + int(random.integers(1, 64))]
+
+
+def _end(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    del content[_place(content, random) :]
+
+
+def _double(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    at = _place(content, random)
+    content[at:at] = content[at : at + int(random.integers(1, 64))] * int(random.integers(1, 4))
+
+
+def _word(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    at, word = _place(content, random), WORDS[random.integers(len(WORDS))]
+    content[at : at + len(word)] = word
+
+
+def _number(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    """In the place of a digit, if one is near."""
+    at = _place(content, random)
+    near = next((place for place in range(at, min(at + 200, len(content))) if chr(content[place]).isdigit()), None)
+    if near is not None:
+        content[near : near + 1] = LARGE[random.integers(len(LARGE))]
+
+
+def _splice(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
+    other = corpus[random.integers(len(corpus))]
+    content[_place(content, random) :] = other[int(random.integers(len(other) + 1)) :]
+
+
+CHANGES = (_flip, _flip, _cut, _end, _double, _word, _number, _number, _splice)
+
+
+# Readers.
+
+
+def targets() -> dict[str, Target]:
+    """Every reader of files that may be a stranger's."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (6, 8, 8), np.uint8)
+    labels = np.arange(6, dtype=np.uint8) % 2
+    config, weights = _model()
+    run = _run_config()
+    pictures = [_picture(images[0], form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
+    few = b"image,label,note\n0,yes,\n1,no,x\n3,yes,\n"
+    known = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
+    return {
+        "idx": Target("a-images-idx3-ubyte", (_idx(images),), lambda at: load(at / "a-images-idx3-ubyte")),
+        "idx labels": Target(
+            "a-labels-idx1-ubyte",
+            (_idx(labels),),
+            lambda at: load(at / "a-images-idx3-ubyte"),
+            (("a-images-idx3-ubyte", _idx(images)),),
+        ),
+        "npy": Target("a.npy", (_npy(images), _npy(images / 255)), lambda at: load(at / "a.npy")),
+        "npz": Target("a.npz", _npzs(images, labels), _load_both),
+        "zip": Target("a.zip", (_zip(pictures), _zip(pictures[:1], zipfile.ZIP_DEFLATED)), _load_at("a.zip")),
+        "picture": Target("in/a.png", tuple(pictures), _load_at("in")),
+        "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
+        "model config": Target("config.json", (config,), InfoGAN.load, (("model.safetensors", weights),)),
+        "model weights": Target("model.safetensors", (weights,), InfoGAN.load, (("config.json", config),)),
+        "run config": Target(
+            "config.json", (run,), lambda at: RunFolder.existing(at).read_config(), (("environment.json", b"[]"),)
+        ),
+        "checkpoint": Target(
+            "checkpoints/00000001.safetensors", (_checkpoint(),), lambda at: RunFolder(at).load_checkpoint()
+        ),
+        "options": Target("a.toml", (TOML.encode(),), _read_options),
+        "assignment": Target("a.txt", (b"codes=[{kind='continuous'}]", b"stages.0.share=2", b"noise.size=8"), _assign),
+    }
+
+
+def _load_both(at: Path) -> object:
+    splits = ("train", "test") if has_test_split(at / "a.npz") else ("train",)
+    return [load(at / "a.npz", split=split) for split in splits]
+
+
+def _load_at(name: str) -> Callable[[Path], object]:
+    return lambda at: load(at / name, size=8, channels=1)
+
+
+def _idx(values: np.ndarray[Any, Any]) -> bytes:
+    header = bytes((0, 0, 8, values.ndim)) + b"".join(size.to_bytes(4) for size in values.shape)
+    return header + values.tobytes()
+
+
+def _npy(values: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _npzs(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[bytes, ...]:
+    factors = {"factors": np.stack([labels, labels], axis=1).astype(int), "factor_names": np.array(["a", "b"])}
+    values = {"factor_sizes": np.array([2, 2]), "factor_values": np.array(["x", "y", "1", "2"])}
+    named = {"names": np.array(list("abcdef")), "label_names": np.array(["no", "yes"])}
+    whole: dict[str, Any] = {"images": images, "labels": labels, **factors, **values, **named, "test_images": images}
+    found = []
+    for packed, arrays in ((False, whole), (True, whole), (False, {"x_train": images})):
+        buffer = io.BytesIO()
+        (np.savez_compressed if packed else np.savez)(buffer, **arrays)
+        found.append(buffer.getvalue())
+    return tuple(found)
+
+
+def _picture(values: np.ndarray[Any, Any], form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, form)
+    return buffer.getvalue()
+
+
+def _zip(pictures: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", packing) as archive:
+        for number, picture in enumerate(pictures):
+            archive.writestr(f"{'ab'[number % 2]}/{number}.png", picture)
+    return buffer.getvalue()
+
+
+def _model() -> tuple[bytes, bytes]:
+    settings: dict[str, Any] = {
+        "codes": [{"kind": "categorical", "size": 3}, {"kind": "continuous"}],
+        "noise": {"size": 4},
+    }
+    layers = [settings, {"networks": {"architecture": "mlp", "width": 4}, "data": {"source": "x"}}]
+    built = options_of.build(recipes.resolve("plain", layers))
+    layout = CodeLayout(built.noise, built.codes)
+    networks = build_networks(built.networks, layout, ImageShape(1, 8), kind="infogan", seed=0)
+    with TemporaryDirectory() as folder:
+        names = {"category": ("one", "two", "three")}
+        InfoGAN(ModelConfig.of(built, ImageShape(1, 8), names), networks).save(folder)
+        return tuple((Path(folder) / name).read_bytes() for name in ("config.json", "model.safetensors"))  # type: ignore[return-value]
+
+
+def _run_config() -> bytes:
+    options = recipes.resolve("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
+    return options_of.build(options).model_dump_json(indent=2).encode()
+
+
+def _checkpoint() -> bytes:
+    with TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))
+        run.save_checkpoint(Checkpoint(1, 0.5, {"networks.weight": torch.arange(12.0).reshape(3, 4)}))
+        (path,) = run.checkpoints.iterdir()
+        return path.read_bytes()
+
+
+TOML = """
+[[codes]]
+kind = "categorical"
+name = "digit"
+size = 10
+prior = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+
+[[codes]]
+kind = "continuous"
+weight = 0.1
+
+[train]
+steps = 1000
+batch_size = 64
+
+[networks]
+width = 8
+"""
+
+
+def _read_options(at: Path) -> object:
+    return options_of.build(recipes.resolve("plain", [options_of.read(at / "a.toml")]))
+
+
+def _assign(at: Path) -> object:
+    text = (at / "a.txt").read_text(encoding="utf-8", errors="surrogateescape")
+    return options_of.build(recipes.resolve("plain", [{"data": {"source": "x"}}], [text]))
+
+
+if __name__ == "__main__":
+    main()
