@@ -378,8 +378,8 @@ def sweep(
     numbers, grid = _seeds(seeds), _grid(vary or ())
     for variation in sweeping.variations(data, numbers[:1], grid, arguments):
         _check_arguments(variation.arguments, data, numbers[0])
-    has_test_split(data)  # which says so if there are no such images
     wanted = sweeping.variations(data, numbers, grid, arguments)
+    has_test_split(data)  # which says so if there are no such images
     folder = sweeping.SweepFolder(out or RunFolder.numbered(Path("runs"), f"{Path(data).stem}-sweep").path)
     folder.begin(data, arguments)
     say(f"{len(wanted)} runs in {folder.path}, {jobs} at a time")
