@@ -437,7 +437,8 @@ def test_evidence_is_that_of_the_run(served: Explored, digits_run: Path) -> None
     assert status == 200
     metrics = json.loads((digits_run / "metrics.jsonl").read_text().splitlines()[-1])
     assert told["verdict"]["reason"] == metrics["verdict"]["reason"]
-    assert ["accuracy", f"{metrics['accuracy']:.4f}"] == told["measured"][0][:2]
+    low, high = metrics["intervals"]["accuracy"]
+    assert ["accuracy", f"{metrics['accuracy']:.4f} ({low:.4f} to {high:.4f})"] == told["measured"][0][:2]
     stats = [json.loads(line) for line in (digits_run / "stats.jsonl").read_text().splitlines()]
     curve = told["charts"][0]["curves"]["category"]
     expected = [(line["step"], line["information/category"]) for line in stats if "information/category" in line]

@@ -326,9 +326,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     ("key", "value"),
     [
         ("networks", {"architecture": "mlp", "width": 10**6}),
-        ("noise", {"size": 10_000, "distribution": "normal"}),
         ("codes", [{"kind": "categorical", "name": "category", "size": 10**6}]),
-        ("networks", {"architecture": "conv", "encoder": True, "encoder_width": 10**5}),
     ],
 )
 def test_what_a_stranger_promises_is_compared_with_what_is_there_before_memory_is_taken(

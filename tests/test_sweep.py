@@ -139,6 +139,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(bars: Path, tmp_path: Pat
     assert not (out / "comparison.html").exists()  # there is nothing to compare it with
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 def test_a_run_that_a_killed_sweep_has_left_to_itself_is_waited_for(bars: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
@@ -195,6 +196,7 @@ def test_what_prevents_a_run_is_one_sentence(bars: Path, tmp_path: Path) -> None
         run_all(folder, [])
 
 
+@pytest.mark.slow
 def test_runs_can_be_started_by_another_backend_of_joblib(bars: Path, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     with joblib.parallel_config(backend="loky"):  # processes, to which all that a run needs must be sent
