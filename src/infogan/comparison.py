@@ -58,8 +58,9 @@ def table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]], dict[st
     columns: list[dict[str, str]] = []
     meanings: dict[str, str] = {}
     for run in runs:
-        # Intervals of single runs do not say whether two differ on the same images, and columns would be wide.
-        rows = measured_rows({**run.result, "intervals": {}}, {})
+        # Intervals of single runs do not say whether two differ on the same images, and columns would be wide; the
+        # second estimate of information stands in what a number means, which is told once for all runs.
+        rows = measured_rows({**run.result, "intervals": {}, "information_estimate": {}}, {})
         columns.append({name: value for name, value, _ in rows})
         meanings |= {name: meaning for name, _, meaning in rows}
     lines = [[name, *(column.get(name, "") for column in columns)] for name in meanings]

@@ -10,6 +10,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+SHORT = 12  # letters of a cell that is not broken
+
 
 def page(title: str, sections: Sequence[str], lead: str = "") -> str:
     """A page with a heading, something under it, and sections (HTML)."""
@@ -45,14 +47,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, escaped: bool =
     def text(cell: str) -> str:
         return cell if escaped else html.escape(cell)
 
+    def data(cell: str) -> str:
+        # Long words may be broken anywhere, so that a path does not make the page wide; numbers may not.
+        return f"<td class=short>{text(cell)}</td>" if len(cell) <= SHORT else f"<td>{text(cell)}</td>"
+
     top = (
         f"<thead><tr>{''.join(f'<th scope=col>{html.escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
     )
-    lines = [
-        f"<tr><th scope=row>{text(first)}</th>{''.join(f'<td>{text(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in rows
-    ]
-    return f"<table>{top}<tbody>{''.join(lines)}</tbody></table>"
+    lines = [f"<tr><th scope=row>{text(first)}</th>{''.join(map(data, rest))}</tr>" for first, *rest in rows]
+    return f"<div class=scroll><table>{top}<tbody>{''.join(lines)}</tbody></table></div>"
 
 
 def sentence(text: str) -> str:
