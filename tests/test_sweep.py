@@ -213,6 +213,8 @@ def test_every_seed_meets_every_value() -> None:
     assert variations("x", [1], {"invariance": ["../a b"]}, [])[0].name == "invariance--a-b-seed-1"
     signs = variations("x", [1], {"a.b": ["-1", "1"]}, [])
     assert [run.name for run in signs] == ["a.b--1-seed-1", "a.b-1-seed-1"]
+    lists = variations("x", [1], {"codes": ["[{size=2}]"]}, [])
+    assert lists[0].arguments == ("x", "--set", "codes=[{size=2}]", "--seed", "1")
     long = variations("x", [1], {"a.b": ["x" * 300 + "1", "x" * 300 + "2"]}, [])
     assert len({run.name for run in long}) == 2
     assert max(len(run.name) for run in long) < 150

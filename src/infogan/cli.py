@@ -446,6 +446,8 @@ def _seeds(text: str) -> list[int]:
 
 def _grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """``key=a,b`` and the like as a mapping; commas within brackets, braces or quotes belong to a value."""
+    from infogan.sweep import is_option
+
     grid: dict[str, list[str]] = {}
     for text in texts:
         key, _, values = text.partition("=")
@@ -456,7 +458,7 @@ def _grid(texts: Sequence[str]) -> dict[str, list[str]]:
         if key in grid:
             raise UserError(f"--vary {text!r}: {key} is named twice")
         # A flag's value is text as it stands; that of an option is read as TOML, which has quotes of its own.
-        grid[key] = parts if "." in key else [part.strip("\"'") for part in parts]
+        grid[key] = parts if is_option(key) else [part.strip("\"'") for part in parts]
     return grid
 
 

@@ -178,8 +178,13 @@ def variations(
     return list(found.values())
 
 
+def is_option(key: str) -> bool:
+    """Whether it is an option that ``--set`` takes, ``section.key`` or one of the lists; else a flag of `train`."""
+    return "." in key or key in ("codes", "stages")
+
+
 def _words(key: str, value: str) -> tuple[str, str]:
-    return ("--set", f"{key}={value}") if "." in key else (f"--{key}", value)
+    return ("--set", f"{key}={value}") if is_option(key) else (f"--{key}", value)
 
 
 def _plain(text: str) -> str:
