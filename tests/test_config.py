@@ -197,3 +197,8 @@ def test_names_of_codes_are_fit_for_files_and_assignments(name: str) -> None:
     with pytest.raises(UserError, match="can not be the name of a code"):
         build(options(codes=[{"kind": "continuous", "name": name}]))
     assert build(options(codes=[{"kind": "continuous", "name": "how wide, Ünïcode"}])).codes[0].name
+
+
+def test_a_kind_that_is_no_name_is_refused() -> None:
+    with pytest.raises(UserError, match="kind"):
+        build(recipes.resolve("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))

@@ -227,7 +227,7 @@ class Config(Settings):
         """Codes without a name are called category, category2, ... and knob1, knob2, ..."""
         named, counts = [], {"categorical": 0, "continuous": 0}
         for code in codes if isinstance(codes, (list, tuple)) else []:
-            if isinstance(code, dict) and code.get("kind") in counts:
+            if isinstance(code, dict) and isinstance(code.get("kind"), str) and code["kind"] in counts:
                 counts[code["kind"]] += 1
                 number = counts[code["kind"]]
                 default = f"knob{number}" if code["kind"] == "continuous" else f"category{number if number > 1 else ''}"
