@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.accuracy import add, commit, lines_of, machine, seeds_of
+from benchmarks.accuracy import add, commit, lines_of, machine
 from infogan import budget
 from infogan.beginnings import BEGINNINGS, Pixels, cluster
 from infogan.budget import with_stages
@@ -31,6 +31,7 @@ from infogan.metrics.clustering import accuracy, hungarian_mapping, nmi
 from infogan.networks import Encoder
 from infogan.recipes import Options, resolve
 from infogan.runs import RunFolder
+from infogan.sweep import seeds_of
 from infogan.training import train
 
 FITTED_ON = 10_000  # training images

@@ -31,6 +31,7 @@ from infogan.data import ImageSet, load
 from infogan.metrics.clustering import hungarian_mapping
 from infogan.metrics.fidelity import frechet_distance
 from infogan.recipes import INVARIANCES
+from infogan.sweep import seeds_of
 
 SAMPLES = 10_000
 SMALLEST, LARGEST = 685, 6300  # of an imbalanced class
@@ -175,15 +176,6 @@ def machine() -> dict[str, Any]:
     """What it was measured on, with the widest vectors that torch computes in."""
     name = platform.processor() or platform.machine()
     return {"cores": os.cpu_count(), "machine": name, "vectors": torch.backends.cpu.get_cpu_capability()}
-
-
-def seeds_of(text: str) -> list[int]:
-    """The seeds that ``0-9`` or ``1,4`` names."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-    return seeds
 
 
 if __name__ == "__main__":

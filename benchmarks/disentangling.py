@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import add, commit, lines_of, machine, seeds_of
+from benchmarks.accuracy import add, commit, lines_of, machine
 from infogan.console import Signals
 from infogan.metrics.intervals import mean_interval
 from infogan.runs import RunFolder
-from infogan.sweep import Ended, SweepFolder, choose, run_all, variations
+from infogan.sweep import Ended, SweepFolder, choose, run_all, seeds_of, variations
 
 SCORES = {
     "mig": "MIG",

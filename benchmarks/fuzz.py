@@ -244,7 +244,7 @@ def targets() -> dict[str, Target]:
             "config.json", (run,), lambda at: RunFolder.existing(at).read_config(), (("environment.json", b"[]"),)
         ),
         "checkpoint": Target(
-            "checkpoints/00000001.safetensors", (_checkpoint(),), lambda at: RunFolder(at).load_checkpoint()
+            "checkpoints/00000001.safetensors", (_checkpoint(),), lambda at: RunFolder(at).load_checkpoint()[0]
         ),
         "options": Target("a.toml", (TOML.encode(),), _read_options),
         "assignment": Target("a.txt", (b"codes=[{kind='continuous'}]", b"stages.0.share=2", b"noise.size=8"), _assign),

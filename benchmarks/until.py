@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import add, commit, machine, seeds_of
+from benchmarks.accuracy import add, commit, machine
 from infogan import InfoGAN
 from infogan.data import load
 from infogan.metrics.clustering import hungarian_mapping
 from infogan.recipes import resolve
 from infogan.runs import RunFolder
+from infogan.sweep import seeds_of
 from infogan.training import Interrupted, Watcher, train
 from infogan.workflows import plan
 

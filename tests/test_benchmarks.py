@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import ablation, choosing, disentangling, speed
-from benchmarks.accuracy import imbalanced, prior_distance, seeds_of
+from benchmarks.accuracy import imbalanced, prior_distance
 from benchmarks.naive import NaiveInfoGAN
 from benchmarks.until import until
 from benchmarks.verdicts import SABOTAGED, table
@@ -22,6 +22,7 @@ from infogan.data import load
 from infogan.data.imageset import ImageSet
 from infogan.networks import Encoder
 from infogan.runs import RunFolder
+from infogan.sweep import seeds_of
 from tests.helpers import small_model
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from infogan.cli import _grid, _seeds, app
+from infogan.cli import _grid, app
 from infogan.errors import UserError
 from infogan.files import held, is_held
 from infogan.model import InfoGAN
 from infogan.runs import RunFolder
-from infogan.sweep import Ended, SweepFolder, Variation, choose, run_all, variations
+from infogan.sweep import Ended, SweepFolder, Variation, choose, run_all, seeds_of, variations
 from tests.helpers import pictures
 
 SMALL = [
@@ -223,7 +223,7 @@ def test_every_seed_meets_every_value() -> None:
 
 
 def test_seeds_and_grids_are_read_as_people_write_them() -> None:
-    assert _seeds("0-3,7") == [0, 1, 2, 3, 7]
+    assert seeds_of("0-3,7") == [0, 1, 2, 3, 7]
     assert _grid(["recipe=plain, paper", 'a.b=[[1,2],[3]],"x,y",{"k": [1]}', 'invariance="shift,rotate=9",none']) == {
         "recipe": ["plain", "paper"],
         "a.b": ["[[1,2],[3]]", '"x,y"', '{"k": [1]}'],

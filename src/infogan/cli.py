@@ -78,7 +78,7 @@ def train(
     from infogan import config as options_of
     from infogan import recipes
 
-    options = _options(context.params)
+    options = _options(context.params)  # all of the above but what is named below; a sweep checks its runs by them
     if print_config:
         if recipes.counts_categories(options):
             raise UserError(
@@ -375,7 +375,7 @@ def sweep(
     from infogan.runs import RunFolder
 
     arguments = list(context.args)
-    numbers, grid = _seeds(seeds), _grid(vary or ())
+    numbers, grid = sweeping.seeds_of(seeds), _grid(vary or ())
     for variation in sweeping.variations(data, numbers[:1], grid, arguments):
         _check_arguments(variation.arguments, data, numbers[0])
     wanted = sweeping.variations(data, numbers, grid, arguments)
@@ -431,17 +431,6 @@ def _check_arguments(arguments: Sequence[str], data: str, seed: int) -> None:
         raise UserError("--seed is not for the runs of a sweep: --seeds says which they have")
     if config.train.seed != seed or config.data.source != data:
         raise UserError("runs of a sweep have their seeds from --seeds, and all of them the same data")
-
-
-def _seeds(text: str) -> list[int]:
-    """The seeds that ``0-9`` or ``1,4`` names."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not (last.isdecimal() and int(last) >= int(first))):
-            raise UserError(f"--seeds {text!r} is not of the form 0-9 or 1,4")
-        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-    return seeds
 
 
 def _grid(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -124,13 +124,15 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
             raise unknown("metric", name, [ALL, *METRICS])
         if obstacle := METRICS[name].obstacle(evidence):
             raise UserError(f"metric {name!r} can not be measured: {obstacle}")
-    others = METRICS if metrics and ALL in metrics else [] if metrics else [n for n in METRICS if METRICS[n].unasked]
-    chosen = list(dict.fromkeys([*named, *(name for name in others if not METRICS[name].obstacle(evidence))]))
+    everything = ALL in (metrics or ())
+    others = [name for name, metric in METRICS.items() if everything or (not metrics and metric.unasked)]
+    obstacles = {name: METRICS[name].obstacle(evidence) for name in others}
+    chosen = list(dict.fromkeys([*named, *(name for name, why in obstacles.items() if not why)]))
     split = "fitted on train, reported on test" if evidence.test else "fitted and reported on the same images"
     result: dict[str, Any] = {}
     intervals: dict[str, list[float]] = {}
-    if metrics and ALL in metrics:
-        result["left_out"] = {name: why for name in METRICS if (why := METRICS[name].obstacle(evidence))}
+    if everything:
+        result["left_out"] = {name: why for name, why in obstacles.items() if why}
     for name in chosen:
         measured = METRICS[name].measure(evidence)
         intervals |= measured.pop("intervals", {})
@@ -248,7 +250,8 @@ def _kernel(clouds: Clouds, seed: int) -> dict[str, Any]:
 def neighbours(evidence: Evidence) -> dict[str, Any]:
     """Whether samples lie among real images and reach all of them, of at most 5,000 of either."""
     clouds = evidence.clouds
-    reals, fakes = clouds.reals[:NEIGHBOURS], clouds.fakes[:NEIGHBOURS]
+    chosen = some_indices(len(clouds.reals), NEIGHBOURS)
+    reals, fakes = clouds.reals[chosen], clouds.fakes[chosen]
     shares = {**precision_recall(reals, fakes)._asdict(), **density_coverage(reals, fakes)._asdict()}
     return {f"{name}_{clouds.space}": share for name, share in shares.items()}
 

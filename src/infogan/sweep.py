@@ -178,6 +178,17 @@ def variations(
     return list(found.values())
 
 
+def seeds_of(text: str) -> list[int]:
+    """The seeds that ``0-9`` or ``1,4`` names; raises UserError where it names none."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(last) >= int(first))):
+            raise UserError(f"--seeds {text!r} is not of the form 0-9 or 1,4")
+        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    return seeds
+
+
 def is_option(key: str) -> bool:
     """Whether it is an option that ``--set`` takes, ``section.key`` or one of the lists; else a flag of `train`."""
     return "." in key or key in ("codes", "stages")
@@ -405,9 +416,8 @@ def _candidate(folder: SweepFolder, name: str, loaded: dict[str, ImageSet]) -> C
     measured = run.read_metrics()
     if not measured:
         raise UserError(f"{run.path} was not measured")
-    verdicts = [
-        line["verdict"]["trust"] for line in measured if "verdict" in line
-    ]  # `evaluate` may measure other things
+    # The last of each: a later evaluation may have measured other things.
+    verdicts = [line["verdict"]["trust"] for line in measured if "verdict" in line]
     distances = [line[DISTANCE] for line in measured if DISTANCE in line]
     return Candidate(
         name,
