@@ -202,3 +202,17 @@ def test_names_of_codes_are_fit_for_files_and_assignments(name: str) -> None:
 def test_a_kind_that_is_no_name_is_refused() -> None:
     with pytest.raises(UserError, match="kind"):
         build(recipes.resolve("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))
+
+
+def test_a_length_takes_the_place_of_one_in_another_unit() -> None:
+    file = {"train": {"steps": 300, "budget": 60.0, "images": None, "seed": 3}}
+    train = {"steps": 7}
+    assert build(recipes.resolve("robust", [file, {"train": train}])).train.model_dump(
+        include={"steps", "budget", "images", "seed"}
+    ) == {"steps": 7, "budget": None, "images": None, "seed": 3}
+    assigned = build(recipes.resolve("robust", [file], ["train.images=5000"])).train
+    assert (assigned.images, assigned.budget) == (5000, None)
+    alone = build(recipes.resolve("robust", [file, {"train": {"seed": 4}}])).train
+    assert (alone.steps, alone.budget, alone.seed) == (300, 60.0, 4)
+    with pytest.raises(UserError):
+        build(recipes.resolve("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"]))

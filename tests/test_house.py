@@ -52,6 +52,7 @@ ORDER = [
     "beginnings",
     "distributed",
     "model",
+    "determinism",
     "runs",
     "training",
     "budget",

@@ -1,5 +1,6 @@
 """The run folder under damage: whatever crashes, disks and others do, nothing is taken for what it is not."""
 
+import html
 import json
 import os
 import shutil
@@ -9,17 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from infogan.data import load
 from infogan.errors import UserError
 from infogan.files import append_line, held, is_held, remove_unfinished
 from infogan.runs import Checkpoint, RunFolder
-from infogan.workflows import Plan, train_run
-from tests.helpers import image_set, small_config
+from infogan.training import Interrupted, Watcher
+from infogan.workflows import Plan, plan, train_run
+from tests.helpers import image_set, pictures, small_config
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -194,3 +198,103 @@ def test_a_kill_between_checkpoint_and_model_is_mended(tmp_path: Path) -> None:
     shutil.rmtree(run.model)
     train_run(planned, run)
     assert (run.model / "model.safetensors").read_bytes() == whole
+
+
+# Incidents.
+
+
+def said(run: RunFolder) -> list[str]:
+    return [incident["what"] for incident in run.read_incidents()]
+
+
+def test_how_a_session_ended_is_kept_and_one_that_did_not_say_is_an_incident(tmp_path: Path) -> None:
+    run, config = RunFolder.at(tmp_path), small_config()
+    run.begin(config, "a")
+    run.end("finished")
+    run.begin(config, "a")  # and then it is killed
+    assert said(run) == []
+    run.begin(config, "a")
+    started = run.read_environment()[1]["started"]
+    assert said(run) == [f"the session begun {started} ended without a word: it was killed, or the machine stopped"]
+    assert [session["ended"] for session in run.read_environment()] == ["finished", None, None]
+    assert said(run)[0] in (tmp_path / "log.txt").read_text()
+
+
+def test_a_clock_that_was_set_back_is_an_incident_and_no_more(tmp_path: Path) -> None:
+    run, config = RunFolder.at(tmp_path), small_config()
+    run.begin(config, "a")
+    run.end("finished")
+    (session,) = run.read_environment()
+    for started, strange in (("2999-01-01T00:00:00+0000", 1), ("no time", 0), (None, 0), ("2020-01-01T00:00:00", 0)):
+        (tmp_path / "environment.json").write_text(json.dumps([{**session, "started": started}]))
+        run.incidents.unlink(missing_ok=True)
+        run.begin(config, "a")
+        assert len(said(run)) == strange, started
+        assert all("the clock was set back" in sentence for sentence in said(run))
+
+
+@pytest.fixture
+def folder_plan(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder of bars as files, and the options of a run on it."""
+    source = tmp_path / "bars"
+    source.mkdir()
+    for number, image in enumerate(pictures(32)):
+        Image.fromarray(image[0]).save(source / f"{number}.png")
+    options = small_config("train.steps=4").model_dump(mode="json")
+    return source, {**options, "data": {"source": str(source)}}
+
+
+def test_images_that_were_changed_or_removed_are_incidents(
+    tmp_path: Path, folder_plan: tuple[Path, dict[str, Any]]
+) -> None:
+    source, options = folder_plan
+    run = RunFolder.at(tmp_path / "run")
+    train_run(plan(options), run)
+    ended = newest(run).read_bytes()
+    kept = (source / "3.png").read_bytes()
+    Image.fromarray(pictures(1)[0, 0]).save(source / "3.png")
+    with pytest.raises(UserError, match="are not those that"):
+        train_run(plan(options, run=run.path), run)
+    source.rename(tmp_path / "away")
+    with pytest.raises(UserError, match="no file or folder"):
+        plan(options, run=run.path)
+    with pytest.raises(UserError, match="no file or folder"):  # which is no business of this run
+        plan({**options, "data": {"source": "elsewhere"}}, run=run.path)
+    assert ["are not those" in said(run)[0], "no file or folder" in said(run)[1], len(said(run))] == [True, True, 2]
+    # And when they are as they were, the run goes on.
+    (tmp_path / "away").rename(source)
+    (source / "3.png").write_bytes(kept)
+    train_run(plan(options, run=run.path), run)
+    assert newest(run).read_bytes() == ended
+    assert len(said(run)) == 2
+    page = run.report.read_text()
+    assert "Incidents" in page
+    assert html.escape("are not those that") in page
+
+
+def test_what_ends_a_session_is_kept(tmp_path: Path) -> None:
+    planned, run = Plan(small_config("data.source=digits"), load("digits")), RunFolder.at(tmp_path)
+
+    def asked(step: int, what: BaseException) -> None:
+        if step == 3:
+            raise what
+
+    ends: list[BaseException] = [UserError("the disk is full"), MemoryError(), KeyError("x"), SystemExit(143)]
+    for what in ends:
+        raised = UserError if isinstance(what, MemoryError) else type(what)
+        with pytest.raises(raised):
+            train_run(planned, run, watch=Watcher(on_step=lambda step, what=what: asked(step, what)))  # type: ignore[misc]
+    with pytest.raises(Interrupted):
+        train_run(planned, run, watch=Watcher(interrupted=lambda: True))
+    train_run(planned, run)
+    ended = [session["ended"] for session in run.read_environment()]
+    assert ended[0] == "the disk is full"
+    assert ended[1].startswith("there is not enough memory")
+    assert ended[2:] == ["ended by KeyError: 'x'", "ended by SystemExit: 143", "interrupted after step 3", "finished"]
+    assert said(run) == ended[:4]
+    assert "Incidents" in run.report.read_text()
+
+
+def test_a_run_without_incidents_says_nothing_of_them(digits_run: Path) -> None:
+    assert RunFolder(digits_run).read_incidents() == []
+    assert "Incidents" not in (digits_run / "report.html").read_text()

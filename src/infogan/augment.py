@@ -40,12 +40,33 @@ def augment(images: Images, invariances: Mapping[str, float], generator: torch.G
             coarse = draw.normal(2, ELASTIC_GRID, ELASTIC_GRID) * (2 * invariances["elastic"])
             down, along = (_bicubic(side, generator.device) for side in images.shape[2:])
             grid = grid + torch.einsum("hi,nkij,wj->nhwk", down, coarse, along)
-        images = functional.grid_sample(
-            images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
-        )
+        images = sampled(images, grid.to(images.dtype))
     if "colour" in invariances:
         images = _colour(images, invariances["colour"], draw)
     return images
+
+
+def sampled(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Images:
+    """Images at the points of a grid, bilinear; what is outside an image is its nearest border pixel.
+
+    Args:
+        images: What is looked at.
+        grid: Of each pixel of the result, (x, y) of each point, from -1 to 1 between the outer edges of an image.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # The same by four pixels a point: the gradient of what is above has no fixed order of its sums on a GPU.
+    sides = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
+    places = torch.minimum((((grid + 1) * sides - 1) / 2).clamp_min(0), sides - 1)
+    low = places.detach().floor()
+    (right, below), flat = (places - low).unbind(3), images.flatten(2)
+    total = torch.zeros_like(images)
+    for down, rows in ((0, 1 - below), (1, below)):
+        for along, columns in ((0, 1 - right), (1, right)):
+            x, y = torch.minimum(low.long() + torch.tensor([along, down], device=low.device), sides - 1).unbind(3)
+            corner = (y * sides[0] + x).flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1)
+            total = total + flat.gather(2, corner).view_as(images) * (rows * columns).unsqueeze(1)
+    return total
 
 
 def shifted(images: Images, most: int, generator: torch.Generator) -> Images:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from infogan.errors import UserError
+from infogan.memory import shortage_told
 
 app = typer.Typer(
     help="Learn, from images nobody has labelled, which categories and which knobs are in them.",
@@ -71,6 +72,9 @@ def train(
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the networks: a minute, then faster steps.")
     ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="On a GPU, too, the same bits each time; slower.")
+    ] = None,
     print_config: Annotated[bool, typer.Option(help="Print the configuration as JSON and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +118,11 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
             "strict": given["strict"] or None,
             **{name: given[name] for name in ("size", "channels", "fit", "labels")},
         },
-        "train": {"compile": given["compile_"], **{name: given[name] for name in ("seed", "precision")}, **length},
+        "train": {
+            "compile": given["compile_"],
+            **{name: given[name] for name in ("seed", "precision", "deterministic")},
+            **length,
+        },
         "objective": {"kind": given["objective"]},
     }
     told = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
@@ -609,7 +617,8 @@ def main() -> NoReturn:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        app()
+        with shortage_told():
+            app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -201,6 +201,7 @@ class TrainSettings(Settings):
     # What networks multiply in; losses, weights and moments are float32. auto: bfloat16 where the hardware has it.
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False  # whether the networks' trunks and the generator are compiled to kernels of their own
+    deterministic: bool = False  # whether a GPU, too, is to give the same bits each time
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     picture_every: Positive = 1000  # steps between sample grids

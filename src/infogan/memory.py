@@ -1,8 +1,16 @@
-"""How this process holds its memory: freed blocks are kept for the next step instead of being given back."""
+"""How this process holds its memory, and what it says when there is not enough."""
 
 import ctypes
+import errno
 import functools
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infogan.errors import UserError
+
+# What PyTorch's errors of the kind say, which are RuntimeErrors: on the CPU, and on a GPU.
+SHORT = ("can't allocate memory", "not enough memory", "out of memory")
 
 # Names and values of glibc's `mallopt` (malloc.h), and the largest that they may be.
 MMAP_THRESHOLD, LARGEST_THRESHOLD = -3, 32 * 2**20
@@ -23,3 +31,27 @@ def keep_freed_blocks() -> bool:
     library = ctypes.CDLL(None)
     wanted = ((MMAP_THRESHOLD, LARGEST_THRESHOLD), (TRIM_THRESHOLD, NEVER), (TOP_PAD, AT_ONCE))
     return all([library.mallopt(name, value) == 1 for name, value in wanted])
+
+
+@contextmanager
+def shortage_told() -> Iterator[None]:
+    """Turns what Python, NumPy, the system and PyTorch raise where memory runs out into one sentence.
+
+    Raises:
+        UserError: memory ran out meanwhile.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not _is_shortage(error):
+            raise
+        raise UserError(
+            "there is not enough memory: end other programs, or ask for less at once, "
+            "such as smaller batches (--set train.batch_size=...), smaller images or fewer of them"
+        ) from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in SHORT)

@@ -105,6 +105,20 @@ class Comparer(nn.Module):
         return logits
 
 
+def averaged(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
+    """Images averaged down to a side: each pixel is the mean of those that it covers, or touches."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return functional.interpolate(images, (side, side), mode="area")
+    # The same as products with matrices: the gradient of what is above has no fixed order of its sums on a GPU.
+    size = images.shape[-1]
+    places = torch.arange(size, device=images.device)
+    first = torch.arange(side, device=images.device).unsqueeze(1)
+    covered = (places >= first * size // side) & (places < -(-(first + 1) * size // side))
+    means = (covered / covered.sum(dim=1, keepdim=True)).to(images.dtype)
+    smaller: Images = means @ images @ means.T
+    return smaller
+
+
 class Encoder(nn.Module):
     """Q(c|x) of one categorical code by the direction of features: images -> unit vectors -> cosines / TEMPERATURE.
 
@@ -159,7 +173,7 @@ class Encoder(nn.Module):
         if images.shape[-1] == self.side + self.side % 2:
             return images
         if images.shape[-1] > self.side:
-            images = functional.interpolate(images, (self.side, self.side), mode="area")
+            images = averaged(images, self.side)
         if images.shape[-1] < self.side:
             images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
         # Space is folded two by two.

@@ -264,13 +264,13 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     options: Options = PRESETS[preset]
-    laid, assignments = [dict(layer) for layer in layers], list(assignments)
-    if _give_length(laid, assignments):
-        # A length that is given takes the place of the preset's, whatever its unit.
-        kept = {key: value for key, value in options["train"].items() if key not in LENGTHS}
-        options = {**options, "train": kept}
-    for layer in laid:
-        options = merge(options, layer)
+    for layer in layers:
+        if isinstance(layer.get("train"), Mapping) and LENGTHS & layer["train"].keys():
+            options = _without_length(options)
+        options = merge(options, dict(layer))
+    assignments = list(assignments)
+    if LENGTHS & {assignment.partition("=")[0].strip().removeprefix("train.") for assignment in assignments}:
+        options = _without_length(options)
     for assignment in assignments:
         options = override(options, assignment)
     try:
@@ -308,11 +308,12 @@ def _is_robust(update: Options) -> bool:
     return alike and update.get("learning_rate") == RATES.get(update["players"][0])
 
 
-def _give_length(layers: list[Options], assignments: list[str]) -> bool:
-    sections = [layer.get("train") for layer in layers]
-    given = {key for section in sections if isinstance(section, Mapping) for key in section}
-    given |= {assignment.partition("=")[0].strip().removeprefix("train.") for assignment in assignments}
-    return bool(given & LENGTHS)
+def _without_length(options: Options) -> Options:
+    """A length that is given takes the place of one that was given before, whatever its unit."""
+    train = options.get("train")
+    if not isinstance(train, Mapping):  # which `config.build` will refuse in words
+        return options
+    return {**options, "train": {key: value for key, value in train.items() if key not in LENGTHS}}
 
 
 def _completed(options: Options) -> Options:

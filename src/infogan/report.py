@@ -109,6 +109,8 @@ def report(
         pages.section("Measured", _measured(result, called)),
     ]
     sections.append(pages.section("Made with", _environment(run)))
+    if incidents := run.read_incidents():
+        sections.append(pages.section("Incidents", _incidents(incidents)))
     verdict = result.get("verdict")
     said = ""
     if verdict:
@@ -339,6 +341,11 @@ def _environment(run: RunFolder) -> str:
     last = {name: value for name, value in sessions[-1].items() if name != "command"}
     rows = [[name.replace("_", " "), str(value)] for name, value in last.items()]
     return pages.table([], [["sessions", str(len(sessions))], *rows])
+
+
+def _incidents(incidents: Sequence[Mapping[str, Any]]) -> str:
+    rows = [[str(incident.get("when")), pages.sentence(str(incident.get("what")))] for incident in incidents]
+    return "<p>What went wrong, or was mended, while the run was trained.</p>" + pages.table([], rows)
 
 
 def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:

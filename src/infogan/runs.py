@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from torch import Tensor
 
 import infogan
 from infogan.config import Config
+from infogan.determinism import coverage
 from infogan.errors import UserError
 from infogan.files import UNFINISHED, append_line, held, remove_unfinished, write_bytes, write_json
 
 CHECKPOINTS_KEPT = 2
+TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
 WRITER = "writer.json"  # who trains the run, or did last
 CHECKSUM, BLANK = "sha256", "0" * 64  # in a checkpoint's metadata, and what stands there while it is computed
 
@@ -62,6 +65,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.stats = path / "stats.jsonl"
         self.metrics = path / "metrics.jsonl"
+        self.incidents = path / "incidents.jsonl"
         self.report = path / "report.html"
         self.config = path / "config.json"
 
@@ -120,14 +124,16 @@ class RunFolder:
             raise UserError(f"{path} is not a run folder: it has no config.json and environment.json")
         return cls(path)
 
-    def begin(self, config: Config, data_digest: str) -> None:
+    def begin(self, config: Config, data_digest: str, device: str = "cpu") -> None:
         """Writes the configuration, or checks that a run that is already here was begun with the same one.
 
-        What an earlier session left half-written goes. To be called while the run is `held`.
+        What an earlier session left half-written goes, and if it ended without a word, that is an incident. To be
+        called while the run is `held`; `end` is its counterpart.
 
         Args:
             config: With the data's size and channels filled in.
             data_digest: Of the training images.
+            device: What will compute.
 
         Raises:
             UserError: the folder holds a run with another configuration or other images; the first difference is named.
@@ -145,10 +151,26 @@ class RunFolder:
                 )
             sessions = self._read_json(self.path / "environment.json", default=[])
             if sessions and sessions[0].get("data_digest") != data_digest:
-                raise UserError(f"the images of {config.data.source!r} are not those that {self.path} was begun with")
+                changed = f"the images of {config.data.source!r} are not those that {self.path} was begun with"
+                self.incident(changed)
+                raise UserError(changed)
         else:
             write_json(self.config, mine)
-        write_json(self.path / "environment.json", [*sessions, environment(data_digest)])
+        mine_now = environment(config, data_digest, device)
+        write_json(self.path / "environment.json", [*sessions, mine_now])
+        for strange in _strange(sessions, mine_now):
+            self.incident(strange)
+
+    def end(self, how: str) -> None:
+        """Says in ``environment.json`` how this session ended; one that was killed has no such word.
+
+        Raises:
+            UserError: it can not be written.
+        """
+        sessions = self.read_environment()
+        if sessions:
+            sessions[-1]["ended"] = how
+            write_json(self.path / "environment.json", sessions)
 
     def read_config(self) -> Config:
         """The run's configuration; raises UserError where it is damaged."""
@@ -166,7 +188,20 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to ``log.txt``."""
-        append_line(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
+        append_line(self.path / "log.txt", f"{time.strftime(LOG_TIME)}  {line}")
+
+    def incident(self, what: str) -> None:
+        """Adds a sentence on what went wrong, or what was mended, to ``incidents.jsonl`` and to the log.
+
+        Raises:
+            UserError: it can not be written.
+        """
+        self.log(what)
+        append_line(self.incidents, json.dumps({"when": time.strftime(TIME), "what": what}))
+
+    def read_incidents(self) -> list[dict[str, Any]]:
+        """What went wrong so far, ``when`` and ``what``; nothing, if all went well."""
+        return list(_json_lines(self.incidents))
 
     def add_stats(self, line: Mapping[str, Any]) -> None:
         """Adds one report to ``stats.jsonl``."""
@@ -271,10 +306,12 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"it is no checkpoint: {str(error).splitlines()[0]}") from error
 
 
-def environment(data_digest: str) -> dict[str, Any]:
-    """What a session of training ran on: versions, machine, command and a digest of its images."""
+def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]:
+    """What a session of training ran on, and what it takes to get the same weights again: see `coverage`."""
+    deterministic, timed = config.train.deterministic, config.train.budget is not None
     return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": time.strftime(TIME),
+        "ended": None,
         "command": sys.argv,
         "data_digest": data_digest,
         "infogan": infogan.__version__,
@@ -282,8 +319,23 @@ def environment(data_digest: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
+        **coverage(device, deterministic=deterministic, timed=timed),
     }
+
+
+def _strange(sessions: list[dict[str, Any]], now: Mapping[str, Any]) -> Iterator[str]:
+    """What is odd, in a sentence each, about a session that follows upon these."""
+    if not sessions:
+        return
+    last = sessions[-1]
+    if "ended" in last and last["ended"] is None:
+        yield f"the session begun {last.get('started')} ended without a word: it was killed, or the machine stopped"
+    try:
+        behind = datetime.fromisoformat(last["started"]) - datetime.fromisoformat(now["started"])
+    except (KeyError, TypeError, ValueError):
+        return
+    if behind.total_seconds() > 0:
+        yield f"the clock was set back: the session before began {behind} later than now"
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:

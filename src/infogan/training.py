@@ -119,7 +119,7 @@ def train(
     # Resume from the newest whole checkpoint.
     checkpoint, complaints = run.load_checkpoint()
     for complaint in complaints:
-        run.log(complaint)
+        run.incident(complaint)
     first = checkpoint.step if checkpoint else 0
     seconds = checkpoint.seconds if checkpoint else 0.0
     run.rewind_stats(first)

@@ -8,7 +8,8 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,18 @@ from infogan.config import Config, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
 from infogan.data.labels import FewLabels, read_labels
+from infogan.determinism import repeatable
 from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes, write_json
+from infogan.memory import shortage_told
 from infogan.model import Encoding, InfoGAN, Samples
 from infogan.networks import check_size
 from infogan.partition import Scan
 from infogan.report import report
 from infogan.runs import RunFolder
 from infogan.sheets import samples_picture, traversal_sheet
-from infogan.training import Watcher, train
+from infogan.training import Interrupted, Watcher, train
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,15 @@ def plan(
     if not config.data.source:
         raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
     data = config.data
-    images = load(
-        data.source,
-        size=data.size,
-        channels=data.channels,
-        fit=data.fit,
-        strict=data.strict,
-        progress=progress,
-    )
+    with _kept_by(run, data.source):
+        images = load(
+            data.source,
+            size=data.size,
+            channels=data.channels,
+            fit=data.fit,
+            strict=data.strict,
+            progress=progress,
+        )
     few = read_labels(Path(data.labels), images) if data.labels else None
     check_enough(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
@@ -103,6 +107,18 @@ def plan(
             f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
         )
     return Plan(_with_steps(config, images, run, device, few, unsaid), images, counted, few)
+
+
+@contextmanager
+def _kept_by(run: Path | None, source: str) -> Iterator[None]:
+    """If these are the images of a run that is already there, that they can not be read is an incident of that run."""
+    try:
+        yield
+    except UserError as error:
+        with suppress(UserError):
+            if run is not None and (known := RunFolder.existing(run)).read_config().data.source == source:
+                known.incident(str(error))
+        raise
 
 
 def _with_steps(
@@ -148,15 +164,35 @@ def train_run(
             process is training it.
         Interrupted: as `training.train`.
     """
+    digest = planned.images.digest()
+    if planned.few is not None:
+        digest += f" {planned.few.digest()}"
     with run.held():
-        return _train_run(planned, run, device, watch)
+        run.begin(planned.config, digest, device)
+        with _session(run), shortage_told(), repeatable(planned.config.train.deterministic):
+            return _train_run(planned, run, device, watch)
+
+
+@contextmanager
+def _session(run: RunFolder) -> Iterator[None]:
+    """Keeps in the run folder how what happens within ended; an error is an incident."""
+    try:
+        yield
+        run.end("finished")
+    except Interrupted as stop:
+        run.end(str(stop))
+        raise
+    except BaseException as error:
+        sentence = str(error) if isinstance(error, UserError) else f"ended by {type(error).__name__}: {error}"
+        with suppress(UserError):  # the error may be that nothing can be written
+            run.incident(sentence)
+            run.end(sentence)
+        raise
 
 
 def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None) -> tuple[InfoGAN, dict[str, Any]]:
-    """`train_run` by the only writer of the folder."""
-    config, images = planned.config, planned.images
-    digest, few = images.digest(), planned.few
-    run.begin(config, digest if few is None else f"{digest} {few.digest()}")
+    """`train_run` by the only writer of the folder, within a session that has begun."""
+    config, images, few = planned.config, planned.images, planned.few
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}")
     if planned.counted:
         write_json(run.path / "categories.json", asdict(planned.counted))
