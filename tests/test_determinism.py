@@ -143,7 +143,7 @@ def test_a_run_whose_length_a_clock_found_can_be_repeated(tmp_path: Path) -> Non
         return weights(RunFolder(tmp_path / out))
 
     narrow = ["--set", "networks.width=4", "--set", "networks.encoder_width=4"]
-    first = trained_by("digits", "--budget", "25s", *narrow, out="first")
+    first = trained_by("digits", "--budget", "60s", *narrow, out="first")
     known = tmp_path / "first" / "config.json"
     steps = json.loads(known.read_text())["train"]["steps"]
     assert_same(first, trained_by("--config", str(known), "--steps", str(steps), out="second"))

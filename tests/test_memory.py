@@ -37,6 +37,8 @@ def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         MemoryError(),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("could not create a primitive"),
+        ImportError("libx.so: failed to map segment from shared object"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
     ],
 )

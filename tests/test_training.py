@@ -336,6 +336,17 @@ def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
     assert tally.read(run) == {"a": 2.0}
 
 
+def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps() -> None:
+    good, bad = torch.tensor([1.0]), torch.tensor([math.nan])
+    tally = Tally(torch.device("cpu"))
+    tally.add("early", good, 0)  # known before the others
+    for name in ("first", "early", "last"):
+        tally.add(name, bad, 7)
+    tally.add("first", bad, 8)
+    with pytest.raises(UserError, match="the term first stopped being finite at step 8: there is no checkpoint"):
+        tally.read(RunFolder(Path("nowhere")))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
     # A learning rate that blows the discriminator up stands for whatever makes a term go wrong.

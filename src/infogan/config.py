@@ -16,6 +16,7 @@ from infogan.errors import UserError, unknown
 
 # Terms that only an encoder can be given, and those among them that compare transformed views of an image.
 VIEW_TERMS = frozenset({"contrast", "consistency"})
+NORMED = {"mlp", "conv", "paper"}  # architectures with batch norm
 ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance", "supervision"}
 
 Player = Literal["generator", "discriminator", "recognizer", "encoder", "comparer"]
@@ -267,6 +268,8 @@ class Config(Settings):
             raise ValueError("networks.conditional needs an encoder that reads a category in real images")
         if self.networks.encoder and not any(isinstance(code, CategoricalCode) for code in self.codes):
             raise ValueError("networks.encoder needs a categorical code to read, e.g. --categorical 10")
+        if self.train.batch_size < 2 and (self.networks.architecture in NORMED or self.networks.encoder):
+            raise ValueError("train.batch_size is 1, but batch norm needs two images or more to go by")
         begins = {action for stage in self.stages for action in stage.begin}
         if not self.networks.encoder and (begins or uses & ENCODER_TERMS or "encoder" in plays):
             raise ValueError("a stage needs an encoder, but networks.encoder is false")

@@ -9,8 +9,12 @@ from contextlib import contextmanager
 
 from infogan.errors import UserError
 
-# What PyTorch's errors of the kind say, which are RuntimeErrors: on the CPU, and on a GPU.
-SHORT = ("can't allocate memory", "not enough memory", "out of memory")
+# What errors of the kind say that have no class of their own: PyTorch's on the CPU and on a GPU, oneDNN's, and those of
+# the loader of libraries.
+SHORT = (
+    *("can't allocate memory", "not enough memory", "out of memory"),
+    *("could not create a primitive", "failed to map segment"),
+)
 
 # Names and values of glibc's `mallopt` (malloc.h), and the largest that they may be.
 MMAP_THRESHOLD, LARGEST_THRESHOLD = -3, 32 * 2**20
@@ -42,7 +46,7 @@ def shortage_told() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, OSError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
         if not _is_shortage(error):
             raise
         raise UserError(

@@ -646,11 +646,13 @@ class InfoGAN:
         return number
 
     def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
-        latents = self.layout.latents(noise, codes).to(self.device)
-        networks = self._inference
+        networks, pieces = self._inference, []
         with torch.inference_mode():
-            pieces = torch.split(latents, batch_size)
-            return np.concatenate([to_pixels(networks.generate(piece)) for piece in pieces])
+            for first in range(0, max(len(noise), 1), batch_size):  # latents of all would be large: categories one-hot
+                few = slice(first, first + batch_size)
+                latents = self.layout.latents(noise[few], {name: values[few] for name, values in codes.items()})
+                pieces.append(to_pixels(networks.generate(latents.to(self.device))))
+        return np.concatenate(pieces)
 
 
 def _numbered(code: str, value: int, taken: Container[str]) -> str:

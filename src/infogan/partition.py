@@ -6,6 +6,7 @@ at the beginning of a stage clusters again.
 
 import math
 from dataclasses import dataclass
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,11 +231,13 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
         UserError: there are fewer points than clusters.
     """
     from sklearn.cluster import KMeans  # here, before threads are limited: its own are known only once it is there
+    from sklearn.exceptions import ConvergenceWarning
 
     if len(features) < clusters:
         raise UserError(f"{len(features)} images can not be put into {clusters} clusters")
     found = modes(features)
-    with threadpool_limits(1):
+    with threadpool_limits(1), catch_warnings():
+        simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty, and it shows
         round_ones = np.asarray(KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features), np.int64)
     if len(found.peaks) < clusters:
         return Clusters(round_ones, are_modes=False, kinds=_kinds(found, round_ones, clusters))

@@ -21,7 +21,7 @@ from infogan.evaluation import with_interval
 from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.model import InfoGAN
 from infogan.runs import RunFolder
-from infogan.sheets import column_labels, traversal_sheet
+from infogan.sheets import MOST_VALUES, shown_values, traversal_sheet, value_labels
 
 SHOWN = 64  # reals, and samples beside them
 FRAMES = 21  # of a knob's traversal
@@ -189,13 +189,14 @@ def _lattice(model: InfoGAN) -> str:
         return ""
     spec = model.layout.code(down)
     if isinstance(spec, CategoricalCode):
-        rows: list[Any] = list(model.values_of(down))
-        labels = [model.value_name(down, row) for row in rows]
+        rows = shown_values(model, down)
+        labels = value_labels(model, down, rows)
     else:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
         labels = [f"{down} {row:+.2f}" for row in rows]
-    table = model.lattice(across, down, rows=rows, seed=2)
-    sheet = plots.labelled_sheet(table, column_labels=column_labels(model, across), row_labels=labels)
+    columns = shown_values(model, across)
+    table = model.lattice(across, down, columns=columns, rows=rows, seed=2)
+    sheet = plots.labelled_sheet(table, column_labels=value_labels(model, across, columns), row_labels=labels)
     text = f"One noise; {across} varies along the columns, {down} along the rows."
     return pages.figure(sheet, text, text)
 
@@ -207,9 +208,10 @@ def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
     looked_at = np.ascontiguousarray(images.images[chosen])
     read = model.encode(looked_at)
     found, probabilities = read.codes[code.name], read.probabilities[code.name]
+    values = _fullest(model, found)
     rows, labels = [], []
     blank = np.full(looked_at.shape[1:], 255, np.uint8)
-    for value in map(int, model.values_of(code.name)):
+    for value in values:
         members = np.flatnonzero(found == value)
         order = members[np.argsort(-probabilities[members, value], kind="stable")]
         surest, rest = order[:SUREST], order[SUREST:]
@@ -222,7 +224,8 @@ def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
         np.stack(rows), column_labels=["surest"] * SUREST + ["least"] * UNSUREST, row_labels=labels
     )
     text = (
-        f"{len(chosen)} images of {images.source}, a row for each value of {code.name} with how many were filed there: "
+        f"{len(chosen)} images of {images.source}, a row for {_which(code.size)} {code.name} with how many were filed "
+        "there: "
         f"{SUREST} of which the model is surest, then {UNSUREST} of which it is least sure."
     )
     page = pages.figure(sheet, text, text)
@@ -233,21 +236,33 @@ def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
 
 def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> str:
     code = model.first_categorical()
+    values = _fullest(model, found)
     counts = contingency(found, labels, code.size, len(names))
     mapping = hungarian_mapping(found, labels, code.size, len(names))
     head = ["", *names]
     rows = []
-    for value in map(int, model.values_of(code.name)):
+    for value in values:
         cells = [
             f"<b>{count}</b>" if mapping[value] == label else str(count)
             for label, count in enumerate(counts[value].tolist())
         ]
         rows.append([html.escape(model.value_name(code.name, value)), *cells])
-    caption = (
-        f"How many images of each label (columns) are filed under each value of {code.name} (rows); bold: matched."
-    )
+    which = f"{_which(code.size)} {code.name}"
+    caption = f"How many images of each label (columns) are filed under {which} (rows); bold: matched."
     table = pages.table(head, rows, escaped=True)
     return f'<figure class="wide">{table}<figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _fullest(model: InfoGAN, found: NDArray[np.int64]) -> list[int]:
+    """The values of the first category in order; of more than ``MOST_VALUES`` those that hold most images."""
+    code = model.first_categorical()
+    counts = np.bincount(found, minlength=code.size)
+    kept = set(np.argsort(-counts, kind="stable")[:MOST_VALUES].tolist())
+    return [int(value) for value in model.values_of(code.name) if int(value) in kept]
+
+
+def _which(size: int) -> str:
+    return "each value of" if size <= MOST_VALUES else f"each of the {MOST_VALUES} fullest values of"
 
 
 def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
@@ -338,7 +353,8 @@ def _environment(run: RunFolder) -> str:
     sessions = run.read_environment()
     if not sessions:
         return "<p>Nothing was recorded.</p>"
-    last = {name: value for name, value in sessions[-1].items() if name != "command"}
+    # The command is told above; the session that writes this has not ended yet.
+    last = {name: value for name, value in sessions[-1].items() if name not in ("command", "ended")}
     rows = [[name.replace("_", " "), str(value)] for name, value in last.items()]
     return pages.table([], [["sessions", str(len(sessions))], *rows])
 

@@ -36,6 +36,7 @@ from infogan.terms import TERMS, Play, Weight
 
 # Streams of random numbers that must not meet, whatever the seed.
 INITIAL, ORDER, STEP, BEGIN = 1, 2, 3, 4
+VALUES = 10_000  # more than terms give in a step
 
 
 class Interrupted(Exception):
@@ -242,15 +243,18 @@ class Tally:
         self._never = torch.tensor(torch.iinfo(torch.int64).max, device=device)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._first_bad: dict[str, Tensor] = {}
+        self._first_bad: dict[str, Tensor] = {}  # VALUES times the step, and which value of the step it was
+        self._step = self._number = 0
 
     def add(self, name: str, values: Tensor, step: int) -> None:
         """Adds one step's values of a term, (batch,)."""
         mean = values.detach().mean()
         self._sums[name] = self._sums.get(name, 0) + mean
         self._counts[name] = self._counts.get(name, 0) + 1
+        self._number = self._number + 1 if step == self._step else 0
+        self._step = step
         bad = self._first_bad.get(name, self._never)
-        self._first_bad[name] = torch.where(mean.isfinite(), bad, bad.clamp(max=step))
+        self._first_bad[name] = torch.where(mean.isfinite(), bad, bad.clamp(max=step * VALUES + self._number))
 
     def read(self, run: RunFolder) -> dict[str, float]:
         """The means by name, and begins anew.
@@ -258,14 +262,13 @@ class Tally:
         Raises:
             UserError: a term was NaN or infinite: which, at which step, and which checkpoint is the last good one.
         """
-        bad = {name: int(step) for name, step in self._first_bad.items() if step < self._never}
+        bad = {name: int(place) for name, place in self._first_bad.items() if place < self._never}
         if bad:
-            name = min(bad, key=lambda name: bad[name])  # of the same step the one computed first
+            name = min(bad, key=lambda name: bad[name])  # what went wrong first; the others may have it from there
             last = run.last_checkpoint()
             good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-            raise UserError(
-                f"the term {name} stopped being finite at step {bad[name] + 1}: {good}; lower its learning rate"
-            )
+            step = bad[name] // VALUES + 1
+            raise UserError(f"the term {name} stopped being finite at step {step}: {good}; lower its learning rate")
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts, self._first_bad = {}, {}, {}
         return means

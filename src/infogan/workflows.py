@@ -100,6 +100,8 @@ def plan(
             counted = count_categories(config, images, device)
             found = max(counted.best, len(few.names) if few else 0)
         options = recipes.with_categories(options, found)
+    if config.networks.encoder and (most := config.category_sizes[0]) > len(images):
+        raise UserError(f"{most} categories, but only {len(images)} images to be filed under them: ask for fewer")
     shape = {"size": images.size, "channels": images.channels}
     config = build({**options, "data": {**options.get("data", {}), **shape}})
     if few is not None and config.category_sizes and len(few.names) > config.category_sizes[0]:

@@ -60,9 +60,10 @@ def check_enough(images: ImageSet, batch_size: int, factor: int = 1) -> None:
         factor: How many times ``train.batch_size`` that is.
     """
     if len(images) < batch_size:
+        fitting = len(images) // factor
+        hint = f" or pass --set train.batch_size={fitting}" if fitting > 1 else ""
         raise UserError(
-            f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: "
-            f"add images or pass --set train.batch_size={max(1, len(images) // factor)}"
+            f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: add images{hint}"
         )
 
 

@@ -45,6 +45,21 @@ def contingency(predicted: Integers, labels: Integers, n_clusters: int, n_classe
     return counts.reshape(n_clusters, n_classes).astype(np.int64)
 
 
+def meetings(predicted: Integers, labels: Integers) -> NDArray[np.int64]:
+    """The cells of `contingency` that are not empty, in no order that matters; of any number of clusters and classes.
+
+    Raises:
+        ValueError: no images, unequal lengths, not one-dimensional, or a negative number.
+    """
+    _check(predicted, labels)
+    high = [int(values.max()) + 1 for values in (predicted, labels)]
+    _check_range("cluster", predicted, high[0])
+    _check_range("label", labels, high[1])
+    cells = predicted.astype(np.int64, casting="safe") * high[1] + labels
+    counts: NDArray[np.int64] = np.unique(cells, return_counts=True)[1].astype(np.int64)
+    return counts
+
+
 def hungarian_mapping(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
     """The one-to-one assignment of clusters to classes under which most images agree.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.metrics.clustering import contingency
+from infogan.metrics.clustering import meetings
 
 Values = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -42,13 +42,12 @@ def categorical_information(code: Integers, reading: Integers, *, corrected: boo
     Raises:
         ValueError: no images, unequal lengths, not one-dimensional, or a negative number.
     """
-    high = [int(values.max(initial=0)) + 1 for values in (code, reading)]
-    table = contingency(code, reading, *high)
-    of_code, of_reading = table.sum(axis=1), table.sum(axis=0)
-    information = _entropy(of_code) + _entropy(of_reading) - _entropy(table.ravel())
+    of_pairs = meetings(code, reading)
+    of_code, of_reading = np.bincount(code), np.bincount(reading)
+    information = _entropy(of_code) + _entropy(of_reading) - _entropy(of_pairs)
     if not corrected:
         return max(0.0, information)  # a difference of entropies may round below
-    occurring = [int(np.count_nonzero(counts)) for counts in (of_code, of_reading, table)]
+    occurring = [int(np.count_nonzero(counts)) for counts in (of_code, of_reading, of_pairs)]
     return information + (occurring[0] + occurring[1] - occurring[2] - 1) / (2 * len(code))
 
 
