@@ -9,12 +9,13 @@ TOOLS := $(VENV)/.tools-installed
 # A file of tests stays on one core, for what its tests share: browser, server, trained run.
 ALL_CORES := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-slow format clean
+.PHONY: help demo test test-slow reliability format clean
 
 help:
 	@echo "make demo       install, fetch MNIST, train for four to six minutes, say what the codes mean"
 	@echo "make test       install, then ruff, mypy --strict and pytest"
 	@echo "make test-slow  the tests that take minutes as well"
+	@echo "make reliability  faults injected, strangers' input, the explorer under load: 15 minutes"
 	@echo "make format     let ruff format and mend what it can"
 	@echo "make clean      remove the virtual environment and caches"
 
@@ -29,6 +30,9 @@ test: $(TOOLS)
 
 test-slow: $(TOOLS)
 	$(BIN)/python -m pytest $(ALL_CORES) --runslow
+
+reliability: $(TOOLS)
+	$(BIN)/python -m benchmarks.reliability
 
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .

@@ -82,7 +82,7 @@ class Tally:
 def kills(folder: Path, count: int, random: Random) -> Found:
     """SIGKILL ``count`` times over one run."""
     struck, calm = folder / "struck", folder / "calm"
-    pace = 40  # steps between kills, on average
+    pace = 20  # steps between kills, on average
     command = [*COMMAND, "--steps", str(int(count * pace * 1.2))]
     early, steps = 0, []
     for number in range(count):
@@ -102,22 +102,23 @@ def kills(folder: Path, count: int, random: Random) -> Found:
     run = RunFolder(struck)
     text = [incident["what"] for incident in run.read_incidents()]
     return {
-        "kills": len(steps),
+        "cases": len(steps),
         "before_the_first_new_checkpoint": early,
+        "one_sentence_or_went_on": len(steps),  # or the run would not have ended
         "told_by_the_run": sum("ended without a word" in what for what in text),
         "checkpoints_found_damaged": sum("is damaged" in what for what in text),
         "steps": steps[-1] if steps else 0,
         "exit_code": after.code,
-        "bit_equal_in_the_end": after.code == 0 and same(struck, calm),
+        "bit_equal_in_the_end": len(steps) if after.code == 0 and same(struck, calm) else 0,
     }
 
 
 # Disks, in a mount namespace of their own.
 
 
-def disks(folder: Path, count: int, random: Random) -> Found:
-    """The parts ``disk`` and ``readonly``, in a namespace whose mounts end with it."""
-    words = [sys.executable, "-m", "benchmarks.faults", str(folder / "disks"), str(count), str(random.integers(2**31))]
+def in_namespace(part: str, folder: Path, count: int, random: Random) -> Found:
+    """The part ``disk`` or ``readonly``, where mounts end with the process."""
+    words = [sys.executable, "-m", "benchmarks.faults", part, str(folder), str(count), str(random.integers(2**31))]
     command = ["unshare", "--user", "--map-root-user", "--mount", *words]
     if shutil.which("unshare") is None:
         return {"skipped": "there is no unshare here"}
@@ -305,11 +306,7 @@ def picture(values: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(values).save(path)
 
 
-def _inside(folder: Path, count: int, random: Random) -> None:
-    """What `disks` runs in the namespace."""
-    found = {"disk": _disk(folder / "full", count, random), "readonly": _readonly(folder / "ro", count, random)}
-    print(json.dumps(found))
-
-
 if __name__ == "__main__":
-    _inside(Path(sys.argv[1]), int(sys.argv[2]), np.random.default_rng(int(sys.argv[3])))
+    part, *words = sys.argv[1:]
+    inside = {"disk": _disk, "readonly": _readonly}[part]
+    print(json.dumps(inside(Path(words[0]), int(words[1]), np.random.default_rng(int(words[2])))))

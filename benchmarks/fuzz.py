@@ -14,6 +14,7 @@ import io
 import json
 import resource
 import signal
+import sys
 import time
 import traceback
 import zipfile
@@ -22,12 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
 from PIL import Image
 
 from benchmarks.accuracy import commit, machine
+from benchmarks.exploring import Explored, judged, requests, small_run
 from infogan import config as options_of
 from infogan import recipes
 from infogan.architectures import ImageShape
@@ -40,7 +43,7 @@ from infogan.networks import build_networks
 from infogan.runs import Checkpoint, RunFolder
 
 SECONDS = 5.0
-MEMORY = 2**30  # bytes
+MEMORY = 2**28  # bytes
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
 WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
 
@@ -58,12 +61,14 @@ class Target:
         corpus: Valid files.
         read: Reads what is in the folder.
         beside: Other files, by their place.
+        begin: Makes corpus and reader anew, where both need something that runs while inputs are read.
     """
 
     place: str
     corpus: tuple[bytes, ...]
     read: Callable[[Path], object]
     beside: tuple[tuple[str, bytes], ...] = ()
+    begin: "Callable[[], contextlib.AbstractContextManager[Target]] | None" = None
 
 
 def main() -> None:
@@ -78,19 +83,26 @@ def main() -> None:
     chosen = targets()
     if given.only:
         chosen = {name: chosen[name] for name in given.only.split(",")}
-    result: dict[str, Any] = {"commit": commit(), **machine(), "seed": given.seed, "readers": {}}
+    found = all_tried(chosen, given.inputs, given.seed, given.findings)
+    if given.out:
+        given.out.write_text(json.dumps({"commit": commit(), **machine(), **found}, indent=1) + "\n")
+
+
+def all_tried(chosen: dict[str, Target], inputs: int, seed: int, findings: Path) -> dict[str, Any]:
+    """Gives readers so many inputs together; says on standard error what came of each."""
+    readers = {}
     for name, target in chosen.items():
-        count = -(-given.inputs // len(chosen))
-        result["readers"][name] = found = tried(target, count, given.seed, given.findings / name)
-        print(name, json.dumps({key: value for key, value in found.items() if key != "traces"}), flush=True)
-        for trace in found["traces"]:
-            print(trace)
-        if given.out:
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
+        readers[name] = found = tried(target, -(-inputs // len(chosen)), seed, findings / name)
+        told = {key: value for key, value in found.items() if key != "traces"}
+        print(name, json.dumps(told), *found["traces"], sep="\n", file=sys.stderr, flush=True)
+    return {"seed": seed, "readers": readers}
 
 
 def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, Any]:
     """Gives a reader so many inputs."""
+    if target.begin is not None:
+        with target.begin() as begun:
+            return tried(begun, count, seed, findings)
     random = np.random.default_rng([seed, *target.place.encode()])
     outcome = {"inputs": count, "read": 0, "refused": 0, "findings": 0}
     slowest, traces = 0.0, set()
@@ -247,8 +259,53 @@ def targets() -> dict[str, Target]:
             "checkpoints/00000001.safetensors", (_checkpoint(),), lambda at: RunFolder(at).load_checkpoint()[0]
         ),
         "options": Target("a.toml", (TOML.encode(),), _read_options),
+        "requests": Target("raw", (), bytes, begin=_raw_requests),
+        "addresses": Target("words", (), bytes, begin=_addresses),
         "assignment": Target("a.txt", (b"codes=[{kind='continuous'}]", b"stages.0.share=2", b"noise.size=8"), _assign),
     }
+
+
+@contextlib.contextmanager
+def _explored() -> Iterator[tuple[Explored, tuple[bytes, ...]]]:
+    """An explorer, and a request for each of its addresses; the memory that it may come to hold is bounded as well."""
+    picture = _picture(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8), "PNG")
+    with TemporaryDirectory() as folder:
+        explored = Explored(small_run(Path(folder) / "run"))
+        try:
+            corpus = requests(explored, picture)
+            for request in corpus:
+                explored.asked(request)
+            held = explored.memory()
+            yield explored, corpus
+            assert explored.memory() < held + MEMORY, "the explorer holds a gigabyte more than before"
+            assert "Traceback" not in explored.errors(), explored.errors()
+        finally:
+            explored.stop()
+
+
+@contextlib.contextmanager
+def _raw_requests() -> Iterator[Target]:
+    """What goes over the wire."""
+    with _explored() as (explored, corpus):
+        yield Target("raw", corpus, lambda at: judged(explored, (at / "raw").read_bytes()))
+
+
+@contextlib.contextmanager
+def _addresses() -> Iterator[Target]:
+    """Well-formed requests of broken words: an address and, under it, a body."""
+
+    def read(at: Path) -> object:
+        address, _, body = (at / "words").read_bytes().partition(b"\n")
+        method = "POST" if body else "GET"
+        return judged(explored, explored.request(method, quote(address, safe="/?&=,%+-._~") or "/", body))
+
+    with _explored() as (explored, corpus):
+        yield Target("words", tuple(_words(request) for request in corpus), read)
+
+
+def _words(request: bytes) -> bytes:
+    head, _, body = request.partition(b"\r\n\r\n")
+    return head.split(b" ")[1] + (b"\n" + body if body else b"")
 
 
 def _load_both(at: Path) -> object:

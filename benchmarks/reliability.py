@@ -1,101 +1,98 @@
-"""What runs survive: killed at random moments until they end, and checkpoints with every kind of damage.
+"""What the system survives, as a table: faults in training, damaged files, strangers' input, the explorer under load.
 
-python -m benchmarks.reliability --out benchmarks/results/reliability.json
-python -m benchmarks.reliability --only kills --kills 20
+    python -m benchmarks.reliability --out benchmarks/results/reliability.json    # `make reliability`: 15 minutes
+    python -m benchmarks.reliability --only kills,disk --scale 0.1
 
-kills       a run is sent SIGKILL at random moments, and started again by the same command, ``--kills`` times over;
-            then it ends, and its weights are those of a run that nobody disturbed, bit for bit
-checkpoints of a run's newest checkpoint each byte of the header and of the last tensor, and others between, are
-            changed one at a time, and the file is cut to many lengths: each time the one before is taken
+Parts run in processes of their own, two at a time, and the soak beside them. See `benchmarks.faults` for those of
+training, `benchmarks.fuzz` and `benchmarks.soak` for the others; ``checkpoints`` is here: of a run's newest checkpoint
+each byte of the header and of the end, and others between, are changed one at a time, and the file is cut to many
+lengths. Each time the checkpoint before it must be taken.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-import torch
 
+from benchmarks import faults, fuzz, soak
 from benchmarks.accuracy import commit, machine
+from benchmarks.sessions import COMMAND, session
 from infogan.runs import RunFolder
 
-# Saved at every step, so that many kills come while a checkpoint is being written.
-COMMAND = [
-    *("digits", "--recipe", "plain", "--steps", "5000", "--set", "networks.width=4", "--set", "train.batch_size=16"),
-    *("--set", "train.save_every=1", "--set", "train.report_every=7", "--set", "train.picture_every=100000"),
-]
-PLACES = 2000  # bytes of a checkpoint that are changed
+Found = dict[str, Any]
+Part = Callable[[Path, int, np.random.Generator], Found]
+PLACES = 2000  # bytes of a checkpoint that are changed between its header and its end
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--only", help=f"parts, with commas between: {', '.join(PARTS)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of cases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--here", action="store_true", help="one part, in this process, as JSON to standard output")
     given = parser.parse_args()
-    found: dict[str, Any] = {"commit": commit(), **machine(), "seed": given.seed}
+    names = given.only.split(",") if given.only else list(PARTS)
+    if given.here:
+        print(json.dumps(measured(names[0], given.scale, given.seed)))
+        return
+    found: Found = {"commit": commit(), **machine(), "seed": given.seed, "scale": given.scale, "parts": {}}
+    begun = time.monotonic()
+
+    def one(name: str) -> None:
+        words = [sys.executable, "-m", "benchmarks.reliability", "--here", "--only", name]
+        words += ["--scale", str(given.scale), "--seed", str(given.seed)]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        found["parts"][name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, json.dumps(found["parts"][name]), flush=True)
+
+    with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(2) as lanes:
+        waited = [beside.submit(one, name) for name in names if name == "soak"]
+        waited += [lanes.submit(one, name) for name in names if name != "soak"]
+        for job in waited:
+            job.result()
+    found["minutes"] = round((time.monotonic() - begun) / 60, 1)
+    found["parts"] = {name: found["parts"][name] for name in names}
+    print(table(found["parts"]))
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measured(name: str, scale: float, seed: int) -> Found:
+    """One part, and how long it took."""
+    begun = time.monotonic()
+    part, count = PARTS[name]
     with TemporaryDirectory() as folder:
-        for part in given.only.split(","):
-            found[part] = PARTS[part](Path(folder), given.kills, np.random.default_rng(given.seed))
-            print(json.dumps({part: found[part]}), flush=True)
-            if given.out:
-                given.out.write_text(json.dumps(found, indent=1) + "\n")
+        found = part(Path(folder), max(1, round(count * scale)), np.random.default_rng(seed))
+    return found | {"seconds": round(time.monotonic() - begun)}
 
 
-def kills(folder: Path, count: int, random: np.random.Generator) -> dict[str, Any]:
-    """How many kills a run took, where they came, and whether it ended as it should."""
-    struck, calm = folder / "struck", folder / "calm"
-    started = time.monotonic()
-    early, steps = 0, []
-    for _ in range(count):
-        process = start(struck)
-        # Of the time that a start and some hundred steps take; a kill may come before there is a folder.
-        time.sleep(float(random.uniform(0, 8)))
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.wait()
-        last = RunFolder(struck).last_checkpoint() if struck.is_dir() else None
-        early += last is None
-        steps.append(0 if last is None else int(last.stem))
-    codes = [start(run).wait() for run in (struck, calm)]
-    same = codes == [0, 0] and equal(struck, calm)
-    log = (struck / "log.txt").read_text() if (struck / "log.txt").is_file() else ""
-    return {
-        "kills": len(steps),
-        "before_the_first_checkpoint": early,
-        "checkpoints_found_damaged": log.count("is damaged"),
-        "steps_at_kills": steps,
-        "exit_codes": codes,
-        "bit_equal": same,
-        "half_written_files_left": sum(1 for path in struck.rglob(".*") if path.is_file()),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-
-
-def checkpoints(folder: Path, count: int, random: np.random.Generator) -> dict[str, Any]:
-    """How many changes of a checkpoint were noticed."""
+def checkpoints(folder: Path, count: int, random: np.random.Generator) -> Found:
+    """How many changes of a checkpoint were noticed; ``count`` of each 100 are tried."""
     run = RunFolder(folder / "bytes")
-    words = [*COMMAND, "--steps", "3"]
-    subprocess.run([sys.executable, "-m", "infogan", "train", *words, "--out", str(run.path)], check=True, **QUIET)
+    ended = session(run.path, [*COMMAND, "--steps", "3"])
     newest = run.last_checkpoint()
-    assert newest is not None
+    assert newest is not None, ended.said
     content = newest.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
-    ends = range(len(content) - 64, len(content))
-    between = random.integers(header, len(content), PLACES)
-    places = {"header": range(header), "end": ends, "between": sorted({int(place) for place in between})}
-    result: dict[str, Any] = {"bytes": len(content)}
+    every = max(1, 100 // count)
+    between = random.integers(header, len(content), PLACES // every)
+    places = {
+        "header": range(0, header, every),
+        "between": sorted({int(place) for place in between}),
+        "end": range(len(content) - 64, len(content)),
+    }
+    result: Found = {"bytes": len(content)}
     for kind, chosen in places.items():
         noticed = 0
         for place in chosen:
@@ -104,7 +101,7 @@ def checkpoints(folder: Path, count: int, random: np.random.Generator) -> dict[s
             newest.write_bytes(damaged)
             noticed += passed_over(run, newest)
         result[kind] = {"changed": len(chosen), "noticed": noticed}
-    lengths = random.integers(0, len(content), 200)
+    lengths = random.integers(0, len(content), 200 // every)
     noticed = 0
     for length in lengths:
         newest.write_bytes(content[: int(length)])
@@ -118,31 +115,63 @@ def passed_over(run: RunFolder, newest: Path) -> bool:
     return found is not None and found.step != int(newest.stem) and len(complaints) == 1
 
 
-QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+def fuzzed(folder: Path, count: int, random: np.random.Generator) -> Found:
+    """What came of strangers' input."""
+    return fuzz.all_tried(fuzz.targets(), count, int(random.integers(2**31)), folder)
 
 
-def start(run: Path) -> "subprocess.Popen[bytes]":
-    """The run's command in a process of its own."""
-    words = [sys.executable, "-m", "infogan", "train", *COMMAND, "--out", str(run)]
-    return subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, **QUIET)
+def soaked(folder: Path, count: int, random: np.random.Generator) -> Found:
+    """``count`` seconds of load."""
+    return soak.soaked(folder, count, int(random.integers(2**31)))
 
 
-def equal(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights, averages and moments."""
-    states = []
-    for run in (one, other):
-        path = RunFolder(run).last_checkpoint()
-        assert path is not None
-        states.append(safetensors.torch.load_file(path))
-    return states[0].keys() == states[1].keys() and all(
-        torch.equal(tensor, states[1][name]) for name, tensor in states[0].items()
-    )
-
-
-PARTS: dict[str, Callable[[Path, int, np.random.Generator], dict[str, Any]]] = {
-    "kills": kills,
-    "checkpoints": checkpoints,
+# Each with the number of its cases; the longest first, so that the lanes end together.
+PARTS: dict[str, tuple[Part, int]] = {
+    "soak": (soaked, 600),
+    "fuzz": (fuzzed, 100_000),
+    "kills": (faults.kills, 100),
+    "terms": (faults.terms, 11),
+    "disk": (partial(faults.in_namespace, "disk"), 10),
+    "readonly": (partial(faults.in_namespace, "readonly"), 6),
+    "memory": (faults.memory, 10),
+    "data": (faults.data, 10),
+    "clock": (faults.clock, 6),
+    "checkpoints": (checkpoints, 100),
 }
+
+
+def table(parts: Found) -> str:
+    """The table of docs/reliability.md."""
+    rows = [
+        "| fault | cases | one sentence, or went on | told by the run | same bits in the end |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("kills", "disk", "readonly", "data", "clock", "terms", "memory"):
+        part = parts.get(name)
+        if part is None:
+            continue
+        if "skipped" in part:
+            rows.append(f"| {name} | {part['skipped']} | | | |")
+            continue
+        cells = [part[key] for key in ("cases", "one_sentence_or_went_on", "told_by_the_run", "bit_equal_in_the_end")]
+        rows.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    if "checkpoints" in parts:
+        kinds = [part for part in parts["checkpoints"].values() if isinstance(part, dict)]
+        changed, noticed = (sum(kind[key] for kind in kinds) for key in ("changed", "noticed"))
+        rows.append(f"\ncheckpoints: {noticed} of {changed} changes noticed")
+    if "fuzz" in parts:
+        readers = parts["fuzz"]["readers"].values()
+        counts = {key: sum(reader[key] for reader in readers) for key in ("inputs", "read", "refused", "findings")}
+        slowest = max(reader["slowest_seconds"] for reader in readers)
+        rows.append(f"\nfuzz: {counts}, the slowest took {slowest:.1f} s")
+    if "soak" in parts:
+        part = parts["soak"]
+        rows.append(
+            f"\nsoak: {part['requests']} requests in {part['seconds_of_load']} s, {part['statuses']}, memory "
+            f"{part['first']['memory_mb']} to {part['last']['memory_mb']} MB, latency {part['first']['latency_ms']} to "
+            f"{part['last']['latency_ms']} ms"
+        )
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import uvicorn
-
 from infogan import recipes, workflows
 from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, NetworkSettings, NoiseSettings
 from infogan.explorer.guard import Guard
-from infogan.explorer.server import explorer_of
+from infogan.explorer.server import explorer_of, server_of
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import build_networks
 from infogan.runs import RunFolder
@@ -156,9 +154,7 @@ def explored_here(path: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         explorer = explorer_of(path, 100_000, lambda _: None)
         guard = Guard(explorer.app(), listening.getsockname()[1], lambda _: None)
-        server = uvicorn.Server(
-            uvicorn.Config(guard, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=2)
-        )
+        server = server_of(guard)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -1,5 +1,6 @@
 """Files that were broken by chance are read or refused in a sentence; the benchmark gives readers many more of them."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -29,13 +30,18 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
 
 
 def test_valid_files_are_read(readers: dict[str, fuzz.Target], tmp_path: Path) -> None:
-    for name, target in readers.items():
-        for number, content in enumerate(target.corpus):
-            folder = tmp_path / f"{name}-{number}"
-            for place, beside in target.beside:
-                fuzz.put(folder / place, beside)
-            fuzz.put(folder / target.place, content)
-            if (name, number) != ("labels", 1):  # of another separator: refused, and there for the splices
+    for name, known in readers.items():
+        with known.begin() if known.begin else contextlib.nullcontext(known) as target:
+            assert target.corpus
+            for number, content in enumerate(target.corpus):
+                folder = tmp_path / f"{name}-{number}"
+                for place, beside in target.beside:
+                    fuzz.put(folder / place, beside)
+                fuzz.put(folder / target.place, content)
+                if (name, number) == ("labels", 1):  # of another separator: refused, and there for the splices
+                    continue
+                if b"/api/undo" in content:  # there is something to undo, but it has another number
+                    continue
                 assert target.read(folder) is not None
 
 

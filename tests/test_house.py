@@ -78,6 +78,7 @@ ORDER = [
     "explorer.uploads",
     "explorer.evidence",
     "explorer.guard",
+    "explorer.patience",
     "explorer.server",
     "cli",
 ]

@@ -43,6 +43,7 @@ from infogan.explorer.decoding import Unreadable
 from infogan.explorer.desk import Desk, codes_csv
 from infogan.explorer.guard import Guard
 from infogan.explorer.neighbours import SEED, Neighbours
+from infogan.explorer.patience import LONGEST_BODY, Impatient
 from infogan.explorer.saved import Outdated, Unsaved
 from infogan.explorer.views import NOISE, View, draw
 from infogan.model import InfoGAN, model_folder
@@ -56,7 +57,6 @@ MOST_AT_ONCE = 200  # connections; more are told that the server is busy
 MOST_FRAMES = 100  # of an animation, one way
 MOST_MOVING = 400  # images in it
 MOST_SHOWN = 200  # real images in one answer
-LONGEST_BODY = 60  # seconds
 MOST_UPLOADS = 2  # bodies in memory at once; what else is sent waits in its socket
 MOST_WORDS = 64 * 2**10  # bytes of a request that changes something
 NEIGHBOURS = 8
@@ -543,18 +543,24 @@ def serve(explorer: Explorer, port: int, *, open_browser: bool, announce: Callab
         announce(guard.address)
         if open_browser:
             webbrowser.open(guard.address)
-        config = uvicorn.Config(
-            guard,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            lifespan="on",
-            limit_concurrency=MOST_AT_ONCE,
-            timeout_graceful_shutdown=2,
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+        server_of(guard).run(sockets=[listening])
+
+
+def server_of(guard: Guard) -> uvicorn.Server:
+    """What speaks HTTP, within bounds."""
+    config = uvicorn.Config(
+        guard,
+        http=Impatient,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        limit_concurrency=MOST_AT_ONCE,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
 
 
 # Pieces of requests and answers.
@@ -639,7 +645,7 @@ async def _body(request: Request, most: int) -> bytes:
                 if len(content) > most:
                     raise Refused(413, f"more than {most:,} bytes were sent")
     except TimeoutError:
-        raise Refused(408, f"nothing whole was sent in {LONGEST_BODY} seconds") from None
+        raise Refused(408, f"nothing whole was sent in {LONGEST_BODY:.0f} seconds") from None
     return bytes(content)
 
 

@@ -82,7 +82,7 @@ class Decoder:
             raise Unreadable("the picture can not be read: its decoder broke on it", 400)
         if head["status"] != 200:
             raise Unreadable(head["error"], head["status"])
-        return np.frombuffer(pixels, np.uint8).reshape(1, shape.channels, shape.size, shape.size)
+        return np.frombuffer(bytearray(pixels), np.uint8).reshape(1, shape.channels, shape.size, shape.size)
 
     def stop(self) -> None:
         """Ends the process, for good, and what is being decoded with it; from any thread."""
