@@ -43,7 +43,7 @@ from infogan.networks import build_networks
 from infogan.runs import Checkpoint, RunFolder
 
 SECONDS = 5.0
-MEMORY = 2**28  # bytes
+MEMORY = 2**29  # bytes; the largest picture that is read at all takes half of that
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
 WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
 

@@ -6,6 +6,7 @@ import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 from infogan.data import ImageSet, has_test_split, load
 from infogan.data.pictures import _natural
+from infogan.data.pixels import render
 from infogan.errors import UserError
 
 Tree = dict[str, bytes]
@@ -300,3 +302,23 @@ def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
     path.write_bytes(content[:listed] + content[listed:].replace(b"b.png", b"\0.png"))
     images = load(path)
     assert list(images.names) == ["a.png"]
+
+
+def test_memory_that_is_short_is_not_taken_for_broken_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    calls: list[Any] = []
+
+    def out_of_memory(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 2:
+            raise MemoryError
+        return render(*given)
+
+    monkeypatch.setattr("infogan.data.pictures.render", out_of_memory)
+    # A decoder said so while there was memory: it is the picture's doing.
+    assert [line.partition(":")[0] for line in load(tmp_path).skipped] == ["1.png"]
+    calls.clear()
+    monkeypatch.setattr("infogan.data.pictures.LARGEST", 2**62)  # which there is not
+    with pytest.raises(MemoryError):
+        load(tmp_path)

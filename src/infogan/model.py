@@ -27,6 +27,7 @@ from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.pixels import SIZES
 from infogan.errors import UserError
 from infogan.files import claimed, write_bytes, write_json
+from infogan.memory import shortage_told
 from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.networks import Networks, build_networks, folded
 
@@ -168,8 +169,11 @@ class InfoGAN:
             config = ModelConfig.parse(config_path.read_bytes())
             if _is_large(config):
                 _check_weights(config, weights_path)
-            networks = _networks_of(config)
-            networks.load_state_dict(safetensors.torch.load_file(weights_path))
+            with shortage_told():
+                networks = _networks_of(config)
+                networks.load_state_dict(safetensors.torch.load_file(weights_path))
+        except UserError:
+            raise
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])

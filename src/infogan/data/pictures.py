@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.imageset import ImageSet
-from infogan.data.pixels import Form, Progress, channels_of, image_extensions, opened, reason, render
+from infogan.data.pixels import MAX_PIXELS, Form, Progress, channels_of, image_extensions, opened, reason, render
 from infogan.errors import UserError
 
 MAX_MEMBER_BYTES = 256 * 2**20  # of one file in a zip, unpacked
+LARGEST = 4 * MAX_PIXELS  # bytes that a picture may need
 
 
 def read_pictures(
@@ -215,6 +216,9 @@ def _folder_labels(
 def _skipping(name: str, skipped: dict[str, str]) -> Iterator[None]:
     try:
         yield
+    except MemoryError as error:  # decoders also say so of a size that can not be; then there is memory enough
+        bytearray(LARGEST)
+        skipped[name] = reason(error)
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         skipped[name] = reason(error)
 
