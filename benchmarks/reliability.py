@@ -66,6 +66,29 @@ def main() -> None:
     print(table(found["parts"]))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n")
+    if bad := failed(found["parts"]):
+        sys.exit(f"not as promised: {', '.join(bad)}")
+
+
+def failed(parts: Found) -> list[str]:
+    """The parts in which something was not as docs/reliability.md promises."""
+    bad = []
+    for name, part in parts.items():
+        if "skipped" in part:
+            continue
+        if name == "soak":
+            fine = not part["failures"] and not part["tracebacks"] and part["memory_growth"] < 0.05
+            fine = fine and all(int(status) < 500 for status in part["statuses"])
+        elif name == "fuzz":
+            fine = all(not reader["findings"] and not reader["traces"] for reader in part["readers"].values())
+        elif name == "checkpoints":
+            fine = all(kind["changed"] == kind["noticed"] for kind in part.values() if isinstance(kind, dict))
+        else:
+            fine = part["one_sentence_or_went_on"] == part["bit_equal_in_the_end"] == part["cases"] > 0
+            fine = fine and (name == "kills" or part["told_by_the_run"] == part["cases"])
+        if not fine:
+            bad.append(name)
+    return bad
 
 
 def measured(name: str, scale: float, seed: int) -> Found:

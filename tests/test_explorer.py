@@ -542,7 +542,7 @@ def test_many_who_label_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_another_model_in_the_folder_is_not_named(tmp_path: Path) -> None:
     one, _ = two_desks(tmp_path)
     small_model(codes=[{"kind": "categorical", "size": 5}]).save(tmp_path / "model")
-    with pytest.raises(Unsaved, match="another model"):
+    with pytest.raises(Outdated, match="another model"):
         one.name_value("category", 0, "owl")
     (tmp_path / "model" / "config.json").write_text("{")
     with pytest.raises(Unsaved, match="can not be read"):

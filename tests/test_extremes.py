@@ -25,7 +25,6 @@ from infogan.runs import RunFolder
 from infogan.training import train
 from tests.helpers import image_set, small_config, small_model
 
-LARGEST = float(torch.finfo(torch.bfloat16).max)  # 3.4e38, float32's own range
 # What a network that multiplies in bfloat16 can say, given back as float32; not the largest, of which a sum overflows.
 EXTREMES = torch.tensor([0.0, 1e-30, 1.0, 88.7, 1e4, 1e30], dtype=torch.bfloat16).float()
 LOGITS = torch.cat([EXTREMES, -EXTREMES])

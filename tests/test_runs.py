@@ -20,6 +20,7 @@ from PIL import Image
 from infogan.data import load
 from infogan.errors import UserError
 from infogan.files import append_line, held, is_held, remove_unfinished
+from infogan.networks import Networks
 from infogan.runs import Checkpoint, RunFolder
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import Plan, plan, train_run
@@ -215,7 +216,8 @@ def test_how_a_session_ended_is_kept_and_one_that_did_not_say_is_an_incident(tmp
     assert said(run) == []
     run.begin(config, "a")
     started = run.read_environment()[1]["started"]
-    assert said(run) == [f"the session begun {started} ended without a word: it was killed, or the machine stopped"]
+    why = "it was killed, the machine stopped, or nothing could be written"
+    assert said(run) == [f"the session begun {started} ended without a word: {why}"]
     assert [session["ended"] for session in run.read_environment()] == ["finished", None, None]
     assert said(run)[0] in (tmp_path / "log.txt").read_text()
 
@@ -298,3 +300,97 @@ def test_what_ends_a_session_is_kept(tmp_path: Path) -> None:
 def test_a_run_without_incidents_says_nothing_of_them(digits_run: Path) -> None:
     assert RunFolder(digits_run).read_incidents() == []
     assert "Incidents" not in (digits_run / "report.html").read_text()
+
+
+def test_a_damaged_checkpoint_is_put_aside_and_crowds_no_whole_one_out(run: RunFolder) -> None:
+    newest(run).write_bytes(b"damaged")
+    assert same(run.load_checkpoint()[0], checkpoint(1))
+    assert run.load_checkpoint()[1] == []  # told once
+    assert newest(run).name == "00000001.safetensors"
+    run.save_checkpoint(checkpoint(2))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+        "00000001.safetensors", "00000002.damaged", "00000002.safetensors"
+    ]  # fmt: skip
+
+
+def test_options_that_are_new_do_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    run, config = RunFolder.at(tmp_path), small_config()
+    run.begin(config, "a")
+    known = json.loads(run.config.read_text())
+    del known["train"]["deterministic"], known["networks"]["comparer"]
+    run.config.write_text(json.dumps(known))
+    run.begin(config, "a")
+    with pytest.raises(UserError, match=r"train\.deterministic was false, now true"):
+        run.begin(small_config("train.deterministic=true"), "a")
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    planned, run = Plan(small_config("data.source=digits"), load("digits")), RunFolder.at(tmp_path)
+
+    def overflow(step: int) -> None:
+        if step == 3:  # between the losses of a step and the saving of the next nothing else would notice
+            next(taught[0].generator.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+
+    taught: list[Networks] = []
+    original = Networks.set_learners
+
+    def remember(self: Networks, players: Any) -> None:
+        taught[:] = [self]
+        original(self, players)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Networks, "set_learners", remember)
+        with pytest.raises(UserError, match=r"stopped being finite by step 4: the last good .*00000002"):
+            train_run(planned, run, watch=Watcher(on_step=overflow))
+    assert all(tensor.isfinite().all() for tensor in run.load_checkpoint()[0].tensors.values())  # type: ignore[union-attr]
+    train_run(planned, run)
+
+
+def test_a_checkpoint_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    planned, run = Plan(small_config("data.source=digits"), load("digits")), RunFolder.at(tmp_path)
+    train_run(planned, run)
+    run.save_checkpoint(checkpoint(7))
+    with pytest.raises(UserError, match=r"^the checkpoint after 7 steps is none of this run: "):
+        train_run(planned, run)
+
+
+# Folders from strangers.
+
+
+@pytest.mark.parametrize("name", ["writer.json", "log.txt", "stats.jsonl", "incidents.jsonl"])
+def test_links_in_the_place_of_files_are_not_written_through(tmp_path: Path, name: str) -> None:
+    planned, run = (
+        Plan(small_config("train.steps=2", "data.source=digits"), load("digits")),
+        RunFolder.at(tmp_path / "run"),
+    )
+    train_run(planned, run)
+    outside = tmp_path / "outside"
+    outside.write_text("precious")
+    (run.path / name).unlink(missing_ok=True)
+    (run.path / name).symlink_to(outside)
+    with pytest.raises(UserError, match="cannot write"), held(run.path / "writer.json", "it"):
+        append_line(run.path / name, "line")
+    assert outside.read_text() == "precious"
+    (run.path / name).unlink()
+    os.mkfifo(run.path / name)
+    with pytest.raises(UserError, match="cannot write"), held(run.path / "writer.json", "it"):
+        append_line(run.path / name, "line")
+
+
+def test_strange_lines_and_sessions_are_left_out_or_refused(tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path)
+    run.begin(small_config(), "a")
+    run.stats.write_text('5\n{}\n{"step": "x"}\n' + "[" * 100_000 + '\n{"step": 3, "a/b": "x", "c/d": 1.5}\n')
+    assert run.read_stats() == [{"step": 3, "c/d": 1.5}]
+    run.rewind_stats(3)
+    (run.checkpoints / "\u00b2.safetensors").parent.mkdir()
+    (run.checkpoints / "\u00b2.safetensors").write_text("")
+    assert run.last_checkpoint() is None
+    for strange in ("{}", "[1]", "[" * 100_000):
+        (tmp_path / "environment.json").write_text(strange)
+        with pytest.raises(UserError, match=r"environment\.json is damaged"):
+            run.begin(small_config(), "a")
+    (tmp_path / "environment.json").unlink()
+    os.mkfifo(tmp_path / "environment.json")
+    with pytest.raises(UserError, match="it is no file"):
+        run.begin(small_config(), "a")

@@ -59,7 +59,8 @@ def coverage(device: torch.device | str, *, deterministic: bool, timed: bool) ->
         same = f"bit for bit with these versions, {threads} threads and a CPU with the same instructions"
     else:
         name = torch.cuda.get_device_name(device)
-        same = f"bit for bit with these versions, driver and a {name}"
+        cuda = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
+        same = f"bit for bit with these versions, {cuda}, the same driver and a {name}"
         if not deterministic:
             same = "not bit for bit: sums on a GPU come in a varying order unless --deterministic is given"
     if timed:

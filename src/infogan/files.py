@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -57,12 +58,12 @@ def held(path: Path, what: str) -> Iterator[None]:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, "a+", encoding="utf-8"))
+            file = stack.enter_context(_own_file(path))
             if not _locked(file):
                 file.seek(0)
                 raise UserError(f"{what} {BUSY} {_holder(file.read())}: wait for it, or stop it")
             file.truncate(0)
-            file.write(json.dumps(holder) + "\n")
+            file.write((json.dumps(holder) + "\n").encode())
             file.flush()
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -71,14 +72,30 @@ def held(path: Path, what: str) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether some process holds what `held` locks by this file."""
+    if not path.is_file():
+        return False
     try:
-        with open(path, "a+", encoding="utf-8") as file:
+        with _own_file(path) as file:
             return not _locked(file)
     except OSError:
         return False
 
 
-def _locked(file: IO[str]) -> bool:
+def _own_file(path: Path) -> IO[bytes]:
+    """A file to read and to add to, made if missing; raises OSError where it is a link, or no file at all.
+
+    A folder from a stranger may have a link in a file's place, which would lead what is written to any file of the
+    user's.
+    """
+    only = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither is known on Windows
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | only, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no regular file")
+    return os.fdopen(descriptor, "a+b")
+
+
+def _locked(file: IO[bytes]) -> bool:
     """Takes the lock of a file unless another process has it; True where there are no locks."""
     try:
         if fcntl is not None:
@@ -98,7 +115,7 @@ def remove_unfinished(folder: Path) -> None:
                 path.unlink()
 
 
-def _holder(text: str) -> str:
+def _holder(text: bytes) -> str:
     try:
         known = json.loads(text)
         return f"process {known['pid']} on {known['host']}, since {known['since']}"
@@ -107,19 +124,21 @@ def _holder(text: str) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file; after half a line, which a crash can leave, on a line of its own.
+    """Adds a line to a file, synced to disk; after half a line, which a crash can leave, on a line of its own.
 
     Raises:
         UserError: it can not be written.
     """
     try:
-        with open(path, "ab+") as file:
-            if file.tell() > 0:
+        with _own_file(path) as file:
+            if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
                 torn = file.read(1) != b"\n"
             else:
                 torn = False
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -134,7 +153,7 @@ def replacing(path: Path) -> Iterator[Path]:
         UserError: the folder or file can not be written (read-only, disk full, a folder in the file's place).
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # mkstemp would make the file private to its owner; the umask decides, as for any other file.
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
         os.close(descriptor)
@@ -152,6 +171,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing, and syncs what holds each new one."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_folder(folder.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ import itertools
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,6 +45,7 @@ class ModelConfig(Settings):
     noise: NoiseSettings
     codes: tuple[Code, ...]
     networks: NetworkSettings
+    trained_as: str = ""  # the first digits of the SHA-256 of the run's configuration, which tells models apart
     names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value, "" = none
     order: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # categorical code -> its values as they are shown
 
@@ -68,9 +70,10 @@ class ModelConfig(Settings):
 
         def unnamed(config: "ModelConfig") -> "ModelConfig":
             codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
-            return config.model_copy(update={"codes": codes, "names": {}, "order": {}})
+            return config.model_copy(update={"codes": codes, "names": {}, "order": {}, "trained_as": ""})
 
-        return unnamed(self) == unnamed(other)
+        alike = unnamed(self) == unnamed(other)
+        return alike and (self.trained_as == other.trained_as or "" in (self.trained_as, other.trained_as))
 
     @classmethod
     def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
@@ -82,6 +85,7 @@ class ModelConfig(Settings):
             noise=config.noise,
             codes=config.codes,
             networks=config.networks,
+            trained_as=sha256(config.model_dump_json().encode()).hexdigest()[:16],
             names={code: tuple(values) for code, values in (names or {}).items() if values},
         )
 

@@ -10,10 +10,11 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +143,14 @@ class RunFolder:
         mine = config.model_dump(mode="json")
         sessions = []
         if self.config.is_file():
-            known = self._read_json(self.config)
-            difference = _first_difference(known, mine)
+            # Options that did not exist when the run was begun have their defaults.
+            difference = _first_difference(self.read_config().model_dump(mode="json"), mine)
             if difference is not None:
                 raise UserError(
                     f"{self.path} holds a run with another configuration ({difference}): "
                     "choose another --out, or repeat its command to resume it"
                 )
-            sessions = self._read_json(self.path / "environment.json", default=[])
+            sessions = self.read_environment()
             if sessions and sessions[0].get("data_digest") != data_digest:
                 changed = f"the images of {config.data.source!r} are not those that {self.path} was begun with"
                 self.incident(changed)
@@ -157,9 +158,10 @@ class RunFolder:
         else:
             write_json(self.config, mine)
         mine_now = environment(config, data_digest, device)
-        write_json(self.path / "environment.json", [*sessions, mine_now])
+        # In this order: a kill between the two has an incident told twice, and not never.
         for strange in _strange(sessions, mine_now):
             self.incident(strange)
+        write_json(self.path / "environment.json", [*sessions, mine_now])
 
     def end(self, how: str) -> None:
         """Says in ``environment.json`` how this session ended; one that was killed has no such word.
@@ -183,7 +185,10 @@ class RunFolder:
 
     def read_environment(self) -> list[dict[str, Any]]:
         """What each session of training ran on, `environment`; raises UserError where it is damaged."""
-        known: list[dict[str, Any]] = self._read_json(self.path / "environment.json", [])
+        path = self.path / "environment.json"
+        known: list[dict[str, Any]] = self._read_json(path, [])
+        if not isinstance(known, list) or not all(isinstance(session, dict) for session in known):
+            raise UserError(f"{path} is damaged: it is no list of sessions")
         return known
 
     def log(self, line: str) -> None:
@@ -212,8 +217,14 @@ class RunFolder:
         append_line(self.metrics, json.dumps(line))
 
     def read_stats(self) -> list[dict[str, Any]]:
-        """The reports so far; a torn last line is left out."""
-        return list(_json_lines(self.stats))
+        """The reports so far; a torn line is left out, and so is what is no number."""
+        reports = []
+        for line in _json_lines(self.stats):
+            if type(line.get("step")) is int:
+                reports.append(
+                    {key: told for key, told in line.items() if key == "stage" or type(told) in (int, float)}
+                )
+        return reports
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The evaluations so far."""
@@ -222,7 +233,7 @@ class RunFolder:
     def rewind_stats(self, step: int) -> None:
         """Drops reports past ``step``, which a run resumed there will make again."""
         if self.stats.is_file():
-            kept = [line for line in _json_lines(self.stats) if line["step"] <= step]
+            kept = [line for line in self.read_stats() if line["step"] <= step]
             write_bytes(self.stats, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     # Checkpoints.
@@ -251,15 +262,25 @@ class RunFolder:
     def load_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint, if any, and a sentence for each damaged one that was passed over.
 
+        Where there is a whole one the damaged ones are put aside, so that they are not counted among those that are
+        kept.
+
         Raises:
             UserError: there are checkpoints, but none of them is whole.
         """
         complaints: list[str] = []
+        damaged: list[Path] = []
         for path in self._checkpoints():
             try:
-                return _read_checkpoint(path), complaints
+                found = _read_checkpoint(path)
             except (OSError, ValueError) as error:
                 complaints.append(f"checkpoint {path.name} is damaged ({error}); trying the one before")
+                damaged.append(path)
+                continue
+            for one in damaged:
+                with suppress(OSError):  # a folder that can only be read
+                    one.replace(one.with_suffix(".damaged"))
+            return found, complaints
         if complaints:
             raise UserError(f"every checkpoint in {self.checkpoints} is damaged: remove the folder to start anew")
         return None, complaints
@@ -270,18 +291,22 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """Newest first; names are numbers of steps."""
-        found = [path for path in self.checkpoints.glob("*.safetensors") if path.stem.isdigit()]
+        found = [path for path in self.checkpoints.glob("*.safetensors") if re.fullmatch("[0-9]{1,18}", path.stem)]
         return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
     # Helpers.
 
     def _read_json(self, path: Path, default: Any = None) -> Any:
         try:
+            if path.exists() and not path.is_file():  # a pipe would never end
+                raise UserError(f"{path} is damaged: it is no file")
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             if default is not None:
                 return default
             raise UserError(f"{path} is missing") from None
+        except UserError:
+            raise
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
 
@@ -293,6 +318,8 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         OSError: it can not be read.
         ValueError: a byte is another one, or some are missing; what was noticed.
     """
+    if not path.is_file():
+        raise ValueError("it is no file")
     content = path.read_bytes()
     try:
         length = int.from_bytes(content[:8], "little")
@@ -318,6 +345,7 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        **{name: version(name) for name in ("scipy", "scikit-learn")},
         "platform": platform.platform(),
         **coverage(device, deterministic=deterministic, timed=timed),
     }
@@ -329,7 +357,8 @@ def _strange(sessions: list[dict[str, Any]], now: Mapping[str, Any]) -> Iterator
         return
     last = sessions[-1]
     if "ended" in last and last["ended"] is None:
-        yield f"the session begun {last.get('started')} ended without a word: it was killed, or the machine stopped"
+        why = "it was killed, the machine stopped, or nothing could be written"
+        yield f"the session begun {last.get('started')} ended without a word: {why}"
     try:
         behind = datetime.fromisoformat(last["started"]) - datetime.fromisoformat(now["started"])
     except (KeyError, TypeError, ValueError):
@@ -342,9 +371,11 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
-            except ValueError:
+                told = json.loads(line)
+            except (ValueError, RecursionError):
                 continue  # torn by a crash; the step it told of is made again
+            if isinstance(told, dict):
+                yield told
 
 
 def _first_difference(known: Any, mine: Any, key: str = "") -> str | None:

@@ -216,7 +216,9 @@ def train(
         if draws:
             watch.on_picture(done, model)
         if saves:
-            run.save_checkpoint(Checkpoint(done, now, _tensors(networks, average, optimisers)))
+            state = _tensors(networks, average, optimisers)
+            _check_finite(state, run, done)
+            run.save_checkpoint(Checkpoint(done, now, state))
             _save_model(model, run)
         watch.on_step(done)
         if stopping:
@@ -265,9 +267,7 @@ class Tally:
         bad = {name: int(place) for name, place in self._first_bad.items() if place < self._never}
         if bad:
             name = min(bad, key=lambda name: bad[name])  # what went wrong first; the others may have it from there
-            last = run.last_checkpoint()
-            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-            step = bad[name] // VALUES + 1
+            step, good = bad[name] // VALUES + 1, _last_good(run)
             raise UserError(f"the term {name} stopped being finite at step {step}: {good}; lower its learning rate")
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts, self._first_bad = {}, {}, {}
@@ -351,8 +351,32 @@ def _tensors(networks: Networks, average: Networks, optimisers: list[Adam]) -> d
     return tensors
 
 
+def _check_finite(state: dict[str, Tensor], run: RunFolder, step: int) -> None:
+    """Raises UserError where a weight or moment is no number: a gradient may overflow where its loss does not."""
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise UserError(f"{bad[0]} stopped being finite by step {step}: {_last_good(run)}; lower its learning rate")
+
+
+def _last_good(run: RunFolder) -> str:
+    last = run.last_checkpoint()
+    return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+
 def _restore(checkpoint: Checkpoint, networks: Networks, average: Networks, optimisers: list[Adam]) -> None:
-    """Puts a checkpoint's tensors back where `_tensors` took them from."""
+    """Puts a checkpoint's tensors back where `_tensors` took them from.
+
+    Raises:
+        UserError: it is whole, but of other networks, or made by somebody.
+    """
+    try:
+        _put_back(checkpoint, networks, average, optimisers)
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the checkpoint after {checkpoint.step} steps is none of this run: {reason}") from error
+
+
+def _put_back(checkpoint: Checkpoint, networks: Networks, average: Networks, optimisers: list[Adam]) -> None:
     parts: dict[str, dict[str, Tensor]] = {"networks": {}, "average": {}, "optimisers": {}}
     for name, tensor in checkpoint.tensors.items():
         part, _, rest = name.partition(".")

@@ -69,12 +69,20 @@ def plan(
     Raises:
         UserError: options that are no configuration, no such data, or a cgan without labels.
     """
-    counts, counted = recipes.counts_categories(options), None
+    counts = recipes.counts_categories(options)
     # Built before any data is fetched, so that a misspelt option does not wait for it.
     config = build(recipes.with_categories(options, 2) if counts else options)
     if not config.data.source:
         raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
-    data = config.data
+    with repeatable(config.train.deterministic):  # categories are counted, and steps timed, as they will be trained
+        return _plan(options, config, counts, progress, run, device)
+
+
+def _plan(
+    options: recipes.Options, config: Config, counts: bool, progress: Progress | None, run: Path | None, device: str
+) -> Plan:
+    """`plan` from the options and what is known of their configuration."""
+    data, counted = config.data, None
     with _kept_by(run, data.source):
         images = load(
             data.source,
@@ -113,13 +121,16 @@ def plan(
 
 @contextmanager
 def _kept_by(run: Path | None, source: str) -> Iterator[None]:
-    """If these are the images of a run that is already there, that they can not be read is an incident of that run."""
+    """If these are the images of a run that is already there, that they are gone is an incident of that run."""
     try:
         yield
     except UserError as error:
+        # What else may be wrong is the command's mistake, and another process may be at the run.
         with suppress(UserError):
-            if run is not None and (known := RunFolder.existing(run)).read_config().data.source == source:
-                known.incident(str(error))
+            gone = run is not None and not Path(source).exists()
+            if run is not None and gone and (known := RunFolder.existing(run)).read_config().data.source == source:
+                with known.held():
+                    known.incident(str(error))
         raise
 
 

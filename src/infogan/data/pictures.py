@@ -27,7 +27,7 @@ from infogan.data.pixels import MAX_PIXELS, Form, Progress, channels_of, image_e
 from infogan.errors import UserError
 
 MAX_MEMBER_BYTES = 256 * 2**20  # of one file in a zip, unpacked
-LARGEST = 4 * MAX_PIXELS  # bytes that a picture may need
+LARGEST = 24 * MAX_PIXELS  # bytes that a picture may need, with copies, in the deepest format
 
 
 def read_pictures(
@@ -217,7 +217,7 @@ def _skipping(name: str, skipped: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:  # decoders also say so of a size that can not be; then there is memory enough
-        bytearray(LARGEST)
+        np.empty(LARGEST, np.uint8)
         skipped[name] = reason(error)
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         skipped[name] = reason(error)

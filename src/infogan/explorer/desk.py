@@ -76,7 +76,7 @@ class Desk:
 
     def described(self) -> dict[str, Any]:
         """What the page must know: the codes with their names and orders, and how far things are."""
-        with contextlib.suppress(UserError, Unsaved):  # who changes something is told
+        with contextlib.suppress(UserError, Unsaved, Outdated):  # who changes something is told
             self._look()
         codes = []
         for name, spec in self.model.layout.codes.items():
@@ -294,7 +294,7 @@ class Desk:
         except (ValueError, RecursionError):
             raise Unsaved("config.json of the model can not be read any more, so nothing was changed") from None
         if not config.is_of_the_same_model(self.model.config):
-            raise Unsaved("another model lies in the folder by now, so nothing was changed: start the explorer again")
+            raise Outdated("another model lies in the folder by now, so nothing was changed: start the explorer again")
         self._names.know(content)
         if config == self.model.config:
             return False

@@ -11,8 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LONGEST_HEADERS = 10.0  # seconds
 LONGEST_BODY = 60.0  # seconds; who waits for a body says so by then
-LONGEST_REQUEST = 70.0  # seconds for a body that nobody waits for
-LONGEST_TAKING = 60.0  # seconds without a byte of an answer being taken
+LONGEST_REQUEST = 90.0  # seconds for a body that nobody waits for
+LONGEST_TAKING = 60.0  # seconds without any of an answer being taken
 
 
 class Impatient(H11Protocol):
@@ -25,6 +25,7 @@ class Impatient(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that whatever is not taken at once is known of
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -40,17 +41,29 @@ class Impatient(H11Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """More of an answer waits to be taken than is good."""
+        """Some of an answer waits to be taken."""
         super().pause_writing()
         if self._taking is None:
-            self._taking = self.loop.call_later(LONGEST_TAKING, self.transport.abort)
+            self._wait_for_less(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Enough was taken."""
+        """All of it was taken."""
         super().resume_writing()
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
+
+    def _wait_for_less(self, waiting: int) -> None:
+        """Ends the connection unless fewer bytes than these wait when time is up, also where it is closing already."""
+
+        def look() -> None:
+            left = self.transport.get_write_buffer_size()
+            if left >= waiting:
+                self.transport.abort()
+            else:
+                self._wait_for_less(left)
+
+        self._taking = self.loop.call_later(LONGEST_TAKING, look)
 
     def _watch(self) -> None:
         """Sets the time for what the client is at, when it begins with it."""

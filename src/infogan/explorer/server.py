@@ -58,6 +58,7 @@ MOST_FRAMES = 100  # of an animation, one way
 MOST_MOVING = 400  # images in it
 MOST_SHOWN = 200  # real images in one answer
 MOST_UPLOADS = 2  # bodies in memory at once; what else is sent waits in its socket
+LONGEST_WAIT = 10.0  # seconds that it does
 MOST_WORDS = 64 * 2**10  # bytes of a request that changes something
 NEIGHBOURS = 8
 BREATH = 0.2  # seconds that reading waits after a piece of images while the page keeps drawing
@@ -153,7 +154,7 @@ class Explorer:
 
     def __init__(self, desk: Desk, run: RunFolder | None, title: str) -> None:
         self.desk, self.run, self.title = desk, run, title
-        self.private = {run.path, run.path.resolve()} if run else set()
+        self.private = {path for path in (run.path, run.path.resolve()) if path.name.strip(".")} if run else set()
         self.lacks = _lacks(desk, run)
         self.looked = asyncio.Event()  # something was drawn for the page
         self.drawn_at = -math.inf  # when the last was, by the monotonic clock
@@ -390,11 +391,17 @@ class Explorer:
         model = self.desk.model
         if not model.networks.reads_codes:
             raise UserError(f"this is a {model.config.kind}: it has no recognizer and can not read images")
-        async with self.uploading:
+        try:
+            await asyncio.wait_for(self.uploading.acquire(), LONGEST_WAIT)
+        except TimeoutError:
+            raise Refused(429, "too many pictures are sent at once: try again") from None
+        try:
             content = await _body(request, uploads.MOST_BYTES)
             # On a thread of its own, one at a time: what is drawn need not wait, and memory is bounded.
             loop = asyncio.get_running_loop()
             image = await loop.run_in_executor(self.decoding, self.decoder.decode, content, model)
+        finally:
+            self.uploading.release()
 
         def job() -> dict[str, Any]:
             reading = Readings.of(model.encode(image))

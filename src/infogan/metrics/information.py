@@ -43,7 +43,7 @@ def categorical_information(code: Integers, reading: Integers, *, corrected: boo
         ValueError: no images, unequal lengths, not one-dimensional, or a negative number.
     """
     of_pairs = meetings(code, reading)
-    of_code, of_reading = np.bincount(code), np.bincount(reading)
+    of_code, of_reading = (np.unique(values, return_counts=True)[1] for values in (code, reading))
     information = _entropy(of_code) + _entropy(of_reading) - _entropy(of_pairs)
     if not corrected:
         return max(0.0, information)  # a difference of entropies may round below
