@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from infogan import distributed
+
 Images = Float[Tensor, "batch channel height width"]
 Maps = Float[Tensor, "batch filter row column"]  # made of images or of other maps; of a size of their own
 Features = Float[Tensor, "batch feature"]
@@ -106,19 +108,44 @@ class FromFlat(nn.Module):
         return features.reshape(-1, self.side, self.side, self.channels).permute(0, 3, 1, 2)
 
 
-class InParts(nn.Module):
+class InParts(nn.modules.batchnorm._BatchNorm):
     """Batch norm over each of ``parts`` equal parts of a batch by itself, in their order.
 
     Over reals and fakes together it would tell a discriminator which is which by their mixture, and show it another
     mixture in the generator's update; in two passes everything else would be done twice for half as many images.
+
+    Where it is ``synchronised`` a batch is that of all processes together, as if one had seen it.
     """
 
     parts = 1
+    synchronised = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Of the input's shape."""
-        outputs: list[Tensor] = [super(InParts, self).forward(part) for part in input.chunk(self.parts)]
+        norm = self._over_all if self.synchronised and self.training else super().forward
+        outputs: list[Tensor] = [norm(part) for part in input.chunk(self.parts)]
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+    def _over_all(self, input: Tensor) -> Tensor:
+        """Batch norm in training mode over the processes' inputs together: Ioffe & Szegedy 2015, algorithm 1."""
+        values = input.to(self.weight.dtype)  # bfloat16 would lose what sums need
+        others = [0, *range(2, input.ndim)]
+        here = values.new_tensor([values.numel() / values.shape[1]])
+        sums = distributed.total(torch.cat([values.sum(others), here]))
+        count = sums[-1].detach()
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        centred = values - (sums[:-1] / count).view(shape)
+        # Of the centred values, in a second message: the difference of two large numbers would be lost.
+        variance = distributed.total(centred.square().sum(others)) / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                momentum = 0.1 if self.momentum is None else self.momentum
+                self.running_mean.lerp_(sums[:-1] / count, momentum)
+                self.running_var.lerp_(variance * count / (count - 1), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+        normed = centred * torch.rsqrt(variance + self.eps).view(shape)
+        return (normed * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
 
 
 class BatchNorm1d(InParts, nn.BatchNorm1d):
@@ -196,7 +223,7 @@ class ConvGenerator(nn.Module):
         self.base = base
         self.project = nn.Sequential(
             nn.Linear(latent, channels[0] * base**2, bias=False),
-            nn.BatchNorm1d(channels[0] * base**2),
+            BatchNorm1d(channels[0] * base**2),
             nn.ReLU(),
             FromFlat(channels[0], base),
         )
@@ -204,7 +231,7 @@ class ConvGenerator(nn.Module):
         for wide, narrow in itertools.pairwise(channels):
             doublings += [
                 EdgeConv(wide, narrow, bias=False),
-                nn.BatchNorm2d(narrow),
+                BatchNorm2d(narrow),
                 nn.Upsample(scale_factor=2, mode="bilinear"),
                 nn.ReLU(),
             ]
@@ -276,7 +303,7 @@ def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
         *_dense(16 * width, 2 * width * side**2, nn.ReLU()),
         FromFlat(2 * width, side),
         nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
         nn.ReLU(),
         nn.ConvTranspose2d(width, shape.channels, 4, stride=2, padding=1),
         nn.Tanh(),
@@ -342,7 +369,7 @@ def post_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 def normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
     """A convolution that keeps the map's size, batch norm and a leaky ReLU."""
     # The norm's own shift makes a bias before it redundant.
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
 
 
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:

@@ -14,31 +14,33 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from infogan.chances import Chances
+
 Images = Float[Tensor, "batch channel height width"]
 ELASTIC_GRID = 4  # displacements are drawn on a grid of so many points a side, and smooth in between
 
 
-def augment(images: Images, invariances: Mapping[str, float], generator: torch.Generator) -> Images:
+def augment(images: Images, invariances: Mapping[str, float], source: Chances | torch.Generator) -> Images:
     """Transforms each image by chance.
 
     Args:
         images: In [-1, 1]. What comes in from outside an image is its nearest border pixel.
         invariances: Name -> strength, as in `config.InvarianceSettings`.
-        generator: Of the chances; on the images' device.
+        source: Of the random numbers; on the images' device.
 
     Returns:
         Images in [-1, 1], of the same shape.
     """
-    draw = _Draw(len(images), generator)
+    draw = _Draw(len(images), Chances.of(source))
     matrix = _affine(invariances, draw)
     if matrix is not None or "elastic" in invariances:
         if matrix is None:
-            matrix = torch.eye(2, 3, device=generator.device).expand(len(images), 2, 3)
+            matrix = torch.eye(2, 3, device=draw.device).expand(len(images), 2, 3)
         grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
         if "elastic" in invariances:
             # The side is 2 wide in grid units.
             coarse = draw.normal(2, ELASTIC_GRID, ELASTIC_GRID) * (2 * invariances["elastic"])
-            down, along = (_bicubic(side, generator.device) for side in images.shape[2:])
+            down, along = (_bicubic(side, draw.device) for side in images.shape[2:])
             grid = grid + torch.einsum("hi,nkij,wj->nhwk", down, coarse, along)
         images = sampled(images, grid.to(images.dtype))
     if "colour" in invariances:
@@ -69,15 +71,16 @@ def sampled(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Imag
     return total
 
 
-def shifted(images: Images, most: int, generator: torch.Generator) -> Images:
+def shifted(images: Images, most: int, source: Chances | torch.Generator) -> Images:
     """Moves each image by a whole number of pixels, at most so many, along each axis.
 
     Nothing is interpolated: no detail is lost. What comes in from outside an image is its nearest border pixel.
     """
     height, width = images.shape[2:]
+    chances = Chances.of(source)
 
     def selection(side: int) -> Float[Tensor, "batch side side"]:
-        by = torch.randint(-most, most + 1, (len(images), 1), generator=generator, device=images.device)
+        by = chances.integers(-most, most + 1, len(images), 1)
         places = (torch.arange(side, device=images.device) + by).clamp(0, side - 1)
         return functional.one_hot(places, side).to(images.dtype)
 
@@ -96,15 +99,14 @@ def _bicubic(side: int, device: torch.device) -> Float[Tensor, "side coarse"]:
 class _Draw:
     """Random numbers, one row an image."""
 
-    def __init__(self, count: int, generator: torch.Generator) -> None:
-        self.count, self.generator, self.device = count, generator, generator.device
+    def __init__(self, count: int, chances: Chances) -> None:
+        self.count, self.chances, self.device = count, chances, chances.device
 
     def uniform(self, low: float, high: float) -> Float[Tensor, " batch"]:
-        numbers = torch.rand(self.count, generator=self.generator, device=self.device)
-        return low + (high - low) * numbers
+        return low + (high - low) * self.chances.uniform(self.count)
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(self.count, *shape, generator=self.generator, device=self.device)
+        return self.chances.normal(self.count, *shape)
 
 
 def _affine(invariances: Mapping[str, float], draw: _Draw) -> Float[Tensor, "batch 2 3"] | None:

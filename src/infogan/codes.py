@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from infogan.chances import Chances
 from infogan.config import CategoricalCode, Code, ContinuousCode, NoiseSettings
 from infogan.errors import unknown
 from infogan.objectives import categorical_log_likelihood, gaussian_log_likelihood
@@ -100,25 +101,24 @@ class CodeLayout:
             return math.log(2)
         return float(torch.special.entr(self.prior(code).double()).sum())
 
-    def sample_noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "batch noise"]:
-        """Draws z, on the random generator's device."""
-        shape, device = (count, self.noise.size), generator.device
+    def sample_noise(self, count: int, source: Chances | torch.Generator) -> Float[Tensor, "batch noise"]:
+        """Draws z, on the device of the random numbers."""
+        chances = Chances.of(source)
         if self.noise.distribution == "normal":
-            return torch.randn(shape, generator=generator, device=device)
-        return 2 * torch.rand(shape, generator=generator, device=device) - 1
+            return chances.normal(count, self.noise.size)
+        return 2 * chances.uniform(count, self.noise.size) - 1
 
-    def sample_codes(self, count: int, generator: torch.Generator) -> Codes:
-        """Draws every code from its prior, on the random generator's device."""
-        return {name: self._sample(code, count, generator) for name, code in self.codes.items()}
+    def sample_codes(self, count: int, source: Chances | torch.Generator) -> Codes:
+        """Draws every code from its prior, on the device of the random numbers."""
+        chances = Chances.of(source)
+        return {name: self._sample(code, count, chances) for name, code in self.codes.items()}
 
-    def _sample(self, code: Code, count: int, generator: torch.Generator) -> Tensor:
-        device = generator.device
+    def _sample(self, code: Code, count: int, chances: Chances) -> Tensor:
         if isinstance(code, ContinuousCode):
-            return 2 * torch.rand(count, generator=generator, device=device) - 1
+            return 2 * chances.uniform(count) - 1
         if isinstance(code.prior, str) and code.name not in self._learned:
-            return torch.randint(code.size, (count,), generator=generator, device=device)
-        prior = self.prior(code).to(device)
-        return torch.multinomial(prior, count, replacement=True, generator=generator)
+            return chances.integers(0, code.size, count)
+        return chances.choices(self.prior(code), count)
 
     def latents(self, noise: Float[Tensor, "batch noise"], codes: Codes) -> Float[Tensor, "batch latent"]:
         """Joins noise and codes to what the generator takes."""

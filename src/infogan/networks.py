@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fusion, parametrizations, parametrize
 
-from infogan.architectures import ARCHITECTURES, Features, Images, ImageShape, InParts, ToFlat, normed_conv
+from infogan.architectures import ARCHITECTURES, BatchNorm1d, Features, Images, ImageShape, InParts, ToFlat, normed_conv
 from infogan.codes import CodeLayout
 from infogan.config import NetworkSettings, Player
 from infogan.errors import UserError
@@ -159,7 +159,7 @@ class Encoder(nn.Module):
             layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, wider)]
             channels, side = wider, math.ceil(side / 2)
         layers += [*normed_conv(channels, channels), ToFlat()]
-        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), nn.BatchNorm1d(self.FEATURES)]
+        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
         self.trunk = nn.Sequential(*layers)
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
         self.register_buffer("marginal", torch.full((classes,), 1 / classes))

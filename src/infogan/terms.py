@@ -20,6 +20,7 @@ from torch.nn import functional
 from infogan import objectives
 from infogan.architectures import Features, Images
 from infogan.augment import augment, shifted
+from infogan.chances import Chances
 from infogan.codes import CodeLayout, Codes
 from infogan.config import Config, Player
 from infogan.networks import Encoder, Networks
@@ -61,7 +62,7 @@ class Play:
         reals: Images,
         noise: Float[Tensor, "batch noise"],
         codes: Codes,
-        randomness: torch.Generator,
+        randomness: Chances | torch.Generator,
         generator_learns: bool,
         labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class Play:
         self.codes = codes
         self.noise = noise
         self.latents = layout.latents(noise, codes)
-        self.randomness = randomness
+        self.randomness = Chances.of(randomness)
         self.generator_learns = generator_learns
         self.labelled = labelled
         self._fakes: Images | None = None
@@ -106,8 +107,7 @@ class Play:
     @cached_property
     def singled(self) -> Int64[Tensor, " batch"]:
         """For each fake the number of the code that sets it and its partner apart from others, by chance."""
-        size, device = (len(self.reals),), self.reals.device
-        return torch.randint(len(self.layout.codes), size, generator=self.randomness, device=device)
+        return self.randomness.integers(0, len(self.layout.codes), len(self.reals))
 
     def partner_latents(self, pairing: Pairing) -> Float[Tensor, "batch latent"]:
         """Of images for the fakes to be compared with.
@@ -352,7 +352,7 @@ def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
     The neighbour lies the encoder's ``radius`` away in the direction in which the posterior changes most.
     """
     images, target = seen.resized_reals.detach(), seen.target
-    start = torch.randn(images.shape, generator=seen.play.randomness, device=images.device)
+    start = seen.play.randomness.normal(*images.shape)
     with seen.encoder.unrecorded():  # these images are not of the data
         direction = objectives.adversarial_direction(seen.encoder, images, target, start)
         return objectives.divergence(target, seen.encoder(images + seen.encoder.radius * direction))

@@ -22,6 +22,7 @@ from torch.optim import Adam
 from infogan import distributed
 from infogan.architectures import ImageShape
 from infogan.beginnings import BEGINNINGS
+from infogan.chances import Chances
 from infogan.codes import CodeLayout
 from infogan.config import Config, Update
 from infogan.data.batches import Batches, check_enough, stream_seed
@@ -153,14 +154,14 @@ def train(
 
         # Draw images, noise and codes.
         indices, reals = batches.batch(index, step - start, config.batch_size(index))
-        randomness = torch.Generator(device).manual_seed(stream_seed(seed, STEP, rank, step))
+        randomness = Chances(torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step)))
         noise = layout.sample_noise(len(reals), randomness)
         codes = layout.sample_codes(len(reals), randomness)
         if labels is not None:
             codes = {name: labels[indices] for name in codes}
         labelled = None
         if few is not None and any("supervision" in update.terms for update in stage.updates):
-            chosen = torch.randint(len(few.indices), (len(reals),), generator=randomness, device=device)
+            chosen = randomness.integers(0, len(few.indices), len(reals))
             labelled = batches.reals(few_indices[chosen]), few_values[chosen]
         play = Play(
             networks,

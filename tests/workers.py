@@ -1,0 +1,143 @@
+"""What each worker of tests/test_distributed.py does: `torchrun -m tests.workers COUNT`, samples of a batch."""
+
+import sys
+
+import torch
+from torch import Tensor
+
+from infogan import distributed
+from infogan.architectures import BatchNorm1d, BatchNorm2d, InParts
+from infogan.chances import Chances
+from infogan.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def chances(count: int) -> None:
+    """Shares of the draws are rows of what one process draws."""
+
+    def draw(source: Chances, samples: int) -> list[Tensor]:
+        return [
+            source.normal(samples, 3),
+            source.uniform(2 * samples),
+            source.integers(-2, 3, samples, 1),
+            source.choices(torch.tensor([0.2, 0.5, 0.3]), samples),
+        ]
+
+    mine = distributed.share(count)
+    whole = draw(Chances(torch.Generator().manual_seed(3)), count)
+    own = draw(Chances(torch.Generator().manual_seed(3), mine, count), mine.stop - mine.start)
+    whole[1] = whole[1].reshape(2, count)
+    for number, (all_rows, rows) in enumerate(zip(whole, own, strict=True)):
+        expected = all_rows[:, mine].flatten() if number == 1 else all_rows[mine]
+        assert torch.equal(rows, expected), number
+
+
+def sums(count: int) -> None:
+    """A loss of sums and gathered rows has the gradients that it has in one process, twice over."""
+    rows, weights = numbers(count, 4), numbers(count, count, seed=1)
+
+    def loss_of(everything: Tensor, mine: Tensor, own: slice) -> Tensor:
+        products = mine @ everything.T * weights[own]
+        return (products.sin().sum(dim=1) + everything.square().mean()).sum()
+
+    alone = rows.clone().requires_grad_()
+    loss = loss_of(alone, alone, slice(0, count))
+    (expected,) = torch.autograd.grad(loss, alone, create_graph=True)
+    (expected_second,) = torch.autograd.grad(expected.square().sum(), alone)
+
+    own = distributed.share(count)
+    mine = rows[own].clone().requires_grad_()
+    part = loss_of(distributed.gathered(mine, count), mine, own)
+    (found,) = torch.autograd.grad(part, mine, create_graph=True)
+    torch.testing.assert_close(found, expected[own])
+    (second,) = torch.autograd.grad(found.square().sum(), mine)
+    torch.testing.assert_close(second, expected_second[own])
+    torch.testing.assert_close(distributed.total(part.detach()), loss.detach())
+
+
+def norms(count: int) -> None:
+    """Batch norm over all shares is batch norm over the batch: values, gradients, running statistics."""
+    for layer, shape in ((BatchNorm1d(5), (5,)), (BatchNorm2d(5), (5, 3, 3))):
+        layer = layer.double()
+        with torch.no_grad():
+            layer.weight.copy_(numbers(5, seed=2))
+        for parts in (1, 2):
+            everything = [numbers(count, *shape, seed=7 + part) * 3 + 100 for part in range(parts)]
+            weights = [numbers(count, *shape, seed=9 + part) for part in range(parts)]
+            own, states, found = distributed.share(count), [], []
+            for synchronised in (False, True):
+                norm: InParts = type(layer)(5).double()
+                norm.load_state_dict(layer.state_dict())
+                norm.parts, norm.synchronised = parts, synchronised
+                rows = own if synchronised else slice(0, count)
+                inputs = torch.cat([part[rows] for part in everything]).requires_grad_()
+                outputs = norm(inputs)
+                loss = (outputs.sin() * torch.cat([part[rows] for part in weights])).sum()
+                gradients = list(torch.autograd.grad(loss, [inputs, norm.weight, norm.bias]))
+                if synchronised:
+                    gradients[1:] = [distributed.total(gradient) for gradient in gradients[1:]]
+                else:
+                    picked = torch.cat([torch.arange(count)[own] + part * count for part in range(parts)])
+                    outputs, gradients[0] = outputs[picked], gradients[0][picked]
+                found.append([outputs, *gradients])
+                states.append(norm.state_dict())
+            torch.testing.assert_close(found[1], found[0])
+            torch.testing.assert_close(states[1], states[0])
+
+
+def gradients(count: int) -> None:
+    """Gradients are added up, also where a process has none."""
+    one, two = (torch.nn.Parameter(numbers(3)) for _ in range(2))
+    frozen = torch.nn.Parameter(numbers(2), requires_grad=False)
+    one.grad = torch.full((3,), float(distributed.rank() + 1), dtype=torch.double)
+    if distributed.is_first():
+        two.grad = torch.ones(3, dtype=torch.double)
+    distributed.sum_gradients([one, two, frozen])
+    assert one.grad is not None
+    assert two.grad is not None
+    assert one.grad.tolist() == [sum(range(1, distributed.world_size() + 1))] * 3
+    assert two.grad.tolist() == [1.0] * 3
+    assert frozen.grad is None
+
+
+def words(count: int) -> None:
+    """What one says all know, and who differs is named to all."""
+    assert distributed.from_first(lambda: f"from {distributed.rank()} \u00e9", CPU) == "from 0 \u00e9"
+    distributed.agreed("seed", "3", CPU)
+    last = distributed.world_size() - 1
+    try:
+        distributed.agreed("data set", "other" if distributed.rank() == last else "mine", CPU)
+    except UserError as error:
+        assert str(error) == f"workers {last} have another data set than worker 0"
+    else:
+        raise AssertionError("nobody noticed")
+
+    def refuse() -> str:
+        raise UserError("no such file")
+
+    try:
+        distributed.from_first(refuse, CPU)
+    except UserError as error:
+        assert str(error) == "no such file"
+    else:
+        raise AssertionError("nobody was told")
+    assert distributed.any_of(distributed.rank() == last, CPU)
+    assert not distributed.any_of(False, CPU)
+    layer = torch.nn.BatchNorm1d(2)
+    with torch.no_grad():
+        layer.weight.fill_(distributed.rank() + 5)
+    distributed.spread(layer)
+    assert layer.weight.tolist() == [5.0, 5.0]
+
+
+if __name__ == "__main__":
+    with distributed.joined("cpu") as device:
+        assert device == "cpu"
+        assert distributed.world_size() > 1
+        for check in (chances, sums, norms, gradients, words):
+            check(int(sys.argv[1]))
