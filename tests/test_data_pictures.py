@@ -18,6 +18,7 @@ from infogan.data import ImageSet, has_test_split, load
 from infogan.data.pictures import _natural
 from infogan.data.pixels import render
 from infogan.errors import UserError
+from infogan.files import Bounded
 
 Tree = dict[str, bytes]
 Layout = Callable[[Path, Tree], Path]
@@ -302,6 +303,25 @@ def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
     path.write_bytes(content[:listed] + content[listed:].replace(b"b.png", b"\0.png"))
     images = load(path)
     assert list(images.names) == ["a.png"]
+
+
+def test_no_more_is_asked_of_a_file_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with Bounded(path) as file:
+        assert file.read(2**62) == b"0123456789"  # for which there is no memory
+        assert file.read(5) == b""
+        file.seek(4)
+        assert [file.read(3), file.read(), file.read(-1), file.read(None)] == [b"456", b"789", b"", b""]
+    # A chunk that says it is of 2 GiB, and a header of as much.
+    broken = png(3)[:33] + (2**31 - 1).to_bytes(4) + png(3)[37:]
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(broken)
+    (tmp_path / "pictures" / "b.png").write_bytes(png(3))
+    assert len(load(tmp_path / "pictures")) == 2  # of the first all of the pixels are there
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{'descr'")
+    with pytest.raises(UserError, match="its header is to have 4,294,967,295 bytes, which there are not"):
+        load(tmp_path / "a.npy")
 
 
 def test_memory_that_is_short_is_not_taken_for_broken_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

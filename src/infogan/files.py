@@ -1,6 +1,7 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -105,6 +106,26 @@ def _locked(file: IO[bytes]) -> bool:
     except OSError:
         pass
     return True
+
+
+class Bounded(io.BufferedReader):
+    """A file to read, of which no more memory is asked for than it has bytes, however many its reader asks for.
+
+    Readers of pictures and archives believe the lengths in a file, and Python makes room for what is asked.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        raw = io.FileIO(path)
+        super().__init__(raw)
+        self._size = os.fstat(raw.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to so many bytes; all that are left, without a number."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -19,6 +19,7 @@ from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import Form, reason, render_array
 from infogan.errors import UserError
+from infogan.files import Bounded
 
 MAX_LABEL = 65_535
 _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
@@ -80,10 +81,21 @@ def read_arrays(path: Path, split: str) -> Arrays:
         raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
     if path.suffix.lower() == ".npy":
         with reading(path):
+            _check_header(path)
             # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
             return Arrays(np.lib.format.open_memmap(path, mode="c"))
     labels = _labels_beside(path)
     return Arrays(read_idx(path, dimensions=3), None if labels is None else read_idx(labels, dimensions=1))
+
+
+def _check_header(path: Path) -> None:
+    """Raises ValueError where the header of a .npy file is longer than the file, before room is made for it."""
+    with Bounded(path) as file:
+        major, _ = np.lib.format.read_magic(file)
+        header = file.read(2 if major == 1 else 4)
+        length = int.from_bytes(header, "little")
+        if len(file.read(length)) < length:
+            raise ValueError(f"its header is to have {length:,} bytes, which there are not")
 
 
 def array_splits(path: Path) -> tuple[str, ...]:

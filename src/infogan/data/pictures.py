@@ -14,7 +14,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from infogan.data.imageset import ImageSet
 from infogan.data.pixels import MAX_PIXELS, Form, Progress, channels_of, image_extensions, opened, reason, render
 from infogan.errors import UserError
+from infogan.files import Bounded
 
 MAX_MEMBER_BYTES = 256 * 2**20  # of one file in a zip, unpacked
 LARGEST = 24 * MAX_PIXELS  # bytes that a picture may need, with copies, in the deepest format
@@ -95,11 +96,11 @@ def _listed(path: Path) -> Iterator[_Files]:
     if path.is_dir():
         yield _list_folder(path)
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except Exception as error:  # a broken zip directory raises more than BadZipFile
-        raise UserError(f"cannot read {path} as a zip file: {reason(error)}") from error
-    with archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(Bounded(path))))
+        except Exception as error:  # a broken zip directory raises more than BadZipFile
+            raise UserError(f"cannot read {path} as a zip file: {reason(error)}") from error
         yield _list_zip(archive)
 
 
@@ -124,7 +125,7 @@ def _list_folder(root: Path) -> _Files:
                 skipped[name] = "not a file"
             else:
                 names.append(name)
-    return _Files(sorted(names, key=_natural), lambda name: open(root / name, "rb"), skipped)
+    return _Files(sorted(names, key=_natural), lambda name: Bounded(root / name), skipped)
 
 
 def _list_zip(archive: zipfile.ZipFile) -> _Files:
