@@ -277,3 +277,20 @@ def test_the_largest_label_of_a_byte_is_a_label_like_others(tmp_path: Path) -> N
     assert images.labels is not None
     assert images.labels.tolist() == [3, 255]
     assert len(images.label_names) == 256
+
+
+def test_arrays_that_unpack_to_more_than_the_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(
+        path, images=np.zeros((1000, 1, 32, 32), np.uint8), test_images=np.zeros((1, 1, 32, 32), np.uint8)
+    )
+    limit = tmp_path / "limit"
+    monkeypatch.setattr("infogan.memory.CGROUP_LIMIT", limit)
+    limit.write_text("1000000")
+    with pytest.raises(UserError, match=r"a\.npz unpacks to 1,024,128 bytes, more than the 1,000,000 of memory"):
+        load(path)
+    assert len(load(path, split="test")) == 1  # which is another array
+    limit.write_text("1100000")
+    assert len(load(path)) == 1000

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from infogan.config import Config, build
 from infogan.data import load
-from infogan.data.batches import Batches, check_enough, memory, stream_seed, to_network, to_pixels
+from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
+from infogan.memory import usable
 from infogan.networks import Networks
 from infogan.runs import RunFolder
 from infogan.training import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
@@ -294,12 +295,12 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted
 
 def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr("infogan.data.batches.CGROUP_LIMIT", limit)
-    whole = memory()
+    monkeypatch.setattr("infogan.memory.CGROUP_LIMIT", limit)
+    whole = usable()
     assert whole > 1e8
     for text, expected in (("max\n", whole), (f"{2 * whole}\n", whole), ("1000000\n", 1_000_000)):
         limit.write_text(text)
-        assert memory() == expected
+        assert usable() == expected
 
 
 def test_too_few_images_are_refused() -> None:

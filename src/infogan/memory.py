@@ -3,12 +3,15 @@
 import ctypes
 import errno
 import functools
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from infogan.errors import UserError
 
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What errors of the kind say that have no class of their own: PyTorch's on the CPU and on a GPU, oneDNN's, and those of
 # the loader of libraries.
 SHORT = (
@@ -35,6 +38,15 @@ def keep_freed_blocks() -> bool:
     library = ctypes.CDLL(None)
     wanted = ((MMAP_THRESHOLD, LARGEST_THRESHOLD), (TRIM_THRESHOLD, NEVER), (TOP_PAD, AT_ONCE))
     return all([library.mallopt(name, value) == 1 for name, value in wanted])
+
+
+def usable() -> int:
+    """Bytes of memory that this process may use: the machine's, or less where a container is given less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(physical, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit, which is "max"
+        return physical
 
 
 @contextmanager

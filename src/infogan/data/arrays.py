@@ -20,6 +20,7 @@ from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import Form, reason, render_array
 from infogan.errors import UserError
 from infogan.files import Bounded
+from infogan.memory import usable
 
 MAX_LABEL = 65_535
 _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
@@ -177,9 +178,19 @@ def _read_npz(path: Path, split: str) -> Arrays:
             raise UserError(
                 f"{path} has no test split: found {', '.join(archive.files)}; it needs test_images or x_test"
             )
+        _check_unpacked(archive, list(keys[split].values()), path)
         parts = {part: archive[key] for part, key in keys[split].items()}
     names, label_names = (_strings(parts.get(part), part, path) for part in ("names", "label_names"))
     return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()), _npz_factors(parts, path))
+
+
+def _check_unpacked(archive: np.lib.npyio.NpzFile, keys: Sequence[str], path: Path) -> None:
+    """Raises UserError where arrays would take more memory than there is: packed zeros are a thousandth of that."""
+    assert archive.zip is not None  # it is open
+    sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
+    needed, most = sum(sizes.get(key, 0) for key in keys), usable()
+    if needed > most:
+        raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {most:,} of memory that there are")
 
 
 def _npz_factors(parts: dict[str, NDArray[Any]], path: Path) -> Factors | None:

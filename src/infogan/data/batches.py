@@ -7,10 +7,8 @@ Images are kept where the step wants them, as bytes. Those of a mapped file that
 file, and a thread reads the next step's while this step's are learned from.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,18 +18,9 @@ from torch import Tensor
 
 from infogan.data.imageset import ImageSet
 from infogan.errors import UserError
+from infogan.memory import usable
 
 RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-
-
-def memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or less where a container is given less."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(physical, int(CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit, which is "max"
-        return physical
 
 
 def stream_seed(*parts: int) -> int:
@@ -84,7 +73,7 @@ class Batches:
 
     def __init__(self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device) -> None:
         mapped = isinstance(images.images, np.memmap)
-        in_file = mapped and images.images.nbytes > RESIDENT * memory()
+        in_file = mapped and images.images.nbytes > RESIDENT * usable()
         kept = np.asarray(images.images) if in_file else np.ascontiguousarray(images.images)
         self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
         if not in_file:
