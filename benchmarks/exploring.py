@@ -32,13 +32,18 @@ def small_run(folder: Path, seed: int = 0) -> Path:
 def _trained(seed: int) -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    workflows.train_run(small_plan(seed), RunFolder.at(folder / "run"))
+    return folder / "run"
+
+
+def small_plan(seed: int = 0) -> workflows.Plan:
+    """A run of some steps on 8x8 digits, with everything that a long one has."""
     settings = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
         "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4, "seed": seed},
     }
-    workflows.train_run(workflows.plan(recipes.resolve("robust", [settings])), RunFolder.at(folder / "run"))
-    return folder / "run"
+    return workflows.plan(recipes.resolve("robust", [settings]))
 
 
 class Explored:
@@ -89,9 +94,7 @@ class Explored:
 
     def memory(self) -> int:
         """Resident bytes of the process."""
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
-        assert found
-        return int(found[1]) * 1024
+        return resident(self.process.pid)
 
     def errors(self) -> str:
         """What the process wrote to its standard error."""
@@ -104,6 +107,13 @@ class Explored:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.said.close()
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 def complete(raw: bytes) -> bool:

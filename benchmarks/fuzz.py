@@ -33,6 +33,7 @@ from PIL import Image
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import Explored, judged, requests, small_run
+from benchmarks.sessions import address_space
 from infogan import config as options_of
 from infogan import recipes, training
 from infogan.architectures import ImageShape
@@ -151,8 +152,7 @@ def _lacked_memory(error: BaseException | None) -> bool:
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
     """While this lasts, the process can have ``MEMORY`` more than it holds."""
-    with open("/proc/self/statm") as file:
-        held = int(file.read().split()[0]) * resource.getpagesize()
+    held = address_space()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, before[1]))
     try:

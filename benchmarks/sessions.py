@@ -158,6 +158,10 @@ def clock(first: float, later: float, after: int) -> None:
 
 def little_memory(more: int) -> None:
     """The process may ask for so many bytes more than it has."""
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + more, resource.RLIM_INFINITY))
+
+
+def address_space() -> int:
+    """Bytes of it that this process has taken."""
     with open("/proc/self/statm") as file:
-        held = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + more, resource.RLIM_INFINITY))
+        return int(file.read().split()[0]) * resource.getpagesize()

@@ -41,10 +41,11 @@ def _same_weights_each_time() -> None:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits; whoever changes it takes a copy."""
+    from benchmarks.exploring import small_plan
+
     from infogan.runs import RunFolder
     from infogan.workflows import train_run
-    from tests.explored import digits_plan
 
     run = RunFolder.at(tmp_path_factory.mktemp("explored") / "run")
-    train_run(digits_plan(), run)
+    train_run(small_plan(), run)
     return run.path

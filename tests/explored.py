@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from infogan import recipes, workflows
+from benchmarks.exploring import resident
+
 from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, NetworkSettings, NoiseSettings
@@ -26,16 +27,6 @@ from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import build_networks
 from infogan.runs import RunFolder
 from tests.helpers import small_config, small_model
-
-
-def digits_plan() -> workflows.Plan:
-    """A run of some steps on 8x8 digits, with everything that a long one has."""
-    sections = {
-        "data": {"source": "digits"},
-        "networks": {"width": 4},
-        "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4},
-    }
-    return workflows.plan(recipes.resolve("robust", [sections]))
 
 
 class Explored:
@@ -129,10 +120,7 @@ class Explored:
 
     def memory(self) -> int:
         """Resident bytes of the process."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) * 1024
+        return resident(self.process.pid)
 
     def settled(self) -> Any:
         """The state once all real images are read."""

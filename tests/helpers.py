@@ -1,8 +1,11 @@
 """Small real parts that several tests are built from."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -96,6 +99,21 @@ def small_model(
         NetworkSettings.model_validate(config.networks.model_dump()), layout, shape, kind=kind, seed=seed
     )
     return InfoGAN(ModelConfig.of(config, shape).model_copy(update={"kind": kind}), networks)
+
+
+@contextmanager
+def networks_seen() -> Iterator[list[Networks]]:
+    """While this lasts, the networks that train last are in the list."""
+    seen: list[Networks] = []
+    original = Networks.set_learners
+
+    def remember(self: Networks, players: Collection[Player]) -> None:
+        seen[:] = [self]
+        original(self, players)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Networks, "set_learners", remember)
+        yield seen
 
 
 def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Play, Networks]:

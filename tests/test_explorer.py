@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.exploring import small_plan
 from PIL import Image
 from starlette.routing import Route
 
@@ -36,7 +37,7 @@ from infogan.runs import RunFolder
 from infogan.sheets import traversal_gif
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import train_run
-from tests.explored import Explored, copy_of, digits_plan
+from tests.explored import Explored, copy_of
 from tests.helpers import image_set, small_model
 
 CODES = "3,0.5,-0.25"  # of a category and two knobs
@@ -864,7 +865,7 @@ def test_a_model_beside_a_foreign_configuration_is_named_in_its_own(digits_run: 
 
 
 def test_names_given_while_a_run_trains_are_kept(tmp_path: Path) -> None:
-    planned, run = digits_plan(), RunFolder.at(tmp_path / "run")
+    planned, run = small_plan(), RunFolder.at(tmp_path / "run")
     steps: list[int] = []
     with pytest.raises(Interrupted):
         train_run(planned, run, watch=Watcher(on_step=steps.append, interrupted=lambda: len(steps) > 3))

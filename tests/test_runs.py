@@ -20,11 +20,10 @@ from PIL import Image
 from infogan.data import load
 from infogan.errors import UserError
 from infogan.files import append_line, held, is_held, remove_unfinished
-from infogan.networks import Networks
 from infogan.runs import Checkpoint, RunFolder
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import Plan, plan, train_run
-from tests.helpers import image_set, pictures, small_config
+from tests.helpers import image_set, networks_seen, pictures, small_config
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -329,19 +328,11 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
 
     def overflow(step: int) -> None:
         if step == 3:  # between the losses of a step and the saving of the next nothing else would notice
-            next(taught[0].generator.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+            next(seen[0].generator.parameters()).register_hook(lambda gradient: gradient * torch.inf)
 
-    taught: list[Networks] = []
-    original = Networks.set_learners
-
-    def remember(self: Networks, players: Any) -> None:
-        taught[:] = [self]
-        original(self, players)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Networks, "set_learners", remember)
-        with pytest.raises(UserError, match=r"stopped being finite by step 4: the last good .*00000002"):
-            train_run(planned, run, watch=Watcher(on_step=overflow))
+    said = r"stopped being finite by step 4: the last good .*00000002"
+    with networks_seen() as seen, pytest.raises(UserError, match=said):
+        train_run(planned, run, watch=Watcher(on_step=overflow))
     assert all(tensor.isfinite().all() for tensor in run.load_checkpoint()[0].tensors.values())  # type: ignore[union-attr]
     train_run(planned, run)
 

@@ -23,7 +23,7 @@ from infogan.memory import usable
 from infogan.networks import Networks
 from infogan.runs import RunFolder
 from infogan.training import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
-from tests.helpers import image_set, pictures, small_config
+from tests.helpers import image_set, networks_seen, pictures, small_config
 
 TWO_STAGES: list[dict[str, Any]] = [
     {"name": "first", "share": 1, "updates": [
@@ -358,19 +358,10 @@ def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     def poison(step: int) -> None:
         steps.append(step)
         if step == 5:
-            poisoned[0].discriminator.head.weight.data.fill_(bad)
+            seen[0].discriminator.head.weight.data.fill_(bad)
 
-    poisoned: list[Networks] = []
-    original = Networks.set_learners
-
-    def remember(self: Networks, players: Any) -> None:
-        poisoned[:] = [self]
-        original(self, players)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Networks, "set_learners", remember)
-        with pytest.raises(UserError) as caught:
-            trained(tmp_path, config, on_step=poison)
+    with networks_seen() as seen, pytest.raises(UserError) as caught:
+        trained(tmp_path, config, on_step=poison)
     message = str(caught.value)
     assert "discriminator/adversarial" in message
     assert "at step 6" in message

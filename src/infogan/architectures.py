@@ -139,9 +139,9 @@ class InParts(nn.modules.batchnorm._BatchNorm):
         variance = distributed.total(centred.square().sum(others)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
-                momentum = 0.1 if self.momentum is None else self.momentum
-                self.running_mean.lerp_(sums[:-1] / count, momentum)
-                self.running_var.lerp_(variance * count / (count - 1), momentum)
+                assert self.momentum is not None  # no network here averages over all of its past
+                self.running_mean.lerp_(sums[:-1] / count, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
                 if self.num_batches_tracked is not None:
                     self.num_batches_tracked.add_(1)
         normed = centred * torch.rsqrt(variance + self.eps).view(shape)

@@ -6,7 +6,7 @@ often as it takes: what a worker's loss owes to the samples of the others comes 
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,12 @@ def is_first() -> bool:
 
 def share(count: int) -> slice:
     """Which of ``count`` samples are this process's: shares follow on one another and differ by one at most."""
-    return slice(rank() * count // world_size(), (rank() + 1) * count // world_size())
+    return share_of(count, rank(), world_size())
+
+
+def share_of(count: int, worker: int, workers: int) -> slice:
+    """Which of ``count`` samples are those of one of several workers."""
+    return slice(worker * count // workers, (worker + 1) * count // workers)
 
 
 @contextmanager
@@ -184,7 +189,7 @@ def agreed(what: str, words: str, device: torch.device) -> None:
     differing[rank()] = int(words != first)
     distributed.all_reduce(differing)
     if others := differing.nonzero().flatten().tolist():
-        raise UserError(f"workers {_listed(others)} have another {what} than worker 0")
+        raise UserError(f"workers {', '.join(map(str, others))} have another {what} than worker 0")
 
 
 def spread(module: nn.Module) -> None:
@@ -195,7 +200,3 @@ def spread(module: nn.Module) -> None:
                 kept = tensor.contiguous()
                 distributed.broadcast(kept, 0)
                 tensor.copy_(kept)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -28,7 +28,16 @@ import infogan
 from infogan.config import Config
 from infogan.determinism import coverage
 from infogan.errors import UserError
-from infogan.files import UNFINISHED, append_line, held, remove_unfinished, write_bytes, write_json
+from infogan.files import (
+    UNFINISHED,
+    append_line,
+    held,
+    make_folder,
+    remove_unfinished,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
 
 CHECKPOINTS_KEPT = 2
 TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
@@ -85,7 +94,7 @@ class RunFolder:
         """Makes ``parent/00003-name`` with the next free number; raises UserError where it can not."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            make_folder(parent)
             taken = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
             for number in range(max(taken, default=-1) + 1, sys.maxsize):  # another process may take one just now
                 path = parent / f"{number:05d}-{slug}"
@@ -93,6 +102,7 @@ class RunFolder:
                     path.mkdir()
                 except FileExistsError:
                     continue
+                sync_folder(parent)
                 return cls(path)
         except OSError as error:
             raise UserError(f"cannot make a run folder in {parent}: {error.strerror}") from error
@@ -106,7 +116,7 @@ class RunFolder:
             UserError: ``path`` is a file, holds something else than a run, or can not be written.
         """
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             # A run that was killed at its very beginning has left nothing but its lock and what was half-written.
             others = [entry.name for entry in path.iterdir() if entry.name != WRITER]
             foreign = not (path / "config.json").is_file() and not all(map(UNFINISHED.fullmatch, others))

@@ -4,8 +4,8 @@
 every step makes in order, an update some players that learn on some terms. Which recipe that amounts to, the loop does
 not know.
 
-Every random number of a step comes from (seed, rank, step), and the step's images from (seed, step); a training state
-is therefore nothing but weights, their averages, the optimisers' moments and the number of the step.
+Every random number of a step comes from (seed, step), and so do the step's images, of which each worker has a share; a
+training state is therefore nothing but weights, their averages, the optimisers' moments and the number of the step.
 """
 
 import copy
@@ -154,7 +154,9 @@ def train(
 
         # Draw images, noise and codes.
         indices, reals = batches.batch(index, step - start, config.batch_size(index))
-        randomness = Chances(torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step)))
+        whole = config.batch_size(index)
+        generator = torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step))
+        randomness = Chances(generator, distributed.share(whole), whole)
         noise = layout.sample_noise(len(reals), randomness)
         codes = layout.sample_codes(len(reals), randomness)
         if labels is not None:

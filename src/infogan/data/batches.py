@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infogan.data.imageset import ImageSet
+from infogan.distributed import share_of
 from infogan.errors import UserError
 from infogan.memory import usable
 
@@ -106,7 +107,7 @@ class Batches:
     def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
         """The places of the images of a `batch`, where ``pixels`` are."""
         count = len(self.pixels)
-        share = slice(self._rank * batch_size // self._world_size, (self._rank + 1) * batch_size // self._world_size)
+        share = share_of(batch_size, self._rank, self._world_size)
         positions = np.arange(step * batch_size, (step + 1) * batch_size)[share]
         chosen = [self._order(stage, int(position) // count)[int(position) % count] for position in positions]
         return torch.tensor(chosen, device=self.pixels.device)
