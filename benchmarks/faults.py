@@ -85,7 +85,8 @@ def kills(folder: Path, count: int, random: Random) -> Found:
     """SIGKILL ``count`` times over one run."""
     struck, calm = folder / "struck", folder / "calm"
     pace = 20  # steps between kills, on average
-    command = [*COMMAND, "--steps", str(int(count * pace * 1.2))]
+    # With room to spare: where the machine is busy the kill comes late, and the run must not have ended before it.
+    command = [*COMMAND, "--steps", str(int(count * pace * 1.2) + 10 * pace)]
     early, steps = 0, []
     for number in range(count):
         before = progress(struck) if struck.is_dir() else 0

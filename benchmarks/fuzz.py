@@ -4,13 +4,16 @@
 
 Every reader is given valid files that were changed: bits and bytes, pieces cut, doubled or moved, the end cut off,
 numbers made large, two files spliced. An input may be read or refused with a `UserError`. Anything else is a finding:
-another exception, more than ``SECONDS``, or more memory than ``MEMORY`` beside what the process holds. Findings are
-kept as files in ``--findings``, to become tests.
+another exception, more than ``SECONDS``, or too much memory: beside what the process holds, more address space than
+``MEMORY``, or (where Linux tells the peak) more than ``OVER`` times what the input honestly needs. That is what the
+valid files took, with ``UNSEEN``, and the pixels of the largest picture that it declares. Findings are kept as files in
+``--findings``, to become tests.
 """
 
 import argparse
 import contextlib
 import copy
+import gzip
 import io
 import json
 import re
@@ -29,6 +32,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from PIL import Image
 
 from benchmarks.accuracy import commit, machine
@@ -38,17 +42,22 @@ from infogan import config as options_of
 from infogan import recipes, training
 from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
+from infogan.comparison import Compared, table
 from infogan.config import Config
 from infogan.data import ImageSet, has_test_split, load
 from infogan.data.labels import read_labels
 from infogan.errors import UserError
+from infogan.explorer.saved import LabelBook
 from infogan.model import InfoGAN, ModelConfig
 from infogan.networks import Networks, build_networks
-from infogan.report import curves_of, loss_curves
+from infogan.report import curves_of, loss_curves, measured_rows
 from infogan.runs import Checkpoint, RunFolder
 
 SECONDS = 5.0
 MEMORY = 2**29  # bytes; the largest picture that is read at all takes half of that
+OVER = 2
+UNSEEN = 2**21  # bytes that are asked for without an input's doing: the allocators' steps, modules that are loaded late
+PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
 WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
 
@@ -66,6 +75,7 @@ class Target:
         corpus: Valid files.
         read: Reads what is in the folder.
         beside: Other files, by their place.
+        declares: Bytes of the largest picture that an input says it has.
         begin: Makes corpus and reader anew, where both need something that runs while inputs are read.
     """
 
@@ -73,6 +83,7 @@ class Target:
     corpus: tuple[bytes, ...]
     read: Callable[[Path], object]
     beside: tuple[tuple[str, bytes], ...] = ()
+    declares: Callable[[bytes], int] = lambda _: 0
     begin: "Callable[[], contextlib.AbstractContextManager[Target]] | None" = None
 
 
@@ -110,15 +121,17 @@ def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, An
             return tried(begun, count, seed, findings)
     random = np.random.default_rng([seed, *target.place.encode()])
     outcome = {"inputs": count, "read": 0, "refused": 0, "findings": 0}
-    slowest, traces = 0.0, set()
+    slowest, most, traces = 0.0, 0, set()
     with TemporaryDirectory() as scratch, limited():
         folder = Path(scratch)
         for place, content in target.beside:
             put(folder / place, content)
+        needed = UNSEEN + _needed(target, folder)
         for number in range(count):
             content = changed(target.corpus, random)
             put(folder / target.place, content)
             started = time.perf_counter()
+            memory = Memory()
             try:
                 with alarmed():
                     target.read(folder)
@@ -137,7 +150,41 @@ def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, An
                     put(findings / f"{seed}-{number}", content)
                 traces.add(trace)
             slowest = max(slowest, time.perf_counter() - started)
-    return {**outcome, "slowest_seconds": slowest, "traces": sorted(traces)}
+            most = max(most, taken := memory.taken())
+            if taken > OVER * needed and taken > OVER * (needed + target.declares(content)):
+                traces.add(f"more memory than {OVER} times what it needs: {target.place}")
+                put(findings / f"{seed}-{number}", content)
+    return {**outcome, "slowest_seconds": slowest, "most_memory": most, "traces": sorted(traces)}
+
+
+class Memory:
+    """How much memory the process comes to hold from here on; 0 where the system does not tell the peak."""
+
+    def __init__(self) -> None:
+        self._told = RESET.exists()
+        if self._told:
+            RESET.write_text("5")  # the peak is what is held now; proc(5)
+            self._held = self._peak()
+
+    def taken(self) -> int:
+        """Bytes at the peak, beside those that were held at the beginning."""
+        return self._peak() - self._held if self._told else 0
+
+    def _peak(self) -> int:
+        (line,) = (line for line in PEAK.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+
+def _needed(target: Target, folder: Path) -> int:
+    """Bytes that the valid files of a reader take, the most of them."""
+    most = 0
+    for content in target.corpus:
+        put(folder / target.place, content)
+        memory = Memory()
+        with contextlib.suppress(UserError):  # some are there to be spliced only
+            target.read(folder)
+        most = max(most, memory.taken())
+    return most
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
@@ -251,6 +298,7 @@ def targets() -> dict[str, Target]:
     config, weights = _model()
     run = _run_config()
     pictures = [_picture(images[0], form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
+    packed = gzip.compress(_idx(images))
     few = b"image,label,note\n0,yes,\n1,no,x\n3,yes,\n"
     known = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
     return {
@@ -261,11 +309,18 @@ def targets() -> dict[str, Target]:
             lambda at: load(at / "a-images-idx3-ubyte"),
             (("a-images-idx3-ubyte", _idx(images)),),
         ),
+        "gzip": Target("a-idx3-ubyte.gz", (packed,), lambda at: load(at / "a-idx3-ubyte.gz")),
         "npy": Target("a.npy", (_npy(images), _npy(images / 255)), lambda at: load(at / "a.npy")),
         "npz": Target("a.npz", _npzs(images, labels), _load_both),
-        "zip": Target("a.zip", (_zip(pictures), _zip(pictures[:1], zipfile.ZIP_DEFLATED)), _load_at("a.zip")),
-        "picture": Target("in/a.png", tuple(pictures), _load_at("in")),
+        "zip": Target(
+            "a.zip",
+            (_zip(pictures), _zip(pictures[:1], zipfile.ZIP_DEFLATED)),
+            _load_at("a.zip"),
+            declares=_largest_packed,
+        ),
+        "picture": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
         "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
+        "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _book(at, known)),
         "model config": Target("config.json", (config,), InfoGAN.load, (("model.safetensors", weights),)),
         "model weights": Target("model.safetensors", (weights,), InfoGAN.load, (("config.json", config),)),
         "run config": Target(
@@ -276,6 +331,7 @@ def targets() -> dict[str, Target]:
         ),
         "forged checkpoint": Target("checkpoints/00000001.safetensors", (_checkpoint(),), _forged()),
         "stats": Target("stats.jsonl", (STATS,), _stats),
+        "metrics": Target("metrics.jsonl", (METRICS,), _metrics),
         "sessions": Target("environment.json", (SESSIONS,), _sessions),
         "options": Target("a.toml", (TOML.encode(),), _read_options),
         "requests": Target("raw", (), bytes, begin=_raw_requests),
@@ -331,6 +387,24 @@ STATS = b"".join(
     b'{"step": %d, "seconds": 1.5, "stage": "game", "generator/adversarial": 0.7, "information/category": 2.1}\n' % step
     for step in (100, 200, 300)
 )
+METRICS = b"".join(
+    json.dumps({"step": 3, "accuracy": 0.5, "frechet_pca64": 2.5, "information": {"category": bound}, **rest}).encode()
+    + b"\n"
+    for bound, rest in (
+        (1.5, {"entropy": {"category": 2.3}, "information_estimate": {"category": 1.4}, "ignored": []}),
+        (0.0, {"entropy": {"category": 2.3}, "ignored": ["category"], "disentanglement": {"mig": 0.2, "sap": 0.1}}),
+        (
+            1.0,
+            {
+                "entropy": {"category": 2.3, "knob1": 0.7},
+                "intervals": {"accuracy": [0.4, 0.6], "information/category": [0.9, 1.1]},
+                "verdict": {"trust": True, "reason": "trust: x", "kinds": None, "sureness": 0.9, "split": [[1, 2]]},
+                "protocol": "images, fitted on train",
+                "protocols": {"clusters": "360 images"},
+            },
+        ),
+    )
+)
 SESSIONS = b"""[
   {"started": "2026-01-01T00:00:00+0000", "ended": "finished", "command": ["infogan", "train"], "data_digest": "d"},
   {"started": "2026-01-02T00:00:00+0000", "ended": null, "command": ["infogan", "train"], "data_digest": "d"}
@@ -342,6 +416,20 @@ def _stats(at: Path) -> object:
     run.rewind_stats(200)
     stats = run.read_stats()
     return loss_curves(stats), curves_of(stats, {"category": "information/category"})
+
+
+def _metrics(at: Path) -> object:
+    """As the report, the comparison and the explorer do."""
+    whole: dict[str, Any] = {}
+    lines = RunFolder(at).read_metrics()
+    model = InfoGAN(ModelConfig.of(_small_config(), ImageShape(1, 8), {}), _small_networks())
+    for line in lines:
+        whole |= line
+        table([Compared("one", model, line), Compared("other", model, whole)])
+        json.dumps(whole)
+    if not lines:
+        raise UserError("no line of them is an evaluation")
+    return measured_rows(whole, {})
 
 
 def _sessions(at: Path) -> object:
@@ -371,6 +459,16 @@ def _forged() -> Callable[[Path], object]:
         return checkpoint
 
     return read
+
+
+def _book(at: Path, known: ImageSet) -> object:
+    """As the explorer does, which writes what it does not know as it was."""
+    book = LabelBook(known)
+    labels = book.take((at / "labels.csv").read_bytes(), "labels.csv")
+    again = LabelBook(known)
+    assert again.take(book.content(labels), "again") == labels
+    assert again.beside == book.beside
+    return labels
 
 
 def _load_both(at: Path) -> object:
@@ -412,6 +510,22 @@ def _picture(values: np.ndarray[Any, Any], form: str) -> bytes:
     return buffer.getvalue()
 
 
+def _pixels(content: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return picture.width * picture.height * 4
+    except Exception:  # what can not even be opened declares nothing
+        return 0
+
+
+def _largest_packed(content: bytes) -> int:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return max(_pixels(archive.read(name)) for name in archive.namelist())
+    except Exception:
+        return 0
+
+
 def _zip(pictures: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", packing) as archive:
@@ -423,6 +537,8 @@ def _zip(pictures: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
 def _model() -> tuple[bytes, bytes]:
     built = _small_config()
     networks = _small_networks()
+    with torch.device("meta"):  # once in a process this takes 70 MB, which no input is to blame for
+        _small_networks()
     with TemporaryDirectory() as folder:
         names = {"category": ("one", "two", "three")}
         InfoGAN(ModelConfig.of(built, ImageShape(1, 8), names), networks).save(folder)

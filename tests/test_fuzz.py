@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks import fuzz
 
 from infogan.errors import UserError
 
-INPUTS = 160  # for each reader: 2,000 in all
+INPUTS = 160  # for each reader: more than 2,000 in all
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +58,20 @@ def test_faults_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     def refuse(at: Path) -> None:
         raise UserError("two\nlines")
 
-    faulty = {
+    faulty: dict[str, Callable[[Path], object]] = {
         "IndexError": lambda at: [][0],
         "TooLong": endless,
         "MemoryError": lambda at: np.ones(3 * fuzz.MEMORY // 8),
         "more than one line": refuse,
+        "more memory than": lambda at: np.ones(fuzz.OVER * fuzz.UNSEEN // 8 + 2**18),
     }
     for kind, read in faulty.items():
-        found = fuzz.tried(fuzz.Target("a", (b"content",), read), 2, 0, tmp_path / kind)
+
+        def strict(at: Path, read: Callable[[Path], object] = read) -> object:
+            return (at / "a").read_bytes() == b"content" or read(at)
+
+        found = fuzz.tried(fuzz.Target("a", (b"content",), strict), 2, 0, tmp_path / kind)
         assert len(found["traces"]) == 1
         assert kind in found["traces"][0]
-        assert (found["findings"] == 2) == (kind != "more than one line")
+        assert (found["findings"] == 2) == (not kind.startswith("more"))
         assert (tmp_path / kind).exists() == (kind != "more than one line")

@@ -368,10 +368,43 @@ def test_links_in_the_place_of_files_are_not_written_through(tmp_path: Path, nam
         append_line(run.path / name, "line")
 
 
+def test_strange_evaluations_are_left_out(tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path)
+    whole: dict[str, Any] = {
+        "step": 3,
+        "accuracy": 0.5,
+        "information": {"category": 1},
+        "entropy": {"category": 2.3},
+        "intervals": {"accuracy": [0.25, 0.75]},
+        "verdict": {"trust": False, "reason": "no", "kinds": None, "merged": [1], "split": [[2, 3]]},
+        "protocols": {},
+    }
+    run.add_metrics(whole | {"of a later version": "x", "long": 10**400})
+    strange: list[dict[str, Any]] = [
+        *({"verdict": verdict} for verdict in (None, {}, {"trust": 1, "reason": "x"}, {"trust": True, "reason": 0})),
+        {"verdict": {"trust": True, "reason": "x", "sureness": "much"}},
+        *({"intervals": {"accuracy": ends}} for ends in (None, [0.5], [0, 1, 2], ["a", "b"])),
+        {"entropy": {}},
+        {"information": {"category": 10**400}},
+        {"disentanglement": {"mig": None}},
+        *({name: {"x": 1}} for name in ("ignored", "protocol", "protocols", "left_out")),
+    ]
+    for one in strange:
+        run.add_metrics(whole | one)
+    append_line(run.metrics, "[]")
+    assert run.read_metrics() == [whole]
+
+
 def test_strange_lines_and_sessions_are_left_out_or_refused(tmp_path: Path) -> None:
     run = RunFolder.at(tmp_path)
     run.begin(small_config(), "a")
-    run.stats.write_text('5\n{}\n{"step": "x"}\n' + "[" * 100_000 + '\n{"step": 3, "a/b": "x", "c/d": 1.5}\n')
+    run.stats.write_text(
+        '5\n{}\n{"step": "x"}\n{"step": '
+        + "9" * 400
+        + "}\n"
+        + "[" * 100_000
+        + '\n{"step": 3, "a/b": "x", "c/d": 1.5}\n'
+    )
     assert run.read_stats() == [{"step": 3, "c/d": 1.5}]
     run.rewind_stats(3)
     (run.checkpoints / "\u00b2.safetensors").parent.mkdir()

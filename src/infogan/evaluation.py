@@ -198,7 +198,7 @@ def information(evidence: Evidence) -> dict[str, Any]:
     estimates = {
         name: _estimated(code, samples.codes[name], readings[name]) for name, code in model.layout.codes.items()
     }
-    ignored = [name for name, bound in bounds.items() if bound < IGNORED]
+    ignored = [name for name, bound in bounds.items() if max(bound, estimates[name]) < IGNORED]
     intervals = {
         f"information/{name}": _interval(lambda drawn: drawn.mean(axis=-1), values + entropies[name], vectorised=True)
         for name, values in likelihoods.items()

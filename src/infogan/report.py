@@ -17,6 +17,7 @@ from PIL import Image
 from infogan import pages, plots
 from infogan.config import CategoricalCode, Config
 from infogan.data.imageset import ImageSet
+from infogan.errors import UserError
 from infogan.evaluation import with_interval
 from infogan.metrics.clustering import contingency, hungarian_mapping
 from infogan.model import InfoGAN
@@ -90,6 +91,9 @@ def report(
         images: Its training images.
         test: Its test split, if there is one; the gallery and the confusion are of that.
         result: An evaluation, as `evaluation.evaluate` gives it.
+
+    Raises:
+        UserError: the model has other codes than its run.
     """
     kind = config.objective.kind
     reported = test or images
@@ -102,8 +106,7 @@ def report(
         sections.append(pages.section("Two codes at once", lattice))
     if model.networks.reads_codes and model.layout.categorical:
         sections.append(pages.section("Real images by category", _filed(model, reported, config.train.seed)))
-    # What was written while training calls codes by the names that they had then.
-    called = {code.name: name for code, name in zip(config.codes, model.layout.codes, strict=True)}
+    called = names_today(config, model)
     sections += [
         pages.section("Training", _curves(run, model, called)),
         pages.section("Measured", _measured(result, called)),
@@ -119,9 +122,21 @@ def report(
     return pages.page(f"{kind} on {images.source}", sections, said)
 
 
+def names_today(config: Config, model: InfoGAN) -> dict[str, str]:
+    """The codes' names by those that they had while training, by which what was written then calls them.
+
+    Raises:
+        UserError: the model has other codes than its run.
+    """
+    if len(config.codes) != len(model.layout.codes):
+        raise UserError("the model is of another run than what lies beside it: it has another number of codes")
+    return {code.name: name for code, name in zip(config.codes, model.layout.codes, strict=True)}
+
+
 def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
     sessions = run.read_environment()
-    command = shlex.join(["infogan", *sessions[-1]["command"][1:]]) if sessions else ""
+    told = sessions[-1].get("command") if sessions else None
+    command = shlex.join(["infogan", *map(str, told[1:])]) if isinstance(told, list) else ""
     strengths = config.invariance.strengths
     said = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items()) or "nothing was said"
     codes = [
@@ -322,8 +337,10 @@ def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[
     for name, meaning in MEANINGS.items():
         if name in result:
             rows.append([name.replace("_", " "), with_interval(result, name, result[name], ".4f"), meaning])
-    for name, score in result.get("disentanglement", {}).items():
-        rows.append([name.replace("_", " "), f"{score:.4f}", f"{SCORES[name]}; 1 is best"])
+    scores = result.get("disentanglement", {})
+    for name, meaning in SCORES.items():
+        if name in scores:
+            rows.append([name.replace("_", " "), f"{scores[name]:.4f}", f"{meaning}; 1 is best"])
     for name, bound in result.get("information", {}).items():
         entropy = result["entropy"][name]
         estimate = result.get("information_estimate", {}).get(name)  # evaluations of before have none

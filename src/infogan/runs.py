@@ -16,12 +16,13 @@ from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 import infogan
@@ -43,6 +44,31 @@ CHECKPOINTS_KEPT = 2
 TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
 WRITER = "writer.json"  # who trains the run, or did last
 CHECKSUM, BLANK = "sha256", "0" * 64  # in a checkpoint's metadata, and what stands there while it is computed
+
+
+class _Verdict(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+    trust: bool
+    reason: str
+    merged: list[int] = []
+    split: list[list[int]] = []
+
+
+class _Evaluation(BaseModel):
+    """What is not a single number in a line of ``metrics.jsonl``, which `evaluation.evaluate` makes."""
+
+    information: dict[str, float] = {}
+    information_estimate: dict[str, float] = {}
+    entropy: dict[str, float] = {}
+    ignored: list[str] = []
+    disentanglement: dict[str, float] = {}
+    intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = {}
+    verdict: _Verdict = _Verdict(trust=False, reason="")
+    protocol: str = ""
+    protocols: dict[str, str] = {}
+    left_out: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -230,15 +256,21 @@ class RunFolder:
         """The reports so far; a torn line is left out, and so is what is no number."""
         reports = []
         for line in _json_lines(self.stats):
-            if type(line.get("step")) is int:
-                reports.append(
-                    {key: told for key, told in line.items() if key == "stage" or type(told) in (int, float)}
-                )
+            if type(line.get("step")) is int and _is_number(line["step"]):
+                reports.append({key: told for key, told in line.items() if key == "stage" or _is_number(told)})
         return reports
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The evaluations so far."""
-        return list(_json_lines(self.metrics))
+        """The evaluations so far; a line that is none is left out, and so is what a later version has added."""
+        evaluations = []
+        for line in _json_lines(self.metrics):
+            with suppress(ValidationError):
+                known = _Evaluation.model_validate(line, strict=True)
+                if known.information.keys() <= known.entropy.keys():
+                    kept = known.model_dump(exclude_unset=True)
+                    kept |= {key: told for key, told in line.items() if _is_number(told)}
+                    evaluations.append({key: kept[key] for key in line if key in kept})
+        return evaluations
 
     def rewind_stats(self, step: int) -> None:
         """Drops reports past ``step``, which a run resumed there will make again."""
@@ -386,6 +418,11 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue  # torn by a crash; the step it told of is made again
             if isinstance(told, dict):
                 yield told
+
+
+def _is_number(told: Any) -> bool:
+    """Whether a value of a file is a number that can be computed with: JSON has integers of any length."""
+    return type(told) is float or (type(told) is int and abs(told) < 2**63)
 
 
 def _first_difference(known: Any, mine: Any, key: str = "") -> str | None:

@@ -9,18 +9,16 @@ import numpy as np
 from infogan.errors import UserError
 from infogan.model import InfoGAN
 from infogan.plots import Curve
-from infogan.report import curves_of, loss_curves, measured_rows
+from infogan.report import curves_of, loss_curves, measured_rows, names_today
 from infogan.runs import RunFolder
 
 POINTS = 400  # of a curve at most
 
 
 def evidence(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
-    """The evidence that a run folder holds by now; raises UserError where its configuration is damaged."""
+    """The evidence that a run folder holds by now; raises UserError where its configuration is damaged or another's."""
     stats, metrics = run.read_stats(), run.read_metrics()
-    # What was written while training calls codes by the names that they had then.
-    codes = zip(run.read_config().codes, model.layout.codes, strict=True)
-    called = {code.name: name for code, name in codes}
+    called = names_today(run.read_config(), model)
     information = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
     result: dict[str, Any] = {}
     for line in metrics:  # a later evaluation may be of some metrics alone
