@@ -1,27 +1,162 @@
-"""Several processes, as torchrun starts them on this machine, compute what one would."""
+"""Several processes, as torchrun starts them on this machine, compute what one would, and end as one would."""
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from benchmarks.sessions import progress, same
 
 from infogan import distributed
+from infogan.runs import RunFolder
+from tests.workers import TRAINED
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "INFOGAN_PATIENCE": "60"}
+SMALL = ["digits", "--recipe", "plain", "--set", "networks.width=4"]
+SMALL += ["--set", "train.batch_size=17", "--set", "train.save_every=10"]
+
+
+def begun(workers: int, *words: str, restarts: int = 0) -> "subprocess.Popen[str]":
+    """So many workers that have just begun."""
+    launch = [*LAUNCH, f"--nproc-per-node={workers}", f"--max-restarts={restarts}"]
+    return subprocess.Popen([*launch, *words], env=ENVIRONMENT, stdout=-1, stderr=subprocess.PIPE, text=True)
+
+
+def ended(workers: int, *words: str) -> tuple[int, str]:
+    """The exit code of so many workers, and what they said on standard error."""
+    process = begun(workers, *words)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def wait_for(run: Path, step: int) -> None:
+    """Until there is a checkpoint of this step."""
+    until = time.monotonic() + 60
+    while progress(run) < step and time.monotonic() < until:
+        time.sleep(0.01)
+    assert progress(run) >= step
+
+
+def errors(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("error: ")]
 
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_compute_what_one_process_does(workers: int) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
-    count = "7"  # which neither two nor three share evenly
-    done = subprocess.run(
-        [*launch, "-m", "tests.workers", count],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "INFOGAN_PATIENCE": "60"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, said = ended(workers, "-m", "tests.workers", "check", "7")  # which neither two nor three share evenly
+    assert code == 0, said[-3000:]
+
+
+def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
+    alone = [sys.executable, "-m", "tests.workers", "train", str(tmp_path / "1"), *TRAINED]
+    subprocess.run(alone, env=ENVIRONMENT, check=True)
+    trained = {2: ["robust", "apart"], 3: list(TRAINED)}
+    for workers, names in trained.items():
+        code, said = ended(workers, "-m", "tests.workers", "train", str(tmp_path / str(workers)), *names)
+        assert code == 0, said[-3000:]
+    for name in TRAINED:
+        one = RunFolder(tmp_path / "1" / name)
+        others = [RunFolder(tmp_path / str(workers) / name) for workers in trained if name in trained[workers]]
+        expected = _tensors(one)
+        assert len(expected) > 50
+        for run in others:
+            found = _tensors(run)
+            furthest = max(_apart(tensor, found[key]) for key, tensor in expected.items())
+            lines = zip(one.read_stats(), run.read_stats(), strict=True)
+            losses = [abs(line[key] - other[key]) for line, other in lines for key in line if "/" in key]
+            assert len(losses) >= 4 * 2
+            if name == "apart":  # batch norm by what each worker sees is another game
+                assert furthest > 1e-3
+                assert max(losses) > 1e-3
+            else:  # double precision adds in another order; in `robust` a hundred times more than in the others
+                assert furthest < 1e-10, name
+                assert max(losses) < 1e-12, name
+
+
+def _tensors(run: RunFolder) -> dict[str, torch.Tensor]:
+    path = run.last_checkpoint()
+    assert path is not None
+    return safetensors.torch.load_file(path)
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    assert one.dtype == other.dtype
+    scale = one.double().abs().max().item() if one.numel() else 0.0
+    return (one.double() - other.double()).abs().max().item() / scale if scale else 0.0
+
+
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    calm, struck = tmp_path / "calm", tmp_path / "struck"
+    command = ["-m", "infogan", "train", *SMALL, "--steps", "60"]
+    code, said = ended(2, *command, "--out", str(calm))
+    assert code == 0, said[-3000:]
+    process = begun(2, *command, "--out", str(struck), restarts=1)
+    wait_for(struck, 20)
+    inside = f"infogan {shlex.join(command[2:])} --out {struck}"
+    workers = subprocess.run(["pgrep", "-f", inside], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(max(int(number) for number in workers), signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said[-3000:]
+    assert same(struck, calm)
+    (incident,) = RunFolder(struck).read_incidents()
+    assert incident["what"].startswith(("another worker ended", "the session begun"))
+
+
+def test_a_signal_ends_all_workers_and_others_go_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["-m", "infogan", "train", *SMALL, "--out", str(run), "--steps", "120"]
+    process = begun(2, *command)
+    wait_for(run, 20)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert said.count("stopped after step") == 1
+    assert 20 <= progress(run) < 120
+    ends = [session["ended"] for session in RunFolder(run).read_environment()]
+    assert ends == [f"interrupted after step {progress(run)}"]
+    code, said = ended(3, *command)
+    assert code == 0, said[-3000:]
+    assert progress(run) == 120
+    assert RunFolder(run).read_incidents() == []
+    assert [line["step"] for line in RunFolder(run).read_stats()][-2:] == [110, 120]
+    workers = [session["workers"] for session in RunFolder(run).read_environment()]
+    assert workers == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("digits --recipe plain --set train.seed=$RANK", "worker 1 has another configuration than worker 0"),
+        ("images.npy --recipe plain", "worker 1 has another set of images or labels than worker 0"),
+        ("of-one.npy --recipe plain", "of-one.npy"),
+        ("digits --recipe plain --set train.batch_size=2", "a batch of 2 can not be shared by 3 workers"),
+        ("digits --recipe plain --set train.batch_size=2000", "fewer than a batch of 2000"),
+        ("digits --recipe plain --out images.npy", "there is a file in its place"),
+    ],
+)
+def test_workers_that_can_not_go_on_say_so_once(given: str, sentence: str, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        np.save(tmp_path / str(number) / "images.npy", np.full((200, 8, 8), number, np.uint8))
+    np.save(tmp_path / "0" / "of-one.npy", np.zeros((200, 8, 8), np.uint8))
+    script = tmp_path / "train.sh"
+    script.write_text(f"cd {tmp_path}/$RANK && exec {sys.executable} -m infogan train {given} --steps 2\n")
+    started = time.monotonic()
+    code, said = ended(3 if "3 workers" in sentence else 2, "--no-python", "bash", str(script))
+    assert code == 1
+    (line,) = errors(said)
+    assert sentence in line
+    assert time.monotonic() - started < 60  # nobody waited for what will not come
+    assert not list(tmp_path.glob("*/runs/*/checkpoints"))
 
 
 def test_alone_nothing_is_exchanged() -> None:
@@ -29,7 +164,8 @@ def test_alone_nothing_is_exchanged() -> None:
     assert distributed.total(values) is values
     assert distributed.gathered(values, 3) is values
     assert distributed.share(5) == slice(0, 5)
-    assert distributed.from_first(lambda: "mine", torch.device("cpu")) == "mine"
-    assert distributed.any_of(True, torch.device("cpu"))
+    assert distributed.from_first(lambda: "mine") == "mine"
+    assert distributed.any_of(True)
+    assert distributed.mean(values, 7) == distributed.part_of_mean(values, 7) == 1
     with distributed.joined("cpu") as device:
         assert (device, distributed.rank(), distributed.world_size()) == ("cpu", 0, 1)

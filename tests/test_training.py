@@ -139,7 +139,7 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "300", "--set", "networks.width=4",
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "80", "--set", "networks.width=4",
                "--set", "train.report_every=10", "--out"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=environment, text=True)
@@ -160,7 +160,7 @@ def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
 
 
 def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "200", "--set", "networks.width=4",
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "110", "--set", "networks.width=4",
                "--set", "train.save_every=20", "--set", "train.report_every=5", "--out"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=environment, text=True)
@@ -328,24 +328,22 @@ def test_seeds_of_streams_differ() -> None:
 
 def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
     tally = Tally(torch.device("cpu"))
-    tally.add("a", torch.tensor([1.0, 3.0]), 0)
-    tally.add("a", torch.tensor([5.0, 5.0]), 1)
-    tally.add("b", torch.tensor([7.0]), 1)
-    run = RunFolder(Path("nowhere"))
-    assert tally.read(run) == {"a": 3.5, "b": 7.0}
-    tally.add("a", torch.tensor([2.0]), 2)
-    assert tally.read(run) == {"a": 2.0}
+    tally.add("a", torch.tensor(2.0), 0)
+    tally.add("a", torch.tensor(5.0), 1)
+    tally.add("b", torch.tensor(7.0), 1)
+    assert tally.read() == ({"a": 3.5, "b": 7.0}, None)
+    tally.add("a", torch.tensor(2.0), 2)
+    assert tally.read() == ({"a": 2.0}, None)
 
 
 def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps() -> None:
-    good, bad = torch.tensor([1.0]), torch.tensor([math.nan])
+    good, bad = torch.tensor(1.0), torch.tensor(math.nan)
     tally = Tally(torch.device("cpu"))
     tally.add("early", good, 0)  # known before the others
     for name in ("first", "early", "last"):
         tally.add(name, bad, 7)
     tally.add("first", bad, 8)
-    with pytest.raises(UserError, match="the term first stopped being finite at step 8: there is no checkpoint"):
-        tally.read(RunFolder(Path("nowhere")))
+    assert tally.read()[1] == (8, "first")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -1,16 +1,26 @@
-"""What each worker of tests/test_distributed.py does: `torchrun -m tests.workers COUNT`, samples of a batch."""
+"""What each worker of tests/test_distributed.py does.
+
+torchrun -m tests.workers check COUNT              what workers tell each other, with so many samples in a batch
+torchrun -m tests.workers train FOLDER PRESET ...  a run of each preset, in double precision
+"""
 
 import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from infogan import distributed
 from infogan.architectures import BatchNorm1d, BatchNorm2d, InParts
 from infogan.chances import Chances
-from infogan.errors import UserError
-
-CPU = torch.device("cpu")
+from infogan.config import build
+from infogan.data.labels import FewLabels
+from infogan.errors import Silent, UserError
+from infogan.runs import RunFolder
+from infogan.training import train
+from tests.helpers import image_set, small_config
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -58,6 +68,8 @@ def sums(count: int) -> None:
     (second,) = torch.autograd.grad(found.square().sum(), mine)
     torch.testing.assert_close(second, expected_second[own])
     torch.testing.assert_close(distributed.total(part.detach()), loss.detach())
+    torch.testing.assert_close(distributed.mean(mine, count), rows.mean(dim=0))
+    torch.testing.assert_close(distributed.total(distributed.part_of_mean(mine, count)), rows.sum() / count)
 
 
 def norms(count: int) -> None:
@@ -107,13 +119,14 @@ def gradients(count: int) -> None:
 
 def words(count: int) -> None:
     """What one says all know, and who differs is named to all."""
-    assert distributed.from_first(lambda: f"from {distributed.rank()} \u00e9", CPU) == "from 0 \u00e9"
-    distributed.agreed("seed", "3", CPU)
+    assert distributed.from_first(lambda: f"from {distributed.rank()} \u00e9\udce9") == "from 0 \u00e9\udce9"
+    distributed.agreed("seed", "3")
     last = distributed.world_size() - 1
     try:
-        distributed.agreed("data set", "other" if distributed.rank() == last else "mine", CPU)
+        distributed.agreed("data set", "other" if distributed.rank() == last else "mine")
     except UserError as error:
-        assert str(error) == f"workers {last} have another data set than worker 0"
+        assert str(error) == f"worker {last} has another data set than worker 0"
+        assert isinstance(error, Silent) == (not distributed.is_first())
     else:
         raise AssertionError("nobody noticed")
 
@@ -121,23 +134,77 @@ def words(count: int) -> None:
         raise UserError("no such file")
 
     try:
-        distributed.from_first(refuse, CPU)
+        distributed.done_by_first(refuse)
     except UserError as error:
         assert str(error) == "no such file"
+        assert isinstance(error, Silent) == (not distributed.is_first())
     else:
         raise AssertionError("nobody was told")
-    assert distributed.any_of(distributed.rank() == last, CPU)
-    assert not distributed.any_of(False, CPU)
+    for failing in ({last}, {0, last}):
+        try:
+            with distributed.together():
+                if distributed.rank() in failing:
+                    refuse()
+        except UserError as error:
+            speaks = distributed.rank() == min(failing)
+            assert str(error) == ("no such file" if speaks else f"worker {min(failing)} can not go on")
+            assert isinstance(error, Silent) == (not speaks)
+        else:
+            raise AssertionError("nobody was told")
+    assert distributed.any_of(distributed.rank() == last)
+    assert not distributed.any_of(False)
+    with distributed.together():
+        pass
     layer = torch.nn.BatchNorm1d(2)
     with torch.no_grad():
         layer.weight.fill_(distributed.rank() + 5)
     distributed.spread(layer)
     assert layer.weight.tolist() == [5.0, 5.0]
+    mine = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_first() else {}
+    found = distributed.spread_tensors(mine)
+    assert list(found) == ["a", "b"]
+    assert torch.equal(found["a"], torch.arange(3))
+    assert found["b"].shape == (2, 0)
+
+
+# Training: all of a recipe's terms and stages.
+
+FEW = FewLabels(np.array([3, 8, 20]), np.array([1, 0, 0]), ("lying", "upright"))
+KNOBS: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
+TRAINED: dict[str, dict[str, Any]] = {
+    "robust": {"preset": "robust", "codes": KNOBS, "networks": {"encoder_width": 4}, "data": {"labels": "few.csv"}},
+    "plain": {"preset": "plain", "codes": KNOBS},
+    "cgan": {"preset": "plain", "objective": {"kind": "cgan"}},
+    "paper": {"preset": "paper", "codes": KNOBS},
+    "post": {"preset": "post"},
+    "apart": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False}},
+    "disentangle": {"preset": "disentangle", "codes": [{"kind": "continuous"}] * 3},
+}
+
+
+def training(folder: Path, name: str) -> None:
+    """A run of 20 steps of batches that neither two nor three workers share evenly."""
+    length = {"steps": 20, "batch_size": 17, "save_every": 20, "report_every": 5, "budget": None, "precision": "fp32"}
+    given = TRAINED[name]
+    config = small_config(**{**given, "train": length | given.get("train", {})})
+    if config.objective.kind == "cgan":
+        config = build({**config.model_dump(), "codes": KNOBS[:1]})
+    run = RunFolder(folder / name)
+    if distributed.is_first():
+        RunFolder.at(run.path)
+    few = FEW if config.data.labels else None
+    train(config, image_set(96), run, few=few)
 
 
 if __name__ == "__main__":
+    what, *words_given = sys.argv[1:]
     with distributed.joined("cpu") as device:
         assert device == "cpu"
-        assert distributed.world_size() > 1
-        for check in (chances, sums, norms, gradients, words):
-            check(int(sys.argv[1]))
+        if what == "check":
+            assert distributed.world_size() > 1
+            for check in (chances, sums, norms, gradients, words):
+                check(int(words_given[0]))
+        else:
+            torch.set_default_dtype(torch.double)
+            for name in words_given[1:]:
+                training(Path(words_given[0]), name)

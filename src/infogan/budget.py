@@ -5,6 +5,7 @@ exactly; only the measurement looks at a clock.
 """
 
 import itertools
+import json
 import math
 import statistics
 import time
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from infogan import distributed
 from infogan.beginnings import BEGINNINGS, CLUSTERED
 from infogan.config import Config, Stage
 from infogan.data.imageset import ImageSet
@@ -60,7 +62,8 @@ def within(
     """
     started = time.monotonic()
     beginnings, a_step = _measure(config, images, device, few)
-    before = beginnings + time.monotonic() - started
+    # One clock, so that all workers come to the same steps.
+    before = float(distributed.from_first(lambda: repr(beginnings + time.monotonic() - started)))
     wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
     elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
     if longest is not None and elastic:
@@ -72,7 +75,8 @@ def within(
     least = PROBES * sum(a_step)
     if left < least:
         needed = (seconds - left + least) / (1 - RESERVE)
-        raise UserError(f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s")
+        short = f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s"
+        raise distributed.by_first(UserError(short))
     fixed = min(wanted, FIXED * left) if elastic else left
     stages = []
     for stage in config.stages:
@@ -90,10 +94,18 @@ def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
 def _measure(
     config: Config, images: ImageSet, device: torch.device | str, few: FewLabels | None
 ) -> tuple[float, list[float]]:
-    """Seconds that the stages' beginnings take together, and seconds a step of each stage takes."""
+    """Seconds that the stages' beginnings take together, and seconds a step of each stage takes, for the first worker.
+
+    All workers make the steps, which are shared; the first alone begins stages.
+    """
     a_step, encoder = seconds_a_step(config, images, device, few)
     actions = [action for stage in config.stages for action in stage.begin]
-    return 0.0 if encoder is None else _seconds_to_begin(actions, encoder, images), a_step
+
+    def told() -> str:
+        return json.dumps((0.0 if encoder is None else _seconds_to_begin(actions, encoder, images), a_step))
+
+    beginnings, a_step = json.loads(distributed.from_first(told))
+    return beginnings, a_step
 
 
 def seconds_a_step(

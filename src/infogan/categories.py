@@ -1,12 +1,15 @@
 """How many categories images have, where nobody says: the encoder's features are learned, and their peaks counted."""
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
+from infogan import distributed
 from infogan.beginnings import CLUSTERED, some_of
 from infogan.budget import with_stages
 from infogan.config import Config
@@ -33,7 +36,8 @@ def count_categories(config: Config, images: ImageSet, device: torch.device | st
     """
     first = next((i for i, stage in enumerate(config.stages) if "cluster" in stage.begin), 0)
     if first == 0:
-        raise UserError("only a recipe whose encoder learns before its classes begin can count them: say how many")
+        needed = "only a recipe whose encoder learns before its classes begin can count them: say how many"
+        raise distributed.by_first(UserError(needed))
     # Shares are steps where a budget rules; otherwise they may be any numbers, and no features are learned in a few.
     scale = max(1.0, LEAST / sum(stage.share for stage in config.stages[:first]))
     stages = [
@@ -42,5 +46,10 @@ def count_categories(config: Config, images: ImageSet, device: torch.device | st
     learning = with_stages(config, tuple(stages))
     with TemporaryDirectory() as folder:
         model = train(learning, images, RunFolder(Path(folder)), device=device)
-    pixels = some_of(torch.from_numpy(np.ascontiguousarray(images.images)), CLUSTERED, config.train.seed)
-    return scan(model.features(pixels.numpy()), MOST, seed=config.train.seed)
+    seed = config.train.seed
+
+    def scanned() -> str:
+        pixels = some_of(torch.from_numpy(np.ascontiguousarray(images.images)), CLUSTERED, seed)
+        return json.dumps(asdict(scan(model.features(pixels.numpy()), MOST, seed=seed)))
+
+    return Scan(**json.loads(distributed.from_first(scanned)))

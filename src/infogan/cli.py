@@ -10,13 +10,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from infogan.errors import UserError
+from infogan.errors import Silent, UserError
 from infogan.memory import shortage_told
 
 app = typer.Typer(
@@ -90,7 +91,22 @@ def train(
             )
         typer.echo(options_of.build(options).model_dump_json(indent=2))
         return
-    _train(options, out, device, as_json)
+    with _workers(device) as own:
+        _train(options, out, own, as_json)
+
+
+@contextmanager
+def _workers(device: str) -> Iterator[str]:
+    """Joins the other workers, if torchrun started any; all but the first are silent. Yields this one's device."""
+    from infogan import console, distributed, workflows
+
+    with distributed.joined(workflows.pick_device(device)) as own:
+        if distributed.is_first():
+            yield own
+            return
+        console.ERR.quiet = True
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield own
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,14 +191,13 @@ def _seconds(text: str) -> float:
 
 def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool) -> None:
     """The work of `train` between the options and the exit."""
-    from infogan import recipes, workflows
+    from infogan import distributed, recipes, workflows
     from infogan.codes import CodeLayout
     from infogan.console import Signals, TrainingDisplay, fetching, say
     from infogan.evaluation import summary
     from infogan.runs import RunFolder
     from infogan.training import Interrupted, Watcher
 
-    device = workflows.pick_device(device)
     if recipes.counts_categories(options) and not (out and (out / "config.json").is_file()):
         say("to count the categories, features of the images are learned first")
     with fetching() as progress:
@@ -192,7 +207,12 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
         say(f"skipped {skipped}")
     if len(images.skipped) > 10:
         say(f"skipped {len(images.skipped)} images in all; log.txt names them")
-    run = RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), Path(config.data.source).stem)
+
+    def folder() -> str:
+        made = RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), Path(config.data.source).stem)
+        return str(made.path)
+
+    run = RunFolder(Path(distributed.from_first(folder)))
     kind, side = config.objective.kind, images.size
     say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
     if planned.counted:
@@ -201,7 +221,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     entropies = {name: layout.entropy(name) for name in layout.codes}
     if isinstance(config.train.budget, float):
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
-    display, signals = TrainingDisplay(config, entropies), Signals()
+    display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.active())
     watch = Watcher(display.report, display.step, interrupted=lambda: signals.received is not None)
     try:
         with signals.caught(), display:
@@ -209,6 +229,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     except Interrupted as stop:
         say(f"stopped after step {stop.step} of {config.train.steps}; to go on: {_resume_command(run.path)}")
         raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
+    if not distributed.is_first():
+        return
     pictures = sorted([*run.samples.glob("*.png")])[-2:] + sorted(run.traversals.glob("*.png"))
     if as_json:
         typer.echo(json.dumps({"run": str(run.path), "steps": config.train.steps, **result}))
@@ -620,7 +642,8 @@ def main() -> NoReturn:
         with shortage_told():
             app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not isinstance(error, Silent):
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -203,6 +203,7 @@ class TrainSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False  # whether the networks' trunks and the generator are compiled to kernels of their own
     deterministic: bool = False  # whether a GPU, too, is to give the same bits each time
+    synchronise: bool = True  # whether batch norm goes by all workers' samples, or by each worker's own
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     picture_every: Positive = 1000  # steps between sample grids

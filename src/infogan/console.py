@@ -115,13 +115,19 @@ class TrainingDisplay:
 
 
 class Signals:
-    """Remembers the first signal that asks to end; a second one ends the process as usual."""
+    """Remembers the first signal that asks to end.
+
+    Args:
+        insisted: Whether a second one ends the process as usual. Not where torchrun sends on what the terminal has sent
+            already.
+    """
 
     # By Ctrl-C, by `kill` or a shutdown, and (not on Windows) by a terminal that is closed.
     ASKING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
-    def __init__(self) -> None:
+    def __init__(self, *, insisted: bool = True) -> None:
         self.received: int | None = None
+        self._insisted = insisted
 
     @contextmanager
     def caught(self) -> Iterator["Signals"]:
@@ -134,6 +140,7 @@ class Signals:
                 signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = number
+        elif self._insisted:
             sys.exit(128 + number)
-        self.received = number

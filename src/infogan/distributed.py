@@ -2,26 +2,32 @@
 
 Alone, a process is all of them, and nothing here costs anything. Sums that a loss depends on can be differentiated, as
 often as it takes: what a worker's loss owes to the samples of the others comes back to them.
+
+Where a worker can not go on, none does, and one of them says why: the first, or the only one that knows.
 """
 
+import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
-from infogan.errors import UserError
+from infogan.errors import Silent, UserError
 
 PATIENCE = 600.0  # seconds that workers wait for one another, unless INFOGAN_PATIENCE says otherwise
 
 
 def active() -> bool:
     """Whether there are other processes."""
-    return distributed.is_available() and distributed.is_initialized()
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def rank() -> int:
@@ -49,6 +55,18 @@ def share_of(count: int, worker: int, workers: int) -> slice:
     return slice(worker * count // workers, (worker + 1) * count // workers)
 
 
+def patience() -> float:
+    """Seconds that workers wait for one another before they give up; raises UserError where none can be read."""
+    told = os.environ.get("INFOGAN_PATIENCE", str(PATIENCE))
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 10**8:
+        raise UserError(f"INFOGAN_PATIENCE is {told!r}, which is no number of seconds")
+    return seconds
+
+
 @contextmanager
 def joined(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started with this one, if it did; yields the device of this process.
@@ -56,23 +74,73 @@ def joined(device: str) -> Iterator[str]:
     Raises:
         UserError: they could not be reached in time, or were lost.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or active():
+    if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         yield device
         return
     if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
+    if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    waits = timedelta(seconds=float(os.environ.get("INFOGAN_PATIENCE", PATIENCE)))
+    # Words go over gloo in any case: over NCCL each would wait for all that was asked of the GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    waits = timedelta(seconds=patience())
     try:
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=waits)
+        store, number, workers = next(rendezvous("env://", timeout=waits))
+        place = _new_place(store, number, workers)
+        distributed.init_process_group(backend, store=place, rank=number, world_size=workers, timeout=waits)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the other workers can not be reached: {str(error).splitlines()[0]}") from error
-    try:
+    with losses_told():
         yield device
-    finally:
-        # After an error the others may be anywhere: who waits for them would wait for ever.
-        if sys.exc_info()[0] is None:
-            distributed.destroy_process_group()
+    # Not after an error: the others may be anywhere, and who waits for them would wait for ever.
+    distributed.destroy_process_group()
+
+
+def _new_place(store: Store, number: int, workers: int) -> Store:
+    """A part of the store that workers of before have not written to.
+
+    torchrun may keep a store while it starts workers anew, and with it the addresses of those that are gone, which the
+    new ones would take for one another's (seen with PyTorch 2.13). So each says a word that nobody can have said
+    before; the first answers all of them with the name of the place; and each confirms it.
+
+    Raises:
+        UserError: not all workers came in time.
+    """
+    mine = secrets.token_hex(8)
+    store.set(f"infogan/here/{number}", mine)
+    until = time.monotonic() + patience()
+    while time.monotonic() < until:
+        if number == 0:
+            here = [_said(store, f"infogan/here/{other}") for other in range(workers)]
+            store.set("infogan/answer", " ".join(here))
+            confirmed = [_said(store, f"infogan/confirmed/{other}") for other in range(1, workers)]
+        else:
+            here, confirmed = _said(store, "infogan/answer").split(" "), []
+        if len(here) == workers and here[number] == mine and all(word == here[0] for word in confirmed):
+            store.set(f"infogan/confirmed/{number}", here[0])
+            return PrefixStore(here[0], store)
+        time.sleep(0.02)
+    raise UserError(f"not all of {workers} workers came within {patience():g} s")
+
+
+def _said(store: Store, key: str) -> str:
+    return store.get(key).decode() if store.check([key]) else ""
+
+
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """Turns what PyTorch raises where another worker is gone, or does not answer in time, into one sentence.
+
+    Raises:
+        UserError: other workers were lost meanwhile.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
+            raise
+        reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0][:200]
+        raise by_first(UserError(f"another worker ended, or did not answer in time: {reason}")) from error
 
 
 # Sums.
@@ -117,6 +185,21 @@ def gathered(rows: Tensor, count: int) -> Tensor:
     return total(torch.cat([before, rows, after]))
 
 
+def mean(values: Tensor, count: int) -> Tensor:
+    """The mean over the samples of all processes, which can be differentiated: (samples, ...) to (...).
+
+    Args:
+        values: A row for each sample of this process's `share`.
+        count: Samples of the whole batch.
+    """
+    return total(values.sum(dim=0)) / count if active() else values.mean(dim=0)
+
+
+def part_of_mean(values: Tensor, count: int) -> Tensor:
+    """What this process has of a mean over the samples of all: their sum is the mean; see `mean`."""
+    return values.sum() / count if active() else values.mean()
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Adds up all processes' gradients, in as few messages as there are types."""
     if not active():
@@ -133,70 +216,143 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(piece.view_as(gradient))
 
 
+def least(values: Tensor) -> Tensor:
+    """The least of all processes' values, element by element; without a gradient."""
+    if not active():
+        return values
+    found = values.clone()
+    distributed.all_reduce(found, distributed.ReduceOp.MIN)
+    return found
+
+
 # Words.
 
 
-def any_of(flag: bool, device: torch.device) -> bool:
+def by_first(error: UserError) -> UserError:
+    """The error as the first process raises it, in the others one of which nothing is said."""
+    return error if is_first() else Silent(str(error))
+
+
+def any_of(flag: bool) -> bool:
     """Whether this is so in any process."""
     if not active():
         return flag
-    number = torch.tensor(int(flag), device=device)
+    number = torch.tensor(int(flag))
     distributed.all_reduce(number, distributed.ReduceOp.MAX)
     return bool(number)
 
 
-def from_first(words: Callable[[], str], device: torch.device) -> str:
-    """What the first process says, in all of them.
+def from_first(words: Callable[[], str]) -> str:
+    """What the first process says, in all of them; the others do not even ask for theirs.
 
     Raises:
         UserError: the first process could not say it, in every process.
     """
     if not active():
         return words()
-    failed: Exception | None = None
+    failed: UserError | None = None
     content = b""
     if is_first():
         try:
-            content = b"+" + words().encode()
+            content = b"+" + words().encode("utf-8", "surrogateescape")
         except UserError as error:
-            failed, content = error, b"-" + str(error).encode()
-    length = torch.tensor(len(content), device=device)
+            failed, content = error, b"-" + str(error).encode("utf-8", "surrogateescape")
+    length = torch.tensor(len(content))
     distributed.broadcast(length, 0)
-    letters = torch.zeros(int(length), dtype=torch.uint8, device=device)
+    letters = torch.zeros(int(length), dtype=torch.uint8)
     if is_first():
         letters.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     distributed.broadcast(letters, 0)
     if failed is not None:
         raise failed
-    said = bytes(letters.tolist())
+    said = letters.numpy().tobytes()
+    text = said[1:].decode("utf-8", "surrogateescape")
     if said[:1] == b"-":
-        raise UserError(said[1:].decode())
-    return said[1:].decode()
+        raise Silent(text)
+    return text
 
 
-def agreed(what: str, words: str, device: torch.device) -> None:
+def done_by_first(action: Callable[[], object]) -> None:
+    """Has the first process do something while the others wait; raises its UserError in every process."""
+
+    def done() -> str:
+        action()
+        return ""
+
+    from_first(done)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What every process does for itself, such as reading its images: where one can not, none goes on.
+
+    Raises:
+        UserError: it could not be done here; a `Silent` one where it could not be done elsewhere.
+    """
+    failed: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        failed = error
+    if active():
+        others = torch.zeros(world_size(), dtype=torch.int64)
+        others[rank()] = int(failed is not None)
+        distributed.all_reduce(others)
+        failing = others.nonzero().flatten().tolist()
+        if failing and failing[0] != rank():  # one of them speaks
+            raise Silent(f"worker {failing[0]} can not go on") from failed
+    if failed is not None:
+        raise failed
+
+
+def agreed(what: str, words: str) -> None:
     """Raises UserError in every process where not all say the same.
 
     Args:
         what: What the words are of.
         words: This process's.
-        device: Where messages are kept.
     """
     if not active():
         return
-    first = from_first(lambda: words, device)
-    differing = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    first = from_first(lambda: words)
+    differing = torch.zeros(world_size(), dtype=torch.int64)
     differing[rank()] = int(words != first)
     distributed.all_reduce(differing)
     if others := differing.nonzero().flatten().tolist():
-        raise UserError(f"workers {', '.join(map(str, others))} have another {what} than worker 0")
+        named = f"worker {others[0]} has" if len(others) == 1 else f"workers {', '.join(map(str, others))} have"
+        raise by_first(UserError(f"{named} another {what} than worker 0"))
 
 
 def spread(module: nn.Module) -> None:
     """Gives every process the first one's weights and buffers."""
     if active():
+        state = module.state_dict()
+        found = spread_tensors(state)
         with torch.no_grad():
-            for tensor in module.state_dict().values():
-                kept = tensor.contiguous()
-                distributed.broadcast(kept, 0)
-                tensor.copy_(kept)
+            for name, tensor in state.items():
+                tensor.copy_(found[name])
+
+
+def spread_tensors(tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The first process's tensors, by name, in all of them.
+
+    Args:
+        tensors: Of the first process; of no matter in the others.
+        device: Where the others want them.
+    """
+    if not active():
+        return dict(tensors)
+    described = from_first(
+        lambda: json.dumps([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
+    )
+    found = {}
+    for name, dtype, shape in json.loads(described):
+        if is_first():
+            found[name] = tensors[name]
+            sent = tensors[name].detach().cpu().contiguous()
+            distributed.broadcast(sent, 0)
+        else:
+            kept = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+            distributed.broadcast(kept, 0)
+            found[name] = kept.to(device)
+    return found

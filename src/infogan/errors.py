@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Silent(UserError):
+    """Ends one of several workers for a reason that another one tells."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     """Builds the error for a name that is not among the allowed ones, with the nearest valid name.
 

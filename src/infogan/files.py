@@ -47,11 +47,16 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def held(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Holds ``what``, of which there is one writer at a time, as long as this lasts or the process lives.
 
     The lock is the operating system's, on the file at ``path``, and ends with the process however that ends. The file
     says who holds it, or held it last. Where the platform or the file system knows no such locks, nothing is held.
+
+    Args:
+        path: The file.
+        what: Is held, in words.
+        patience: Seconds to wait for another process that holds it.
 
     Raises:
         UserError: another process holds it, or the file can not be written.
@@ -60,7 +65,10 @@ def held(path: Path, what: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(_own_file(path))
-            if not _locked(file):
+            until = time.monotonic() + patience
+            while not (locked := _locked(file)) and time.monotonic() < until:
+                time.sleep(0.1)
+            if not locked:
                 file.seek(0)
                 raise UserError(f"{what} {BUSY} {_holder(file.read())}: wait for it, or stop it")
             file.truncate(0)

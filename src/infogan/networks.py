@@ -307,6 +307,12 @@ class Networks(nn.Module):
             if part is not None:
                 part.autocasts = on
 
+    def synchronise(self, on: bool) -> None:
+        """Whether batch norm goes by what all workers see of a batch, or by what each of them does."""
+        for module in self.modules():
+            if isinstance(module, InParts):
+                module.synchronised = on
+
     def compile_parts(self) -> None:
         """Has generator and trunks compiled when they are first run, for each way of running them: `torch.compile`.
 

@@ -98,26 +98,34 @@ def gaussian_log_likelihood(
 
 
 def contrast(
-    first: Float[Tensor, "batch feature"], second: Float[Tensor, "batch feature"], temperature: float
-) -> Float[Tensor, " batch"]:
+    first: Float[Tensor, "batch feature"],
+    second: Float[Tensor, "batch feature"],
+    temperature: float,
+    own: slice | None = None,
+) -> Float[Tensor, " own"]:
     """NT-Xent, Chen et al. 2020 (SimCLR), equation 1: of all other views in the batch, which one is of my image?
 
     Args:
         first: Unit features of one view of each image.
         second: Those of another view of the same images, in the same order.
         temperature: τ, by which the cosines are divided.
+        own: The images that are asked about, among all of which they look; None = all.
 
     Returns:
         For each image the mean over its two views, each looking for the other among 2 batch - 1.
     """
     features = torch.cat([first, second])
+    looking = features if own is None else torch.cat([first[own], second[own]])
     count = len(first)
-    cosines = features @ features.T / temperature
+    cosines = looking @ features.T / temperature
+    places = torch.arange(count, device=features.device)[own or slice(None)]
+    places = torch.cat([places, places + count])
     # A view is no candidate for itself.
-    itself = torch.eye(2 * count, dtype=torch.bool, device=features.device)
-    partner = torch.arange(2 * count, device=features.device).roll(count)
+    itself = places.unsqueeze(1) == torch.arange(2 * count, device=features.device)
+    partner = (places + count) % (2 * count)
     losses = functional.cross_entropy(cosines.masked_fill(itself, -torch.inf), partner, reduction="none")
-    return (losses[:count] + losses[count:]) / 2
+    one, other = losses.chunk(2)
+    return (one + other) / 2
 
 
 def divergence(

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 import infogan
+from infogan import distributed
 from infogan.config import Config
 from infogan.determinism import coverage
 from infogan.errors import UserError
@@ -109,9 +110,13 @@ class RunFolder:
         """Where the traversals of the codes at a step of training go."""
         return self.traversals / f"{step:08d}"
 
-    def held(self) -> AbstractContextManager[None]:
-        """Keeps other processes from training this run meanwhile; raises UserError where one is at it."""
-        return held(self.path / WRITER, str(self.path))
+    def held(self, patience: float = 0.0) -> AbstractContextManager[None]:
+        """Keeps other processes from training this run meanwhile; raises UserError where one is at it.
+
+        Args:
+            patience: Seconds to wait for one that may be about to end.
+        """
+        return held(self.path / WRITER, str(self.path), patience)
 
     # Beginning and resuming.
 
@@ -383,6 +388,7 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
         "ended": None,
         "command": sys.argv,
         "data_digest": data_digest,
+        "workers": distributed.world_size(),
         "infogan": infogan.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from infogan import objectives
+from infogan import distributed, objectives
 from infogan.architectures import Features, Images
 from infogan.augment import augment, shifted
 from infogan.chances import Chances
@@ -49,6 +49,7 @@ class Play:
         noise: z of as many fakes.
         codes: c of those fakes; for a cgan the labels of the reals.
         randomness: Of transforms and probes, drawn from as terms ask for them.
+        whole: How many samples the batch has, of which several workers have a share each; None = these are all.
         labelled: Some of the few images that a person has labelled, and the values that the encoder is to read in them.
         generator_learns: Whether any update of the stage trains the generator; if none does, no graph is kept.
     """
@@ -63,6 +64,7 @@ class Play:
         noise: Float[Tensor, "batch noise"],
         codes: Codes,
         randomness: Chances | torch.Generator,
+        whole: int | None = None,
         generator_learns: bool,
         labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class Play:
         self.noise = noise
         self.latents = layout.latents(noise, codes)
         self.randomness = Chances.of(randomness)
+        self.whole = len(reals) if whole is None else whole
         self.generator_learns = generator_learns
         self.labelled = labelled
         self._fakes: Images | None = None
@@ -343,7 +346,10 @@ def r1(seen: Pass) -> Float[Tensor, " batch"]:
 
 def contrast(seen: Pass) -> Float[Tensor, " batch"]:
     """Two views of an image find each other among all others (`objectives.contrast`)."""
-    return objectives.contrast(*seen.view_pairs, CONTRAST_TEMPERATURE)
+    whole = seen.play.whole
+    first, second = (distributed.gathered(features, whole) for features in seen.view_pairs)
+    own = distributed.share(whole) if distributed.active() else None
+    return objectives.contrast(first, second, CONTRAST_TEMPERATURE, own)
 
 
 def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
@@ -374,7 +380,7 @@ def balance(seen: Pass) -> Float[Tensor, " batch"]:
     """How far the running marginal is from the encoder's prior: all values are to be used (`objectives.balance`)."""
     marginal = seen.encoder.marginal
     if "encoder" in seen.players:
-        marginal.lerp_(seen.target.mean(dim=0), 1 - MARGINAL_KEPT)
+        marginal.lerp_(distributed.mean(seen.target, seen.play.whole), 1 - MARGINAL_KEPT)
     return objectives.balance(seen.real_classes, marginal, seen.encoder.prior)
 
 
@@ -393,9 +399,8 @@ class Term:
 
     Attributes:
         compute: One value per sample, to be minimised.
-        over: What one value depends on. ``"sample"``: its own sample alone, so that a mean over any part of the batch,
-            such as one worker's, is an unbiased share of the whole. ``"batch"``: the whole batch, which several
-            workers must therefore gather, with gradients, before they compute it.
+        over: What one value depends on, but for batch norm. ``"sample"``: its own sample alone. ``"batch"``: the whole
+            batch, of which several workers gather what they need, with gradients.
     """
 
     compute: Callable[[Pass], Float[Tensor, " batch"]]

@@ -4,15 +4,21 @@
 every step makes in order, an update some players that learn on some terms. Which recipe that amounts to, the loop does
 not know.
 
-Every random number of a step comes from (seed, step), and so do the step's images, of which each worker has a share; a
-training state is therefore nothing but weights, their averages, the optimisers' moments and the number of the step.
+Every random number of a step comes from (seed, step), and so do the step's images; a training state is therefore
+nothing but weights, their averages, the optimisers' moments and the number of the step.
+
+Where several workers train one run (`infogan.distributed`) each has a share of every batch, and all have the same
+weights. Batch norm, and whatever else depends on the whole batch, is computed over all shares; a worker's loss is its
+part of the mean over the batch; and the parts' gradients are added up before every move.
 """
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,17 +27,17 @@ from torch.optim import Adam
 
 from infogan import distributed
 from infogan.architectures import ImageShape
-from infogan.beginnings import BEGINNINGS
+from infogan.beginnings import BEGINNINGS, Pixels
 from infogan.chances import Chances
 from infogan.codes import CodeLayout
-from infogan.config import Config, Update
+from infogan.config import Config, Stage, Update
 from infogan.data.batches import Batches, check_enough, stream_seed
 from infogan.data.imageset import ImageSet
 from infogan.data.labels import FewLabels
 from infogan.errors import UserError
 from infogan.memory import keep_freed_blocks
 from infogan.model import InfoGAN, ModelConfig
-from infogan.networks import Networks, build_networks
+from infogan.networks import Encoder, Networks, build_networks
 from infogan.runs import Checkpoint, RunFolder
 from infogan.terms import TERMS, Play, Weight
 
@@ -74,21 +80,22 @@ def train(
     watch: Watcher | None = None,
     few: FewLabels | None = None,
 ) -> InfoGAN:
-    """Trains, or goes on training, the run in ``run`` to its end.
+    """Trains, or goes on training, the run in ``run`` to its end; several workers do it together.
 
     Args:
         config: The same as in the run folder, with which `RunFolder.begin` has compared it.
         images: The training images. Their labels are read only if the objective is ``cgan``.
-        run: Where checkpoints, statistics and the model go.
+        run: Where checkpoints, statistics and the model go. Of several workers the first alone touches it.
         device: What to compute on.
-        watch: Who hears of the progress.
+        watch: Who hears of the progress; of several workers only the first tells, but each is asked whether to stop.
         few: Labels of a few images, for ``supervision`` and for the order of the classes.
 
     Returns:
         The model with the averaged weights, which is also in the run's ``model/``.
 
     Raises:
-        UserError: fewer images than a batch, a cgan without labels, a full disk, or a term that stopped being finite.
+        UserError: fewer images than a batch, a batch smaller than the workers are many, a cgan without labels, a full
+            disk, or a term that stopped being finite.
         Interrupted: ``watch.interrupted`` said so; a checkpoint has been written.
     """
     # Set up.
@@ -106,31 +113,32 @@ def train(
     ).to(device)
     average = copy.deepcopy(networks).eval().requires_grad_(False)
     networks.compute_in_bfloat16(computes_in_bfloat16(config, device))
+    networks.synchronise(world_size > 1 and config.train.synchronise)
     if config.train.compile:
         networks.compile_parts()
     model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
     layout = model.layout
     batches = Batches(images, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
     check_enough(images, *config.largest_batch)
+    if (smallest := min(map(config.batch_size, range(len(config.stages))))) < world_size:
+        raise distributed.by_first(UserError(f"a batch of {smallest} can not be shared by {world_size} workers"))
     labels = _labels(config, images, device)
     if few is not None:
         few_indices, few_values = (torch.from_numpy(part).to(device) for part in (few.indices, few.values))
     tally = Tally(device)
+    records = Records(run, model, watch)
     optimisers: list[Adam] = []
 
     # Resume from the newest whole checkpoint.
-    checkpoint, complaints = run.load_checkpoint()
-    for complaint in complaints:
-        run.incident(complaint)
+    checkpoint = records.newest()
     first = checkpoint.step if checkpoint else 0
     seconds = checkpoint.seconds if checkpoint else 0.0
-    run.rewind_stats(first)
     if checkpoint:
         if first < steps and first > config.stage_at(first)[1]:  # a stage that begins here begins with new optimisers
             optimisers = _optimisers(config.stages[config.stage_at(first)[0]].updates, networks)
         _restore(checkpoint, networks, average, optimisers)
         model.adopt_prior()
-        _save_model(model, run)  # a kill may have come between the checkpoint and the model
+        distributed.done_by_first(records.save_model)  # a kill may have come between the checkpoint and the model
 
     keep_freed_blocks()
     clock = time.monotonic()
@@ -144,8 +152,9 @@ def train(
                 assert networks.encoder is not None
                 assert average.encoder is not None
                 networks.encoder.load_state_dict(average.encoder.state_dict())
-                for action in stage.begin:
-                    BEGINNINGS[action](networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index), few)
+                begin = partial(_begin, stage, networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index), few)
+                distributed.done_by_first(begin)
+                distributed.spread(networks.encoder)
                 average.encoder.load_state_dict(networks.encoder.state_dict())
                 model.adopt_prior()
             optimisers = _optimisers(stage.updates, networks)
@@ -173,6 +182,7 @@ def train(
             noise=noise,
             codes=codes,
             randomness=randomness,
+            whole=whole,
             generator_learns=any("generator" in update.players for update in stage.updates),
             labelled=labelled,
         )
@@ -184,20 +194,23 @@ def train(
             seen = play.begin(update.players, update.terms)
             values = {name: TERMS[name].compute(seen) for name in update.terms}
             weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
-            loss = torch.stack([weights[name] * value.mean() for name, value in values.items()]).sum()
+            means = {name: distributed.part_of_mean(value, whole) for name, value in values.items()}
+            loss = torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
+            distributed.sum_gradients(networks.learners(update.players))
             for group in optimiser.param_groups:
                 group["lr"] = update.learning_rate * pace * decay(update.decay, progress)
             optimiser.step()
             play.end(update.players)
-            for name, value in values.items():
-                tally.add(f"{update.name}/{name}", value, step)
+            for name, mean in means.items():
+                tally.add(f"{update.name}/{name}", mean, step)
             if "information" in values:
                 for name, likelihood in seen.log_likelihoods.items():
-                    tally.add(f"information/{name}", likelihood + layout.entropy(name), step)
+                    bound = likelihood + layout.entropy(name)
+                    tally.add(f"information/{name}", distributed.part_of_mean(bound, whole), step)
         done = step + 1
-        stopping = done < steps and watch.interrupted()
+        stopping = done < steps and distributed.any_of(watch.interrupted())
         saves = done == steps or done % config.train.save_every == 0 or stopping
         draws = done == steps or done % config.train.picture_every == 0
         kept = ema_decay(config, step)
@@ -205,35 +218,90 @@ def train(
             update_average(average, networks, kept)
 
         # Report, draw, save.
+        now = seconds + time.monotonic() - clock
         if done % config.train.report_every == 0 or saves:
-            now = seconds + time.monotonic() - clock
-            report = {
-                "step": done,
-                "images": config.images_seen(done),
-                "seconds": round(now, 3),
-                "stage": stage.name,
-            }
-            report |= tally.read(run)
-            run.add_stats(report)
-            watch.on_report(report)
+            told = {"step": done, "images": config.images_seen(done), "seconds": round(now, 3), "stage": stage.name}
+            means_told, bad = tally.read()
+            distributed.done_by_first(partial(records.report, told | means_told, bad))
         if draws:
-            watch.on_picture(done, model)
+            distributed.done_by_first(partial(watch.on_picture, done, model))
         if saves:
             state = _tensors(networks, average, optimisers)
-            _check_finite(state, run, done)
-            run.save_checkpoint(Checkpoint(done, now, state))
-            _save_model(model, run)
+            distributed.done_by_first(partial(records.save, Checkpoint(done, now, state)))
         watch.on_step(done)
         if stopping:
             raise Interrupted(done)
     return model
 
 
-def _save_model(model: InfoGAN, run: RunFolder) -> None:
-    """Writes the model, but for a configuration that is there: it holds names that were given meanwhile."""
-    model.save_weights(run.model)
-    if not (run.model / "config.json").is_file():
-        model.save_config(run.model)
+def _begin(stage: Stage, encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None) -> None:
+    """What is done once, at the beginning of a stage."""
+    for action in stage.begin:
+        BEGINNINGS[action](encoder, pixels, seed, few)
+
+
+class Records:
+    """What the first worker, or the only one, reads and writes in the run folder.
+
+    Args:
+        run: The folder.
+        model: To be saved.
+        watch: Who hears of reports.
+    """
+
+    def __init__(self, run: RunFolder, model: InfoGAN, watch: Watcher) -> None:
+        self._run, self._model, self._watch = run, model, watch
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, in every worker; what is damaged becomes an incident.
+
+        Raises:
+            UserError: there are checkpoints, but none of them is whole.
+        """
+        found: Checkpoint | None = None
+
+        def look() -> str:
+            nonlocal found
+            found, complaints = self._run.load_checkpoint()
+            for complaint in complaints:
+                self._run.incident(complaint)
+            self._run.rewind_stats(found.step if found else 0)
+            return json.dumps((found.step, found.seconds) if found else None)
+
+        told = json.loads(distributed.from_first(look))
+        if told is None:
+            return None
+        step, seconds = told
+        return Checkpoint(step, seconds, distributed.spread_tensors(found.tensors if found else {}))
+
+    def report(self, report: dict[str, Any], bad: tuple[int, str] | None) -> None:
+        """Writes a line of ``stats.jsonl``, and tells it.
+
+        Args:
+            report: The line.
+            bad: The step at which a term first was NaN or infinite, and its name.
+
+        Raises:
+            UserError: a term was, and which checkpoint is the last good one; or nothing can be written.
+        """
+        if bad is not None:
+            step, name = bad
+            good = _last_good(self._run)
+            raise UserError(f"the term {name} stopped being finite at step {step}: {good}; lower its learning rate")
+        self._run.add_stats(report)
+        self._watch.on_report(report)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes checkpoint and model; raises UserError where a weight is no number or nothing can be written."""
+        _check_finite(checkpoint.tensors, self._run, checkpoint.step)
+        self._run.save_checkpoint(checkpoint)
+        self.save_model()
+
+    def save_model(self) -> None:
+        """Writes the model, but for a configuration that is there: it holds names that were given meanwhile."""
+        self._model.save_weights(self._run.model)
+        if not (self._run.model / "config.json").is_file():
+            self._model.save_config(self._run.model)
 
 
 class Tally:
@@ -251,9 +319,9 @@ class Tally:
         self._first_bad: dict[str, Tensor] = {}  # VALUES times the step, and which value of the step it was
         self._step = self._number = 0
 
-    def add(self, name: str, values: Tensor, step: int) -> None:
-        """Adds one step's values of a term, (batch,)."""
-        mean = values.detach().mean()
+    def add(self, name: str, mean: Tensor, step: int) -> None:
+        """Adds one step's mean of a term, (), or what this worker has of it."""
+        mean = mean.detach()
         self._sums[name] = self._sums.get(name, 0) + mean
         self._counts[name] = self._counts.get(name, 0) + 1
         self._number = self._number + 1 if step == self._step else 0
@@ -261,20 +329,20 @@ class Tally:
         bad = self._first_bad.get(name, self._never)
         self._first_bad[name] = torch.where(mean.isfinite(), bad, bad.clamp(max=step * VALUES + self._number))
 
-    def read(self, run: RunFolder) -> dict[str, float]:
-        """The means by name, and begins anew.
+    def read(self) -> tuple[dict[str, float], tuple[int, str] | None]:
+        """The means by name; and if any was NaN or infinite in any worker, the first step of that, and whose mean.
 
-        Raises:
-            UserError: a term was NaN or infinite: which, at which step, and which checkpoint is the last good one.
+        What went wrong first is named: the others may have it from there. The tally begins anew.
         """
-        bad = {name: int(place) for name, place in self._first_bad.items() if place < self._never}
-        if bad:
-            name = min(bad, key=lambda name: bad[name])  # what went wrong first; the others may have it from there
-            step, good = bad[name] // VALUES + 1, _last_good(run)
-            raise UserError(f"the term {name} stopped being finite at step {step}: {good}; lower its learning rate")
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        if not self._sums:  # nobody learned
+            return {}, None
+        names = list(self._sums)
+        sums = distributed.total(torch.stack([self._sums[name] for name in names]))
+        places = distributed.least(torch.stack([self._first_bad[name] for name in names])).tolist()
+        means = {name: float(told) / self._counts[name] for name, told in zip(names, sums, strict=True)}
+        place, name = min(zip(places, names, strict=True))
         self._sums, self._counts, self._first_bad = {}, {}, {}
-        return means
+        return means, None if place == int(self._never) else (place // VALUES + 1, name)
 
 
 def decay(kind: Literal["none", "linear", "cosine"], progress: float) -> float:

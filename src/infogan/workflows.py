@@ -5,12 +5,14 @@ The command line (`cli.py`) parses, shows progress and names the files; a progra
 
 import csv
 import io
+import json
 import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan import plots, recipes
+import infogan
+from infogan import distributed, plots, recipes
 from infogan.architectures import ImageShape
 from infogan.budget import with_stages, within
 from infogan.categories import count_categories
@@ -67,22 +70,31 @@ def plan(
         device: What the budget is for.
 
     Raises:
-        UserError: options that are no configuration, no such data, or a cgan without labels.
+        UserError: options that are no configuration, no such data, a cgan without labels, or workers that were not
+            given the same options.
     """
+    versions = f"infogan {infogan.__version__}, torch {torch.__version__}, numpy {np.__version__}"
+    distributed.agreed("version of infogan, PyTorch or NumPy", versions)
+    distributed.agreed("configuration", json.dumps(options, default=str))
     counts = recipes.counts_categories(options)
-    # Built before any data is fetched, so that a misspelt option does not wait for it.
-    config = build(recipes.with_categories(options, 2) if counts else options)
-    if not config.data.source:
-        raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
-    with repeatable(config.train.deterministic):  # categories are counted, and steps timed, as they will be trained
-        return _plan(options, config, counts, progress, run, device)
+    with distributed.together():
+        # Built before any data is fetched, so that a misspelt option does not wait for it.
+        config = build(recipes.with_categories(options, 2) if counts else options)
+        if not config.data.source:
+            raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
+        images, few = _images(config, progress, run if distributed.is_first() else None)
+    # Categories are counted, and steps timed, as they will be trained.
+    with repeatable(config.train.deterministic):
+        return _plan(options, config, counts, images, few, _known(run), device)
 
 
-def _plan(
-    options: recipes.Options, config: Config, counts: bool, progress: Progress | None, run: Path | None, device: str
-) -> Plan:
-    """`plan` from the options and what is known of their configuration."""
-    data, counted = config.data, None
+def _images(config: Config, progress: Progress | None, run: Path | None) -> tuple[ImageSet, FewLabels | None]:
+    """The training images and the few labels of them, where they are such as the configuration needs.
+
+    Raises:
+        UserError: they are not, or can not be read.
+    """
+    data = config.data
     with _kept_by(run, data.source):
         images = load(
             data.source,
@@ -95,28 +107,55 @@ def _plan(
     few = read_labels(Path(data.labels), images) if data.labels else None
     check_enough(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
+    if config.objective.kind == "cgan" and images.labels is None:
+        raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
+    return images, few
+
+
+def _known(run: Path | None) -> Config | None:
+    """The configuration of a run that may be there already, as the first worker reads it; raises as `read_config`."""
+
+    def read() -> str:
+        there = run is not None and (run / "config.json").is_file()
+        return RunFolder(run).read_config().model_dump_json() if run is not None and there else ""
+
+    found = distributed.from_first(read)
+    return Config.model_validate_json(found) if found else None
+
+
+def _plan(
+    options: recipes.Options,
+    config: Config,
+    counts: bool,
+    images: ImageSet,
+    few: FewLabels | None,
+    known: Config | None,
+    device: str,
+) -> Plan:
+    """`plan` from the options, what is known of their configuration, the images, and the run that is there already."""
+    counted = None
     if config.objective.kind == "cgan":
-        if images.labels is None:
-            raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
         options = recipes.with_label_code(options, len(images.label_names))
     unsaid = config.train.budget == recipes.AUTO
     options = recipes.for_size(options, images.size)
     if counts:
-        if run is not None and (run / "config.json").is_file():
-            found = sizes[0] if (sizes := RunFolder(run).read_config().category_sizes) else 2
+        if known is not None:
+            found = known.category_sizes[0] if known.category_sizes else 2
         else:
             counted = count_categories(config, images, device)
             found = max(counted.best, len(few.names) if few else 0)
         options = recipes.with_categories(options, found)
-    if config.networks.encoder and (most := config.category_sizes[0]) > len(images):
-        raise UserError(f"{most} categories, but only {len(images)} images to be filed under them: ask for fewer")
-    shape = {"size": images.size, "channels": images.channels}
-    config = build({**options, "data": {**options.get("data", {}), **shape}})
-    if few is not None and config.category_sizes and len(few.names) > config.category_sizes[0]:
-        raise UserError(
-            f"{data.labels} has {len(few.names)} labels, but the category only {config.category_sizes[0]} values"
-        )
-    return Plan(_with_steps(config, images, run, device, few, unsaid), images, counted, few)
+    with distributed.together():
+        if config.networks.encoder and (most := config.category_sizes[0]) > len(images):
+            raise UserError(f"{most} categories, but only {len(images)} images to be filed under them: ask for fewer")
+        shape = {"size": images.size, "channels": images.channels}
+        config = build({**options, "data": {**options.get("data", {}), **shape}})
+        if few is not None and config.category_sizes and len(few.names) > config.category_sizes[0]:
+            raise UserError(
+                f"{config.data.labels} has {len(few.names)} labels, but the category only "
+                f"{config.category_sizes[0]} values"
+            )
+    return Plan(_with_steps(config, images, known, device, few, unsaid), images, counted, few)
 
 
 @contextmanager
@@ -135,7 +174,7 @@ def _kept_by(run: Path | None, source: str) -> Iterator[None]:
 
 
 def _with_steps(
-    config: Config, images: ImageSet, run: Path | None, device: str, few: FewLabels | None, unsaid: bool
+    config: Config, images: ImageSet, known: Config | None, device: str, few: FewLabels | None, unsaid: bool
 ) -> Config:
     """The configuration with the steps that its budget, said by nobody or by the user, or its images come to."""
     train = config.train
@@ -145,11 +184,10 @@ def _with_steps(
         steps = max(len(config.stages), math.ceil(train.images / a_step))
     elif not isinstance(train.budget, float):
         return config
-    elif run is None or not (run / "config.json").is_file():
+    elif known is None:
         longest = train.budget * recipes.LONGEST if unsaid else None
         return within(train.budget, config, images, device, few, longest=longest)
     else:
-        known = RunFolder(run).read_config()
         if len(known.stages) != len(config.stages):  # which `RunFolder.begin` will refuse in words
             return config
         if unsaid:
@@ -169,20 +207,31 @@ def train_run(
 ) -> tuple[InfoGAN, dict[str, Any]]:
     """Trains or resumes a run to its end, draws its pictures and measures it.
 
+    Of several workers the first alone does all but the training.
+
     Returns:
-        The model and the evaluation, which are in the run folder too.
+        The model and the evaluation, which are in the run folder too; in workers but the first the evaluation is empty.
 
     Raises:
         UserError: as `training.train`, or ``run`` was begun with another configuration or other images, or another
-            process is training it.
+            process is training it, or workers have other images than the first.
         Interrupted: as `training.train`.
     """
     digest = planned.images.digest()
     if planned.few is not None:
         digest += f" {planned.few.digest()}"
-    with run.held():
-        run.begin(planned.config, digest, device)
-        with _session(run), shortage_told(), repeatable(planned.config.train.deterministic):
+    distributed.agreed("set of images or labels", digest)
+    # A worker that was cut off may hold the run until it notices.
+    patience = distributed.patience() if distributed.active() else 0.0
+    with ExitStack() as session:
+
+        def begin() -> None:
+            session.enter_context(run.held(patience))
+            run.begin(planned.config, digest, device)
+            session.enter_context(_session(run))
+
+        distributed.done_by_first(begin)
+        with shortage_told(), distributed.losses_told(), repeatable(planned.config.train.deterministic):
             return _train_run(planned, run, device, watch)
 
 
@@ -206,12 +255,7 @@ def _session(run: RunFolder) -> Iterator[None]:
 def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None) -> tuple[InfoGAN, dict[str, Any]]:
     """`train_run` by the only writer of the folder, within a session that has begun."""
     config, images, few = planned.config, planned.images, planned.few
-    run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}")
-    if planned.counted:
-        write_json(run.path / "categories.json", asdict(planned.counted))
-    for skipped in images.skipped:
-        run.log(f"skipped {skipped}")
-    save_picture(plots.image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
+    distributed.done_by_first(partial(_record_data, planned, run, device))
     given = watch or Watcher()
 
     def draw(step: int, model: InfoGAN) -> None:
@@ -222,6 +266,8 @@ def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
     model = train(config, images, run, device=device, watch=drawing, few=few)
+    if not distributed.is_first():
+        return model, {}
     model.adopt(InfoGAN.load(run.model).config)  # with the names that it was given while it trained
     if few is not None and model.networks.reads_codes and model.layout.categorical and not model.config.names:
         model.name_codes_by_labels(images.images[few.indices], few.values, few.names)
@@ -233,6 +279,17 @@ def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None
     write_report(run, model, config, images, result)
     run.log("finished")
     return model, result
+
+
+def _record_data(planned: Plan, run: RunFolder, device: str) -> None:
+    images = planned.images
+    workers = f", {distributed.world_size()} workers" if distributed.active() else ""
+    run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
+    if planned.counted:
+        write_json(run.path / "categories.json", asdict(planned.counted))
+    for skipped in images.skipped:
+        run.log(f"skipped {skipped}")
+    save_picture(plots.image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
 
 
 def evaluate_run(
