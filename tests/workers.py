@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from infogan import distributed
-from infogan.architectures import BatchNorm1d, BatchNorm2d, InParts
 from infogan.chances import Chances
 from infogan.config import build
 from infogan.data.labels import FewLabels
 from infogan.errors import Silent, UserError
+from infogan.norms import BatchNorm1d, BatchNorm2d, InParts
 from infogan.runs import RunFolder
 from infogan.training import train
 from tests.helpers import image_set, small_config
@@ -90,12 +90,16 @@ def norms(count: int) -> None:
                 inputs = torch.cat([part[rows] for part in everything]).requires_grad_()
                 outputs = norm(inputs)
                 loss = (outputs.sin() * torch.cat([part[rows] for part in weights])).sum()
-                gradients = list(torch.autograd.grad(loss, [inputs, norm.weight, norm.bias]))
+                learned = [inputs, norm.weight, norm.bias]
+                gradients = list(torch.autograd.grad(loss, learned, create_graph=True))
+                # As a penalty on gradients asks for.
+                gradients += torch.autograd.grad(gradients[0].square().sum(), [inputs, norm.weight])
                 if synchronised:
-                    gradients[1:] = [distributed.total(gradient) for gradient in gradients[1:]]
+                    for place in (1, 2, 4):
+                        gradients[place] = distributed.total(gradients[place])
                 else:
                     picked = torch.cat([torch.arange(count)[own] + part * count for part in range(parts)])
-                    outputs, gradients[0] = outputs[picked], gradients[0][picked]
+                    outputs, gradients[0], gradients[3] = outputs[picked], gradients[0][picked], gradients[3][picked]
                 found.append([outputs, *gradients])
                 states.append(norm.state_dict())
             torch.testing.assert_close(found[1], found[0])
@@ -106,15 +110,19 @@ def gradients(count: int) -> None:
     """Gradients are added up, also where a process has none."""
     one, two = (torch.nn.Parameter(numbers(3)) for _ in range(2))
     frozen = torch.nn.Parameter(numbers(2), requires_grad=False)
-    one.grad = torch.full((3,), float(distributed.rank() + 1), dtype=torch.double)
+    last = torch.nn.Parameter(numbers(2, 2, 64, 256).contiguous(memory_format=torch.channels_last))  # in another order
+    loss = (one * (distributed.rank() + 1)).sum() + frozen.sum() + (last * last.detach()).sum()
     if distributed.is_first():
-        two.grad = torch.ones(3, dtype=torch.double)
-    distributed.sum_gradients([one, two, frozen])
+        loss = loss + two.sum()
+    distributed.sum_gradients(loss, [one, two, frozen, last])
     assert one.grad is not None
     assert two.grad is not None
+    assert last.grad is not None
     assert one.grad.tolist() == [sum(range(1, distributed.world_size() + 1))] * 3
     assert two.grad.tolist() == [1.0] * 3
     assert frozen.grad is None
+    assert last.numel() == distributed.LARGE
+    torch.testing.assert_close(last.grad, last.detach() * distributed.world_size())
 
 
 def words(count: int) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infogan import distributed
+from infogan.norms import BatchNorm1d, BatchNorm2d
 
 Images = Float[Tensor, "batch channel height width"]
 Maps = Float[Tensor, "batch filter row column"]  # made of images or of other maps; of a size of their own
@@ -106,54 +106,6 @@ class FromFlat(nn.Module):
     def forward(self, features: Features) -> Maps:
         """(batch, filter, side, side)."""
         return features.reshape(-1, self.side, self.side, self.channels).permute(0, 3, 1, 2)
-
-
-class InParts(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over each of ``parts`` equal parts of a batch by itself, in their order.
-
-    Over reals and fakes together it would tell a discriminator which is which by their mixture, and show it another
-    mixture in the generator's update; in two passes everything else would be done twice for half as many images.
-
-    Where it is ``synchronised`` a batch is that of all processes together, as if one had seen it.
-    """
-
-    parts = 1
-    synchronised = False
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Of the input's shape."""
-        norm = self._over_all if self.synchronised and self.training else super().forward
-        outputs: list[Tensor] = [norm(part) for part in input.chunk(self.parts)]
-        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-
-    def _over_all(self, input: Tensor) -> Tensor:
-        """Batch norm in training mode over the processes' inputs together: Ioffe & Szegedy 2015, algorithm 1."""
-        values = input.to(self.weight.dtype)  # bfloat16 would lose what sums need
-        others = [0, *range(2, input.ndim)]
-        here = values.new_tensor([values.numel() / values.shape[1]])
-        sums = distributed.total(torch.cat([values.sum(others), here]))
-        count = sums[-1].detach()
-        shape = [1, -1] + [1] * (input.ndim - 2)
-        centred = values - (sums[:-1] / count).view(shape)
-        # Of the centred values, in a second message: the difference of two large numbers would be lost.
-        variance = distributed.total(centred.square().sum(others)) / count
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                assert self.momentum is not None  # no network here averages over all of its past
-                self.running_mean.lerp_(sums[:-1] / count, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-                if self.num_batches_tracked is not None:
-                    self.num_batches_tracked.add_(1)
-        normed = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return (normed * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
-
-
-class BatchNorm1d(InParts, nn.BatchNorm1d):
-    """Of flat features."""
-
-
-class BatchNorm2d(InParts, nn.BatchNorm2d):
-    """Of maps."""
 
 
 # Multilayer perceptrons.

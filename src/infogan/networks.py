@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fusion, parametrizations, parametrize
 
-from infogan.architectures import ARCHITECTURES, BatchNorm1d, Features, Images, ImageShape, InParts, ToFlat, normed_conv
+from infogan.architectures import ARCHITECTURES, Features, Images, ImageShape, ToFlat, normed_conv
 from infogan.codes import CodeLayout
 from infogan.config import NetworkSettings, Player
 from infogan.errors import UserError
+from infogan.norms import BatchNorm1d, InParts
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

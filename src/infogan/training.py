@@ -197,8 +197,7 @@ def train(
             means = {name: distributed.part_of_mean(value, whole) for name, value in values.items()}
             loss = torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            distributed.sum_gradients(networks.learners(update.players))
+            distributed.sum_gradients(loss, networks.learners(update.players))
             for group in optimiser.param_groups:
                 group["lr"] = update.learning_rate * pace * decay(update.decay, progress)
             optimiser.step()
