@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -34,6 +34,7 @@ Source = Annotated[str, typer.Argument(help="A named data set, folder, zip, npz,
 Split = Annotated[str | None, typer.Option(help="train or test; the whole source if it has no splits.")]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Hold a code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Of noise and codes.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
 
 
@@ -66,7 +67,7 @@ def train(
     fit: Annotated[str | None, typer.Option(help="crop or pad images that are not square.")] = None,
     strict: Annotated[bool, typer.Option(help="Refuse unreadable images instead of skipping them.")] = False,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="Any option: section.key=value.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16, in which networks multiply. Default: auto for robust.")
     ] = None,
@@ -274,15 +275,16 @@ def traverse(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("traversals"),
 ) -> None:
     """Show what each code does: a sheet per code, its values along the columns, all else held along a row."""
-    from infogan import sheets, workflows
+    from infogan import sheets
     from infogan.files import write_bytes
     from infogan.model import InfoGAN
+    from infogan.plots import save_picture
 
     model = InfoGAN.load(run)
     held = _codes(code)
     for name in codes or list(model.layout.codes):
         path = out / f"{name}.png"
-        workflows.save_picture(sheets.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
+        save_picture(sheets.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
         typer.echo(str(path))
         if gif:
             write_bytes(path.with_suffix(".gif"), sheets.traversal_gif(model, name, seed=seed, codes=held))
@@ -294,27 +296,31 @@ def encode(
     run: Run,
     data: Source,
     split: Split = None,
-    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("codes.csv"),
+    out: Annotated[Path, typer.Option(help="The CSV to write, or .parquet.")] = Path("codes.csv"),
     sort_into: Annotated[Path | None, typer.Option(help="File the images here too, a folder a category.")] = None,
     link: Annotated[bool, typer.Option(help="Link instead of copying the sorted images.")] = False,
+    device: Device = "cpu",
 ) -> None:
-    """Read the codes of real images: a CSV, and on request folders by category."""
-    from infogan import workflows
-    from infogan.config import DataSettings
+    """Read the codes of real images: a CSV, and on request folders by category. Goes on where it was stopped."""
+    from infogan import distributed
     from infogan.console import fetching, say
+    from infogan.data import streamed
+    from infogan.filing import Sorter, file_codes
     from infogan.model import InfoGAN
 
-    model = InfoGAN.load(run)
-    with fetching() as progress:
-        images = workflows.load_for(model, DataSettings(source=data), split=split, progress=progress)
-    for skipped in images.skipped:
-        say(f"skipped {skipped}")
-    encoding = model.encode(images.images)
-    workflows.save_codes(model, images, encoding, out)
+    with _workers(device) as own, fetching() as progress, ExitStack() as source:
+        with distributed.together():
+            model = InfoGAN.load(run).to(own)
+            read = streamed(
+                data, size=model.config.size, channels=model.config.channels, split=split, progress=progress
+            )
+            images = source.enter_context(read)
+            sort = Sorter(model, sort_into, data, link=link) if sort_into and distributed.is_first() else None
+        for skipped in file_codes(model, images, out, sort=sort, progress=progress):
+            say(f"skipped {skipped}")
     typer.echo(str(out))
-    if sort_into is not None:
-        for folder in workflows.sort_into(model, images, encoding, sort_into, data, link=link):
-            typer.echo(str(folder))
+    for folder in sort.folders if sort else ():
+        typer.echo(str(folder))
 
 
 @app.command()

@@ -418,6 +418,11 @@ class InfoGAN:
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
 
+    def check_reads_codes(self) -> None:
+        """Raises UserError where the model can not `encode`."""
+        if not self.networks.reads_codes:
+            raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
+
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the encoder sees in images: unit vectors, (count, 128).
 
@@ -586,8 +591,7 @@ class InfoGAN:
 
     def _posterior(self, images: NDArray[np.uint8], batch_size: int) -> Tensor:
         """The recognizer's output for images, checked, on the CPU."""
-        if not self.networks.reads_codes:
-            raise UserError(f"this is a {self.config.kind}: it has no recognizer and can not encode images")
+        self.check_reads_codes()
         self._check(images)
         pieces = [torch.empty(0, self.layout.posterior_size)]
         networks = self._inference

@@ -11,11 +11,15 @@ import io
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from infogan.errors import UserError
+from infogan.files import write_bytes
 
 Images = NDArray[np.uint8]
 Curve = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y of equal length
@@ -401,3 +405,18 @@ def _check_images(images: Images, dimensions: int) -> None:
 def _check_labels(kind: str, labels: Sequence[str] | None, count: int) -> None:
     if labels is not None and len(labels) != count:
         raise ValueError(f"{len(labels)} {kind} labels: {count} are needed")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a picture in the format of its name, all or nothing; raises UserError where it can not."""
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+    except KeyError:
+        raise UserError(f"cannot write {path}: {path.suffix or 'no ending'} is no format for a picture") from None
+    write_bytes(path, buffer.getvalue())
+
+
+def picture_of(image: NDArray[np.uint8]) -> Image.Image:
+    """One image, uint8 (channels, height, width), as it is."""
+    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))

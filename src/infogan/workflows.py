@@ -3,12 +3,8 @@
 The command line (`cli.py`) parses, shows progress and names the files; a program can call these functions instead.
 """
 
-import csv
-import io
 import json
 import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 import infogan
 from infogan import distributed, plots, recipes
@@ -35,9 +29,10 @@ from infogan.errors import UserError
 from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes, write_json
 from infogan.memory import shortage_told
-from infogan.model import Encoding, InfoGAN, Samples
+from infogan.model import InfoGAN, Samples
 from infogan.networks import check_size
 from infogan.partition import Scan
+from infogan.plots import picture_of, save_picture
 from infogan.report import report
 from infogan.runs import RunFolder
 from infogan.sheets import samples_picture, traversal_sheet
@@ -337,17 +332,7 @@ def load_for(
     )
 
 
-# Pictures, samples and codes as files.
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a picture in the format of its name, all or nothing; raises UserError where it can not."""
-    buffer = io.BytesIO()
-    try:
-        picture.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
-    except KeyError:
-        raise UserError(f"cannot write {path}: {path.suffix or 'no ending'} is no format for a picture") from None
-    write_bytes(path, buffer.getvalue())
+# Samples as files.
 
 
 def save_samples(samples: Samples, out: Path) -> list[Path]:
@@ -377,83 +362,6 @@ def save_samples(samples: Samples, out: Path) -> list[Path]:
     for path, image in zip(paths, samples.images, strict=True):
         save_picture(picture_of(image), path)
     return paths
-
-
-def picture_of(image: NDArray[np.uint8]) -> Image.Image:
-    """One image, uint8 (channels, height, width), as it is."""
-    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-
-def save_codes(model: InfoGAN, images: ImageSet, encoding: Encoding, out: Path) -> None:
-    """Writes the codes of images as CSV, a row an image, in the data's order.
-
-    The columns are ``image``, then for each code in order its value (a category by its name if it has one, else by its
-    number) and, after a category, its probability; last ``entropy``, of the categories together, in nats.
-
-    Raises:
-        UserError: ``out`` can not be written.
-    """
-    header, columns = ["image"], [list(images.names)]
-    for name, values in encoding.codes.items():
-        header.append(name)
-        if name in encoding.probabilities:
-            header.append(f"{name}_probability")
-            columns.append([model.value_name(name, value) for value in values.tolist()])
-            columns.append([f"{value:.6f}" for value in encoding.probabilities[name].max(axis=1).tolist()])
-        else:
-            columns.append([f"{value:.6f}" for value in values.tolist()])
-    header.append("entropy")
-    columns.append([f"{value:.6f}" for value in encoding.entropy.tolist()])
-    with (
-        replacing(out) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
-
-
-def sort_into(
-    model: InfoGAN, images: ImageSet, encoding: Encoding, folder: Path, source: str, *, link: bool
-) -> list[Path]:
-    """Files images under their category, one folder a value of the first categorical code.
-
-    Images that are files are copied or linked; those of an array, a zip or a named data set are written as PNG.
-
-    Returns:
-        The folders, one a value.
-
-    Raises:
-        UserError: the model has no category, ``folder`` is not empty, or it can not be written.
-    """
-    code = model.first_categorical()
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty: sorting into it would mix its files with the new ones")
-    folders = [folder / _safe_name(model.value_name(code.name, value)) for value in range(code.size)]
-    root = Path(source)
-    try:
-        for target in folders:
-            target.mkdir(parents=True, exist_ok=True)
-        for index, value in enumerate(encoding.codes[code.name].tolist()):
-            name = images.names[index]
-            if not root.is_dir():
-                picture = picture_of(images.images[index])
-                save_picture(picture, folders[value] / f"{_safe_name(Path(name).with_suffix('').as_posix())}.png")
-                continue
-            # Two folders may hold files of one name: the whole path makes the new one.
-            target = folders[value] / _safe_name(name)
-            if link:
-                os.symlink((root / name).resolve(), target)
-            else:
-                shutil.copyfile(root / name, target)
-    except OSError as error:
-        raise UserError(f"cannot sort images into {folder}: {error.strerror or error}") from error
-    return list(dict.fromkeys(folders))
-
-
-def _safe_name(name: str) -> str:
-    """A name that is one path component on any file system."""
-    return "".join("_" if letter in '/\\:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ") or "_"
 
 
 # Facts.

@@ -3,8 +3,9 @@
 from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, some_indices
 from infogan.data.pixels import FITS, SIZES, Progress
-from infogan.data.reading import has_test_split, load, prepare
+from infogan.data.reading import has_test_split, load, prepare, streamed
 from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
+from infogan.data.stream import Stream
 
 __all__ = [
     "DATASETS",
@@ -14,6 +15,7 @@ __all__ = [
     "Factors",
     "ImageSet",
     "Progress",
+    "Stream",
     "cache_folder",
     "dataset_note",
     "dataset_status",
@@ -22,4 +24,5 @@ __all__ = [
     "load",
     "prepare",
     "some_indices",
+    "streamed",
 ]

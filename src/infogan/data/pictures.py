@@ -8,6 +8,7 @@ are classes, and their names become labels, if every image lies in one and there
 wrap all the rest are looked through. Images come in the natural order of their paths (2.png before 10.png).
 """
 
+import hashlib
 import io
 import itertools
 import os
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from infogan.data.imageset import ImageSet
 from infogan.data.pixels import MAX_PIXELS, Form, Progress, channels_of, image_extensions, opened, reason, render
+from infogan.data.stream import Stream
 from infogan.errors import UserError
 from infogan.files import Bounded
 
@@ -47,21 +49,32 @@ def read_pictures(
         UserError: no usable picture, no such split, a broken zip, or pictures that leave open what ``form`` does.
     """
     with _listed(path) as files:
-        arranged = _arranged(files.names)
-        if split not in arranged.splits:
-            raise UserError(f"{path} has no test split: that needs top-level folders named train and test")
-        where = str(path) if len(arranged.splits) == 1 else f"{path} ({split})"
+        arranged, names, where = _split(files, path, split)
         skipped = dict(files.skipped)
-        names = arranged.splits[split]
         size, channels, names = _settled(files, names, form, where, skipped)
         images, names = _rendered(files, names, (size, channels, form.fit), where, skipped, progress)
-    problems = tuple(f"{name}: {why}" for name, why in skipped.items())
+    problems = _problems(skipped)
     if not names:
         raise UserError(f"{where} has no usable image: {_few(problems) or 'found no file with an image extension'}")
     if strict and problems:
         raise UserError(f"{where} has {len(problems)} files that cannot be used: {_few(problems)}")
     labels, label_names = _folder_labels(names, arranged.class_of)
     return ImageSet(images, names, where, labels, label_names, problems)
+
+
+@contextmanager
+def streamed_pictures(path: Path, split: str, size: int, channels: int, fit: str) -> Iterator[Stream]:
+    """Yields one split of a folder or zip of pictures, to be read in pieces; raises UserError as `read_pictures`."""
+    with _listed(path) as files:
+        names, where = _split(files, path, split)[1:]
+
+        def read(first: int, last: int) -> ImageSet:
+            skipped: dict[str, str] = {}
+            images, kept = _rendered(files, names[first:last], (size, channels, fit), where, skipped, None)
+            return ImageSet(images, kept, where, skipped=_problems(skipped))
+
+        stamp = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+        yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped))
 
 
 def picture_splits(path: Path) -> tuple[str, ...]:
@@ -89,6 +102,19 @@ class _Arrangement:
 
     splits: dict[str, list[str]]
     class_of: dict[str, str | None]
+
+
+def _split(files: _Files, path: Path, split: str) -> tuple[_Arrangement, list[str], str]:
+    """How the files are arranged, the names of those of a split, and that split in words."""
+    arranged = _arranged(files.names)
+    if split not in arranged.splits:
+        raise UserError(f"{path} has no test split: that needs top-level folders named train and test")
+    where = str(path) if len(arranged.splits) == 1 else f"{path} ({split})"
+    return arranged, arranged.splits[split], where
+
+
+def _problems(skipped: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}: {why}" for name, why in skipped.items())
 
 
 @contextmanager

@@ -4,6 +4,8 @@ In flows what a user writes for DATA: a named data set, or the path of a folder,
 an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a path.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ from numpy.typing import NDArray
 
 from infogan.data.arrays import Arrays, array_splits, image_set, read_arrays
 from infogan.data.imageset import ImageSet
-from infogan.data.pictures import picture_splits, read_pictures
+from infogan.data.pictures import picture_splits, read_pictures, streamed_pictures
 from infogan.data.pixels import Form, Progress
 from infogan.data.sources import DATASETS, read_named
+from infogan.data.stream import Stream
 from infogan.errors import UserError, unknown
 from infogan.files import replacing
+from infogan.memory import give_back
 
 SPLITS = ("train", "test")
 
@@ -58,6 +62,51 @@ def load(
     if _is_pictures(path):
         return read_pictures(path, split, form, strict=strict, progress=progress)
     return image_set(read_arrays(path, split), form, str(path))
+
+
+@contextmanager
+def streamed(
+    source: str | Path,
+    *,
+    size: int,
+    channels: int,
+    split: str | None = None,
+    fit: str = "crop",
+    progress: Progress | None = None,
+) -> Iterator[Stream]:
+    """Yields one split of a data set to be read in pieces: pictures are opened as they are asked for.
+
+    Arrays of the wanted size in files that can be mapped (.npy, IDX) stay in their files; others are read at once.
+
+    Args:
+        source: As for `load`.
+        size: Height and width in pixels.
+        channels: 1 for grey, 3 for RGB.
+        split: As for `load`.
+        fit: As for `load`.
+        progress: Told of bytes fetched.
+
+    Raises:
+        UserError: as `load`.
+    """
+    named = isinstance(source, str) and source in DATASETS
+    form = Form(size, channels, fit)
+    if split not in (None, *SPLITS):
+        raise unknown("split", str(split), SPLITS)
+    if not named and _is_pictures(path := _existing(source)):
+        with streamed_pictures(path, split or "train", size, channels, form.fit) as stream:
+            yield stream
+        return
+    images = load(source, split=split, size=size, channels=channels, fit=fit, progress=progress)
+
+    def read(first: int, last: int) -> ImageSet:
+        part = np.array(images.images[first:last])
+        give_back(images.images)
+        return ImageSet(part, images.names[first:last], images.source)
+
+    changed = None if named else Path(source).stat()
+    stamp = f"{source} {split}" + (f" {changed.st_size} {changed.st_mtime_ns}" if changed else "")
+    yield Stream(len(images), images.source, f"{stamp} {size} {channels} {fit}", read)
 
 
 def has_test_split(source: str | Path) -> bool:

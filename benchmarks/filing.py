@@ -1,0 +1,97 @@
+"""`infogan encode` of few images and of many: the most memory that it holds, and images a second.
+
+    python -m benchmarks.filing --out benchmarks/results/filing.json
+    python -m benchmarks.filing --counts 10000,100000 --formats csv
+
+The images are noise of MNIST's size in a .npy file, made and removed here; the model is untrained, with the networks of
+a recipe. Each figure is of a process of its own.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy import commit, machine
+from infogan import recipes
+from infogan.architectures import ImageShape
+from infogan.codes import CodeLayout
+from infogan.config import build
+from infogan.model import InfoGAN, ModelConfig
+from infogan.networks import build_networks
+
+SHAPE = (1, 28, 28)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", default="10000,1000000", help="of images, the fewest first, with commas between")
+    parser.add_argument("--formats", default="csv,parquet")
+    parser.add_argument("--recipe", default="robust")
+    parser.add_argument("--rounds", type=int, default=3, help="of the fewest; of the others one is measured")
+    parser.add_argument("--scratch", type=Path, help="a folder for the images; default: where temporary files go")
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    given = parser.parse_args()
+    counts = [int(count) for count in given.counts.split(",")]
+    found: dict[str, Any] = {"commit": commit(), **machine(), "recipe": given.recipe, "measured": []}
+    with TemporaryDirectory(dir=given.scratch) as scratch:
+        folder = Path(scratch)
+        save_model(given.recipe, folder / "model")
+        for count in counts:
+            images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, *SHAPE))
+            random = np.random.default_rng(0)
+            for first in range(0, count, 10_000):
+                images[first : first + 10_000] = random.integers(0, 256, images[first : first + 10_000].shape, np.uint8)
+            del images
+            for form in given.formats.split(","):
+                rounds = given.rounds if count == counts[0] else 1
+                measured = [encoded(folder, form) for _ in range(rounds)]
+                line = {
+                    "images": count,
+                    "format": form,
+                    "peak_mb": max(peak for peak, _ in measured),
+                    "images_per_second": count / min(seconds for _, seconds in measured),
+                }
+                found["measured"].append(line)
+                print(json.dumps(line), flush=True)
+    found["peak_of_most_over_fewest"] = {
+        form: peaks[-1] / peaks[0]
+        for form in given.formats.split(",")
+        if (peaks := [line["peak_mb"] for line in found["measured"] if line["format"] == form])
+    }
+    print(json.dumps(found["peak_of_most_over_fewest"]))
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def save_model(recipe: str, folder: Path) -> None:
+    """Saves an untrained model."""
+    config = build(recipes.resolve(recipe, [{"data": {"source": "noise"}}]))
+    shape = ImageShape(SHAPE[0], SHAPE[1])
+    networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind="infogan", seed=0)
+    InfoGAN(ModelConfig.of(config, shape, {}), networks).save(folder)
+
+
+def encoded(folder: Path, form: str) -> tuple[float, float]:
+    """The peak of memory in MB and the seconds of one command."""
+    out = folder / f"codes.{form}"
+    words = [sys.executable, "-m", "infogan", "encode", str(folder / "model"), str(folder / "images.npy")]
+    started = time.perf_counter()
+    process = os.posix_spawn(sys.executable, [*words, "--out", str(out)], os.environ)
+    _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise RuntimeError(f"infogan encode ended with {os.waitstatus_to_exitcode(status)}")
+    out.unlink()
+    return usage.ru_maxrss / 1024, seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Images that are read some at a time, because all of them may not fit into memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infogan.data.imageset import ImageSet
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Images in an order, to be read in pieces.
+
+    Attributes:
+        count: How many there are, with those that will turn out not to be usable.
+        source: What they are, in words for people.
+        stamp: Another one where there are other images; images that were changed in their place may not show.
+        read: The images from one place to another, without those that can not be used, which it names as skipped.
+        skipped: What else was left out, a line ``"name: why"`` each.
+    """
+
+    count: int
+    source: str
+    stamp: str
+    read: Callable[[int, int], ImageSet]
+    skipped: tuple[str, ...] = ()
