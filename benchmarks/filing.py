@@ -45,11 +45,7 @@ def main() -> None:
         folder = Path(scratch)
         save_model(given.recipe, folder / "model")
         for count in counts:
-            images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, *SHAPE))
-            random = np.random.default_rng(0)
-            for first in range(0, count, 10_000):
-                images[first : first + 10_000] = random.integers(0, 256, images[first : first + 10_000].shape, np.uint8)
-            del images
+            save_images(count, folder / "images.npy")
             for form in given.formats.split(","):
                 rounds = given.rounds if count == counts[0] else 1
                 measured = [encoded(folder, form) for _ in range(rounds)]
@@ -69,6 +65,16 @@ def main() -> None:
     print(json.dumps(found["peak_of_most_over_fewest"]))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def save_images(count: int, path: Path) -> None:
+    """Writes noise, piece by piece: a process begins with the peak of the one that it was begun by."""
+    random = np.random.default_rng(0)
+    with open(path, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *SHAPE)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, count, 10_000):
+            file.write(random.integers(0, 256, (min(10_000, count - first), *SHAPE), np.uint8).tobytes())
 
 
 def save_model(recipe: str, folder: Path) -> None:

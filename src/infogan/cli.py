@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from infogan.errors import Silent, UserError
 from infogan.memory import shortage_told
+
+if TYPE_CHECKING:
+    from infogan.model import InfoGAN
 
 app = typer.Typer(
     help="Learn, from images nobody has labelled, which categories and which knobs are in them.",
@@ -108,6 +111,18 @@ def _workers(device: str) -> Iterator[str]:
         console.ERR.quiet = True
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             yield own
+
+
+def _shared_model(run: Path, device: str) -> "InfoGAN":
+    """A run's model, for several workers to draw and read with; raises UserError as `InfoGAN.load`."""
+    from infogan import distributed
+    from infogan.model import InfoGAN
+
+    with distributed.together():
+        model = InfoGAN.load(run).to(device)
+    distributed.agreed("model", str(sum(float(weight.double().sum()) for weight in model.networks.parameters())))
+    model.shared = distributed.active()
+    return model
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,12 +269,17 @@ def sample(
     seed: Seed = 0,
     code: FixedCodes = None,
     out: Annotated[Path, typer.Option(help=".npz, a grid such as .png, or a folder.")] = Path("samples.png"),
+    device: Device = "cpu",
 ) -> None:
     """Draw images, at random or with some codes held."""
-    from infogan import workflows
-    from infogan.model import InfoGAN
+    from infogan import distributed, workflows
 
-    samples = InfoGAN.load(run).sample(count, codes=_codes(code), seed=seed)
+    with _workers(device) as own:
+        model = _shared_model(run, own)
+        with distributed.alike():
+            samples = model.sample(count, codes=_codes(code), seed=seed)
+        if not distributed.is_first():
+            return
     written = workflows.save_samples(samples, out)
     typer.echo(str(out) if len(written) == 1 else f"{len(written)} images in {out}")
 
@@ -333,19 +353,27 @@ def evaluate(
             "Default: all but inception (the FID), which takes long."
         ),
     ] = None,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split of its data; labels, where there are any, serve for this alone."""
-    from infogan import workflows
+    from infogan import distributed, workflows
     from infogan.evaluation import summary
-    from infogan.model import InfoGAN
     from infogan.runs import RunFolder
 
-    folder = RunFolder.existing(run)
-    config, model = folder.read_config(), InfoGAN.load(run)
-    images = workflows.load_for(model, config.data)
     names = [name.strip() for name in metrics.split(",")] if metrics else None
-    result = workflows.evaluate_run(model, config, images, names)
+    with _workers(device) as own:
+        with distributed.together():
+            folder = RunFolder.existing(run)
+            config = folder.read_config()
+        model = _shared_model(run, own)
+        with distributed.together():
+            images = workflows.load_for(model, config.data)
+        distributed.agreed("set of images", images.digest() if distributed.active() else "")
+        with distributed.alike():
+            result = workflows.evaluate_run(model, config, images, names)
+        if not distributed.is_first():
+            return
     folder.add_metrics({"step": config.train.steps, **result})
     as_text = "\n".join([*summary(result), str(folder.metrics)])
     typer.echo(json.dumps({"run": str(run), **result}) if as_json else as_text)

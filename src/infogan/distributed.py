@@ -155,7 +155,7 @@ class _Total(torch.autograd.Function):
         if values.numel() * distributed.get_world_size() <= LARGE:  # one way to the others, not there and back
             told = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
             distributed.all_gather(told, values.contiguous())
-            return torch.stack(told).sum(dim=0)
+            return torch.stack(told).sum(dim=0, dtype=values.dtype)
         summed = values.contiguous().clone()
         distributed.all_reduce(summed)
         return summed
@@ -264,6 +264,21 @@ def least(values: Tensor) -> Tensor:
 def by_first(error: UserError) -> UserError:
     """The error as the first process raises it, in the others one of which nothing is said."""
     return error if is_first() else Silent(str(error))
+
+
+@contextmanager
+def alike() -> Iterator[None]:
+    """What every process does in the same way: of its errors, which all of them meet, the first alone tells.
+
+    Raises:
+        UserError: as within.
+    """
+    try:
+        yield
+    except Silent:
+        raise
+    except UserError as error:
+        raise by_first(error) from error
 
 
 def any_of(flag: bool) -> bool:

@@ -7,7 +7,7 @@ uint8 arrays of shape (count, channels, height, width); randomness is a seed.
 
 import itertools
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
+from infogan import distributed
 from infogan.architectures import ARCHITECTURES, ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings, is_code_name
@@ -126,12 +127,17 @@ class InfoGAN:
     Args:
         config: What the model is.
         networks: Its players, with the weights to be used (the averaged ones of a run).
+
+    Attributes:
+        shared: Whether several workers, all of which ask for the same, share what is drawn and read. Each has all of
+            the result.
     """
 
     def __init__(self, config: ModelConfig, networks: Networks) -> None:
         self.config = config
         self.layout = CodeLayout(config.noise, config.codes)
         self.networks = networks.eval().requires_grad_(False)
+        self.shared = False
         self._folded: tuple[list[tuple[int, int]], Networks] | None = None
         self.adopt_prior()
 
@@ -596,10 +602,11 @@ class InfoGAN:
         pieces = [torch.empty(0, self.layout.posterior_size)]
         networks = self._inference
         with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device)
+            for few in self._batches(len(images), batch_size):
+                batch = torch.from_numpy(np.ascontiguousarray(images[few])).to(self.device)
                 pieces.append(networks.posterior(to_network(batch)).cpu())
-            return torch.cat(pieces)
+            read = torch.cat(pieces)
+            return distributed.gathered(read, len(images)) if self.shared else read
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         """Raises UserError where images have another shape or type than the model reads."""
@@ -660,11 +667,17 @@ class InfoGAN:
     def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
         networks, pieces = self._inference, []
         with torch.inference_mode():
-            for first in range(0, max(len(noise), 1), batch_size):  # latents of all would be large: categories one-hot
-                few = slice(first, first + batch_size)
+            for few in self._batches(len(noise), batch_size):  # latents of all would be large: categories one-hot
                 latents = self.layout.latents(noise[few], {name: values[few] for name, values in codes.items()})
                 pieces.append(to_pixels(networks.generate(latents.to(self.device))))
-        return np.concatenate(pieces)
+        images = np.concatenate(pieces)
+        return distributed.gathered(torch.from_numpy(images), len(noise)).numpy() if self.shared else images
+
+    def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
+        """The images of this worker, a batch at a time; one empty batch where there are none."""
+        mine = distributed.share(count) if self.shared else slice(0, count)
+        for first in range(mine.start, max(mine.stop, mine.start + 1), batch_size):
+            yield slice(first, min(first + batch_size, mine.stop))
 
 
 def _numbered(code: str, value: int, taken: Container[str]) -> str:
