@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,23 +173,22 @@ def test_alone_nothing_is_exchanged() -> None:
 
 
 def test_workers_draw_and_measure_what_one_does(digits_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "run")
     alone = [sys.executable, "-m", "infogan"]
-    measured = ["evaluate", str(digits_run), "--metrics", "clusters,information,trust", "--json"]
-    sampled = ["sample", str(digits_run), "--count", "70", "--out"]
+    measured = ["evaluate", str(run), "--metrics", "clusters,information,trust", "--json"]
+    sampled = ["sample", str(run), "--count", "70", "--out"]
     subprocess.run([*alone, *sampled, str(tmp_path / "1.npz")], env=ENVIRONMENT, check=True)
     expected = subprocess.run([*alone, *measured], env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
     code, said = ended(3, "-m", "infogan", *sampled, str(tmp_path / "3.npz"))
     assert code == 0, said[-3000:]
     one, several = (np.load(tmp_path / f"{workers}.npz") for workers in (1, 3))
     assert all(np.array_equal(one[name], several[name]) for name in one)
-    before = RunFolder(digits_run).read_metrics()
+    before = RunFolder(run).read_metrics()
     process = begun(3, "-m", "infogan", *measured)
     found, said = process.communicate(timeout=120)
     assert process.returncode == 0, said[-3000:]
     assert found == expected
-    assert len(RunFolder(digits_run).read_metrics()) == len(before) + 1
-    code, said = ended(
-        2, "-m", "infogan", "sample", str(digits_run), "--code", "category=x", "--out", str(tmp_path / "x")
-    )
+    assert len(RunFolder(run).read_metrics()) == len(before) + 1
+    code, said = ended(2, "-m", "infogan", "sample", str(run), "--code", "category=x", "--out", str(tmp_path / "x"))
     (line,) = errors(said)
     assert "takes 0 to" in line
