@@ -3,16 +3,11 @@
 import ctypes
 import errno
 import functools
-import mmap
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from infogan.errors import UserError
 
@@ -52,15 +47,6 @@ def usable() -> int:
         return min(physical, int(CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or one without a limit, which is "max"
         return physical
-
-
-def give_back(array: NDArray[Any]) -> None:
-    """Lets go of what was read of a mapped file, which the system would else keep for this process for a while."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-        owner.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

@@ -16,10 +16,9 @@ from infogan.data.imageset import ImageSet
 from infogan.data.pictures import picture_splits, read_pictures, streamed_pictures
 from infogan.data.pixels import Form, Progress
 from infogan.data.sources import DATASETS, read_named
-from infogan.data.stream import Stream
+from infogan.data.stream import Stream, give_back
 from infogan.errors import UserError, unknown
 from infogan.files import replacing
-from infogan.memory import give_back
 
 SPLITS = ("train", "test")
 

@@ -1,7 +1,12 @@
 """Images that are read some at a time, because all of them may not fit into memory."""
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from infogan.data.imageset import ImageSet
 
@@ -23,3 +28,12 @@ class Stream:
     stamp: str
     read: Callable[[int, int], ImageSet]
     skipped: tuple[str, ...] = ()
+
+
+def give_back(array: NDArray[Any]) -> None:
+    """Lets go of what was read of a mapped file, which the system would else keep for this process for a while."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        owner.madvise(mmap.MADV_DONTNEED)
