@@ -44,7 +44,7 @@ from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.comparison import Compared, table
 from infogan.config import Config
-from infogan.data import ImageSet, has_test_split, load
+from infogan.data import ImageSet, has_test_split, load, prepare_shards
 from infogan.data.labels import read_labels
 from infogan.errors import UserError
 from infogan.explorer.saved import LabelBook
@@ -299,6 +299,7 @@ def targets() -> dict[str, Target]:
     run = _run_config()
     pictures = [_picture(images[0], form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
     packed = gzip.compress(_idx(images))
+    index, shard = _shards(images, labels)
     few = b"image,label,note\n0,yes,\n1,no,x\n3,yes,\n"
     known = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
     return {
@@ -319,6 +320,7 @@ def targets() -> dict[str, Target]:
             declares=_largest_packed,
         ),
         "picture": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
+        "shards": Target("index.json", (index,), lambda at: [load(at).names[1], load(at).digest()], shard),
         "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
         "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _book(at, known)),
         "model config": Target("config.json", (config,), InfoGAN.load, (("model.safetensors", weights),)),
@@ -502,6 +504,15 @@ def _npzs(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[b
         (np.savez_compressed if packed else np.savez)(buffer, **arrays)
         found.append(buffer.getvalue())
     return tuple(found)
+
+
+def _shards(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """An index of shards, and what lies beside it."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "a.npz").write_bytes(_npzs(images, labels)[0])
+        prepare_shards(Path(folder, "a.npz"), Path(folder, "shards"))
+        files = {path.name: path.read_bytes() for path in Path(folder, "shards").iterdir()}
+        return files.pop("index.json"), tuple(files.items())
 
 
 def _picture(values: np.ndarray[Any, Any], form: str) -> bytes:

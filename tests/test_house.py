@@ -24,6 +24,7 @@ ORDER = [
     "data.imageset",
     "data.pixels",
     "data.stream",
+    "data.shards",
     "data.pictures",
     "data.arrays",
     "data.fetching",

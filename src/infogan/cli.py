@@ -628,16 +628,35 @@ def fetch_data(names: Annotated[list[str], typer.Argument(help="Named data sets.
 @data_app.command("prepare")
 def prepare_data(
     source: Source,
-    destination: Annotated[Path, typer.Argument(help="The .npz file to write.")],
+    destination: Annotated[Path, typer.Argument(help="The .npz file to write, or a folder for shards.")],
     size: Annotated[int | None, typer.Option(help="Height and width, 8 to 128. Default: the images' own.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 RGB. Default: the images' own.")] = None,
     fit: Annotated[str, typer.Option(help="crop or pad images that are not square.")] = "crop",
     strict: Annotated[bool, typer.Option(help="Refuse unreadable images instead of skipping them.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that make shards.", min=1)] = 1,
 ) -> None:
-    """Bring any source to one shape, once: a .npz that loads fast."""
+    """Bring any source to one shape, once: a .npz that loads fast, or shards that may be larger than memory."""
     from infogan.console import fetching, say
-    from infogan.data import prepare
+    from infogan.data import prepare, prepare_shards
 
+    if not destination.suffix:
+        with fetching() as progress:
+            made = prepare_shards(
+                source,
+                destination,
+                size=size,
+                channels=channels,
+                fit=fit,
+                strict=strict,
+                workers=workers,
+                progress=progress,
+            )
+        for split, known in made.items():
+            for skipped in known.skipped:
+                say(f"skipped {skipped}")
+            say(f"{split}: {known.images} images")
+        typer.echo(str(destination))
+        return
     with fetching() as progress:
         written = prepare(source, destination, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
     for split, images in written.items():

@@ -3,7 +3,7 @@
 from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, some_indices
 from infogan.data.pixels import FITS, SIZES, Progress
-from infogan.data.reading import has_test_split, load, prepare, streamed
+from infogan.data.reading import has_test_split, load, prepare, prepare_shards, streamed
 from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
 from infogan.data.stream import Stream
 
@@ -23,6 +23,7 @@ __all__ = [
     "has_test_split",
     "load",
     "prepare",
+    "prepare_shards",
     "some_indices",
     "streamed",
 ]

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,14 @@ def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
         )
     rendered = _rendered(images, (size, channels, form.fit), where)
     return ImageSet(rendered, names, where, labels, label_names, factors=arrays.factors)
+
+
+def in_form(images: ImageSet, form: Form) -> ImageSet:
+    """The images brought to ``form``, those that have it already as they are; raises UserError as `image_set`."""
+    size, channels = form.size or images.size, form.channels or images.channels
+    if (size, channels) == (images.size, images.channels):
+        return images
+    return replace(images, images=_rendered(np.asarray(images.images), (size, channels, form.fit), images.source))
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:

@@ -3,24 +3,30 @@
 Which images a step sees is a function of (seed, step), so that nothing has to be remembered to resume. All images are
 shuffled, then shown in that order, then shuffled anew; a batch may span two shuffles.
 
-Images are kept where the step wants them, as bytes. Those of a mapped file that is large against the memory stay in the
-file, and a thread reads the next step's while this step's are learned from.
+Images are kept where the step wants them, as bytes. Those of mapped files that are large against the memory stay in the
+files, and a thread reads the next step's while this step's are learned from. Large shards are read through a window:
+their order is shuffled, and then the images of each ``WINDOW`` of them that follow on one another, so that what is read
+lies together for a while. Within a window every order is equally likely; an image is `WINDOW` shards at most from where
+its shard is.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from infogan.data.imageset import ImageSet
+from infogan.data.shards import Shards, as_shards
 from infogan.distributed import share_of
 from infogan.errors import UserError
 from infogan.memory import usable
 
+WINDOW = 16  # shards that are shuffled together
 RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
 
 
@@ -61,24 +67,31 @@ class Batches:
     """The batches of a run.
 
     Args:
-        images: uint8 images. Mapped ones of more than ``RESIDENT`` of the memory are left where they are; all others
-            are kept on ``device`` as one tensor.
+        images: uint8 images. Mapped ones and shards of more than ``RESIDENT`` of the memory are left where they are;
+            all others are kept on ``device`` as one tensor.
         seed: Of the order.
         rank: Which share of each batch is this worker's.
         world_size: Number of workers; must divide the batch sizes.
         device: Where the batches are wanted.
 
     Attributes:
-        pixels: All images, on ``device`` or, where they are left in their file, on the CPU.
+        pixels: All images, on ``device`` or, where they are left in their files, on the CPU.
     """
 
     def __init__(self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device) -> None:
-        mapped = isinstance(images.images, np.memmap)
-        in_file = mapped and images.images.nbytes > RESIDENT * usable()
-        kept = np.asarray(images.images) if in_file else np.ascontiguousarray(images.images)
-        self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
-        if not in_file:
-            self.pixels = self.pixels.to(device)
+        held = images.images
+        mapped = isinstance(held, np.memmap)
+        shards = as_shards(held)
+        in_file = (mapped or shards is not None) and held.nbytes > RESIDENT * usable()
+        self._starts: NDArray[np.int64] | None = None
+        if in_file and shards is not None:
+            self._starts = shards.starts
+            self.pixels = cast(Tensor, InShards(shards))
+        else:
+            kept = np.asarray(held) if in_file else np.ascontiguousarray(held)
+            self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
+            if not in_file:
+                self.pixels = self.pixels.to(device)
         self.seed = seed
         self._device = device
         self._rank, self._world_size = rank, world_size
@@ -127,9 +140,43 @@ class Batches:
             # A batch spans at most a few shuffles; older ones are never asked for again.
             for old in [known for known in self._orders if known < (stage, shuffle - 1)]:
                 del self._orders[old]
-            order = np.random.default_rng(stream_seed(self.seed, stage, shuffle)).permutation(len(self.pixels))
-            self._orders[key] = order
+            random = np.random.default_rng(stream_seed(self.seed, stage, shuffle))
+            if self._starts is None:
+                self._orders[key] = random.permutation(len(self.pixels))
+            else:
+                self._orders[key] = windowed_order(self._starts, WINDOW, random)
         return self._orders[key]
+
+
+class InShards:
+    """Images in shards that pass for a tensor where one is indexed by a tensor of places, or a slice."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __getitem__(self, places: Tensor | slice) -> UInt8[Tensor, "image channel height width"]:
+        return torch.from_numpy(self._shards[places if isinstance(places, slice) else places.cpu().numpy()])
+
+
+def windowed_order(starts: NDArray[np.int64], window: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """An order of the images of shards: shards in any order, and images in any order among so many of them.
+
+    Args:
+        starts: (shards + 1,), the place of each shard's first image, and the number of all.
+        window: Shards that are shuffled together.
+        random: What the order comes from.
+    """
+    shards = random.permutation(len(starts) - 1)
+    windows = [
+        random.permutation(np.concatenate([np.arange(starts[shard], starts[shard + 1]) for shard in some]))
+        for some in np.split(shards, range(window, len(shards), window))
+    ]
+    return np.concatenate(windows)
 
 
 class _ReadAhead:

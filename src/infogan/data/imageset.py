@@ -39,7 +39,8 @@ class ImageSet:
     """Images at rest, with what is known about them.
 
     Attributes:
-        images: uint8 of shape (count, channels, height, width), 1 or 3 channels; may be memory-mapped.
+        images: uint8 of shape (count, channels, height, width), 1 or 3 channels; may be memory-mapped, or
+            `data.shards.Shards`, which can be indexed like an array.
         names: One name an image: its path relative to the folder it came from, or its index in a named data set.
         source: What this is, in words for people, e.g. ``"mnist (test)"``.
         labels: int64 of shape (count,), indices into ``label_names``, or None. They are for evaluation, for giving
@@ -71,8 +72,15 @@ class ImageSet:
         return int(self.images.shape[2])
 
     def digest(self) -> str:
-        """SHA-256 over the shape and the pixels, in hex: tells a resumed run that its data changed."""
+        """SHA-256 over the shape and the pixels, in hex: tells a resumed run that its data changed.
+
+        Raises:
+            UserError: pixels in shards are not as they were written.
+        """
         state = hashlib.sha256(repr(self.images.shape).encode())
+        if verify := getattr(self.images, "verify", None):  # shards, which have checksums
+            state.update(verify().encode())
+            return state.hexdigest()
         for start in range(0, len(self.images), 4096):  # in pieces, so that a memory-mapped set is streamed
             state.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
         return state.hexdigest()

@@ -55,7 +55,7 @@ def read_pictures(
         images, names = _rendered(files, names, (size, channels, form.fit), where, skipped, progress)
     problems = _problems(skipped)
     if not names:
-        raise UserError(f"{where} has no usable image: {_few(problems) or 'found no file with an image extension'}")
+        raise _nothing(where, problems)
     if strict and problems:
         raise UserError(f"{where} has {len(problems)} files that cannot be used: {_few(problems)}")
     labels, label_names = _folder_labels(names, arranged.class_of)
@@ -66,15 +66,27 @@ def read_pictures(
 def streamed_pictures(path: Path, split: str, size: int, channels: int, fit: str) -> Iterator[Stream]:
     """Yields one split of a folder or zip of pictures, to be read in pieces; raises UserError as `read_pictures`."""
     with _listed(path) as files:
-        names, where = _split(files, path, split)[1:]
+        arranged, names, where = _split(files, path, split)
 
         def read(first: int, last: int) -> ImageSet:
             skipped: dict[str, str] = {}
             images, kept = _rendered(files, names[first:last], (size, channels, fit), where, skipped, None)
-            return ImageSet(images, kept, where, skipped=_problems(skipped))
+            labels, label_names = _folder_labels(kept, arranged.class_of)
+            return ImageSet(images, kept, where, labels, label_names, _problems(skipped))
 
         stamp = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped))
+
+
+def settled_pictures(path: Path, split: str, form: Form) -> tuple[int, int]:
+    """The size and channels that one split of a folder or zip of pictures comes to; raises as `read_pictures`."""
+    with _listed(path) as files:
+        _, names, where = _split(files, path, split)
+        skipped = dict(files.skipped)
+        size, channels, readable = _settled(files, names, form, where, skipped)
+    if not readable:
+        raise _nothing(where, _problems(skipped))
+    return size, channels
 
 
 def picture_splits(path: Path) -> tuple[str, ...]:
@@ -111,6 +123,10 @@ def _split(files: _Files, path: Path, split: str) -> tuple[_Arrangement, list[st
         raise UserError(f"{path} has no test split: that needs top-level folders named train and test")
     where = str(path) if len(arranged.splits) == 1 else f"{path} ({split})"
     return arranged, arranged.splits[split], where
+
+
+def _nothing(where: str, problems: Sequence[str]) -> UserError:
+    return UserError(f"{where} has no usable image: {_few(problems) or 'found no file with an image extension'}")
 
 
 def _problems(skipped: dict[str, str]) -> tuple[str, ...]:

@@ -6,15 +6,17 @@ an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a p
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.arrays import Arrays, array_splits, image_set, read_arrays
-from infogan.data.imageset import ImageSet
-from infogan.data.pictures import picture_splits, read_pictures, streamed_pictures
+from infogan.data.arrays import Arrays, array_splits, image_set, in_form, read_arrays
+from infogan.data.imageset import ImageSet, Numbers
+from infogan.data.pictures import picture_splits, read_pictures, settled_pictures, streamed_pictures
 from infogan.data.pixels import Form, Progress
+from infogan.data.shards import Made, is_sharded, read_shards, shard_splits, write_shards
 from infogan.data.sources import DATASETS, read_named
 from infogan.data.stream import Stream, give_back
 from infogan.errors import UserError, unknown
@@ -36,8 +38,8 @@ def load(
     """Loads one split of a data set, fetching it first if it is a named one that is not cached.
 
     Args:
-        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a .npz, .npy or IDX file
-            (.gz too).
+        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a folder of shards
+            (`prepare_shards`), a .npz, .npy or IDX file (.gz too).
         split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything where there is no test split.
         size: Height and width in pixels, 8 to 128. None keeps them, if all images are square and of one such size.
         channels: 1 for grey, 3 for RGB. None keeps them, if all images agree.
@@ -58,6 +60,8 @@ def load(
     if isinstance(source, str) and source in DATASETS:
         return _load_named(source, split, form, progress)
     path = _existing(source)
+    if is_sharded(path):
+        return in_form(read_shards(path, split), form)
     if _is_pictures(path):
         return read_pictures(path, split, form, strict=strict, progress=progress)
     return image_set(read_arrays(path, split), form, str(path))
@@ -92,7 +96,7 @@ def streamed(
     form = Form(size, channels, fit)
     if split not in (None, *SPLITS):
         raise unknown("split", str(split), SPLITS)
-    if not named and _is_pictures(path := _existing(source)):
+    if not named and _is_pictures(path := _existing(source)) and not is_sharded(path):
         with streamed_pictures(path, split or "train", size, channels, form.fit) as stream:
             yield stream
         return
@@ -101,11 +105,13 @@ def streamed(
     def read(first: int, last: int) -> ImageSet:
         part = np.array(images.images[first:last])
         give_back(images.images)
-        return ImageSet(part, images.names[first:last], images.source)
+        labels = None if images.labels is None else images.labels[first:last]
+        return ImageSet(part, images.names[first:last], images.source, labels, images.label_names)
 
     changed = None if named else Path(source).stat()
     stamp = f"{source} {split}" + (f" {changed.st_size} {changed.st_mtime_ns}" if changed else "")
-    yield Stream(len(images), images.source, f"{stamp} {size} {channels} {fit}", read)
+    numbered = isinstance(images.names, Numbers)
+    yield Stream(len(images), images.source, f"{stamp} {size} {channels} {fit}", read, numbered=numbered)
 
 
 def has_test_split(source: str | Path) -> bool:
@@ -117,6 +123,8 @@ def has_test_split(source: str | Path) -> bool:
     if isinstance(source, str) and source in DATASETS:
         return True
     path = _existing(source)
+    if is_sharded(path):
+        return "test" in shard_splits(path)
     return "test" in (picture_splits(path) if _is_pictures(path) else array_splits(path))
 
 
@@ -131,6 +139,8 @@ def prepare(
     progress: Progress | None = None,
 ) -> dict[str, ImageSet]:
     """Writes any source, with both splits where it has them, to one .npz file that loads fast and reads back identical.
+
+    What does not fit into memory is for `prepare_shards`.
 
     Args:
         source: As for ``load``, and so are the rest.
@@ -157,6 +167,51 @@ def prepare(
     with replacing(destination) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **_parts(written))
     return written
+
+
+def prepare_shards(
+    source: str | Path,
+    folder: Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Made]:
+    """Makes any source, with both splits where it has them, a folder of shards, which may be larger than memory.
+
+    Args:
+        source: As for `load`.
+        folder: Where to; what was stopped there goes on.
+        size: As for `load`; None makes the test split follow the train split.
+        channels: As for `load`; None makes the test split follow the train split.
+        fit: As for `load`.
+        strict: As for `load`.
+        workers: Processes that make shards.
+        progress: As for `load`.
+
+    Returns:
+        What was made, by split.
+
+    Raises:
+        UserError: as for `load`, or the folder holds something else or can not be written.
+    """
+    if size is None or channels is None:
+        size, channels = _settled(source, Form(size, channels, fit))
+    wanted = partial(streamed, source, size=size, channels=channels, fit=fit)
+    splits = {split: partial(wanted, split=split) for split in (SPLITS if has_test_split(source) else SPLITS[:1])}
+    return write_shards(splits, folder, (channels, size), strict=strict, workers=workers, progress=progress)
+
+
+def _settled(source: str | Path, form: Form) -> tuple[int, int]:
+    """Size and channels of a source's train split."""
+    named = isinstance(source, str) and source in DATASETS
+    if not named and _is_pictures(path := _existing(source)) and not is_sharded(path):
+        return settled_pictures(path, SPLITS[0], form)
+    images = load(source, size=form.size, channels=form.channels, fit=form.fit)
+    return images.size, images.channels
 
 
 def _load_named(name: str, split: str, form: Form, progress: Progress | None) -> ImageSet:

@@ -21,6 +21,7 @@ class Stream:
         stamp: Another one where there are other images; images that were changed in their place may not show.
         read: The images from one place to another, without those that can not be used, which it names as skipped.
         skipped: What else was left out, a line ``"name: why"`` each.
+        numbered: Whether the images have no names but their numbers.
     """
 
     count: int
@@ -28,6 +29,7 @@ class Stream:
     stamp: str
     read: Callable[[int, int], ImageSet]
     skipped: tuple[str, ...] = ()
+    numbered: bool = False
 
 
 def give_back(array: NDArray[Any]) -> None:
