@@ -194,8 +194,9 @@ def test_choices_are_measured_against_the_mean_and_the_best(tmp_path: Path) -> N
         run.path.mkdir()
         for name in ("config.json", "environment.json"):
             (run.path / name).write_text("{}")
-        verdict = {"sureness": sureness, "trust": trusted}
-        run.add_metrics({"accuracy": accuracy, "information": {"category": agreement}, "verdict": verdict})
+        verdict = {"sureness": sureness, "trust": trusted, "reason": "why"}
+        informed = {"information": {"category": agreement}, "entropy": {"category": 1.0}}
+        run.add_metrics({"accuracy": accuracy, **informed, "verdict": verdict})
         places.append({"name": f"seed-{at}", "trusted": trusted, "scores": {"agreement": agreement}})
     (tmp_path / "ranking.json").write_text(json.dumps({"places": places}))
     (tmp_path / "sweep.json").write_text("{}")

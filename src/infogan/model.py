@@ -665,7 +665,7 @@ class InfoGAN:
         return number
 
     def _generate(self, noise: Tensor, codes: Mapping[str, Tensor], batch_size: int = 500) -> NDArray[np.uint8]:
-        networks, pieces = self._inference, []
+        networks, pieces = self._inference, [np.empty((0, self.config.channels, *[self.config.size] * 2), np.uint8)]
         with torch.inference_mode():
             for few in self._batches(len(noise), batch_size):  # latents of all would be large: categories one-hot
                 latents = self.layout.latents(noise[few], {name: values[few] for name, values in codes.items()})
@@ -674,9 +674,9 @@ class InfoGAN:
         return distributed.gathered(torch.from_numpy(images), len(noise)).numpy() if self.shared else images
 
     def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
-        """The images of this worker, a batch at a time; one empty batch where there are none."""
+        """The images of this worker, a batch at a time."""
         mine = distributed.share(count) if self.shared else slice(0, count)
-        for first in range(mine.start, max(mine.stop, mine.start + 1), batch_size):
+        for first in range(mine.start, mine.stop, batch_size):
             yield slice(first, min(first + batch_size, mine.stop))
 
 
