@@ -47,7 +47,7 @@ def test_valid_files_are_read(readers: dict[str, fuzz.Target], tmp_path: Path) -
 
 
 def test_faults_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fuzz, "SECONDS", 0.2)
+    monkeypatch.setattr(fuzz, "SECONDS", 1.0)
 
     def endless(at: Path) -> None:
         try:
