@@ -67,7 +67,7 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     if given.out:
         known = json.loads(given.out.read_text()) if given.out.is_file() else {}
-        given.out.write_text(json.dumps(known | {given.recipe: result}, indent=1) + "\n")
+        given.out.write_text(json.dumps(known | {" ".join([given.recipe, *given.set]): result}, indent=1) + "\n")
 
 
 def launched(workers: int, threads: int) -> dict[str, float]:

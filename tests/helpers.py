@@ -1,13 +1,15 @@
 """Small real parts that several tests are built from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from infogan import recipes
 from infogan.architectures import ImageShape
@@ -38,6 +40,18 @@ def image_set(count: int = 64, size: int = 8, channels: int = 1, *, labelled: bo
     labels = np.arange(count, dtype=np.int64) % 2 if labelled else None
     names = ("lying", "upright") if labelled else ()
     return ImageSet(pictures(count, size, channels), [str(i) for i in range(count)], "bars", labels, names)
+
+
+def picture_folder(root: Path, place: Callable[[int], str], count: int, broken: Collection[int]) -> Path:
+    """A folder of `pictures` as PNG files, each where it is placed by its number; some are broken."""
+    for number, image in enumerate(pictures(count)):
+        path = root / place(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number in broken:
+            path.write_bytes(b"no picture")
+        else:
+            Image.fromarray(image[0]).save(path)
+    return root
 
 
 # A game with a separate recognizer that moves together with the generator, which no preset but the post's has.

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from infogan import files
 from infogan.data import batches, load, prepare_shards, shards
@@ -19,7 +18,7 @@ from infogan.data.shards import Shards
 from infogan.errors import UserError
 from infogan.runs import RunFolder
 from infogan.training import train
-from tests.helpers import image_set, pictures, small_config
+from tests.helpers import image_set, picture_folder, pictures, small_config
 
 CPU = torch.device("cpu")
 
@@ -32,16 +31,11 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """40 pictures of two classes in two splits, of which three are broken."""
-    root = tmp_path / "pictures"
-    for number, image in enumerate(pictures(40)):
-        split = "test" if number % 4 == 3 else "train"
-        path = root / split / ("lying", "upright")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if number in (2, 3, 20):
-            path.write_bytes(b"no picture")
-        else:
-            Image.fromarray(image[0]).save(path)
-    return root
+
+    def place(number: int) -> str:
+        return f"{'test' if number % 4 == 3 else 'train'}/{('lying', 'upright')[number % 2]}/{number}.png"
+
+    return picture_folder(tmp_path / "pictures", place, 40, (2, 3, 20))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

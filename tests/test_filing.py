@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan import filing
-from infogan.data import streamed
+from infogan.data import load, prepare_shards, streamed
 from infogan.data.imageset import ImageSet
 from infogan.data.stream import Stream
 from infogan.errors import UserError
 from infogan.filing import Sorter, file_codes
 from infogan.model import InfoGAN
-from tests.helpers import pictures, small_model
+from tests.helpers import picture_folder, pictures, small_model
 
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 3}]
 
@@ -44,15 +45,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """30 pictures in two folders, natural order, one broken in each block but the last."""
-    root = tmp_path / "pictures"
-    for number, image in enumerate(pictures(30)):
-        path = root / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if number in (3, 12, 20, 23):
-            path.write_bytes(b"no picture")
-        else:
-            Image.fromarray(image[0]).save(path)
-    return root
+    return picture_folder(tmp_path / "pictures", lambda i: f"{'ab'[i % 2]}/{i}.png", 30, (3, 12, 20, 23))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -166,10 +159,15 @@ def test_a_block_that_was_damaged_is_read_anew(model: InfoGAN, tmp_path: Path) -
     out, images, asked = tmp_path / "codes.csv", pictures(40), list[int]()
     with pytest.raises(UserError):
         file_codes(model, counted(images, asked), out)
-    (tmp_path / ".codes.csv.parts" / "00000001.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match="give the same command again"):
-        file_codes(model, counted(images, [-1] * 5), out)
-    assert not out.exists()
+    part = tmp_path / ".codes.csv.parts" / "00000001.npz"
+    whole = part.read_bytes()
+    name = whole.index("7".encode("utf-32-le"))
+    for content in (b"", b"PK", whole[:-40], whole[: len(whole) // 2], whole[:name] + b"9" + whole[name + 1 :]):
+        part.write_bytes(content)
+        with pytest.raises(UserError, match="give the same command again"):
+            file_codes(model, counted(images, [-1] * 5), out)
+        assert not out.exists()
+        assert not part.exists()
     asked = [-1] * 5
     file_codes(model, counted(images, asked), out)
     assert asked[5:] == [7]
@@ -180,12 +178,36 @@ def test_sorting_files_each_image_under_its_category(model: InfoGAN, folder: Pat
     for link in (False, True):
         target, out = tmp_path / f"sorted-{link}", tmp_path / "codes.csv"
         with streamed(folder, size=8, channels=1) as images:
-            file_codes(model, images, out, sort=Sorter(model, target, str(folder), link=link))
+            file_codes(model, images, out, sort=Sorter(model, target, images.root, link=link))
         found = {(path.parent.name, path.name): path for path in target.rglob("*.png")}
         assert set(found) == {(row["category"], row["image"].replace("/", "_")) for row in rows(out)}
         assert all(path.is_symlink() == link for path in found.values())
     with pytest.raises(UserError, match="is not empty"):
-        Sorter(model, target, str(folder), link=False)
+        Sorter(model, target, None, link=False)
+
+
+@pytest.mark.parametrize("made", ["shards", "zip", "npy"])
+def test_what_are_no_files_of_their_own_are_written_as_pictures(
+    model: InfoGAN, folder: Path, tmp_path: Path, made: str
+) -> None:
+    source = tmp_path / made
+    if made == "shards":
+        prepare_shards(folder, source)
+    elif made == "zip":
+        source = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
+    else:
+        source = tmp_path / "images.npy"
+        np.save(source, load(folder).images)
+    with streamed(source, size=8, channels=1) as images:
+        file_codes(
+            model, images, tmp_path / "codes.csv", sort=Sorter(model, tmp_path / "sorted", images.root, link=False)
+        )
+    found = {path.name: np.asarray(Image.open(path)) for path in (tmp_path / "sorted").rglob("*.png")}
+    pixels = load(folder)
+    names = pixels.names if made != "npy" else [f"{i}.png" for i in range(len(pixels))]
+    assert set(found) == {name.replace("/", "_") for name in names}
+    for name, image in zip(names, pixels.images, strict=True):
+        assert np.array_equal(found[name.replace("/", "_")], image[0])
 
 
 def test_nothing_usable_is_one_sentence_and_leaves_no_file(model: InfoGAN, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _shared_model(run: Path, device: str) -> "InfoGAN":
 
     with distributed.together():
         model = InfoGAN.load(run).to(device)
-    distributed.agreed("model", str(sum(float(weight.double().sum()) for weight in model.networks.parameters())))
+    distributed.agreed("model", model.digest())
     model.shared = distributed.active()
     return model
 
@@ -335,7 +335,7 @@ def encode(
                 data, size=model.config.size, channels=model.config.channels, split=split, progress=progress
             )
             images = source.enter_context(read)
-            sort = Sorter(model, sort_into, data, link=link) if sort_into and distributed.is_first() else None
+            sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_first() else None
         for skipped in file_codes(model, images, out, sort=sort, progress=progress):
             say(f"skipped {skipped}")
     typer.echo(str(out))

@@ -381,13 +381,8 @@ def spread(module: nn.Module) -> None:
                 tensor.copy_(found[name])
 
 
-def spread_tensors(tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The first process's tensors, by name, in all of them.
-
-    Args:
-        tensors: Of the first process; of no matter in the others.
-        device: Where the others want them.
-    """
+def spread_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The first process's tensors, by name, in all of them, on the CPU; those of the others are of no matter."""
     if not active():
         return dict(tensors)
     described = from_first(
@@ -396,11 +391,8 @@ def spread_tensors(tensors: Mapping[str, Tensor], device: torch.device | str = "
     found = {}
     for name, dtype, shape in json.loads(described):
         if is_first():
-            found[name] = tensors[name]
-            sent = tensors[name].detach().cpu().contiguous()
-            distributed.broadcast(sent, 0)
+            found[name] = tensors[name].detach().cpu().contiguous()
         else:
-            kept = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
-            distributed.broadcast(kept, 0)
-            found[name] = kept.to(device)
+            found[name] = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+        distributed.broadcast(found[name], 0)
     return found

@@ -210,6 +210,14 @@ def make_folder(path: Path) -> None:
         sync_folder(folder.parent)
 
 
+def make_own_folder(path: Path) -> None:
+    """`make_folder`, which raises UserError where it can not."""
+    try:
+        make_folder(path)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes ``content`` to ``path`` all or nothing; raises UserError where it can not."""
     with replacing(path) as temporary:

@@ -6,10 +6,11 @@ goes on where it was, and several workers (`infogan.distributed`) share the bloc
 """
 
 import csv
-import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import NDArray
 
 from infogan import distributed
 from infogan.data import Progress
 from infogan.data.stream import Stream
 from infogan.errors import UserError
-from infogan.files import held, make_folder, replacing, write_json
+from infogan.files import held, make_own_folder, replacing, write_json
 from infogan.model import InfoGAN
 from infogan.plots import picture_of, save_picture
 
@@ -98,7 +98,7 @@ def file_codes(
     with ExitStack() as stack:
 
         def begin() -> None:
-            _make(filing.parts)
+            make_own_folder(filing.parts)
             stack.enter_context(held(filing.parts / "writer.json", str(out)))
             _begin(filing)
 
@@ -132,19 +132,10 @@ def file_codes(
     return skipped
 
 
-def _make(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-
-
 def _begin(filing: Filing) -> None:
     """Keeps the blocks that are there if they are of the same model and images, and removes them otherwise."""
-    weights = hashlib.sha256()
-    for name, tensor in sorted(filing.model.networks.state_dict().items()):
-        weights.update(name.encode() + safetensors.torch.save({"": tensor.detach().cpu().contiguous()}))
-    what = {"model": weights.hexdigest(), "images": filing.stream.stamp, "count": filing.stream.count, "block": BLOCK}
+    stream = filing.stream
+    what = {"model": filing.model.digest(), "images": stream.stamp, "count": stream.count, "block": BLOCK}
     what_path = filing.parts / "what.json"
     known = None
     with suppress(OSError, ValueError):
@@ -186,9 +177,9 @@ def _parts(filing: Filing) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     for block in filing.blocks:
         path = filing.part(block)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
                 part = dict(file)
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             path.unlink(missing_ok=True)
             raise UserError(f"{path} can not be read any more: give the same command again") from error
         yield block, part
@@ -263,18 +254,18 @@ class Sorter:
     Args:
         model: With names for the values, or without.
         folder: Where to; made if missing.
-        source: What the images are read from.
+        root: The folder in which the images are files, by their names; None where they are no files of their own.
         link: Whether to link files instead of copying them.
 
     Raises:
         UserError: the model has no category, ``folder`` is not empty, or it can not be written.
     """
 
-    def __init__(self, model: InfoGAN, folder: Path, source: str, *, link: bool) -> None:
+    def __init__(self, model: InfoGAN, folder: Path, root: Path | None, *, link: bool) -> None:
         code = model.first_categorical()
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty: sorting into it would mix its files with the new ones")
-        self._folder, self._root, self._link = folder, Path(source), link
+        self._folder, self._root, self._link = folder, root, link
         self._folders = [folder / _safe_name(model.value_name(code.name, value)) for value in range(code.size)]
 
     @property
@@ -293,18 +284,17 @@ class Sorter:
         Raises:
             UserError: the folder can not be written.
         """
-        drawn = None if self._root.is_dir() else images()
+        drawn = images() if self._root is None else np.empty(0, np.uint8)
         try:
             for target in self._folders:
                 target.mkdir(parents=True, exist_ok=True)
             for index, (value, name) in enumerate(zip(values.tolist(), names, strict=True)):
-                if drawn is not None:
-                    file = f"{_safe_name(Path(name).with_suffix('').as_posix())}.png"
-                    save_picture(picture_of(drawn[index]), self._folders[value] / file)
-                    continue
                 # Two folders may hold files of one name: the whole path makes the new one.
                 target = self._folders[value] / _safe_name(name)
-                if self._link:
+                if self._root is None:
+                    file = f"{_safe_name(Path(name).with_suffix('').as_posix())}.png"
+                    save_picture(picture_of(drawn[index]), self._folders[value] / file)
+                elif self._link:
                     os.symlink((self._root / name).resolve(), target)
                 else:
                     shutil.copyfile(self._root / name, target)

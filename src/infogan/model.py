@@ -5,6 +5,7 @@ enough) and gives back an object that samples, encodes, traverses and names its 
 uint8 arrays of shape (count, channels, height, width); randomness is a seed.
 """
 
+import hashlib
 import itertools
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -423,6 +424,14 @@ class InfoGAN:
                 codes[name] = reading.mean.numpy()
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
+
+    def digest(self) -> str:
+        """SHA-256 over the names and values of the weights, in hex."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.networks.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def check_reads_codes(self) -> None:
         """Raises UserError where the model can not `encode`."""

@@ -6,8 +6,7 @@ shuffled, then shown in that order, then shuffled anew; a batch may span two shu
 Images are kept where the step wants them, as bytes. Those of mapped files that are large against the memory stay in the
 files, and a thread reads the next step's while this step's are learned from. Large shards are read through a window:
 their order is shuffled, and then the images of each ``WINDOW`` of them that follow on one another, so that what is read
-lies together for a while. Within a window every order is equally likely; an image is `WINDOW` shards at most from where
-its shard is.
+lies together for a while. Within a window every order is equally likely.
 """
 
 from collections.abc import Callable

@@ -75,7 +75,8 @@ def streamed_pictures(path: Path, split: str, size: int, channels: int, fit: str
             return ImageSet(images, kept, where, labels, label_names, _problems(skipped))
 
         stamp = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-        yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped))
+        root = path if path.is_dir() else None
+        yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped), root)
 
 
 def settled_pictures(path: Path, split: str, form: Form) -> tuple[int, int]:

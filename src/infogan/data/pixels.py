@@ -231,4 +231,5 @@ FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "pa
 @functools.cache
 def _decoded_formats() -> tuple[str, ...]:
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - _NOT_DECODED))
+    # Pillow tries one after another: what most pictures are goes first.
+    return tuple(sorted(set(Image.OPEN) - _NOT_DECODED, key=lambda name: (name not in ("JPEG", "PNG"), name)))

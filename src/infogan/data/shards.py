@@ -24,9 +24,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import SIZES, Progress
-from infogan.data.stream import Stream, give_back
+from infogan.data.stream import Stream
 from infogan.errors import UserError
-from infogan.files import held, make_folder, write_bytes
+from infogan.files import held, make_own_folder, write_bytes
 
 INDEX, PLAN = "index.json", "plan.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"
@@ -131,7 +131,7 @@ class Shards:
         Raises:
             UserError: one is not as it was written, or can not be read.
         """
-        for shard, (file, checksum) in enumerate(zip(self._files, self._checksums, strict=True)):
+        for file, checksum in zip(self._files, self._checksums, strict=True):
             try:
                 with open(file, "rb") as content:
                     found = hashlib.file_digest(content, "sha256").hexdigest()
@@ -139,7 +139,6 @@ class Shards:
                 raise UserError(f"{file} can not be read: {error.strerror or error}") from error
             if found != checksum:
                 raise UserError(f"{file} is damaged, its checksum is another one: prepare the data anew")
-            give_back(self._mapped(shard))
         return hashlib.sha256(" ".join(self._checksums).encode()).hexdigest()
 
 
@@ -294,10 +293,7 @@ def write_shards(
     """
     if folder.is_dir() and not is_sharded(folder) and any(path.name != "writer.json" for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no shards: choose another destination")
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    make_own_folder(folder)
     with held(folder / "writer.json", str(folder)), ExitStack() as stack:
         streams = {split: stack.enter_context(opened()) for split, opened in splits.items()}
         each = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))

@@ -3,6 +3,7 @@
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Stream:
         stamp: Another one where there are other images; images that were changed in their place may not show.
         read: The images from one place to another, without those that can not be used, which it names as skipped.
         skipped: What else was left out, a line ``"name: why"`` each.
+        root: The folder in which the images are files, by their names; None where they are no files of their own.
         numbered: Whether the images have no names but their numbers.
     """
 
@@ -29,6 +31,7 @@ class Stream:
     stamp: str
     read: Callable[[int, int], ImageSet]
     skipped: tuple[str, ...] = ()
+    root: Path | None = None
     numbered: bool = False
 
 
