@@ -25,6 +25,7 @@ except ModuleNotFoundError:  # not on Windows
 # What `replacing` calls a file until it is whole, and for how many seconds a file may be just that.
 UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")
 LEFT_ALONE = 600
+SMALL = 2**16  # bytes that may be asked for of any file
 BUSY = "is being written by"  # says whoever finds a folder held
 
 
@@ -125,13 +126,15 @@ class Bounded(io.BufferedReader):
         path: Of the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         raw = io.FileIO(path)
         super().__init__(raw)
         self._size = os.fstat(raw.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to so many bytes; all that are left, without a number."""
+        if size is not None and 0 <= size <= SMALL:
+            return super().read(size)
         left = max(0, self._size - self.tell())
         return super().read(left if size is None or size < 0 else min(size, left))
 

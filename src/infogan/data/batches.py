@@ -25,7 +25,7 @@ from infogan.distributed import share_of
 from infogan.errors import UserError
 from infogan.memory import usable
 
-WINDOW = 16  # shards that are shuffled together
+WINDOW = 32  # shards that are shuffled together
 RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
 
 

@@ -15,8 +15,10 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -30,6 +32,8 @@ from infogan.errors import UserError
 from infogan.files import Bounded
 
 MAX_MEMBER_BYTES = 256 * 2**20  # of one file in a zip, unpacked
+WHOLE = 2**18  # bytes of a file that is read at once
+MANY = 2_000  # pictures whose headers several processes read
 LARGEST = 24 * MAX_PIXELS  # bytes that a picture may need, with copies, in the deepest format
 
 
@@ -51,14 +55,20 @@ def read_pictures(
     with _listed(path) as files:
         arranged, names, where = _split(files, path, split)
         skipped = dict(files.skipped)
-        size, channels, names = _settled(files, names, form, where, skipped)
+        if form.size is None or form.channels is None:
+            headers = _headers(files, names)
+            names = headers.readable
+            skipped |= headers.skipped
+            size, channels = _settled(headers, form, where)
+        else:
+            size, channels = form.size, form.channels
         images, names = _rendered(files, names, (size, channels, form.fit), where, skipped, progress)
     problems = _problems(skipped)
     if not names:
         raise _nothing(where, problems)
     if strict and problems:
         raise UserError(f"{where} has {len(problems)} files that cannot be used: {_few(problems)}")
-    labels, label_names = _folder_labels(names, arranged.class_of)
+    labels, label_names = _folder_labels(names, arranged, _classes(arranged))
     return ImageSet(images, names, where, labels, label_names, problems)
 
 
@@ -68,10 +78,12 @@ def streamed_pictures(path: Path, split: str, size: int, channels: int, fit: str
     with _listed(path) as files:
         arranged, names, where = _split(files, path, split)
 
+        classes = _classes(arranged)
+
         def read(first: int, last: int) -> ImageSet:
             skipped: dict[str, str] = {}
             images, kept = _rendered(files, names[first:last], (size, channels, fit), where, skipped, None)
-            labels, label_names = _folder_labels(kept, arranged.class_of)
+            labels, label_names = _folder_labels(kept, arranged, classes)
             return ImageSet(images, kept, where, labels, label_names, _problems(skipped))
 
         stamp = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
@@ -79,14 +91,35 @@ def streamed_pictures(path: Path, split: str, size: int, channels: int, fit: str
         yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped), root)
 
 
-def settled_pictures(path: Path, split: str, form: Form) -> tuple[int, int]:
-    """The size and channels that one split of a folder or zip of pictures comes to; raises as `read_pictures`."""
+def settled_pictures(path: Path, split: str, form: Form, workers: int = 1) -> tuple[int, int]:
+    """The size and channels that one split of a folder or zip of pictures comes to; raises as `read_pictures`.
+
+    Args:
+        path: As for `read_pictures`, and so are the others.
+        split: Of the pictures.
+        form: What is settled already.
+        workers: Processes that read headers, where there are enough to be worth it.
+    """
     with _listed(path) as files:
         _, names, where = _split(files, path, split)
         skipped = dict(files.skipped)
-        size, channels, readable = _settled(files, names, form, where, skipped)
-    if not readable:
-        raise _nothing(where, _problems(skipped))
+    parts = [names[worker * len(names) // workers : (worker + 1) * len(names) // workers] for worker in range(workers)]
+    if workers > 1 and len(names) >= MANY:
+        with ProcessPoolExecutor(workers) as pool:
+            headers = list(pool.map(partial(_headers_in, path), parts))
+    else:
+        headers = [_headers_in(path, names)]
+    found = _Headers({}, {}, [], skipped)
+    for some in headers:
+        found = _Headers(
+            some.sizes | found.sizes,
+            some.channels | found.channels,
+            found.readable + some.readable,
+            found.skipped | some.skipped,
+        )
+    size, channels = _settled(found, form, where)
+    if not found.readable:
+        raise _nothing(where, _problems(found.skipped))
     return size, channels
 
 
@@ -151,24 +184,44 @@ def _list_folder(root: Path) -> _Files:
     names: list[str] = []
     skipped: dict[str, str] = {}
     inside = root.resolve()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(root / folder))
+        except OSError as error:
+            skipped[folder.rstrip("/") or "."] = reason(error)
+            continue
+        for entry in entries:
+            name = folder + entry.name
+            if _hidden(entry.name):
+                continue
+            if entry.is_dir():
+                if entry.is_symlink():
+                    skipped[name] = "a link to a folder"
+                else:
+                    folders.append(f"{name}/")
+            elif _may_be_image(entry.name):
+                if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+                    skipped[name] = "a link that leads out of the folder"
+                elif not entry.is_file():  # a pipe would never end, a dangling link never begin
+                    skipped[name] = "not a file"
+                else:
+                    names.append(name)
+    return _in_folder(root, sorted(names, key=_natural), skipped)
 
-    def unreadable(error: OSError) -> None:
-        skipped[Path(error.filename).relative_to(root).as_posix()] = reason(error)
 
-    for folder, subfolders, files in os.walk(root, onerror=unreadable):
-        subfolders[:] = [name for name in subfolders if not _hidden(name)]
-        for path in (Path(folder, name) for name in subfolders):
-            if path.is_symlink():  # os.walk does not follow it
-                skipped[path.relative_to(root).as_posix()] = "a link to a folder"
-        for path in (Path(folder, name) for name in files if _may_be_image(name)):
-            name = path.relative_to(root).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                skipped[name] = "a link that leads out of the folder"
-            elif not path.is_file():  # a pipe would never end, a dangling link never begin
-                skipped[name] = "not a file"
-            else:
-                names.append(name)
-    return _Files(sorted(names, key=_natural), lambda name: Bounded(root / name), skipped)
+def _in_folder(root: Path, names: list[str], skipped: dict[str, str]) -> _Files:
+    return _Files(names, lambda name: _open_picture(os.path.join(root, name)), skipped)
+
+
+def _open_picture(path: str) -> BinaryIO:
+    """A file to read, at once where it is small: decoders of pictures ask for a few bytes at a time."""
+    file = Bounded(path)
+    if os.fstat(file.fileno()).st_size > WHOLE:
+        return file
+    with file:
+        return io.BytesIO(file.read())
 
 
 def _list_zip(archive: zipfile.ZipFile) -> _Files:
@@ -191,7 +244,7 @@ def _list_zip(archive: zipfile.ZipFile) -> _Files:
 
 
 def _arranged(names: Sequence[str]) -> _Arrangement:
-    folders = {name: PurePosixPath(name).parts[:-1] for name in names}
+    folders = {name: tuple(name.split("/")[:-1]) for name in names}
     columns = zip(*folders.values(), strict=False)
     wrapper = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
     tops = {parts[wrapper] for parts in folders.values() if len(parts) > wrapper}
@@ -206,23 +259,37 @@ def _arranged(names: Sequence[str]) -> _Arrangement:
     return _Arrangement(splits, {name: class_of[name] for members in splits.values() for name in members})
 
 
-def _settled(
-    files: _Files, names: Sequence[str], form: Form, where: str, skipped: dict[str, str]
-) -> tuple[int, int, list[str]]:
-    """Size and channels, from the headers of all pictures where ``form`` leaves them open, and who has a header."""
-    if form.size is not None and form.channels is not None:
-        return form.size, form.channels, list(names)
-    sizes: dict[tuple[int, int], str] = {}
-    channels: dict[int, str] = {}
-    readable: list[str] = []
+@dataclass(frozen=True)
+class _Headers:
+    """What the headers of pictures say: of each size and number of channels one example; and who has none."""
+
+    sizes: dict[tuple[int, int], str]
+    channels: dict[int, str]
+    readable: list[str]
+    skipped: dict[str, str]
+
+
+def _headers(files: _Files, names: Sequence[str]) -> _Headers:
+    found = _Headers({}, {}, [], {})
     for name in names:
-        with _skipping(name, skipped), files.open(name) as file, opened(file) as picture:
-            channels.setdefault(channels_of(picture), name)
-            sizes.setdefault(picture.size, name)
-            readable.append(name)
-    if not readable:
-        return 0, 0, []
-    return form.settled_size(sizes, where), form.settled_channels(channels, where), readable
+        with _skipping(name, found.skipped), files.open(name) as file, opened(file) as picture:
+            found.channels.setdefault(channels_of(picture), name)
+            found.sizes.setdefault(picture.size, name)
+            found.readable.append(name)
+    return found
+
+
+def _headers_in(path: Path, names: Sequence[str]) -> _Headers:
+    """Of pictures in a folder or zip that is not looked through again for what is in it, where that can be spared."""
+    with _listed(path) if not path.is_dir() else nullcontext(_in_folder(path, list(names), {})) as files:
+        return _headers(files, names)
+
+
+def _settled(headers: _Headers, form: Form, where: str) -> tuple[int, int]:
+    """Size and channels; zeros where no picture has a header."""
+    if not headers.readable:
+        return 0, 0
+    return form.settled_size(headers.sizes, where), form.settled_channels(headers.channels, where)
 
 
 def _rendered(
@@ -245,15 +312,19 @@ def _rendered(
     return images[: len(kept)], kept
 
 
+def _classes(arranged: _Arrangement) -> tuple[str, ...]:
+    """The classes of all splits together, so that a label means the same in each."""
+    return tuple(sorted({name for name in arranged.class_of.values() if name is not None}, key=_natural))
+
+
 def _folder_labels(
-    names: Sequence[str], class_of: dict[str, str | None]
+    names: Sequence[str], arranged: _Arrangement, classes: tuple[str, ...]
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    # The classes are those of all splits together, so that a label means the same in each.
-    classes = sorted({name for name in class_of.values() if name is not None}, key=_natural)
+    class_of = arranged.class_of
     if len(classes) < 2 or any(class_of[name] is None for name in names):
         return None, ()
     index = {name: i for i, name in enumerate(classes)}
-    return np.array([index[str(class_of[name])] for name in names], np.int64), tuple(classes)
+    return np.array([index[str(class_of[name])] for name in names], np.int64), classes
 
 
 @contextmanager

@@ -199,17 +199,17 @@ def prepare_shards(
         UserError: as for `load`, or the folder holds something else or can not be written.
     """
     if size is None or channels is None:
-        size, channels = _settled(source, Form(size, channels, fit))
+        size, channels = _settled(source, Form(size, channels, fit), workers)
     wanted = partial(streamed, source, size=size, channels=channels, fit=fit)
     splits = {split: partial(wanted, split=split) for split in (SPLITS if has_test_split(source) else SPLITS[:1])}
     return write_shards(splits, folder, (channels, size), strict=strict, workers=workers, progress=progress)
 
 
-def _settled(source: str | Path, form: Form) -> tuple[int, int]:
+def _settled(source: str | Path, form: Form, workers: int) -> tuple[int, int]:
     """Size and channels of a source's train split."""
     named = isinstance(source, str) and source in DATASETS
     if not named and _is_pictures(path := _existing(source)) and not is_sharded(path):
-        return settled_pictures(path, SPLITS[0], form)
+        return settled_pictures(path, SPLITS[0], form, workers)
     images = load(source, size=form.size, channels=form.channels, fit=form.fit)
     return images.size, images.channels
 

@@ -30,7 +30,7 @@ from infogan.files import held, make_own_folder, write_bytes
 
 INDEX, PLAN = "index.json", "plan.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"
-SHARD, SHARD_BYTES = 16_384, 2**26  # images of a shard, or fewer of large ones
+SHARD, SHARD_BYTES = 16_384, 2**25  # images of a shard, or fewer of large ones
 KEPT = 8  # shards whose names are kept in memory
 
 
@@ -296,9 +296,9 @@ def write_shards(
     make_own_folder(folder)
     with held(folder / "writer.json", str(folder)), ExitStack() as stack:
         streams = {split: stack.enter_context(opened()) for split, opened in splits.items()}
-        each = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))
+        most = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))
         planned = {split: f"{stream.count} {stream.stamp}" for split, stream in streams.items()}
-        plan = {"format": FORMAT, "channels": shape[0], "size": shape[1], "shard": each, "splits": planned}
+        plan = {"format": FORMAT, "channels": shape[0], "size": shape[1], "most": most, "splits": planned}
         if (folder / PLAN).is_file() and (folder / PLAN).read_text(encoding="utf-8") != json.dumps(plan):
             raise UserError(f"{folder} holds shards of other images, or in another form: choose another destination")
         write_bytes(folder / PLAN, json.dumps(plan).encode())
@@ -306,6 +306,8 @@ def write_shards(
         label_names: tuple[str, ...] = ()
         named = False
         for split, stream in streams.items():
+            # All but the last of one size, so that workers have the same to do.
+            each = max(1, -(-stream.count // max(1, -(-stream.count // most))))
             sides = _make_split(folder, split, splits[split], stream, each, strict, workers, progress)
             skipped = [*stream.skipped, *(line for side in sides for line in side.skipped)]
             listed[split] = [
