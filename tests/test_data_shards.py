@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from infogan import files
 from infogan.data import batches, load, prepare_shards, shards
-from infogan.data.batches import WINDOW, Batches, windowed_order
+from infogan.data.batches import WINDOW, Batches, WindowedOrder
 from infogan.data.shards import Shards
 from infogan.errors import UserError
 from infogan.runs import RunFolder
@@ -169,17 +169,27 @@ def test_an_order_through_a_window_is_any_order_of_nearby_shards() -> None:
     owner = np.repeat(np.arange(7), counts)
     firsts: Counter[int] = Counter()
     for seed in range(400):
-        order = windowed_order(starts, 3, np.random.default_rng(seed))
+        order = WindowedOrder(starts, 3, seed)(np.arange(41))
         assert sorted(order.tolist()) == list(range(41))
         shard_order: list[int] = list(dict.fromkeys(owner[order].tolist()))
         for window in (shard_order[:3], shard_order[3:6], shard_order[6:]):
             size = sum(counts[shard] for shard in window)
             assert set(owner[order[:size]].tolist()) == set(window)
             order = order[size:]
-        firsts[int(windowed_order(starts, 3, np.random.default_rng(seed))[0])] += 1
+        firsts[int(WindowedOrder(starts, 3, seed)(np.array([0]))[0])] += 1
     # An image comes first as often as its shard is in the first window and it is drawn there: about once in 41.
     assert len(firsts) == 41
     assert max(firsts.values()) < 400 / 41 * 3
+
+
+def test_kinds_vary_through_a_window_as_stated() -> None:
+    shards_, each, window, batch = 4000, 40, 16, 64
+    kind = np.random.default_rng(0).random(shards_) < 0.3  # of all images of a shard
+    order = WindowedOrder(np.arange(shards_ + 1) * each, window, 1)(np.arange(shards_ * each))
+    share = kind[order // each].reshape(-1, batch).mean(axis=1)  # ten batches a window
+    chance = kind.mean() * (1 - kind.mean())
+    assert share.var() == pytest.approx(chance * (1 / batch + 1 / window - 1 / (batch * window)), rel=0.1)
+    assert share.var() > 3 * chance / batch  # as it is of images in any order
 
 
 def test_large_shards_are_read_a_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

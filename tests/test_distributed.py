@@ -21,6 +21,7 @@ from tests.workers import TRAINED
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "INFOGAN_PATIENCE": "60"}
+IN_PIECES = ["thirds", "quarters", "halves"]
 SMALL = ["digits", "--recipe", "plain", "--set", "networks.width=4"]
 SMALL += ["--set", "train.batch_size=17", "--set", "train.save_every=10"]
 
@@ -59,11 +60,12 @@ def test_workers_compute_what_one_process_does(workers: int) -> None:
 def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
     alone = [sys.executable, "-m", "tests.workers", "train", str(tmp_path / "1"), *TRAINED]
     subprocess.run(alone, env=ENVIRONMENT, check=True)
-    trained = {2: ["robust", "apart"], 3: list(TRAINED)}
+    alike = [name for name in TRAINED if name not in IN_PIECES]
+    trained = {2: ["robust", "apart", "halves"], 3: alike}
     for workers, names in trained.items():
         code, said = ended(workers, "-m", "tests.workers", "train", str(tmp_path / str(workers)), *names)
         assert code == 0, said[-3000:]
-    for name in TRAINED:
+    for name in alike:
         one = RunFolder(tmp_path / "1" / name)
         others = [RunFolder(tmp_path / str(workers) / name) for workers in trained if name in trained[workers]]
         expected = _tensors(one)
@@ -80,6 +82,13 @@ def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
             else:  # double precision adds in another order; in `robust` a hundred times more than in the others
                 assert furthest < 1e-10, name
                 assert max(losses) < 1e-12, name
+
+    # What several workers with batch norm of their own compute, fewer do in pieces, but for running statistics.
+    for pieces, workers, name in ((IN_PIECES[0], 3, "apart"), (IN_PIECES[1], 2, "halves")):
+        expected, found = (_tensors(RunFolder(tmp_path / at)) for at in (f"{workers}/{name}", f"1/{pieces}"))
+        learned = [key for key in expected if "running" not in key and "batches" not in key]
+        assert len(learned) > 50
+        assert max(_apart(expected[key], found[key]) for key in learned) < 1e-10, pieces
 
 
 def _tensors(run: RunFolder) -> dict[str, torch.Tensor]:
@@ -167,7 +176,8 @@ def test_alone_nothing_is_exchanged() -> None:
     assert distributed.share(5) == slice(0, 5)
     assert distributed.from_first(lambda: "mine") == "mine"
     assert distributed.any_of(True)
-    assert distributed.mean(values, 7) == distributed.part_of_mean(values, 7) == 1
+    assert distributed.mean(values, 7) == distributed.part_of_mean(values, 3) == 1
+    assert distributed.part_of_mean(values, 6) == 0.5
     with distributed.joined("cpu") as device:
         assert (device, distributed.rank(), distributed.world_size()) == ("cpu", 0, 1)
 

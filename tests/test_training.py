@@ -191,6 +191,41 @@ class Unlabelled(ImageSet):
         return super().__getattribute__(name)
 
 
+@pytest.mark.parametrize("preset", ["robust", "disentangle"])
+def test_a_batch_in_pieces_is_another_game_of_the_same_rules(tmp_path: Path, preset: str) -> None:
+    length = {"steps": 6, "budget": None, "precision": "fp32"}
+    config = small_config(preset=preset, networks={"encoder_width": 4}, train=length)
+    whole, parted = trained(tmp_path / "whole", config), trained(tmp_path / "parted", in_pieces(config, 3))
+    one, other = whole.read_stats()[0], parted.read_stats()[0]
+    assert one.keys() == other.keys()
+    terms = [key for key in one if "/" in key]
+    apart = [abs(one[key] - other[key]) / max(1, abs(one[key])) for key in terms]
+    assert 0 < max(apart) < 0.5  # batch norm goes by pieces
+    assert set(weights(whole)) == set(weights(parted))
+
+
+def test_a_run_goes_on_in_another_number_of_pieces(tmp_path: Path) -> None:
+    config = small_config()
+    run = RunFolder(tmp_path)
+    with pytest.raises(Interrupted):
+        trained(tmp_path, config, interrupted=lambda: run.last_checkpoint() is not None)
+    trained(tmp_path, in_pieces(config, 4))
+    assert [line["step"] for line in run.read_stats()] == [2, 3, 4, 6]
+    assert [session["pieces"] for session in run.read_environment()] == [1, 4]
+    with pytest.raises(UserError, match=r"train.batch_size was 16, now 8"):
+        trained(tmp_path, in_pieces(small_config("train.batch_size=8"), 4))
+
+
+def test_a_batch_has_two_images_for_each_piece(tmp_path: Path) -> None:
+    trained(tmp_path / "eight", in_pieces(small_config("train.steps=1"), 8))
+    with pytest.raises(UserError, match="a batch of 16 can not be shared in 9 pieces"):
+        trained(tmp_path / "nine", in_pieces(small_config(), 9))
+
+
+def in_pieces(config: Config, pieces: int) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"pieces": pieces})})
+
+
 @pytest.mark.parametrize("kind", ["infogan", "gan"])
 def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
     images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))

@@ -114,7 +114,8 @@ def gradients(count: int) -> None:
     loss = (one * (distributed.rank() + 1)).sum() + frozen.sum() + (last * last.detach()).sum()
     if distributed.is_first():
         loss = loss + two.sum()
-    distributed.sum_gradients(loss, [one, two, frozen, last])
+    loss.backward()
+    distributed.sum_gradients([one, two, frozen, last])
     assert one.grad is not None
     assert two.grad is not None
     assert last.grad is not None
@@ -186,6 +187,9 @@ TRAINED: dict[str, dict[str, Any]] = {
     "paper": {"preset": "paper", "codes": KNOBS},
     "post": {"preset": "post"},
     "apart": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False}},
+    "thirds": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 3}},
+    "quarters": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 4}},
+    "halves": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 2}},
     "disentangle": {"preset": "disentangle", "codes": [{"kind": "continuous"}] * 3},
 }
 

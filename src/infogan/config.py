@@ -203,6 +203,9 @@ class TrainSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False  # whether the networks' trunks and the generator are compiled to kernels of their own
     deterministic: bool = False  # whether a GPU, too, is to give the same bits each time
+    # Parts that a batch is learned from one after another, in less memory: batch norm, contrast and balance look at one
+    # at a time, and gradients are added up. A way to run a run, in which it may go on with another number.
+    pieces: Positive = 1
     synchronise: bool = True  # whether batch norm goes by all workers' samples, or by each worker's own
     report_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
@@ -210,6 +213,10 @@ class TrainSettings(Settings):
     # sheet: a column for each value of the first category, the same noise along a row; one-value: the post's picture,
     # 4x4 images of one category drawn at random.
     picture: Literal["sheet", "one-value"] = "sheet"
+
+
+# Options that say how to run a run and not what it is: it may go on with others.
+WAYS_TO_RUN: dict[str, set[str]] = {"train": {"pieces"}}
 
 
 class Config(Settings):

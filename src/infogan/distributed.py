@@ -56,6 +56,30 @@ def share_of(count: int, worker: int, workers: int) -> slice:
     return slice(worker * count // workers, (worker + 1) * count // workers)
 
 
+def rows_of(count: int, piece: int, pieces: int) -> slice:
+    """Which of ``count`` samples, that are dealt with in pieces, are this process's share of one of the pieces."""
+    return rows_of_worker(count, piece, pieces, rank(), world_size())
+
+
+def share_on_machine(count: int) -> slice:
+    """Which of ``count`` things, that only one worker of each machine need do, are this process's."""
+    local = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")  # torchrun's
+    return share_of(count, *(int(os.environ[name]) for name in local)) if active() else slice(0, count)
+
+
+def samples_of(count: int, piece: int, pieces: int) -> int:
+    """How many of ``count`` samples are in a piece, over all processes."""
+    whole = share_of(count, piece, pieces)
+    return int(whole.stop - whole.start)
+
+
+def rows_of_worker(count: int, piece: int, pieces: int, worker: int, workers: int) -> slice:
+    """`rows_of` one of several workers."""
+    whole = share_of(count, piece, pieces)
+    own = share_of(whole.stop - whole.start, worker, workers)
+    return slice(whole.start + own.start, whole.start + own.stop)
+
+
 def patience() -> float:
     """Seconds that workers wait for one another before they give up; raises UserError where none can be read."""
     told = os.environ.get("INFOGAN_PATIENCE", str(PATIENCE))
@@ -208,12 +232,12 @@ def mean(values: Tensor, count: int) -> Tensor:
 
 
 def part_of_mean(values: Tensor, count: int) -> Tensor:
-    """What this process has of a mean over the samples of all: their sum is the mean; see `mean`."""
-    return values.sum() / count if active() else values.mean()
+    """What these values are of a mean over ``count``, of which others have the rest: the sum of parts is the mean."""
+    return values.mean() if len(values) == count else values.sum() / count
 
 
-def sum_gradients(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
-    """Computes the gradients of a loss and adds up those of all processes, in ``grad``.
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Adds up the gradients of all processes, in ``grad``: of a loss of which each has computed those of its part.
 
     Large ones are summed where they are, all others in one message. DistributedDataParallel would do the same, but its
     rule of one forward and one backward pass does not fit players that take turns on each other's outputs, nor
@@ -221,10 +245,8 @@ def sum_gradients(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
     was measured, what carries them took more time from the backward pass than was saved.
 
     Args:
-        loss: This process's part of the whole loss.
-        parameters: Those that learn; others get no gradient.
+        parameters: Those that learn; others are left as they are.
     """
-    torch.autograd.backward(loss)
     if not active():
         return
     learning = [parameter for parameter in parameters if parameter.requires_grad]

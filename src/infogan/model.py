@@ -25,7 +25,16 @@ from torch import Tensor
 from infogan import distributed
 from infogan.architectures import ARCHITECTURES, ImageShape
 from infogan.codes import CodeLayout
-from infogan.config import CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings, is_code_name
+from infogan.config import (
+    WAYS_TO_RUN,
+    CategoricalCode,
+    Code,
+    Config,
+    NetworkSettings,
+    NoiseSettings,
+    Settings,
+    is_code_name,
+)
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.pixels import SIZES
 from infogan.errors import UserError
@@ -87,7 +96,7 @@ class ModelConfig(Settings):
             noise=config.noise,
             codes=config.codes,
             networks=config.networks,
-            trained_as=sha256(config.model_dump_json().encode()).hexdigest()[:16],
+            trained_as=sha256(config.model_dump_json(exclude=WAYS_TO_RUN).encode()).hexdigest()[:16],
             names={code: tuple(values) for code, values in (names or {}).items() if values},
         )
 

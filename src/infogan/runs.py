@@ -27,7 +27,7 @@ from torch import Tensor
 
 import infogan
 from infogan import distributed
-from infogan.config import Config
+from infogan.config import WAYS_TO_RUN, Config
 from infogan.determinism import coverage
 from infogan.errors import UserError
 from infogan.files import (
@@ -185,7 +185,7 @@ class RunFolder:
         sessions = []
         if self.config.is_file():
             # Options that did not exist when the run was begun have their defaults.
-            difference = _first_difference(self.read_config().model_dump(mode="json"), mine)
+            difference = _first_difference(_what(self.read_config()), _what(config))
             if difference is not None:
                 raise UserError(
                     f"{self.path} holds a run with another configuration ({difference}): "
@@ -389,6 +389,7 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
         "command": sys.argv,
         "data_digest": data_digest,
         "workers": distributed.world_size(),
+        "pieces": config.train.pieces,
         "infogan": infogan.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -429,6 +430,10 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
 def _is_number(told: Any) -> bool:
     """Whether a value of a file is a number that can be computed with: JSON has integers of any length."""
     return type(told) is float or (type(told) is int and abs(told) < 2**63)
+
+
+def _what(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=WAYS_TO_RUN)
 
 
 def _first_difference(known: Any, mine: Any, key: str = "") -> str | None:

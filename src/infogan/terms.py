@@ -81,6 +81,7 @@ class Play:
         self.labelled = labelled
         self._fakes: Images | None = None
         self._partners: dict[Pairing, Images] = {}
+        self._partner_latents: dict[Pairing, Float[Tensor, "batch latent"]] = {}
 
     @cached_property
     def fake_condition(self) -> Condition | None:
@@ -113,19 +114,22 @@ class Play:
         return self.randomness.integers(0, len(self.layout.codes), len(self.reals))
 
     def partner_latents(self, pairing: Pairing) -> Float[Tensor, "batch latent"]:
-        """Of images for the fakes to be compared with.
+        """Of images for the fakes to be compared with, drawn once until the generator moves.
 
         Args:
             pairing: ``sharing``, with the code that is singled out in common and all else their own, noise too; or
                 ``varying``, with all in common but that code.
         """
+        if pairing in self._partner_latents:
+            return self._partner_latents[pairing]
         others = self.layout.sample_codes(len(self.reals), self.randomness)
         noise = self.noise if pairing == "varying" else self.layout.sample_noise(len(self.reals), self.randomness)
         codes = {}
         for number, name in enumerate(self.layout.codes):
             in_common = (self.singled == number) == (pairing == "sharing")
             codes[name] = torch.where(in_common, self.codes[name], others[name])
-        return self.layout.latents(noise, codes)
+        self._partner_latents[pairing] = self.layout.latents(noise, codes)
+        return self._partner_latents[pairing]
 
     def partners(self, pairing: Pairing, players: tuple[Player, ...]) -> Images:
         """For each fake another to compare it with; made and kept as `fakes` are."""
@@ -150,8 +154,13 @@ class Play:
     def end(self, players: tuple[Player, ...]) -> None:
         """Ends an update: what a player that moved had made is outdated."""
         if "generator" in players:
-            self._fakes = None
-            self._partners.clear()
+            self.let_go()
+            self._partner_latents.clear()
+
+    def let_go(self) -> None:
+        """Frees the fakes and what they were computed by; who asks for them next makes them again."""
+        self._fakes = None
+        self._partners.clear()
 
 
 class Pass:

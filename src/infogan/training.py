@@ -118,10 +118,11 @@ def train(
         networks.compile_parts()
     model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
     layout = model.layout
-    batches = Batches(images, stream_seed(seed, ORDER), rank=rank, world_size=world_size, device=device)
+    pieces = config.train.pieces
+    order = stream_seed(seed, ORDER)
+    batches = Batches(images, order, rank=rank, world_size=world_size, device=device, pieces=pieces)
     check_enough(images, *config.largest_batch)
-    if (smallest := min(map(config.batch_size, range(len(config.stages))))) < world_size:
-        raise distributed.by_first(UserError(f"a batch of {smallest} can not be shared by {world_size} workers"))
+    _check_shares(config, world_size)
     labels = _labels(config, images, device)
     if few is not None:
         few_indices, few_values = (torch.from_numpy(part).to(device) for part in (few.indices, few.values))
@@ -161,53 +162,66 @@ def train(
         if step in (start, first):
             paces = [networks.pace(update.players) for update in stage.updates]
 
-        # Draw images, noise and codes.
-        indices, reals = batches.batch(index, step - start, config.batch_size(index))
+        # Draw images, noise and codes, for each piece of the batch.
         whole = config.batch_size(index)
-        generator = torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step))
-        randomness = Chances(generator, distributed.share(whole), whole)
-        noise = layout.sample_noise(len(reals), randomness)
-        codes = layout.sample_codes(len(reals), randomness)
-        if labels is not None:
-            codes = {name: labels[indices] for name in codes}
-        labelled = None
-        if few is not None and any("supervision" in update.terms for update in stage.updates):
-            chosen = randomness.integers(0, len(few.indices), len(reals))
-            labelled = batches.reals(few_indices[chosen]), few_values[chosen]
-        play = Play(
-            networks,
-            layout,
-            config,
-            reals=reals,
-            noise=noise,
-            codes=codes,
-            randomness=randomness,
-            whole=whole,
-            generator_learns=any("generator" in update.players for update in stage.updates),
-            labelled=labelled,
-        )
+        indices, reals = batches.batch(index, step - start, whole)
+        plays, dealt = [], 0
+        for piece in range(pieces):
+            rows = distributed.rows_of(whole, piece, pieces)
+            own = slice(dealt, dealt + rows.stop - rows.start)
+            dealt = own.stop
+            generator = torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step))
+            randomness = Chances(generator, rows, whole)
+            noise = layout.sample_noise(len(reals[own]), randomness)
+            codes = layout.sample_codes(len(reals[own]), randomness)
+            if labels is not None:
+                codes = {name: labels[indices[own]] for name in codes}
+            labelled = None
+            if few is not None and any("supervision" in update.terms for update in stage.updates):
+                chosen = randomness.integers(0, len(few.indices), len(reals[own]))
+                labelled = batches.reals(few_indices[chosen]), few_values[chosen]
+            play = Play(
+                networks,
+                layout,
+                config,
+                reals=reals[own],
+                noise=noise,
+                codes=codes,
+                randomness=randomness,
+                whole=distributed.samples_of(whole, piece, pieces),
+                generator_learns=any("generator" in update.players for update in stage.updates),
+                labelled=labelled,
+            )
+            plays.append(play)
 
         # Let each update's players learn on its terms.
         for update, optimiser, pace in zip(stage.updates, optimisers, paces, strict=True):
             if pace == 0:  # whoever rests is left as it is, running statistics and all
                 continue
-            seen = play.begin(update.players, update.terms)
-            values = {name: TERMS[name].compute(seen) for name in update.terms}
-            weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
-            means = {name: distributed.part_of_mean(value, whole) for name, value in values.items()}
-            loss = torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
             optimiser.zero_grad(set_to_none=True)
-            distributed.sum_gradients(loss, networks.learners(update.players))
+            given: dict[str, Tensor] = {}
+            for play in plays:
+                seen = play.begin(update.players, update.terms)
+                values = {name: TERMS[name].compute(seen) for name in update.terms}
+                weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
+                means = {name: distributed.part_of_mean(value, whole) for name, value in values.items()}
+                torch.autograd.backward(torch.stack([weights[name] * mean for name, mean in means.items()]).sum())
+                for name, mean in means.items():
+                    given[f"{update.name}/{name}"] = given.get(f"{update.name}/{name}", 0) + mean.detach()
+                if "information" in values:
+                    for name, likelihood in seen.log_likelihoods.items():
+                        bound = distributed.part_of_mean(likelihood.detach() + layout.entropy(name), whole)
+                        given[f"information/{name}"] = given.get(f"information/{name}", 0) + bound
+                if pieces > 1:
+                    play.let_go()
+            distributed.sum_gradients(networks.learners(update.players))
             for group in optimiser.param_groups:
                 group["lr"] = update.learning_rate * pace * decay(update.decay, progress)
             optimiser.step()
-            play.end(update.players)
-            for name, mean in means.items():
-                tally.add(f"{update.name}/{name}", mean, step)
-            if "information" in values:
-                for name, likelihood in seen.log_likelihoods.items():
-                    bound = likelihood + layout.entropy(name)
-                    tally.add(f"information/{name}", distributed.part_of_mean(bound, whole), step)
+            for play in plays:
+                play.end(update.players)
+            for name, mean in given.items():
+                tally.add(name, mean, step)
         done = step + 1
         stopping = done < steps and distributed.any_of(watch.interrupted())
         saves = done == steps or done % config.train.save_every == 0 or stopping
@@ -231,6 +245,19 @@ def train(
         if stopping:
             raise Interrupted(done)
     return model
+
+
+def _check_shares(config: Config, workers: int) -> None:
+    """Raises UserError where a batch can not be dealt to the workers in so many pieces.
+
+    Batch norm needs two samples: in a piece, or where it goes by each worker's own, in each worker's share of it.
+    """
+    smallest, pieces = min(map(config.batch_size, range(len(config.stages)))), config.train.pieces
+    apart = workers > 1 and not config.train.synchronise
+    if smallest < pieces * max(workers, 2 * (workers if apart else 1)):
+        of = f" in {pieces} pieces" if pieces > 1 else ""
+        by = f" by {workers} workers" if workers > 1 else ""
+        raise distributed.by_first(UserError(f"a batch of {smallest} can not be shared{by}{of}"))
 
 
 def _begin(stage: Stage, encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None) -> None:
@@ -320,7 +347,6 @@ class Tally:
 
     def add(self, name: str, mean: Tensor, step: int) -> None:
         """Adds one step's mean of a term, (), or what this worker has of it."""
-        mean = mean.detach()
         self._sums[name] = self._sums.get(name, 0) + mean
         self._counts[name] = self._counts.get(name, 0) + 1
         self._number = self._number + 1 if step == self._step else 0

@@ -212,7 +212,8 @@ def train_run(
             process is training it, or workers have other images than the first.
         Interrupted: as `training.train`.
     """
-    digest = planned.images.digest()
+    with distributed.together():
+        digest = planned.images.digest()
     if planned.few is not None:
         digest += f" {planned.few.digest()}"
     distributed.agreed("set of images or labels", digest)

@@ -11,6 +11,7 @@ lies together for a while. Within a window every order is equally likely.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -21,11 +22,14 @@ from torch import Tensor
 
 from infogan.data.imageset import ImageSet
 from infogan.data.shards import Shards, as_shards
-from infogan.distributed import share_of
+from infogan.distributed import rows_of_worker
 from infogan.errors import UserError
 from infogan.memory import usable
 
 WINDOW = 32  # shards that are shuffled together
+Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Gives the images at some places of an order."""
+
 RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
 
 
@@ -70,14 +74,17 @@ class Batches:
             all others are kept on ``device`` as one tensor.
         seed: Of the order.
         rank: Which share of each batch is this worker's.
-        world_size: Number of workers; must divide the batch sizes.
+        world_size: Number of workers.
         device: Where the batches are wanted.
+        pieces: Parts of a batch, of each of which a worker has a share.
 
     Attributes:
         pixels: All images, on ``device`` or, where they are left in their files, on the CPU.
     """
 
-    def __init__(self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device) -> None:
+    def __init__(
+        self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device, pieces: int = 1
+    ) -> None:
         held = images.images
         mapped = isinstance(held, np.memmap)
         shards = as_shards(held)
@@ -93,8 +100,8 @@ class Batches:
                 self.pixels = self.pixels.to(device)
         self.seed = seed
         self._device = device
-        self._rank, self._world_size = rank, world_size
-        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._rank, self._world_size, self._pieces = rank, world_size, pieces
+        self._orders: dict[tuple[int, int], Order] = {}
         self._ahead = _ReadAhead(self._read) if in_file else None
 
     def batch(
@@ -108,7 +115,7 @@ class Batches:
             batch_size: Of all steps of the stage, over all workers.
 
         Returns:
-            Their places, and the images in [-1, 1].
+            Their places, and the images in [-1, 1], piece after piece.
         """
         if self._ahead is None:
             indices = self.indices(stage, step, batch_size)
@@ -119,10 +126,15 @@ class Batches:
     def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
         """The places of the images of a `batch`, where ``pixels`` are."""
         count = len(self.pixels)
-        share = share_of(batch_size, self._rank, self._world_size)
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)[share]
-        chosen = [self._order(stage, int(position) // count)[int(position) % count] for position in positions]
-        return torch.tensor(chosen, device=self.pixels.device)
+        batch = np.arange(step * batch_size, (step + 1) * batch_size)
+        rows = [
+            rows_of_worker(batch_size, piece, self._pieces, self._rank, self._world_size)
+            for piece in range(self._pieces)
+        ]
+        positions = np.concatenate([batch[some] for some in rows])
+        shuffles, places = np.divmod(positions, count)
+        chosen = [self._order(stage, shuffle)(places[shuffles == shuffle]) for shuffle in np.unique(shuffles).tolist()]
+        return torch.from_numpy(np.concatenate(chosen)).to(self.pixels.device)
 
     def reals(self, indices: Int[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
         """The images in these places, in [-1, 1]."""
@@ -133,17 +145,17 @@ class Batches:
         pixels = self.pixels[indices]
         return indices, pixels.pin_memory() if self._device.type == "cuda" else pixels
 
-    def _order(self, stage: int, shuffle: int) -> NDArray[np.int64]:
+    def _order(self, stage: int, shuffle: int) -> Order:
         key = (stage, shuffle)
         if key not in self._orders:
             # A batch spans at most a few shuffles; older ones are never asked for again.
             for old in [known for known in self._orders if known < (stage, shuffle - 1)]:
                 del self._orders[old]
-            random = np.random.default_rng(stream_seed(self.seed, stage, shuffle))
+            seed = stream_seed(self.seed, stage, shuffle)
             if self._starts is None:
-                self._orders[key] = random.permutation(len(self.pixels))
+                self._orders[key] = np.random.default_rng(seed).permutation(len(self.pixels)).__getitem__
             else:
-                self._orders[key] = windowed_order(self._starts, WINDOW, random)
+                self._orders[key] = WindowedOrder(self._starts, WINDOW, seed)
         return self._orders[key]
 
 
@@ -162,20 +174,42 @@ class InShards:
         return torch.from_numpy(self._shards[places if isinstance(places, slice) else places.cpu().numpy()])
 
 
-def windowed_order(starts: NDArray[np.int64], window: int, random: np.random.Generator) -> NDArray[np.int64]:
+class WindowedOrder:
     """An order of the images of shards: shards in any order, and images in any order among so many of them.
+
+    Only the windows that are asked for are drawn, the last two of which are kept: the whole order of a billion images
+    would be 8 GB.
+
+    Of a set whose shards each hold another kind of image, which is the worst that there is, the kinds in a batch of B
+    images vary as in one of 1 / (1/B + 1/W - 1/(B W)) images that were drawn one by one, where W is the window.
 
     Args:
         starts: (shards + 1,), the place of each shard's first image, and the number of all.
-        window: Shards that are shuffled together.
-        random: What the order comes from.
+        window: Shards that are shuffled together, W.
+        seed: What the order comes from.
     """
-    shards = random.permutation(len(starts) - 1)
-    windows = [
-        random.permutation(np.concatenate([np.arange(starts[shard], starts[shard + 1]) for shard in some]))
-        for some in np.split(shards, range(window, len(shards), window))
-    ]
-    return np.concatenate(windows)
+
+    def __init__(self, starts: NDArray[np.int64], window: int, seed: int) -> None:
+        shards = np.random.default_rng(seed).permutation(len(starts) - 1)
+        self._starts, self._seed = starts, seed
+        self._windows = np.split(shards, range(window, len(shards), window))
+        sizes = [int((starts[some + 1] - starts[some]).sum()) for some in self._windows]
+        self._ends = np.cumsum(sizes)
+        self._drawn = lru_cache(2)(self._draw)
+
+    def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The images at these places of the order."""
+        found = np.empty_like(positions)
+        owners = np.searchsorted(self._ends, positions, side="right")
+        for owner in np.unique(owners).tolist():
+            here = owners == owner
+            begun = self._ends[owner - 1] if owner else 0
+            found[here] = self._drawn(owner)[positions[here] - begun]
+        return found
+
+    def _draw(self, window: int) -> NDArray[np.int64]:
+        images = [np.arange(self._starts[shard], self._starts[shard + 1]) for shard in self._windows[window]]
+        return np.random.default_rng(stream_seed(self._seed, window)).permutation(np.concatenate(images))
 
 
 class _ReadAhead:
