@@ -32,8 +32,10 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import Explored, judged, requests, small_run
@@ -58,6 +60,7 @@ MEMORY = 2**29  # bytes; the largest picture that is read at all takes half of t
 OVER = 2
 UNSEEN = 2**21  # bytes that are asked for without an input's doing: the allocators' steps, modules that are loaded late
 PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PNG = re.compile(rb"\x89PNG")
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
 WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
 
@@ -319,6 +322,12 @@ def targets() -> dict[str, Target]:
             _load_at("a.zip"),
             declares=_largest_packed,
         ),
+        "table": Target(
+            "a.parquet",
+            (_table(pictures, ["a", "b"] * 3), _table(pictures[:2], [1, 0])),
+            _load_at("a.parquet"),
+            declares=lambda content: max((_pixels(content[at.start() :]) for at in PNG.finditer(content)), default=0),
+        ),
         "picture": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
         "shards": Target("index.json", (index,), lambda at: [load(at).names[1], load(at).digest()], shard),
         "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
@@ -542,6 +551,13 @@ def _zip(pictures: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
     with zipfile.ZipFile(buffer, "w", packing) as archive:
         for number, picture in enumerate(pictures):
             archive.writestr(f"{'ab'[number % 2]}/{number}.png", picture)
+    return buffer.getvalue()
+
+
+def _table(pictures: list[bytes], labels: list[Any]) -> bytes:
+    table = pyarrow.table({"image": pyarrow.array(pictures, pyarrow.binary()), "label": labels[: len(pictures)]})
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, row_group_size=2)
     return buffer.getvalue()
 
 

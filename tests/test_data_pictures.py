@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infogan.data import ImageSet, has_test_split, load
-from infogan.data.pictures import _natural
+from infogan.data.listing import natural
 from infogan.data.pixels import render
 from infogan.errors import UserError
 from infogan.files import Bounded
@@ -92,7 +92,7 @@ def test_natural_order_on_its_own() -> None:
         "img12.png",
         "x",
     ]
-    assert sorted(shuffled, key=_natural) == expected
+    assert sorted(shuffled, key=natural) == expected
 
 
 @both
@@ -240,7 +240,7 @@ def test_zip_members_that_lead_out_are_skipped(tmp_path: Path) -> None:
 
 def test_a_zip_member_that_unpacks_to_too_much_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = archive(tmp_path, {"a.png": png(1), "bomb.png": bytes(100_001)})
-    monkeypatch.setattr("infogan.data.pictures.MAX_MEMBER_BYTES", 100_000)
+    monkeypatch.setattr("infogan.data.listing.MAX_FILE_BYTES", 100_000)
     assert load(source).skipped == ("bomb.png: 100,001 bytes, more than 100,000",)
 
 

@@ -227,3 +227,20 @@ def test_a_run_on_shards_left_in_their_files_ends_like_any(tmp_path: Path, monke
     assert isinstance(load(tmp_path / "a").images, Shards)
     train(config, load(tmp_path / "a"), run)
     assert run.read_stats()[-1]["step"] == 12
+
+
+def test_factors_are_kept(tmp_path: Path) -> None:
+    values = np.stack([np.arange(30) % 3, np.arange(30) % 2], axis=1)
+    known = {"factor_names": np.array(["shape", "side"]), "factor_values": np.array(["a", "b", "c", "left", "right"])}
+    sizes = {"factor_sizes": np.array([3, 2])}
+    np.savez(tmp_path / "images.npz", allow_pickle=False, images=pictures(30), factors=values, **known, **sizes)
+    prepare_shards(tmp_path / "images.npz", tmp_path / "a", workers=2)
+    found, expected = load(tmp_path / "a").factors, load(tmp_path / "images.npz").factors
+    assert found is not None
+    assert expected is not None
+    assert (found.names, found.sizes, found.value_names) == (expected.names, expected.sizes, expected.value_names)
+    assert np.array_equal(found.values, values)
+    beside = tmp_path / "a" / "train-00001.json"
+    beside.write_text(beside.read_text().replace("[2, 1]", "[2]"))
+    with pytest.raises(UserError, match="factors that are none of its images'"):
+        load(tmp_path / "a")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from infogan import distributed
 from infogan.data import Progress
 from infogan.data.stream import Stream
+from infogan.data.tables import arrow_parquet
 from infogan.errors import UserError
 from infogan.files import held, make_own_folder, replacing, write_json
 from infogan.model import InfoGAN
@@ -94,7 +95,7 @@ def file_codes(
         model.check_reads_codes()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
-            _arrow()
+            arrow_parquet()
     with ExitStack() as stack:
 
         def begin() -> None:
@@ -217,7 +218,9 @@ def _write_csv(filing: Filing) -> None:
 
 
 def _write_parquet(filing: Filing) -> None:
-    pa, parquet = _arrow()
+    parquet = arrow_parquet()
+    import pyarrow as pa
+
     with ExitStack() as stack:
         temporary = stack.enter_context(replacing(filing.out))
         writer = None
@@ -235,15 +238,6 @@ def _write_parquet(filing: Filing) -> None:
                 writer = stack.enter_context(parquet.ParquetWriter(temporary, pa.schema(fields.items())))
             if writer is not None and len(columns["image"]):
                 writer.write_table(pa.table(columns, schema=writer.schema))
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise UserError("Parquet files need another library: pip install 'infogan[parquet]'") from error
-    return pyarrow, parquet
 
 
 class Sorter:

@@ -161,7 +161,7 @@ def _kept_by(run: Path | None, source: str) -> Iterator[None]:
     except UserError as error:
         # What else may be wrong is the command's mistake, and another process may be at the run.
         with suppress(UserError):
-            gone = run is not None and not Path(source).exists()
+            gone = run is not None and "://" not in source and not Path(source).exists()
             if run is not None and gone and (known := RunFolder.existing(run)).read_config().data.source == source:
                 with known.held():
                     known.incident(str(error))

@@ -182,7 +182,7 @@ def reason(error: Exception) -> str:
         return "not an image that can be read"  # Pillow's own words name a memory address
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

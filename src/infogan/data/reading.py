@@ -1,7 +1,8 @@
 """Any source of images, by name or path, to an ImageSet, and to a file that holds it.
 
-In flows what a user writes for DATA: a named data set, or the path of a folder, .zip, .npz, .npy or IDX file; out flows
-an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a path.
+In flows what a user writes for DATA: a named data set, or the path of a folder, .zip, .parquet, .npz, .npy or IDX file;
+out flows an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a path. Folders, .zip and
+.parquet may also be elsewhere: ``s3://bucket/photos`` (`data.remote`).
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from infogan.data.arrays import Arrays, array_splits, image_set, in_form, read_arrays
 from infogan.data.imageset import ImageSet, Numbers
-from infogan.data.pictures import picture_splits, read_pictures, settled_pictures, streamed_pictures
+from infogan.data.pictures import is_pictures, picture_splits, read_pictures, settled_pictures, streamed_pictures
 from infogan.data.pixels import Form, Progress
+from infogan.data.remote import Location, located
 from infogan.data.shards import Made, is_sharded, read_shards, shard_splits, write_shards
 from infogan.data.sources import DATASETS, read_named
 from infogan.data.stream import Stream, give_back
@@ -38,8 +40,8 @@ def load(
     """Loads one split of a data set, fetching it first if it is a named one that is not cached.
 
     Args:
-        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a folder of shards
-            (`prepare_shards`), a .npz, .npy or IDX file (.gz too).
+        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a .parquet or a folder of
+            them, a folder of shards (`prepare_shards`), a .npz, .npy or IDX file (.gz too); or an address.
         split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything where there is no test split.
         size: Height and width in pixels, 8 to 128. None keeps them, if all images are square and of one such size.
         channels: 1 for grey, 3 for RGB. None keeps them, if all images agree.
@@ -62,9 +64,9 @@ def load(
     path = _existing(source)
     if is_sharded(path):
         return in_form(read_shards(path, split), form)
-    if _is_pictures(path):
+    if is_pictures(path):
         return read_pictures(path, split, form, strict=strict, progress=progress)
-    return image_set(read_arrays(path, split), form, str(path))
+    return image_set(read_arrays(_here(path), split), form, str(path))
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def streamed(
     form = Form(size, channels, fit)
     if split not in (None, *SPLITS):
         raise unknown("split", str(split), SPLITS)
-    if not named and _is_pictures(path := _existing(source)) and not is_sharded(path):
+    if not named and is_pictures(path := _existing(source)) and not is_sharded(path):
         with streamed_pictures(path, split or "train", size, channels, form.fit) as stream:
             yield stream
         return
@@ -106,12 +108,14 @@ def streamed(
         part = np.array(images.images[first:last])
         give_back(images.images)
         labels = None if images.labels is None else images.labels[first:last]
-        return ImageSet(part, images.names[first:last], images.source, labels, images.label_names)
+        factors = None if images.factors is None else images.factors.subset(np.arange(first, first + len(part)))
+        return ImageSet(part, images.names[first:last], images.source, labels, images.label_names, factors=factors)
 
-    changed = None if named else Path(source).stat()
+    changed = None if named else _here(located(source)).stat()
     stamp = f"{source} {split}" + (f" {changed.st_size} {changed.st_mtime_ns}" if changed else "")
     numbered = isinstance(images.names, Numbers)
-    yield Stream(len(images), images.source, f"{stamp} {size} {channels} {fit}", read, numbered=numbered)
+    form_stamp = f"{stamp} {size} {channels} {fit}"
+    yield Stream(len(images), images.source, form_stamp, read, numbered=numbered, factors=images.factors)
 
 
 def has_test_split(source: str | Path) -> bool:
@@ -125,7 +129,7 @@ def has_test_split(source: str | Path) -> bool:
     path = _existing(source)
     if is_sharded(path):
         return "test" in shard_splits(path)
-    return "test" in (picture_splits(path) if _is_pictures(path) else array_splits(path))
+    return "test" in (picture_splits(path) if is_pictures(path) else array_splits(_here(path)))
 
 
 def prepare(
@@ -208,7 +212,7 @@ def prepare_shards(
 def _settled(source: str | Path, form: Form, workers: int) -> tuple[int, int]:
     """Size and channels of a source's train split."""
     named = isinstance(source, str) and source in DATASETS
-    if not named and _is_pictures(path := _existing(source)) and not is_sharded(path):
+    if not named and is_pictures(path := _existing(source)) and not is_sharded(path):
         return settled_pictures(path, SPLITS[0], form, workers)
     images = load(source, size=form.size, channels=form.channels, fit=form.fit)
     return images.size, images.channels
@@ -220,15 +224,19 @@ def _load_named(name: str, split: str, form: Form, progress: Progress | None) ->
     return image_set(named, form, f"{name} ({split})")
 
 
-def _existing(source: str | Path) -> Path:
-    path = Path(source)
-    if not path.exists():
+def _existing(source: str | Path) -> Location:
+    path = located(source)
+    if isinstance(path, Path) and not path.exists():
         raise UserError(f"no file or folder {str(source)!r}, and {unknown('data set', str(source), DATASETS)}")
     return path
 
 
-def _is_pictures(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() == ".zip"
+def _here(path: Location) -> Path:
+    if not isinstance(path, Path) and not path.exists():
+        raise UserError(f"there is nothing at {path}, or nothing that may be seen")
+    if not isinstance(path, Path):
+        raise UserError(f"{path} is neither a folder, a .zip nor a .parquet: copy it to this machine and name the copy")
+    return path
 
 
 def _parts(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:

@@ -16,14 +16,16 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, overload
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import SIZES, Progress
+from infogan.data.remote import Location
 from infogan.data.stream import Stream
 from infogan.distributed import share_on_machine
 from infogan.errors import UserError
@@ -41,12 +43,19 @@ class _Listed(BaseModel):
     sha256: str
 
 
+class _Factors(BaseModel):
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    value_names: tuple[tuple[str, ...], ...]
+
+
 class _Index(BaseModel):
     format: Literal["infogan shards 1"] = FORMAT
     channels: Literal[1, 3]
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
     label_names: tuple[str, ...]
     named: bool
+    factors: _Factors | None = None
     splits: dict[Literal["train", "test"], Annotated[list[_Listed], Field(min_length=1)]]
 
 
@@ -59,6 +68,7 @@ class _Beside(BaseModel):
     labels: list[int] | None
     label_names: tuple[str, ...]
     skipped: tuple[str, ...]
+    factors: list[list[int]] | None = None
 
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -186,9 +196,9 @@ def as_shards(images: object) -> Shards | None:
 # Reading.
 
 
-def is_sharded(path: Path) -> bool:
-    """Whether a folder holds shards, whole or half made."""
-    return (path / INDEX).is_file() or (path / PLAN).is_file()
+def is_sharded(path: Location) -> TypeGuard[Path]:
+    """Whether a folder holds shards, whole or half made; elsewhere there are none."""
+    return isinstance(path, Path) and ((path / INDEX).is_file() or (path / PLAN).is_file())
 
 
 def shard_splits(path: Path) -> tuple[str, ...]:
@@ -217,7 +227,17 @@ def read_shards(path: Path, split: str) -> ImageSet:
         if len(labels) != len(images) or labels.min() < 0 or labels.max() >= len(index.label_names):
             raise UserError(f"{path} has labels that are none of its images'")
     names: Sequence[str] = ShardNames(sides, images.starts) if index.named else Numbers(len(images))
-    return ImageSet(cast(NDArray[np.uint8], images), names, f"{path} ({split})", labels, index.label_names)
+    factors = None if index.factors is None else _read_factors(path, sides, index.factors, len(images))
+    return ImageSet(
+        cast(NDArray[np.uint8], images), names, f"{path} ({split})", labels, index.label_names, factors=factors
+    )
+
+
+def _read_factors(path: Path, sides: Sequence[Path], known: "_Factors", count: int) -> Factors:
+    rows = [row for side in sides for row in _beside(side).factors or ()]
+    if len(rows) != count or any(len(row) != len(known.names) for row in rows):
+        raise UserError(f"{path} has factors that are none of its images'")
+    return Factors(known.names, known.sizes, np.array(rows, np.int64), known.value_names)
 
 
 def _check_shard(file: Path, count: int, shape: tuple[int, int, int]) -> None:
@@ -325,6 +345,8 @@ def write_shards(
             label_names = max([label_names, *(side.label_names for side in sides)], key=len)
             named = named or any(side.names is not None for side in sides)
         made_of = {"channels": shape[0], "size": shape[1], "label_names": label_names, "named": named}
+        if known := next((stream.factors for stream in streams.values() if stream.factors is not None), None):
+            made_of["factors"] = {"names": known.names, "sizes": known.sizes, "value_names": known.value_names}
         index = _Index.model_validate({**made_of, "splits": listed})
         write_bytes(folder / INDEX, index.model_dump_json(indent=1).encode())
     return made
@@ -389,6 +411,7 @@ def _make(folder: Path, split: str, number: int, each: int, strict: bool, stream
         labels=None if images.labels is None else images.labels.tolist(),
         label_names=images.label_names,
         skipped=images.skipped,
+        factors=None if images.factors is None else images.factors.values.tolist(),
     )
     # Python's own writer: names may be no UTF-8, and are then written as what they are.
     write_bytes(folder / f"{name}.json", json.dumps(beside.model_dump()).encode())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet
 
 
@@ -24,6 +25,7 @@ class Stream:
         skipped: What else was left out, a line ``"name: why"`` each.
         root: The folder in which the images are files, by their names; None where they are no files of their own.
         numbered: Whether the images have no names but their numbers.
+        factors: How all of them were made, or None where that is not known.
     """
 
     count: int
@@ -33,6 +35,7 @@ class Stream:
     skipped: tuple[str, ...] = ()
     root: Path | None = None
     numbered: bool = False
+    factors: Factors | None = None
 
 
 def give_back(array: NDArray[Any]) -> None:
