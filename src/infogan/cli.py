@@ -33,7 +33,9 @@ data_app = typer.Typer(help="Data sets: list, fetch, prepare.", no_args_is_help=
 app.add_typer(data_app, name="data")
 
 Run = Annotated[Path, typer.Argument(help="A run folder or a model folder.", show_default=False)]
-Source = Annotated[str, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")]
+Source = Annotated[
+    str, typer.Argument(help="A named data set, a folder, zip, parquet, npz, npy or IDX file, or s3://...")
+]
 Split = Annotated[str | None, typer.Option(help="train or test; the whole source if it has no splits.")]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Hold a code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Of noise and codes.")]
@@ -44,7 +46,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last."
 @app.command()
 def train(
     context: typer.Context,
-    data: Annotated[str | None, typer.Argument(help="A named data set, folder, zip, npz, npy or IDX file.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="A named data set, a folder, zip, parquet, npz, npy or IDX file, or s3://...")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder, new or to resume. Default: runs/NNNNN-NAME.")] = None,
     preset: Annotated[
         str, typer.Option("--preset", "--recipe", help="robust, plain, paper, post or disentangle.")
