@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infogan.estimator import InfoGANEstimator
+    from infogan.fitting import fit
     from infogan.model import InfoGAN
 
 __version__ = "0.1.0"
-__all__ = ["InfoGAN", "__version__"]
+__all__ = ["InfoGAN", "InfoGANEstimator", "__version__", "fit"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +17,12 @@ def __getattr__(name: str) -> Any:
         from infogan.model import InfoGAN
 
         return InfoGAN
+    if name == "InfoGANEstimator":
+        from infogan.estimator import InfoGANEstimator
+
+        return InfoGANEstimator
+    if name == "fit":
+        from infogan.fitting import fit
+
+        return fit
     raise AttributeError(f"module 'infogan' has no attribute {name!r}")

@@ -139,7 +139,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     flags = _flags(given)
     if given["categorical"] or given["continuous"] is not None:
         known = [recipes.PRESETS.get(preset, {}), *layers]
-        flags["codes"] = _code_options(given["categorical"] or None, given["continuous"], known)
+        flags["codes"] = recipes.codes_of(_sizes(given["categorical"]), given["continuous"], known)
     return recipes.resolve(preset, [*layers, flags], given["assignments"] or ())
 
 
@@ -168,25 +168,13 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _code_options(
-    categorical: list[str] | None, continuous: int | None, layers: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The codes as the flags say, and of the kind that no flag speaks of those of the last layer that has any."""
+def _sizes(categorical: list[str] | None) -> list[int | str] | None:
+    """Numbers of categories, or ``auto``, as they were written."""
     from infogan import recipes
 
-    last: Any = next((layer["codes"] for layer in reversed(layers) if "codes" in layer), [])
-    known = [code for code in last if isinstance(code, dict)] if isinstance(last, list) else []
-    categories = [code for code in known if code.get("kind") == "categorical"]
-    if categorical is not None:
-        if wrong := [size for size in categorical if size != recipes.AUTO and not size.isdecimal()]:
-            raise UserError(f"--categorical {wrong[0]!r} is neither a number of categories nor auto")
-        sizes = [size if size == recipes.AUTO else int(size) for size in categorical]
-        categories = [{"kind": "categorical", "size": size} for size in sizes]
-    knobs = [code for code in known if code.get("kind") == "continuous"]
-    if continuous is not None:  # as many as asked for, each like the first
-        alike = {key: value for key, value in (knobs[0] if knobs else recipes.KNOB).items() if key != "name"}
-        knobs = [alike] * continuous
-    return categories + knobs
+    if wrong := [size for size in categorical or () if size != recipes.AUTO and not size.isdecimal()]:
+        raise UserError(f"--categorical {wrong[0]!r} is neither a number of categories nor auto")
+    return [size if size == recipes.AUTO else int(size) for size in categorical] if categorical else None
 
 
 def _length(budget: str | None, steps: int | None, images: int | None) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from infogan.config import (
 )
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.pixels import SIZES
+from infogan.data.shards import Shards
 from infogan.errors import UserError
 from infogan.files import claimed, write_bytes, write_json
 from infogan.memory import shortage_told
@@ -190,8 +191,7 @@ class InfoGAN:
             if _is_large(config):
                 _check_weights(config, weights_path)
             with shortage_told():
-                networks = _networks_of(config)
-                networks.load_state_dict(safetensors.torch.load_file(weights_path))
+                return cls.of_tensors(config, safetensors.torch.load_file(weights_path))
         except UserError:
             raise
         except ValidationError as error:
@@ -201,6 +201,12 @@ class InfoGAN:
         except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
+
+    @classmethod
+    def of_tensors(cls, config: ModelConfig, tensors: Mapping[str, Tensor]) -> "InfoGAN":
+        """A model of its configuration and weights; raises RuntimeError where they do not fit."""
+        networks = _networks_of(config)
+        networks.load_state_dict(dict(tensors))
         return cls(config, networks)
 
     def save(self, folder: str | Path) -> None:
@@ -409,11 +415,11 @@ class InfoGAN:
 
     # Reading.
 
-    def encode(self, images: NDArray[np.uint8], *, batch_size: int = 500) -> Encoding:
+    def encode(self, images: NDArray[np.uint8] | Shards, *, batch_size: int = 500) -> Encoding:
         """Reads the codes of images.
 
         Args:
-            images: uint8 (count, channels, height, width) in the model's shape.
+            images: uint8 (count, channels, height, width) in the model's shape; may be mapped, or in shards.
             batch_size: How many at a time; does not change the result.
 
         Raises:
@@ -613,7 +619,7 @@ class InfoGAN:
             self._folded = states, folded(self.networks)
         return self._folded[1]
 
-    def _posterior(self, images: NDArray[np.uint8], batch_size: int) -> Tensor:
+    def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: int) -> Tensor:
         """The recognizer's output for images, checked, on the CPU."""
         self.check_reads_codes()
         self._check(images)
@@ -626,7 +632,7 @@ class InfoGAN:
             read = torch.cat(pieces)
             return distributed.gathered(read, len(images)) if self.shared else read
 
-    def _check(self, images: NDArray[np.uint8]) -> None:
+    def _check(self, images: NDArray[np.uint8] | Shards) -> None:
         """Raises UserError where images have another shape or type than the model reads."""
         expected = (self.config.channels, self.config.size, self.config.size)
         if images.dtype != np.uint8 or images.shape[1:] != expected:

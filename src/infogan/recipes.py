@@ -4,7 +4,7 @@ A preset is a plain tree of options in the shape of `config.Config`, on which a 
 are laid. `resolve` turns it into the configuration of a run, and turns an infogan into its predecessors.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from infogan.config import merge, override
@@ -383,6 +383,28 @@ def invariances(text: str) -> dict[str, float]:
         except ValueError:
             raise UserError(f"the strength of invariance {name!r} is a number, not {number!r}") from None
     return strengths
+
+
+def codes_of(
+    categorical: Sequence[int | str] | None, continuous: int | None, layers: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The codes that are asked for, and of the kind that is not spoken of those of the last layer that has any.
+
+    Args:
+        categorical: How many values each category has, or ``auto``; None = not spoken of.
+        continuous: How many continuous codes; None = not spoken of.
+        layers: Trees of options, the last of which counts.
+    """
+    last: Any = next((layer["codes"] for layer in reversed(layers) if "codes" in layer), [])
+    known = [code for code in last if isinstance(code, dict)] if isinstance(last, list) else []
+    categories = [code for code in known if code.get("kind") == "categorical"]
+    if categorical is not None:
+        categories = [{"kind": "categorical", "size": size} for size in categorical]
+    knobs = [code for code in known if code.get("kind") == "continuous"]
+    if continuous is not None:  # as many as asked for, each like the first
+        alike = {key: value for key, value in (knobs[0] if knobs else KNOB).items() if key != "name"}
+        knobs = [alike] * continuous
+    return categories + knobs
 
 
 def counts_categories(options: Options) -> bool:

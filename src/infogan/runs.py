@@ -44,6 +44,7 @@ from infogan.files import (
 CHECKPOINTS_KEPT = 2
 TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
 WRITER = "writer.json"  # who trains the run, or did last
+IMAGES = "images"  # those that a program gave, as shards
 CHECKSUM, BLANK = "sha256", "0" * 64  # in a checkpoint's metadata, and what stands there while it is computed
 
 
@@ -149,7 +150,7 @@ class RunFolder:
         try:
             make_folder(path)
             # A run that was killed at its very beginning has left nothing but its lock and what was half-written.
-            others = [entry.name for entry in path.iterdir() if entry.name != WRITER]
+            others = [entry.name for entry in path.iterdir() if entry.name not in (WRITER, IMAGES)]
             foreign = not (path / "config.json").is_file() and not all(map(UNFINISHED.fullmatch, others))
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"cannot make the run folder {path}: there is a file in its place") from error

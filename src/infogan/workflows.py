@@ -55,12 +55,14 @@ def plan(
     *,
     run: Path | None = None,
     device: str = "cpu",
+    images: ImageSet | None = None,
 ) -> Plan:
     """Loads the training images and completes the configuration with what only they, or a clock, can tell.
 
     Args:
         options: From `recipes.resolve`, with ``data.source``.
         progress: Told of what is fetched and read.
+        images: Those to be trained on, if they are at hand; no source is then named, and none read.
         run: A run that may be there already; it keeps the steps that its budget was found to be.
         device: What the budget is for.
 
@@ -75,23 +77,20 @@ def plan(
     with distributed.together():
         # Built before any data is fetched, so that a misspelt option does not wait for it.
         config = build(recipes.with_categories(options, 2) if counts else options)
-        if not config.data.source:
+        if images is None and not config.data.source:
             raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
-        images, few = _images(config, progress, run if distributed.is_first() else None)
+        if images is None:
+            images = _load(config.data, progress, run if distributed.is_first() else None)
+        few = _few(config, images)
     # Categories are counted, and steps timed, as they will be trained.
     with repeatable(config.train.deterministic):
         return _plan(options, config, counts, images, few, _known(run), device)
 
 
-def _images(config: Config, progress: Progress | None, run: Path | None) -> tuple[ImageSet, FewLabels | None]:
-    """The training images and the few labels of them, where they are such as the configuration needs.
-
-    Raises:
-        UserError: they are not, or can not be read.
-    """
-    data = config.data
+def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> ImageSet:
+    """The training images, those of a run that may be there; raises UserError as `load`."""
     with _kept_by(run, data.source):
-        images = load(
+        return load(
             data.source,
             size=data.size,
             channels=data.channels,
@@ -99,12 +98,17 @@ def _images(config: Config, progress: Progress | None, run: Path | None) -> tupl
             strict=data.strict,
             progress=progress,
         )
+
+
+def _few(config: Config, images: ImageSet) -> FewLabels | None:
+    """The few labels of the images; raises UserError where either is not such as the configuration needs."""
+    data = config.data
     few = read_labels(Path(data.labels), images) if data.labels else None
     check_enough(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan" and images.labels is None:
         raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
-    return images, few
+    return few
 
 
 def _known(run: Path | None) -> Config | None:

@@ -1,0 +1,102 @@
+"""Training from a program: `fit` takes what a program holds, and gives back the model.
+
+It does what ``infogan train`` does, and leaves the same run folder. Images that are no file are kept in it first, as
+shards, so that the run can go on, be measured and be explored without the program.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from infogan import recipes, workflows
+from infogan.data.objects import is_path, streamed_object
+from infogan.data.pixels import Form
+from infogan.data.shards import write_shards
+from infogan.data.stream import Stream
+from infogan.model import InfoGAN
+from infogan.runs import IMAGES, RunFolder
+from infogan.training import Watcher
+
+
+def fit(
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    test: Any = None,
+    recipe: str = "robust",
+    categorical: int | str | Sequence[int | str] | None = None,
+    continuous: int | None = None,
+    budget: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    shape: str = "crop",
+    options: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+) -> InfoGAN:
+    """Trains a model, or goes on training it where ``out`` holds the run that the same call began.
+
+    Args:
+        data: What ``infogan train`` takes (a name, path or address), or images that the program holds
+            (`data.objects.image_set_of`). Labels are for evaluation only.
+        out: The run folder. None: a new one, ``runs/NNNNN-NAME``.
+        test: Images that the model is measured on, for ``data`` that the program holds; None = those it learns from.
+        recipe: ``robust``, ``plain``, ``paper``, ``post`` or ``disentangle``.
+        categorical: How many categories, of each code if there are several; ``"auto"`` counts them. None: ten.
+        continuous: How many continuous codes; None as in the recipe.
+        budget: Seconds that the run may take; None as in the recipe.
+        steps: Its length by steps instead.
+        seed: Of everything random.
+        size: Height and width to bring images to; None as they are.
+        channels: 1 makes them grey, 3 RGB; None as they are.
+        shape: ``crop`` or ``pad`` images that are not square.
+        options: Any other option, by dotted name: ``{"train.batch_size": 64}``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        watch: Who hears of the progress.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        UserError: images, options or a folder that can not be used.
+        training.Interrupted: ``watch.interrupted`` said so; the same call goes on.
+    """
+    run = RunFolder.at(Path(out)) if out is not None else RunFolder.numbered(Path("runs"), _name(data))
+    form = Form(size, channels, shape)
+    source = str(data) if is_path(data) else _keep(data, test, run.path / IMAGES, form)
+    layer: dict[str, Any] = {"data": {"source": source, "size": size, "channels": channels, "fit": shape}}
+    length = {"budget": budget, "steps": steps}
+    layer["train"] = {"seed": seed, **{name: value for name, value in length.items() if value is not None}}
+    layer["data"] = {name: value for name, value in layer["data"].items() if value is not None}
+    if categorical is not None or continuous is not None:
+        sizes = [categorical] if isinstance(categorical, int | str) else categorical
+        layer["codes"] = recipes.codes_of(sizes, continuous, [recipes.PRESETS.get(recipe, {})])
+    assignments = [f"{name}={json.dumps(value)}" for name, value in (options or {}).items()]
+    resolved = recipes.resolve(recipe, [layer], assignments)
+    chosen = workflows.pick_device(device)
+    planned = workflows.plan(resolved, run=run.path, device=chosen)
+    return workflows.train_run(planned, run, device=chosen, watch=watch)[0]
+
+
+def _keep(data: Any, test: Any, folder: Path, form: Form) -> str:
+    """Keeps images as shards in a folder, or finds that they are there; returns its path."""
+    first = streamed_object(data, form)
+    sample = first.read(0, 1)
+    form = Form(sample.size, sample.channels, form.fit)
+    streams = {"train": first} | ({} if test is None else {"test": streamed_object(test, form)})
+    splits = {name: partial(_same, stream) for name, stream in streams.items()}
+    write_shards(splits, folder, (sample.channels, sample.size), strict=False, workers=1)
+    return str(folder)
+
+
+def _same(stream: Stream) -> AbstractContextManager[Stream]:
+    return nullcontext(stream)
+
+
+def _name(data: Any) -> str:
+    return Path(str(data)).stem if is_path(data) else "images"

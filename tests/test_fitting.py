@@ -1,0 +1,89 @@
+"""Training from a program leaves what the command leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import infogan
+from infogan.errors import UserError
+from infogan.runs import RunFolder
+from infogan.training import Interrupted, Watcher
+from tests.helpers import pictures
+from tests.test_data_objects import Items
+
+SMALL: dict[str, Any] = {
+    "recipe": "plain",
+    "steps": 6,
+    "options": {"networks.width": 4, "train.batch_size": 16, "train.report_every": 2},
+}
+
+
+def test_what_a_program_holds_is_kept_with_the_run(tmp_path: Path) -> None:
+    held = Items([(image, number % 2) for number, image in enumerate(pictures(96))])
+    model = infogan.fit(held, out=tmp_path / "run", test=Items(held.items[:40]), categorical=3, continuous=1, **SMALL)
+    assert [code.name for code in model.config.codes] == ["category", "knob1"]
+    run = RunFolder(tmp_path / "run")
+    (metrics,) = run.read_metrics()
+    assert "accuracy" in metrics  # labels are there to measure by
+    assert (run.path / "report.html").is_file()
+    # Without the program it is a run like any other.
+    words = [sys.executable, "-m", "infogan", "evaluate", str(run.path), "--metrics", "clusters"]
+    subprocess.run(words, check=True, capture_output=True)
+    assert run.read_metrics()[-1]["accuracy"] == metrics["accuracy"]
+    assert "40 images" in subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_same_call_goes_on_and_another_is_refused(tmp_path: Path) -> None:
+    images = pictures(96)
+    stop = Watcher(interrupted=lambda: True)
+    with pytest.raises(Interrupted):
+        infogan.fit(images, out=tmp_path / "run", watch=stop, **SMALL)
+    gone_on = infogan.fit(images, out=tmp_path / "run", **SMALL)
+    whole = infogan.fit(images, out=tmp_path / "whole", **SMALL)
+    assert gone_on.digest() == whole.digest()
+    with pytest.raises(UserError, match="holds shards of other images"):
+        infogan.fit(255 - images, out=tmp_path / "run", **SMALL)
+    with pytest.raises(UserError, match=r"another configuration \(train.seed was 0, now 1\)"):
+        infogan.fit(images, out=tmp_path / "run", seed=1, **SMALL)
+
+
+def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "bars.npy", pictures(96))
+    monkeypatch.chdir(tmp_path)
+    model = infogan.fit("bars.npy", **SMALL)
+    words = [sys.executable, "-m", "infogan", "train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "told"]
+    for name, value in SMALL["options"].items():
+        words += ["--set", f"{name}={value}"]
+    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert infogan.InfoGAN.load("told").config.trained_as == model.config.trained_as
+    assert (tmp_path / "runs" / "00000-bars" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"recipe": "nothing"}, "unknown preset 'nothing'"),
+        ({"options": {"train.nothing": 1}}, "nothing"),
+        ({"size": 7}, "size 7: allowed are 8 to 128 pixels"),
+        ({"device": "nowhere"}, "device 'nowhere' can not be used"),
+    ],
+)
+def test_what_can_not_be_asked_for_is_refused(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        infogan.fit(pictures(96), out=tmp_path / "run", **{**SMALL, **given})
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_what_the_guide_shows_runs(number: int, tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    assert "budget=60" in block
+    shorter = block.replace("budget=60", 'recipe="plain", steps=20, options={"networks.width": 4}')
+    subprocess.run([sys.executable, "-W", "error", "-c", shorter], check=True, cwd=tmp_path)
