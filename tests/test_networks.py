@@ -61,7 +61,7 @@ def test_edges_are_repeated_alike_where_networks_are_compiled(monkeypatch: pytes
     images = torch.arange(12.0).reshape(1, 1, 3, 4)
     ways = [(1, 1), (0, 2), (2, 0)]
     eager = [with_edges(images, *way) for way in ways]
-    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    monkeypatch.setattr("torch.compiler.is_dynamo_compiling", lambda: True)
     assert all(torch.equal(with_edges(images, *way), known) for way, known in zip(ways, eager, strict=True))
     assert eager[0][0, 0, 0].tolist() == [0, 0, 1, 2, 3, 3]
     assert eager[1][0, 0, -1].tolist() == [8, 9, 10, 11, 11, 11]

@@ -136,7 +136,7 @@ def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 
 def with_edges(images: Images, before: int, after: int) -> Maps:
     """Images whose first row and column are repeated ``before`` times more, and the last ones ``after`` times."""
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_dynamo_compiling():
         return functional.pad(images, (before, after, before, after), mode="replicate")
     # Of the gradient of that operation torch's compiler expects other strides than it has.
     for axis in (2, 3):

