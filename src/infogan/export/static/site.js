@@ -27,7 +27,9 @@ if (lacking('model.js')) {
 
 const { kind, codes, noise: latent, images } = self.model;
 const [channels, side] = images.shape;
-const reads = kind === 'infogan';
+const reads = codes.some((code) => code.outputs);
+const size = channels * side ** 2; // of an image, in numbers
+const AT_ONCE = Math.max(1, Math.round(2 ** 15 / side ** 2)); // images that are computed without a pause
 
 // Where the page stands. All of it is in the address, so that a link reopens it. An axis is the place of a code, or -1
 // for noise. `pick` is which of a seed's noises is the centre's.
@@ -146,16 +148,14 @@ function nearest(place, value, { from, across, down }) {
   return value === shown.reduce((a, b) => (far(b) < far(a) ? b : a));
 }
 
-function paint(canvas, pixels, count, top) {
-  const context = canvas.getContext('2d'), plane = side * side;
-  for (let i = 0; i < count; i++) {
-    const image = context.createImageData(side, side);
-    for (let at = 0; at < plane; at++) {
-      for (let c = 0; c < 3; c++) image.data[4 * at + c] = 255 * pixels[(i * channels + (c % channels)) * plane + at]; // rounded
-      image.data[4 * at + 3] = 255;
-    }
-    context.putImageData(image, i * side, top);
+// Puts an image at a place of a canvas.
+function paint(canvas, pixels, left = 0, top = 0) {
+  const context = canvas.getContext('2d'), image = context.createImageData(side, side), plane = side * side;
+  for (let at = 0; at < plane; at++) {
+    for (let c = 0; c < 3; c++) image.data[4 * at + c] = 255 * pixels[(c % channels) * plane + at]; // which is rounded
+    image.data[4 * at + 3] = 255;
   }
+  context.putImageData(image, left, top);
 }
 
 function sized(canvas, width, height) {
@@ -187,30 +187,38 @@ async function refresh() {
 
 async function draw(plan) {
   const { from, across, down } = plan, one = drawnFrom(from.seed);
-  paint(sized($('centre'), side, side), await generate([one(from)]), 1, 0);
+  paint(sized($('centre'), side, side), await generate([one(from)]));
   const words = describe(from.codes) || `noise ${from.pick} of seed ${from.seed}`;
   $('centre').setAttribute('aria-label', `Generated: ${words}`);
   $('told').textContent = words;
   const canvas = layTable(plan), columns = across.length;
-  for (let row = 0; row < down.length && !dirty; row++) {
-    const wanted = across.map((_, column) => one(cellOf(plan, row * columns + column)));
-    paint(canvas, await generate(wanted), columns, row * side);
-    await new Promise((resolve) => setTimeout(resolve)); // so that a slider that is dragged is heard
-  }
+  const cells = Array.from({ length: columns * down.length }, (_, at) => one(cellOf(plan, at)));
+  await each(cells, (pixels, at) => paint(canvas, pixels, (at % columns) * side, Math.floor(at / columns) * side));
   if (!dirty) label(plan);
   for (let i = 0; i < codes.length && !dirty; i++) await drawStrip(i, from);
+}
+
+// Computes images, some at a time, so that a slider that is dragged meanwhile is heard; not those that nobody asks for
+// any more.
+async function each(wanted, put) {
+  for (let at = 0; at < wanted.length && !dirty; at += AT_ONCE) {
+    const some = wanted.slice(at, at + AT_ONCE), pixels = await generate(some);
+    some.forEach((_, i) => put(pixels.subarray(i * size, (i + 1) * size), at + i));
+    await new Promise((resolve) => setTimeout(resolve));
+  }
 }
 
 // The centre with one code changed: a button for each value.
 async function drawStrip(place, from) {
   const shown = values(place) ? along(place, CELLS / 2) : along(place, CELLS);
   const wanted = shown.map((value) => ({ codes: from.codes.with(place, value), noise: noise(from.seed, from.pick) }));
-  const pixels = await generate(wanted), frames = $('strips').children[place].lastChild;
+  const frames = $('strips').children[place].lastChild;
   if (frames.children.length !== shown.length) {
-    frames.replaceChildren(...shown.map(() => make('button', { type: 'button', class: 'cell' }, make('canvas', { 'aria-hidden': 'true' }))));
+    frames.replaceChildren(...shown.map(() => make('button', { type: 'button', class: 'cell' }, sized(make('canvas', { 'aria-hidden': 'true' }), side, side))));
   }
-  [...frames.children].forEach((frame, i) => {
-    paint(sized(frame.firstChild, side, side), pixels.subarray(i * channels * side * side), 1, 0);
+  await each(wanted, (pixels, i) => {
+    const frame = frames.children[i];
+    paint(frame.firstChild, pixels);
     frame.title = `${codes[place].name} ${valueName(place, shown[i])}`;
     frame.setAttribute('aria-label', frame.title);
     frame.setAttribute('aria-pressed', shown[i] === from.codes[place]);
@@ -474,7 +482,7 @@ const percent = (share) => `${(100 * share).toFixed(share > 0.9995 ? 0 : 1)} %`;
 // What the recognizer says: bars for categories, numbers for knobs.
 function reading(pixels, readings) {
   const canvas = sized(make('canvas', { id: 'read', role: 'img', 'aria-label': 'The image as the model sees it' }), side, side);
-  paint(canvas, pixels, 1, 0);
+  paint(canvas, pixels);
   const parts = [canvas];
   const found = codes.map((code, place) => {
     const { probabilities, mean, deviation } = readings[place];
