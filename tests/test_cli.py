@@ -120,6 +120,16 @@ def test_samples_are_written_as_array_grid_or_files(run: Path, tmp_path: Path) -
         assert grid.width > 100
 
 
+def test_seeds_draw_an_image_each(run: Path, tmp_path: Path) -> None:
+    assert infogan("sample", run, "--seeds", "2,5-6", "--out", tmp_path / "files").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == ["seed2.png", "seed5.png", "seed6.png"]
+    first = InfoGAN.load(run).sample(3, seed=5).images[0, 0]
+    with Image.open(tmp_path / "files" / "seed5.png") as single:
+        assert np.array_equal(np.asarray(single), first)
+    wrong = infogan("sample", run, "--seeds", "5-2", "--out", tmp_path / "x")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: --seeds '5-2' is not of the form 0-9 or 1,4\n")
+
+
 def test_names_serve_in_sample_and_encode(run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

@@ -84,7 +84,9 @@ def train(
     deterministic: Annotated[
         bool | None, typer.Option("--deterministic", help="On a GPU, too, the same bits each time; slower.")
     ] = None,
-    print_config: Annotated[bool, typer.Option(help="Print the configuration as JSON and stop.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", "--dry-run", "-n", help="Print the configuration as JSON and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model, or resume it: the same command with the same --out goes on where it stopped."""
@@ -259,20 +261,26 @@ def sample(
     run: Run,
     count: Annotated[int, typer.Option(help="How many images.")] = 64,
     seed: Seed = 0,
+    seeds: Annotated[str | None, typer.Option(help="Such as 0,3,5-9: instead, the first image of each seed.")] = None,
     code: FixedCodes = None,
     out: Annotated[Path, typer.Option(help=".npz, a grid such as .png, or a folder.")] = Path("samples.png"),
     device: Device = "cpu",
 ) -> None:
     """Draw images, at random or with some codes held."""
     from infogan import distributed, workflows
+    from infogan.sweep import seeds_of
 
+    wanted = seeds_of(seeds) if seeds is not None else None
     with _workers(device) as own:
         model = _shared_model(run, own)
         with distributed.alike():
-            samples = model.sample(count, codes=_codes(code), seed=seed)
+            if wanted is None:
+                samples = model.sample(count, codes=_codes(code), seed=seed)
+            else:
+                samples = workflows.first_of_each(model, wanted, _codes(code))
         if not distributed.is_first():
             return
-    written = workflows.save_samples(samples, out)
+    written = workflows.save_samples(samples, out, None if wanted is None else [f"seed{seed}" for seed in wanted])
     typer.echo(str(out) if len(written) == 1 else f"{len(written)} images in {out}")
 
 

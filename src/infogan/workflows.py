@@ -340,12 +340,20 @@ def load_for(
 # Samples as files.
 
 
-def save_samples(samples: Samples, out: Path) -> list[Path]:
+def first_of_each(model: InfoGAN, seeds: Sequence[int], codes: Mapping[str, Any]) -> Samples:
+    """The first image of each of some seeds; raises UserError as `InfoGAN.sample`."""
+    drawn = [model.sample(1, codes=codes, seed=seed) for seed in seeds]
+    together = {name: np.concatenate([one.codes[name] for one in drawn]) for name in drawn[0].codes}
+    return Samples(np.concatenate([one.images for one in drawn]), together)
+
+
+def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Writes samples as ``.npz`` (``images`` and an array a code), as a grid (any picture format), or as single files.
 
     Args:
         samples: What to write.
         out: A path with an ending names a file; one without is a folder, whose files are numbered.
+        names: Of the files in a folder, without an ending; None = their numbers.
 
     Returns:
         The files written.
@@ -363,7 +371,8 @@ def save_samples(samples: Samples, out: Path) -> list[Path]:
         save_picture(plots.image_grid(samples.images, columns), out)
         return [out]
     digits = len(str(len(samples.images) - 1))
-    paths = [out / f"{number:0{digits}d}.png" for number in range(len(samples.images))]
+    named = names or [f"{number:0{digits}d}" for number in range(len(samples.images))]
+    paths = [out / f"{name}.png" for name in named]
     for path, image in zip(paths, samples.images, strict=True):
         save_picture(picture_of(image), path)
     return paths
