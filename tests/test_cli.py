@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infogan.model import InfoGAN
 from tests.helpers import pictures
 
 SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--steps", "8"]
