@@ -23,7 +23,8 @@ from infogan import recipes
 from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
 from infogan.config import build
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import build_networks
 
 SHAPE = (1, 28, 28)

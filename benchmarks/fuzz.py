@@ -50,9 +50,11 @@ from infogan.data import ImageSet, has_test_split, load, prepare_shards
 from infogan.data.labels import read_labels
 from infogan.errors import UserError
 from infogan.explorer.saved import LabelBook
-from infogan.model import InfoGAN, ModelConfig
+from infogan.meanings import measured_rows
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import Networks, build_networks
-from infogan.report import curves_of, loss_curves, measured_rows
+from infogan.report import curves_of, loss_curves
 from infogan.runs import Checkpoint, RunFolder
 
 SECONDS = 5.0

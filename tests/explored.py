@@ -23,7 +23,8 @@ from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, Code, NetworkSettings, NoiseSettings
 from infogan.explorer.guard import Guard
 from infogan.explorer.server import explorer_of, server_of
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import build_networks
 from infogan.runs import RunFolder
 from tests.helpers import small_config, small_model

@@ -17,7 +17,8 @@ from infogan.codes import CodeLayout
 from infogan.config import Config, NetworkSettings, NoiseSettings, Player, build, override
 from infogan.data.batches import to_network
 from infogan.data.imageset import ImageSet
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import Networks, build_networks
 from infogan.terms import Play
 

@@ -13,12 +13,12 @@ from infogan.data import some_indices
 from infogan.data.factors import Factors
 from infogan.errors import UserError
 from infogan.evaluation import IGNORED, METRICS, Evidence, evaluate, summary
+from infogan.meanings import measured_rows
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures
 from infogan.metrics.neighbours import precision_recall
 from infogan.model import Encoding, InfoGAN
-from infogan.report import measured_rows
 from tests.helpers import image_set, small_model
 
 

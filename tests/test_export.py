@@ -23,7 +23,8 @@ from infogan.codes import CodeLayout
 from infogan.errors import UserError
 from infogan.export import export
 from infogan.export.graphs import TOLERANCE, description, graphs_of, plain_names
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import build_networks
 from tests.explored import model_without_recognizer
 from tests.helpers import pictures, small_config, small_model

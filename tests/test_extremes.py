@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infogan import objectives, recipes, sheets, workflows
+from infogan import objectives, recipes, workflows
 from infogan.architectures import ARCHITECTURES
 from infogan.codes import CodeLayout
 from infogan.config import NORMED, CategoricalCode, ContinuousCode, NoiseSettings, build
@@ -211,13 +211,13 @@ def test_the_smallest_and_the_largest_images(preset: str, size: int, tmp_path: P
 
 def test_pictures_show_a_hundred_of_many_values() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 1001}, {"kind": "continuous"}])
-    values = sheets.shown_values(model, "category")
+    values = model.shown_values("category")
     assert (len(values), values[0], values[-1]) == (100, 0, 1000)
     steps = np.diff(values)
     assert steps.max() - steps.min() <= 1  # evenly
-    few = sheets.traversal_sheet(small_model(codes=[{"kind": "categorical", "size": 100}]), "category", rows=2)
-    assert sheets.traversal_sheet(model, "category", rows=2).size == few.size
-    assert sheets.shown_values(model, "knob1") == list(model.values_of("knob1"))
+    few = small_model(codes=[{"kind": "categorical", "size": 100}]).sheet("category", rows=2)
+    assert model.sheet("category", rows=2).size == few.size
+    assert model.shown_values("knob1") == list(model.values_of("knob1"))
 
 
 def test_information_of_many_categories_is_that_of_the_table() -> None:

@@ -13,7 +13,8 @@ from infogan.codes import CodeLayout
 from infogan.data.batches import to_network
 from infogan.data.imageset import ImageSet
 from infogan.evaluation import Evidence, evaluate, summary
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import build_networks
 from infogan.verdict import LIMITS, Traces, judge, measure, merged_and_split
 from tests.helpers import image_set, pictures, small_config, small_model

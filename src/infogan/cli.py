@@ -36,6 +36,9 @@ Run = Annotated[Path, typer.Argument(help="A run folder or a model folder.", sho
 Source = Annotated[
     str, typer.Argument(help="A named data set, a folder, zip, parquet, npz, npy or IDX file, or s3://...")
 ]
+Model = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, a model folder or hf://user/name.", show_default=False)
+]
 Split = Annotated[str | None, typer.Option(help="train or test; the whole source if it has no splits.")]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Hold a code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Of noise and codes.")]
@@ -119,7 +122,7 @@ def _workers(device: str) -> Iterator[str]:
             yield own
 
 
-def _shared_model(run: Path, device: str) -> "InfoGAN":
+def _shared_model(run: str | Path, device: str) -> "InfoGAN":
     """A run's model, for several workers to draw and read with; raises UserError as `InfoGAN.load`."""
     from infogan import distributed
     from infogan.model import InfoGAN
@@ -258,7 +261,7 @@ def _resume_command(run: Path) -> str:
 
 @app.command()
 def sample(
-    run: Run,
+    run: Model,
     count: Annotated[int, typer.Option(help="How many images.")] = 64,
     seed: Seed = 0,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,3,5-9: instead, the first image of each seed.")] = None,
@@ -286,7 +289,7 @@ def sample(
 
 @app.command()
 def traverse(
-    run: Run,
+    run: Model,
     codes: Annotated[list[str] | None, typer.Option("--vary", help="Which code; repeatable. Default: all.")] = None,
     code: FixedCodes = None,
     rows: Annotated[int, typer.Option(help="Rows of a sheet, each with its own noise.", min=1, max=100)] = 10,
@@ -304,7 +307,7 @@ def traverse(
     held = _codes(code)
     for name in codes or list(model.layout.codes):
         path = out / f"{name}.png"
-        save_picture(sheets.traversal_sheet(model, name, rows=rows, seed=seed, codes=held), path)
+        save_picture(model.sheet(name, rows=rows, seed=seed, codes=held), path)
         typer.echo(str(path))
         if gif:
             write_bytes(path.with_suffix(".gif"), sheets.traversal_gif(model, name, seed=seed, codes=held))
@@ -313,7 +316,7 @@ def traverse(
 
 @app.command()
 def encode(
-    run: Run,
+    run: Model,
     data: Source,
     split: Split = None,
     out: Annotated[Path, typer.Option(help="The CSV to write, or .parquet.")] = Path("codes.csv"),
@@ -545,7 +548,8 @@ def name(
     """Give codes and their categories names, which then serve in sample, traverse, encode and report."""
     from infogan import workflows
     from infogan.config import DataSettings
-    from infogan.model import InfoGAN, model_folder
+    from infogan.model import InfoGAN
+    from infogan.modelfolder import model_folder
 
     model = InfoGAN.load(run)
     since = model.config
@@ -615,7 +619,36 @@ def export(
 
 
 @app.command()
-def info(run: Run, as_json: Json = False) -> None:
+def push(
+    run: Run,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="USER/NAME", help="On the Hugging Face Hub; hf://USER/NAME@BRANCH too.", show_default=False
+        ),
+    ],
+    private: Annotated[bool, typer.Option("--private", help="For nobody else to see.")] = False,
+    license_: Annotated[str | None, typer.Option("--license", help="For the card: mit, apache-2.0, ...")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the folder to --out, and ask nobody.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --dry-run: the folder to write.")] = None,
+) -> None:
+    """Share a model: one commit of model, card and pictures. A model folder with a README.md goes as it is."""
+    from infogan import hub, workflows
+    from infogan.model import MESSAGE
+    from infogan.modelfolder import write_folder
+
+    if dry_run != (out is not None):
+        raise UserError("--dry-run and --out FOLDER go together: without them the model is pushed")
+    there = hub.HubName.parse(name)
+    files = workflows.files_to_share(run, there.repo_id, license_)
+    if out is not None:
+        typer.echo("\n".join(map(str, write_folder(out, files))))
+        return
+    typer.echo(hub.upload(there.repo_id, files, commit_message=MESSAGE, private=private or None, branch=there.revision))
+
+
+@app.command()
+def info(run: Model, as_json: Json = False) -> None:
     """Tell what a run or model is: images, codes, players, and how far it got."""
     from infogan import workflows
 

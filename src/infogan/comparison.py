@@ -10,10 +10,9 @@ import numpy as np
 
 from infogan import pages, plots
 from infogan.errors import UserError
+from infogan.meanings import measured_rows
 from infogan.model import InfoGAN
-from infogan.report import measured_rows
 from infogan.runs import RunFolder
-from infogan.sheets import shown_values, value_labels
 
 ROWS = 3  # of a code's sheet, for each run
 
@@ -109,11 +108,11 @@ def comparison(runs: Sequence[Compared], lead: Sequence[str] = ()) -> str:
 
 def _sheet(runs: Sequence[Compared], code: str) -> str:
     """A code of runs whose images and values are alike: a column a value, and rows of each run."""
-    values = shown_values(runs[0].model, code)
+    values = runs[0].model.shown_values(code)
     tables = [run.model.traverse(code, values=values, rows=ROWS) for run in runs]
     labels = [run.name for run in runs for _ in range(ROWS)]
     sheet = plots.labelled_sheet(
-        np.concatenate(tables), column_labels=value_labels(runs[0].model, code, values), row_labels=labels
+        np.concatenate(tables), column_labels=runs[0].model.value_labels(code, values), row_labels=labels
     )
     text = f"Each column is a value of {code}, along a row everything else is held; {ROWS} rows of each run."
     return pages.figure(sheet, text, text)

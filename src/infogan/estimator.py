@@ -26,7 +26,8 @@ from infogan.data.batches import check_enough
 from infogan.data.imageset import ImageSet, Numbers
 from infogan.data.pixels import SIZES
 from infogan.errors import UserError
-from infogan.model import Encoding, InfoGAN, ModelConfig
+from infogan.model import Encoding, InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.runs import Checkpoint, RunFolder
 from infogan.training import Watcher, train
 

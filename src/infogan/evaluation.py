@@ -18,6 +18,7 @@ from infogan.config import CategoricalCode, Code
 from infogan.data.factors import Factors
 from infogan.data.imageset import ImageSet, some_indices
 from infogan.errors import UserError, unknown
+from infogan.meanings import with_interval
 from infogan.metrics import clustering
 from infogan.metrics.disentanglement import disentanglement
 from infogan.metrics.fidelity import PCAFeatures, frechet_distance, kernel_distance
@@ -412,12 +413,6 @@ METRICS = {
     "disentanglement": Metric(factors, _factors_protocol, _no_factors),
     "trust": Metric(trust, _trust_protocol, _no_categories),
 }
-
-
-def with_interval(result: Mapping[str, Any], name: str, value: float, form: str) -> str:
-    """A number as text, with the ends of its interval where there is one."""
-    ends = result.get("intervals", {}).get(name)
-    return format(value, form) + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
 
 
 def summary(result: dict[str, Any]) -> list[str]:

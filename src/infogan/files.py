@@ -262,7 +262,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON to ``path`` all or nothing; raises UserError where it can not."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """``value`` as indented JSON."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _umask() -> int:

@@ -1,108 +1,62 @@
 """What a user holds after training: a generator steered by named codes, and a recognizer that reads them.
 
 ``InfoGAN.load(path)`` takes a run folder or a model folder (``config.json`` + ``model.safetensors``, which alone is
-enough) and gives back an object that samples, encodes, traverses and names its codes. Images go in and come out as
-uint8 arrays of shape (count, channels, height, width); randomness is a seed.
+enough), ``InfoGAN.from_pretrained("user/name")`` one of the Hugging Face Hub. Both give back an object that samples,
+encodes, traverses and names its codes, and shows itself in a notebook. Images go in and come out as uint8 arrays of
+shape (count, channels, height, width); randomness is a seed.
 """
 
 import hashlib
 import itertools
-import json
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from PIL import Image
 from torch import Tensor
 
-from infogan import distributed
-from infogan.architectures import ARCHITECTURES, ImageShape
+from infogan import card, distributed, hub, pages, plots
+from infogan.architectures import ImageShape
 from infogan.codes import CodeLayout
-from infogan.config import (
-    WAYS_TO_RUN,
-    CategoricalCode,
-    Code,
-    Config,
-    NetworkSettings,
-    NoiseSettings,
-    Settings,
-    is_code_name,
-)
+from infogan.config import CategoricalCode, ContinuousCode, is_code_name
 from infogan.data.batches import stream_seed, to_network, to_pixels
-from infogan.data.pixels import SIZES
 from infogan.data.shards import Shards
 from infogan.errors import UserError
-from infogan.files import claimed, write_bytes, write_json
-from infogan.memory import shortage_told
+from infogan.files import as_json, claimed, write_bytes
+from infogan.hub import HubName
 from infogan.metrics.clustering import contingency, hungarian_mapping
-from infogan.networks import Networks, build_networks, folded
+from infogan.modelfolder import (
+    CONFIG,
+    MOST_CONFIG,
+    README,
+    WEIGHTS,
+    ModelConfig,
+    model_folder,
+    most_bytes,
+    networks_of,
+    read_config,
+    read_networks,
+    write_folder,
+)
+from infogan.networks import Networks, folded
+from infogan.runs import RunFolder
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
 
-
-class ModelConfig(Settings):
-    """What a model must know of itself to be rebuilt: ``config.json`` of a model folder."""
-
-    format: Literal[1] = 1
-    kind: Literal["gan", "cgan", "infogan"]
-    channels: Literal[1, 3]
-    size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
-    noise: NoiseSettings
-    codes: tuple[Code, ...]
-    networks: NetworkSettings
-    trained_as: str = ""  # the first digits of the SHA-256 of the run's configuration, which tells models apart
-    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value, "" = none
-    order: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # categorical code -> its values as they are shown
-
-    @model_validator(mode="after")
-    def _names_and_order_fit(self) -> "ModelConfig":
-        sizes = {code.name: code.size for code in self.codes if isinstance(code, CategoricalCode)}
-        for code, names in self.names.items():
-            if len(names) != sizes.get(code):
-                raise ValueError(f"there are {len(names)} names for the values of {code!r}")
-        for code, order in self.order.items():
-            if sorted(order) != list(range(sizes.get(code, -1))):
-                raise ValueError(f"the order of {code!r} is not one of its values")
-        return self
-
-    @classmethod
-    def parse(cls, content: bytes) -> "ModelConfig":
-        """What a file ``config.json`` holds; raises ValueError or RecursionError where it is none."""
-        return cls.model_validate(json.loads(content.decode("utf-8")))
-
-    def is_of_the_same_model(self, other: "ModelConfig") -> bool:
-        """Whether only the names and the orders differ."""
-
-        def unnamed(config: "ModelConfig") -> "ModelConfig":
-            codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
-            return config.model_copy(update={"codes": codes, "names": {}, "order": {}, "trained_as": ""})
-
-        alike = unnamed(self) == unnamed(other)
-        return alike and (self.trained_as == other.trained_as or "" in (self.trained_as, other.trained_as))
-
-    @classmethod
-    def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
-        """The model's part of a run's configuration."""
-        return cls(
-            kind=config.objective.kind,
-            channels=1 if shape.channels == 1 else 3,
-            size=shape.size,
-            noise=config.noise,
-            codes=config.codes,
-            networks=config.networks,
-            trained_as=sha256(config.model_dump_json(exclude=WAYS_TO_RUN).encode()).hexdigest()[:16],
-            names={code: tuple(values) for code, values in (names or {}).items() if values},
-        )
+ROWS = 10  # of a sheet
+MOST_VALUES = 100  # of a category, that a picture shows
+DISPLAYED_ROWS, CARD_ROWS, DISPLAYED_VALUES = 4, 8, 20  # of the sheets that a notebook and a card show
+DISPLAYED = 64  # samples that a notebook shows
+MESSAGE = "A model by infogan"  # of a commit to the Hub
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """Generated images and the codes they were made from.
 
@@ -114,8 +68,22 @@ class Samples:
     images: NDArray[np.uint8]
     codes: dict[str, NDArray[Any]]
 
+    def __repr__(self) -> str:
+        count, channels, height, width = self.images.shape
+        return f"<Samples: {count} images, {channels} x {height} x {width}; codes: {', '.join(self.codes) or 'none'}>"
 
-@dataclass(frozen=True)
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """A grid of the images, for notebooks."""
+        shown = self.images[:DISPLAYED]
+        bundle = {"text/plain": repr(self)}
+        if len(shown):
+            grid = plots.image_grid(shown, int(np.ceil(np.sqrt(len(shown)))))
+            caption = f"The first {len(shown)} of {len(self.images)}." if len(shown) < len(self.images) else ""
+            bundle["text/html"] = pages.figure(grid, f"{len(shown)} generated images", caption)
+        return bundle
+
+
+@dataclass(frozen=True, repr=False)
 class Encoding:
     """What the recognizer reads in images.
 
@@ -131,6 +99,17 @@ class Encoding:
     deviations: dict[str, NDArray[np.float32]]
     entropy: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        told = []
+        for name, values in self.codes.items():
+            if name not in self.probabilities:
+                told.append(f"{name} {values.mean():+.2f} on average" if len(values) else name)
+                continue
+            surest = self.probabilities[name].max(axis=1)
+            sure = f", mean probability {surest.mean():.2f}" if len(values) else ""
+            told.append(f"{name} of {len(np.unique(values))} values{sure}")
+        return f"<Encoding of {len(self.entropy)} images: {'; '.join(told)}>"
+
 
 class InfoGAN:
     """A trained model of any of the three objectives; a gan or cgan can not `encode`.
@@ -142,6 +121,7 @@ class InfoGAN:
     Attributes:
         shared: Whether several workers, all of which ask for the same, share what is drawn and read. Each has all of
             the result.
+        run: The run that it is of, where that is at hand: `save_pretrained` then tells how it was trained.
     """
 
     def __init__(self, config: ModelConfig, networks: Networks) -> None:
@@ -149,6 +129,7 @@ class InfoGAN:
         self.layout = CodeLayout(config.noise, config.codes)
         self.networks = networks.eval().requires_grad_(False)
         self.shared = False
+        self.run: RunFolder | None = None
         self._folded: tuple[list[tuple[int, int]], Networks] | None = None
         self.adopt_prior()
 
@@ -176,36 +157,171 @@ class InfoGAN:
 
     @classmethod
     def load(cls, path: str | Path) -> "InfoGAN":
-        """Loads a run folder's ``model/`` or a model folder, on the CPU.
+        """Loads a run folder's ``model/`` or a model folder, on the CPU; or ``hf://user/name`` as `from_pretrained`.
 
         Raises:
             UserError: there is no model at ``path``, or one that is damaged, foreign or of a newer format.
         """
+        if isinstance(path, str) and path.startswith(hub.PREFIX):
+            return cls.from_pretrained(path)
+        if Path(path).parts[:1] == (hub.PREFIX.rstrip("/"),):  # which a path makes of the prefix
+            raise UserError(f"a folder is needed, not {path}: hf download USER/NAME --local-dir FOLDER makes one")
         folder = model_folder(Path(path))
-        config_path, weights_path = folder / "config.json", folder / "model.safetensors"
-        for needed in (config_path, weights_path):
+        for needed in (folder / CONFIG, folder / WEIGHTS):
             if not needed.is_file():
                 raise UserError(f"{path} is neither a run folder with a model nor a model folder: no {needed}")
-        try:
-            config = ModelConfig.parse(config_path.read_bytes())
-            if _is_large(config):
-                _check_weights(config, weights_path)
-            with shortage_told():
-                return cls.of_tensors(config, safetensors.torch.load_file(weights_path))
-        except UserError:
-            raise
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{config_path} is not a model's configuration: {key}: {first['msg']}") from error
-        except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
+        config = read_config(folder)
+        model = cls(config, read_networks(folder, config))
+        if folder != Path(path) and RunFolder.is_at(Path(path)):
+            model.run = RunFolder(Path(path))
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> "InfoGAN":
+        """Loads a model from a folder, or by its name from the Hugging Face Hub, on the CPU.
+
+        From the Hub ``config.json`` and ``model.safetensors`` are fetched, unless they were before, and nothing else.
+        Where there is a folder of that name it is loaded, as by `load`, and the Hub is not asked.
+
+        Args:
+            pretrained_model_name_or_path: A folder; or ``user/name``, ``hf://user/name`` or
+                ``hf://user/name@revision``.
+            revision: A branch, tag or commit; None = the main branch.
+            token: The user's; None = that of ``hf auth login``.
+            cache_dir: Where fetched files are kept; None = where huggingface_hub keeps them.
+            local_files_only: Whether to look at what was fetched before, and to ask nobody.
+            force_download: Whether to fetch again what was fetched before.
+
+        Raises:
+            UserError: as `load` and `hub.fetch`, or a folder is to have a revision.
+        """
+        given = pretrained_model_name_or_path
+        if isinstance(given, Path) or Path(given).is_dir():
+            if revision is not None:
+                raise UserError(f"{given} is a folder, which has no revision {revision!r}")
+            return cls.load(Path(given))
+        name = HubName.parse(given, revision)
+        asked: dict[str, Any] = {
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "force_download": force_download,
+        }
+        folder = hub.fetch(name, CONFIG, MOST_CONFIG, **asked).parent
+        # The weights are those of the same commit, however soon after another one came.
+        hub.fetch(replace(name, revision=folder.name), WEIGHTS, most_bytes(read_config(folder)), **asked)
+        return cls.load(folder)
+
+    def files(self, *, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
+        """A model folder as it is shared, by name of the file: the model, its card, and the card's pictures.
+
+        Args:
+            repo_id: What it will be called on the Hub, ``user/name``; None = that is not known.
+            license: Such as ``mit``; None = that is for the card's reader to ask.
+
+        Raises:
+            UserError: a name that is none on the Hub; a license of other signs than letters, digits, dots, plus and
+                minus; or a run that is damaged, or another one than the model's.
+        """
+        if repo_id is not None:
+            HubName.checked(repo_id)
+        sheets = {name: self.sheet(name, rows=CARD_ROWS, most=DISPLAYED_VALUES) for name in self.layout.codes}
+        about = card.Subject(
+            self.config,
+            values={code.name: self.value_names(code.name) for code in self.layout.categorical},
+            parameters=sum(parameter.numel() for parameter in self.networks.parameters()),
+            reads=self.networks.reads_codes,
+            digest=self.digest(),
+            samples=plots.image_grid(self.sample(DISPLAYED, seed=1).images, 8),
+            sheets=sheets,
+        )
+        return {CONFIG: self._config(), WEIGHTS: self._weights(), **card.files(about, self.run, repo_id, license)}
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        license: str | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Writes a model folder with a card, ``README.md``, and its pictures; `load` and `from_pretrained` read it.
+
+        Args:
+            save_directory: The folder. A card that is there stays as it is, because a person may have written in it;
+                remove it to have it written anew.
+            push_to_hub: Whether to commit the same to the Hub.
+            repo_id: What the model is called there, ``user/name``.
+            license: Such as ``mit``, for the card.
+            push_to_hub_kwargs: As for `push_to_hub`.
+
+        Returns:
+            The address of the commit, if there is one.
+
+        Raises:
+            UserError: as `files` and `hub.upload`, or the folder can not be written, or a commit to no name.
+        """
+        if push_to_hub and repo_id is None:
+            raise UserError("push_to_hub needs to know where to: pass repo_id='user/name'")
+        folder, files = Path(save_directory), self.files(repo_id=repo_id, license=license)
+        write_folder(folder, files)
+        if repo_id is None or not push_to_hub:
+            return None
+        kept = {README: (folder / README).read_bytes()}
+        return hub.upload(repo_id, files | kept, **{"commit_message": MESSAGE} | push_to_hub_kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = MESSAGE,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Commits the model, its card and the card's pictures to the Hugging Face Hub.
+
+        Args:
+            repo_id: ``user/name``. The repository is made if there is none.
+            commit_message: A line that says what changed.
+            private: Whether only the user may see it; None = as the Hub has it.
+            token: The user's; None = that of ``hf auth login``.
+            branch: To commit to; None = the main branch.
+            create_pr: Whether to propose the commit instead of making it.
+            license: Such as ``mit``, for the card.
+
+        Returns:
+            The address of the commit, or of the proposal.
+
+        Raises:
+            UserError: as `files` and `hub.upload`.
+        """
+        return hub.upload(
+            repo_id,
+            self.files(repo_id=repo_id, license=license),
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+        )
 
     @classmethod
     def of_tensors(cls, config: ModelConfig, tensors: Mapping[str, Tensor]) -> "InfoGAN":
         """A model of its configuration and weights; raises RuntimeError where they do not fit."""
-        networks = _networks_of(config)
+        networks = networks_of(config)
         networks.load_state_dict(dict(tensors))
         return cls(config, networks)
 
@@ -220,12 +336,19 @@ class InfoGAN:
 
     def save_weights(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` alone; raises UserError where it can not."""
-        state = {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
-        write_bytes(Path(folder) / "model.safetensors", safetensors.torch.save(state))
+        write_bytes(Path(folder) / WEIGHTS, self._weights())
+
+    def _weights(self) -> bytes:
+        return safetensors.torch.save(
+            {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
+        )
 
     def save_config(self, folder: str | Path) -> None:
         """Writes ``config.json`` alone, which holds the names of the codes; raises UserError where it can not."""
-        write_json(Path(folder) / "config.json", self.config.model_dump(mode="json"))
+        write_bytes(Path(folder) / CONFIG, self._config())
+
+    def _config(self) -> bytes:
+        return as_json(self.config.model_dump(mode="json"))
 
     def save_names(self, folder: str | Path, since: ModelConfig) -> None:
         """Writes ``config.json`` unless others changed it.
@@ -237,7 +360,7 @@ class InfoGAN:
         Raises:
             UserError: it says something else by now, and was left as it is; or it can not be read or written.
         """
-        path = Path(folder) / "config.json"
+        path = Path(folder) / CONFIG
         with claimed(Path(folder)):
             try:
                 now = ModelConfig.parse(path.read_bytes())
@@ -608,6 +731,62 @@ class InfoGAN:
             raise UserError(f"code {code!r} is continuous: it has no values to name")
         return spec
 
+    # Showing.
+
+    def shown_values(self, code: str, most: int | None = MOST_VALUES) -> list[Any]:
+        """The values of a code in order; of a category with more than ``most`` of them so many, evenly chosen."""
+        values = list(self.values_of(code))
+        if most is None or len(values) <= most:
+            return values
+        return [values[place] for place in np.linspace(0, len(values) - 1, most).round().astype(int)]
+
+    def value_labels(self, code: str, values: Sequence[Any]) -> list[str]:
+        """What stands beside some values of a code: the names of categories, or the numbers."""
+        if isinstance(self.layout.code(code), ContinuousCode):
+            return [f"{value:+.2f}" for value in values]
+        return [self.value_name(code, int(value)) for value in values]
+
+    def sheet(
+        self,
+        code: str,
+        *,
+        rows: int = ROWS,
+        seed: int = 0,
+        codes: Mapping[str, Values] | None = None,
+        most: int | None = MOST_VALUES,
+    ) -> Image.Image:
+        """A sheet of one code: a column for each of the `shown_values`, along a row the same noise and other codes.
+
+        Args:
+            code: Which.
+            rows: How many.
+            seed: Of noise and codes.
+            codes: Others to hold, as in `traverse`.
+            most: Values of a category that are shown, at most.
+
+        Raises:
+            UserError: as `traverse`.
+        """
+        values = self.shown_values(code, most)
+        images = self.traverse(code, values=values, rows=rows, seed=seed, codes=codes)
+        return plots.labelled_sheet(images, column_labels=self.value_labels(code, values), title=code)
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.networks.parameters())
+        kind = "" if self.config.kind == "infogan" else f" ({self.config.kind})"
+        told = f"{self.config.images_in_words}; {self.config.codes_in_words}; {count:,} parameters"
+        return f"<InfoGAN{kind} of {told} on {self.device}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What a notebook shows: a sheet of the first category or other code, or samples where there are no codes."""
+        code = next((spec.name for spec in [*self.layout.categorical, *self.layout.codes.values()]), None)
+        if code is None:
+            picture, shows = plots.image_grid(self.sample(DISPLAYED).images, 8), "Generated images."
+        else:
+            picture = self.sheet(code, rows=DISPLAYED_ROWS, most=DISPLAYED_VALUES)
+            shows = f"Each column is a value of {code}; along a row everything else is held."
+        return {"text/plain": repr(self), "text/html": pages.figure(picture, shows, f"{shows} {repr(self)[1:-1]}.")}
+
     # Helpers.
 
     @property
@@ -709,11 +888,6 @@ def _numbered(code: str, value: int, taken: Container[str]) -> str:
     return f"{code} {value}" if str(value) in taken else str(value)
 
 
-def model_folder(path: Path) -> Path:
-    """The model folder of a run folder, or ``path`` itself."""
-    return path / "model" if (path / "model").is_dir() else path
-
-
 def _lerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
     return torch.lerp(start, end, way.unsqueeze(1))
 
@@ -727,32 +901,3 @@ def _slerp(start: Tensor, end: Tensor, way: Tensor) -> Tensor:
     first = torch.where(straight, 1 - way, torch.sin((1 - way) * angle) / sine)
     last = torch.where(straight, way, torch.sin(way * angle) / sine)
     return first * start + last * end
-
-
-def _networks_of(config: ModelConfig) -> Networks:
-    layout, shape = CodeLayout(config.noise, config.codes), ImageShape(config.channels, config.size)
-    return build_networks(config.networks, layout, shape, kind=config.kind, seed=0)
-
-
-def _is_large(config: ModelConfig) -> bool:
-    """Whether networks are far larger than any recipe's, so that building them is to be thought about twice."""
-    settings, layout = config.networks, CodeLayout(config.noise, config.codes)
-    usual = ARCHITECTURES[settings.architecture].width
-    latent = config.noise.size + sum(code.size for code in layout.categorical) + len(config.codes)
-    return (settings.width or usual) > 2 * usual or settings.encoder_width > 32 or latent > 4096
-
-
-def _check_weights(config: ModelConfig, weights: Path) -> None:
-    """Compares what the configuration asks for with what the file has, before memory is taken for it.
-
-    Not for all models: the first networks without memory cost a process a second of imports.
-
-    Raises:
-        ValueError: they are not of the same names and shapes.
-    """
-    with torch.device("meta"):
-        expected = {name: list(tensor.shape) for name, tensor in _networks_of(config).state_dict().items()}
-    with safetensors.safe_open(weights, framework="pt") as file:
-        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    if found != expected:
-        raise ValueError("config.json tells of other networks than those whose weights these are")

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -13,10 +14,33 @@ from PIL import Image
 SHORT = 12  # letters of a cell that is not broken
 
 
+@dataclass(frozen=True)
+class Control:
+    """What chooses among frames.
+
+    Attributes:
+        name: Stands before it.
+        values: One a place, as they are told; a slider's have no spaces.
+    """
+
+    name: str
+    values: Sequence[str]
+
+
+def static(name: str) -> str:
+    """A file that is part of pages."""
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
+
+
 def page(title: str, sections: Sequence[str], lead: str = "") -> str:
     """A page with a heading, something under it, and sections (HTML)."""
-    template = Template((Path(__file__).parent / "static" / "report.html").read_text(encoding="utf-8"))
-    return template.substitute(title=html.escape(title), verdict=lead, sections="\n".join(sections))
+    return Template(static("report.html")).substitute(
+        title=html.escape(title),
+        verdict=lead,
+        sections="\n".join(sections),
+        scrub_style=static("scrub.css"),
+        scrub_script=static("scrub.js"),
+    )
 
 
 def as_data(picture: Image.Image) -> str:
@@ -32,8 +56,56 @@ def as_data(picture: Image.Image) -> str:
 def figure(picture: Image.Image, alt: str, caption: str) -> str:
     """A picture with what it is called where it can not be seen, and what stands below it."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    size = f'width="{picture.width}" height="{picture.height}"'
+    size = f'width="{picture.width}" height="{picture.height}" style="max-width:100%;height:auto"'
     return f'<figure><img src="{as_data(picture)}" alt="{html.escape(alt)}" {size}>{below}</figure>'
+
+
+def scrubbed(
+    strips: Sequence[Sequence[Image.Image]],
+    *,
+    sliders: Sequence[Control],
+    buttons: Control | None = None,
+    alone: bool = False,
+    width: int,
+    alt: str,
+    caption: str,
+) -> str:
+    """A figure in which buttons choose a strip of frames and sliders a frame of it; ``scrub.js`` makes it move.
+
+    Args:
+        strips: One for each button, or a single one; frames of one size, in the order that ``scrub.js`` tells.
+        sliders: Each stands in its middle at first.
+        buttons: The first is chosen at first.
+        alone: Whether the frames are those of one slider after another, and not of all their places together.
+        width: Pixels that a frame is shown in, where there is room.
+        alt: What is shown.
+        caption: What stands below.
+    """
+    first = strips[0][0]
+    images = "".join(f'<img src="{as_data(_side_by_side(frames))}" alt=""{" hidden" if i else ""}>'
+                     for i, frames in enumerate(strips))  # fmt: skip
+    shown = (
+        f'<div class="window" role="img" style="--frames:{len(strips[0])};aspect-ratio:{first.width}/{first.height};'
+        f'max-width:{width}px" aria-label="{html.escape(alt)}">{images}</div>'
+    )
+    controls = ""
+    if buttons is not None:
+        radios = "".join(
+            f'<label><input type="radio"{"" if i else " checked"}>{html.escape(value)}</label>'
+            for i, value in enumerate(buttons.values)
+        )
+        controls += f"<fieldset><legend>{html.escape(buttons.name)}</legend>{radios}</fieldset>"
+    controls += "".join(map(_slider, sliders))
+    kind = '"scrubbed" data-alone' if alone else '"scrubbed"'
+    return f"<figure class={kind}>{shown}{controls}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _slider(control: Control) -> str:
+    last, middle = len(control.values) - 1, len(control.values) // 2
+    return (
+        f'<label>{html.escape(control.name)} <input type="range" min="0" max="{last}" value="{middle}" step="1" '
+        f'data-values="{" ".join(control.values)}"> <output>{control.values[middle]}</output></label>'
+    )
 
 
 def section(title: str, content: str) -> str:
@@ -56,6 +128,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, escaped: bool =
     )
     lines = [f"<tr><th scope=row>{text(first)}</th>{''.join(map(data, rest))}</tr>" for first, *rest in rows]
     return f"<div class=scroll><table>{top}<tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
+    width, height = frames[0].size
+    strip = Image.new("RGB", (width * len(frames), height))
+    for place, frame in enumerate(frames):
+        strip.paste(frame, (place * width, 0))
+    return strip
 
 
 def sentence(text: str) -> str:

@@ -12,17 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from infogan import pages, plots
 from infogan.config import CategoricalCode, Config
 from infogan.data.imageset import ImageSet
-from infogan.errors import UserError
-from infogan.evaluation import with_interval
+from infogan.meanings import measured_rows, names_today
 from infogan.metrics.clustering import contingency, hungarian_mapping
-from infogan.model import InfoGAN
+from infogan.model import MOST_VALUES, InfoGAN
 from infogan.runs import RunFolder
-from infogan.sheets import MOST_VALUES, shown_values, traversal_sheet, value_labels
 
 SHOWN = 64  # reals, and samples beside them
 FRAMES = 21  # of a knob's traversal
@@ -31,52 +28,6 @@ CELL = 60  # pixels that smaller images are enlarged to there
 LATTICE_ROWS = 7
 READ = 10_000  # real images that the gallery and the confusion are of, at most
 SUREST, UNSUREST = 10, 6  # real images of a category that are shown
-
-MEANINGS = {
-    "accuracy": "share of images whose category stands for their label, one category a label (Hungarian matching)",
-    "purity": "the same, but several categories may stand for one label",
-    "nmi": "information shared by categories and labels, 0 to 1",
-    "ari": "pairs of images that categories and labels put together or apart alike; 0 = by chance, 1 = all",
-    "calibration_error": "by how much accuracy differs from the probability of the category; 0 = believe it",
-    "brier": "squared error of the probabilities of the labels, 0 to 2; 0 = sure and right",
-    "log_loss": "nats that the probabilities lack of the labels; 0 = sure and right",
-    "frechet_pca64": "distance of generated from real images in 64 principal components of these; 0 = none",
-    "frechet_pca64_train_to_test": "the same distance between two sets of real images: what there is to reach",
-    "kernel_pca64": "distance in means, spreads and skews of these components, not biased by few images; 0 = none",
-    "kernel_pca64_error": "standard error of that distance: within some two of it, distances are equal",
-    "kernel_pca64_train_to_test": "the kernel distance between two sets of real images: what there is to reach",
-    "frechet_inception2048": "FID: distance of generated from real images in what tells photographs apart; 0 = none",
-    "frechet_inception2048_train_to_test": "the FID of two sets of real images: what there is to reach",
-    "kernel_inception2048": "KID: the same in means, spreads and skews, not biased by few images; 0 = none",
-    "kernel_inception2048_error": "standard error of the KID",
-    "kernel_inception2048_train_to_test": "the KID of two sets of real images: what there is to reach",
-    "precision_pca64": "share of generated images that lie near a real one; 1 = all",
-    "recall_pca64": "share of real images that lie near a generated one; 1 = all",
-    "density_pca64": "real images that a generated one is near to, relative to the usual number; 1 = as usual",
-    "coverage_pca64": "share of real images with a generated one as near as their neighbours; 0.97 = all kinds reached",
-}
-SCORES = {
-    "betavae": "how well a line through all codes tells which factor two images share",
-    "factorvae": "how well the code that varies least tells it",
-    "mig": "how much more the best code tells of a factor than the next one, over the factor's entropy",
-    "dci_disentanglement": "whether a code matters to one factor only",
-    "dci_completeness": "whether one code only matters to a factor",
-    "dci_informativeness": "how well factors are predicted from the codes",
-    "sap": "how much better the best code alone predicts a factor than the next one",
-    "modularity": "whether a code tells of one factor only",
-    "explicitness": "how well a line through all codes tells each value of a factor; 0.5 = by chance",
-    "irs": "whether a code stays as it is while other factors change",
-}
-TRACES = {
-    "views_apart": "how far what was said not to matter moves an image, relative to its distance to its neighbours",
-    "view_agreement": "share of real images that keep their category under what was said not to matter",
-    "sureness": "mean probability of the category that a real image is filed under",
-    "smallest_class": "mass of the rarest category, relative to an equal share",
-    "read_back": "share of generated images in which the category they were made from is read",
-    "neighbours": "agreement of the categories with clusters of the encoder's features, 0 to 1",
-    "kinds": "kinds of image that the features showed before the categories formed",
-    "kinds_met": "that number and the number of categories, the smaller over the larger",
-}
 
 
 def report(
@@ -106,7 +57,7 @@ def report(
         sections.append(pages.section("Two codes at once", lattice))
     if model.networks.reads_codes and model.layout.categorical:
         sections.append(pages.section("Real images by category", _filed(model, reported, config.train.seed)))
-    called = names_today(config, model)
+    called = names_today(config, model.layout.codes)
     sections += [
         pages.section("Training", _curves(run, model, called)),
         pages.section("Measured", _measured(result, called)),
@@ -122,21 +73,7 @@ def report(
     return pages.page(f"{kind} on {images.source}", sections, said)
 
 
-def names_today(config: Config, model: InfoGAN) -> dict[str, str]:
-    """The codes' names by those that they had while training, by which what was written then calls them.
-
-    Raises:
-        UserError: the model has other codes than its run.
-    """
-    if len(config.codes) != len(model.layout.codes):
-        raise UserError("the model is of another run than what lies beside it: it has another number of codes")
-    return {code.name: name for code, name in zip(config.codes, model.layout.codes, strict=True)}
-
-
 def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
-    sessions = run.read_environment()
-    told = sessions[-1].get("command") if sessions else None
-    command = shlex.join(["infogan", *map(str, told[1:])]) if isinstance(told, list) else ""
     strengths = config.invariance.strengths
     said = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items()) or "nothing was said"
     codes = [
@@ -151,7 +88,7 @@ def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
         "what does not matter": said,
         "length": f"{steps} steps, {config.images_seen(steps)} images, seed {config.train.seed}",
         "stages": ", ".join(stage.name for stage in config.stages),
-        "command": command,
+        "command": shlex.join(run.command()),
     }
     return pages.table([], [[name, value] for name, value in rows.items() if value])
 
@@ -172,24 +109,18 @@ def _reals_and_samples(model: InfoGAN, images: ImageSet) -> str:
 def _traversal(model: InfoGAN, name: str) -> str:
     spec = model.layout.code(name)
     if isinstance(spec, CategoricalCode):
-        sheet = traversal_sheet(model, name)
+        sheet = model.sheet(name)
         alt = f"A column for each value of {name}; along a row the same noise and other codes."
         return pages.figure(sheet, alt, f"Each column is a value of {name}; along a row everything else is held.")
     values = np.linspace(-1, 1, FRAMES)
     images = model.traverse(name, values=values.tolist(), rows=SIDE * SIDE, seed=1)
     frames = [plots.image_grid(np.ascontiguousarray(step), SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)]
-    strip = _side_by_side(frames)
-    ends = [f"{value:+.1f}" for value in values.tolist()]
-    escaped = html.escape(name)
-    return (
-        f'<figure class="scrubbed"><div class="window" role="img" style="--frames:{FRAMES};aspect-ratio:'
-        f'{frames[0].width}/{frames[0].height};max-width:{SIDE * max(CELL, model.config.size)}px" '
-        f'aria-label="{SIDE * SIDE} generated images as {escaped} varies">'
-        f'<img src="{pages.as_data(strip)}" alt=""></div>'
-        f'<label>{escaped} <input type="range" min="0" max="{FRAMES - 1}" value="{FRAMES // 2}" step="1" '
-        f'data-values="{" ".join(ends)}"> <output>{ends[FRAMES // 2]}</output></label>'
-        f"<figcaption>Drag, or use the arrow keys: {escaped} goes from -1 to 1, everything else is held.</figcaption>"
-        "</figure>"
+    return pages.scrubbed(
+        [frames],
+        sliders=[pages.Control(name, [f"{value:+.1f}" for value in values.tolist()])],
+        width=SIDE * max(CELL, model.config.size),
+        alt=f"{SIDE * SIDE} generated images as {name} varies",
+        caption=f"Drag, or use the arrow keys: {name} goes from -1 to 1, everything else is held.",
     )
 
 
@@ -204,14 +135,14 @@ def _lattice(model: InfoGAN) -> str:
         return ""
     spec = model.layout.code(down)
     if isinstance(spec, CategoricalCode):
-        rows = shown_values(model, down)
-        labels = value_labels(model, down, rows)
+        rows = model.shown_values(down)
+        labels = model.value_labels(down, rows)
     else:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
         labels = [f"{down} {row:+.2f}" for row in rows]
-    columns = shown_values(model, across)
+    columns = model.shown_values(across)
     table = model.lattice(across, down, columns=columns, rows=rows, seed=2)
-    sheet = plots.labelled_sheet(table, column_labels=value_labels(model, across, columns), row_labels=labels)
+    sheet = plots.labelled_sheet(table, column_labels=model.value_labels(across, columns), row_labels=labels)
     text = f"One noise; {across} varies along the columns, {down} along the rows."
     return pages.figure(sheet, text, text)
 
@@ -326,41 +257,6 @@ def curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> di
     return curves
 
 
-def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[list[str]]:
-    """The numbers of an evaluation: for each what it is called, its value and what it means.
-
-    Args:
-        result: As `evaluation.evaluate` gives it.
-        called: Today's names of the codes by those in ``result``.
-    """
-    rows = []
-    for name, meaning in MEANINGS.items():
-        if name in result:
-            rows.append([name.replace("_", " "), with_interval(result, name, result[name], ".4f"), meaning])
-    scores = result.get("disentanglement", {})
-    for name, meaning in SCORES.items():
-        if name in scores:
-            rows.append([name.replace("_", " "), f"{scores[name]:.4f}", f"{meaning}; 1 is best"])
-    for name, bound in result.get("information", {}).items():
-        entropy = result["entropy"][name]
-        estimate = result.get("information_estimate", {}).get(name)  # evaluations of before have none
-        alone = "" if estimate is None else f"; {estimate:.3f} nats by what is read alone"
-        rows.append(
-            [
-                f"information of {called.get(name, name)}",
-                f"{with_interval(result, f'information/{name}', bound, '.3f')} nats",
-                f"what images tell of the code; its entropy is {entropy:.3f}{alone}",
-            ]
-        )
-    for name in result.get("ignored", ()):
-        rows.append([called.get(name, name), "ignored", "images hardly tell which value of it they were made from"])
-    verdict = result.get("verdict", {})
-    for name, meaning in TRACES.items():
-        if verdict.get(name) is not None:
-            rows.append([name.replace("_", " "), f"{verdict[name]:.4g}", f"{meaning} (no labels needed)"])
-    return rows
-
-
 def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
     protocol = f"<p>{html.escape(pages.sentence(result.get('protocol', '')))}</p>"
     return pages.table(["", "", "what it means"], measured_rows(result, called)) + protocol
@@ -379,11 +275,3 @@ def _environment(run: RunFolder) -> str:
 def _incidents(incidents: Sequence[Mapping[str, Any]]) -> str:
     rows = [[str(incident.get("when")), pages.sentence(str(incident.get("what")))] for incident in incidents]
     return "<p>What went wrong, or was mended, while the run was trained.</p>" + pages.table([], rows)
-
-
-def _side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
-    width, height = frames[0].size
-    strip = Image.new("RGB", (width * len(frames), height))
-    for place, frame in enumerate(frames):
-        strip.paste(frame, (place * width, 0))
-    return strip

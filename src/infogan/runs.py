@@ -160,10 +160,15 @@ class RunFolder:
             raise UserError(f"{path} is not empty and not a run folder: choose another --out")
         return cls(path)
 
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether there is a run."""
+        return (path / "config.json").is_file() and (path / "environment.json").is_file()
+
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
         """An existing run; raises UserError where there is none."""
-        if not (path / "config.json").is_file() or not (path / "environment.json").is_file():
+        if not cls.is_at(path):
             raise UserError(f"{path} is not a run folder: it has no config.json and environment.json")
         return cls(path)
 
@@ -232,6 +237,15 @@ class RunFolder:
         if not isinstance(known, list) or not all(isinstance(session, dict) for session in known):
             raise UserError(f"{path} is damaged: it is no list of sessions")
         return known
+
+    def command(self) -> list[str]:
+        """The words of the command that trained it last, without the path of the program; none if no command did."""
+        sessions = self.read_environment()
+        told = sessions[-1].get("command") if sessions else None
+        words = [str(word) for word in told] if isinstance(told, list) else []
+        program = Path(words[0]) if words else Path()
+        ours = program.stem == "infogan" or program.parts[-2:] == ("infogan", "__main__.py")
+        return ["infogan", *words[1:]] if ours else []
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to ``log.txt``."""

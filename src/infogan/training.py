@@ -36,7 +36,8 @@ from infogan.data.imageset import ImageSet
 from infogan.data.labels import FewLabels
 from infogan.errors import UserError
 from infogan.memory import keep_freed_blocks
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 from infogan.networks import Encoder, Networks, build_networks
 from infogan.runs import Checkpoint, RunFolder
 from infogan.terms import TERMS, Play, Weight

@@ -30,12 +30,13 @@ from infogan.evaluation import Evidence, evaluate
 from infogan.files import replacing, write_bytes, write_json
 from infogan.memory import shortage_told
 from infogan.model import InfoGAN, Samples
+from infogan.modelfolder import CONFIG, README, WEIGHTS
 from infogan.networks import check_size
 from infogan.partition import Scan
 from infogan.plots import picture_of, save_picture
 from infogan.report import report
 from infogan.runs import RunFolder
-from infogan.sheets import samples_picture, traversal_sheet
+from infogan.sheets import samples_picture
 from infogan.training import Interrupted, Watcher, train
 
 
@@ -261,7 +262,7 @@ def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None
     def draw(step: int, model: InfoGAN) -> None:
         save_picture(samples_picture(model, config, step), run.samples / f"{step:08d}.png")
         for name in model.layout.codes:
-            save_picture(traversal_sheet(model, name), run.traversals_at(step) / f"{name}.png")
+            save_picture(model.sheet(name), run.traversals_at(step) / f"{name}.png")
         given.on_picture(step, model)
 
     drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
@@ -273,10 +274,11 @@ def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None
         model.name_codes_by_labels(images.images[few.indices], few.values, few.names)
         model.save(run.model)
     for name in model.layout.codes:
-        save_picture(traversal_sheet(model, name), run.traversals / f"{name}.png")
+        save_picture(model.sheet(name), run.traversals / f"{name}.png")
     result = evaluate_run(model, config, images)
     run.add_metrics({"step": config.train.steps, **result})
     write_report(run, model, config, images, result)
+    model.run = run
     run.log("finished")
     return model, result
 
@@ -378,14 +380,38 @@ def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None
     return paths
 
 
+# Sharing.
+
+
+def files_to_share(path: Path, repo_id: str, license: str | None) -> dict[str, bytes]:
+    """What is committed of a run or model folder, by name of the file.
+
+    A model folder with a card is shared as it is, with the pictures beside the card, for a person may have written in
+    it. Else it is `InfoGAN.files`.
+
+    Raises:
+        UserError: as `InfoGAN.load` and `InfoGAN.files`, or a license for a card that has been written, or a link.
+    """
+    model = InfoGAN.load(path)
+    if model.run is not None or not (path / README).is_file():
+        return model.files(repo_id=repo_id, license=license)
+    if license is not None:
+        raise UserError(f"{path / README} is shared as it is: write its license there")
+    found = [path / CONFIG, path / WEIGHTS, path / README, *sorted(path.glob("*.png"))]
+    if links := [file for file in found if file.is_symlink()]:
+        raise UserError(f"{links[0]} is a link, and what it leads to may not be meant to be shared: put a file there")
+    return {file.name: file.read_bytes() for file in found}
+
+
 # Facts.
 
 
-def facts_about(path: Path) -> dict[str, Any]:
-    """What a run or model folder holds, as plain values; raises UserError as `InfoGAN.load`."""
+def facts_about(where: str | Path) -> dict[str, Any]:
+    """What a run or model folder, or ``hf://user/name``, holds, as plain values; raises UserError as `InfoGAN.load`."""
+    path = Path(where)
     is_run = (path / "environment.json").is_file()
-    model = InfoGAN.load(path) if not is_run or (path / "model").is_dir() else None
-    facts: dict[str, Any] = {"path": str(path), "kind": "run" if is_run else "model"}
+    model = InfoGAN.load(where) if not is_run or (path / "model").is_dir() else None
+    facts: dict[str, Any] = {"path": str(where), "kind": "run" if is_run else "model"}
     if is_run:
         run = RunFolder.existing(path)
         config, stats, metrics = run.read_config(), run.read_stats(), run.read_metrics()

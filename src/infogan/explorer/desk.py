@@ -22,7 +22,8 @@ from infogan.errors import UserError
 from infogan.explorer.collection import Collection, groups_of, printable
 from infogan.explorer.saved import LabelBook, Outdated, SharedFile, Unsaved
 from infogan.files import claimed
-from infogan.model import InfoGAN, ModelConfig
+from infogan.model import InfoGAN
+from infogan.modelfolder import ModelConfig
 
 LONGEST_NAME = 64
 REMEMBERED = 100  # changes that can be undone

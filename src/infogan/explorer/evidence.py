@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from infogan.errors import UserError
+from infogan.meanings import measured_rows, names_today
 from infogan.model import InfoGAN
 from infogan.plots import Curve
-from infogan.report import curves_of, loss_curves, measured_rows, names_today
+from infogan.report import curves_of, loss_curves
 from infogan.runs import RunFolder
 
 POINTS = 400  # of a curve at most
@@ -18,7 +19,7 @@ POINTS = 400  # of a curve at most
 def evidence(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
     """The evidence that a run folder holds by now; raises UserError where its configuration is damaged or another's."""
     stats, metrics = run.read_stats(), run.read_metrics()
-    called = names_today(run.read_config(), model)
+    called = names_today(run.read_config(), model.layout.codes)
     information = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
     result: dict[str, Any] = {}
     for line in metrics:  # a later evaluation may be of some metrics alone

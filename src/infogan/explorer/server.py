@@ -46,7 +46,8 @@ from infogan.explorer.neighbours import SEED, Neighbours
 from infogan.explorer.patience import LONGEST_BODY, Impatient
 from infogan.explorer.saved import Outdated, Unsaved
 from infogan.explorer.views import NOISE, View, draw
-from infogan.model import InfoGAN, model_folder
+from infogan.model import InfoGAN
+from infogan.modelfolder import model_folder
 from infogan.runs import RunFolder
 from infogan.sheets import traversal_gif
 from infogan.workflows import load_for
