@@ -392,3 +392,35 @@ def test_a_lattice_varies_two_codes_and_holds_the_rest() -> None:
     assert model.lattice("knob1", "category").shape == (3, 10, 1, 8, 8)
     with pytest.raises(UserError, match="two codes"):
         model.lattice("knob1", "knob1")
+
+
+def test_a_call_draws_what_sample_does_in_the_type_that_is_asked_for() -> None:
+    model = small_model(channels=3)
+    images = model.sample(3, codes={"category": 2}).images
+    pictures = model(3, codes={"category": 2})
+    assert [picture.size for picture in pictures] == [(8, 8)] * 3
+    assert np.array_equal(np.asarray(pictures[1]), images[1].transpose(1, 2, 0))
+    array, tensor = (model(3, codes={"category": 2}, output_type=kind) for kind in ("np", "pt"))
+    np.testing.assert_allclose(array, images.transpose(0, 2, 3, 1) / 255, atol=1e-7)
+    assert np.array_equal(tensor.numpy().transpose(0, 2, 3, 1), array)
+    chance = torch.Generator().manual_seed(5)
+    first, second = (model(1, generator=chance, output_type="np") for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, model(1, generator=torch.Generator().manual_seed(5), output_type="np"))
+    with pytest.raises(UserError, match="unknown output_type 'jpg'"):
+        model(1, output_type="jpg")
+
+
+def test_a_reconstruction_is_drawn_from_what_is_read() -> None:
+    model = small_model()
+    images = model.sample(6, seed=3).images
+    read = model.encode(images)
+    expected = [
+        model.generate(model.noise(1, seed=2), {name: [values[place].item()] for name, values in read.codes.items()})[0]
+        for place in range(6)
+    ]
+    found = model.reconstruct(images, seed=2)
+    assert found.shape == images.shape
+    assert np.abs(found.astype(int) - np.stack(expected)).max() <= 1  # in another batch
+    with pytest.raises(UserError, match="no recognizer"):
+        small_model(kind="gan", codes=[]).reconstruct(images)

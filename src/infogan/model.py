@@ -27,7 +27,7 @@ from infogan.codes import CodeLayout
 from infogan.config import CategoricalCode, ContinuousCode, is_code_name
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.shards import Shards
-from infogan.errors import UserError
+from infogan.errors import UserError, unknown
 from infogan.files import as_json, claimed, write_bytes
 from infogan.hub import HubName
 from infogan.metrics.clustering import contingency, hungarian_mapping
@@ -53,6 +53,7 @@ ROWS = 10  # of a sheet
 MOST_VALUES = 100  # of a category, that a picture shows
 DISPLAYED_ROWS, CARD_ROWS, DISPLAYED_VALUES = 4, 8, 20  # of the sheets that a notebook and a card show
 DISPLAYED = 64  # samples that a notebook shows
+OUTPUTS = ("pil", "np", "pt")
 MESSAGE = "A model by infogan"  # of a commit to the Hub
 
 
@@ -397,6 +398,35 @@ class InfoGAN:
             drawn[name] = self._values(name, values, count)
         return Samples(self._generate(noise, drawn), {name: values.numpy() for name, values in drawn.items()})
 
+    def __call__(
+        self,
+        count: int = 1,
+        *,
+        codes: Mapping[str, Values] | None = None,
+        generator: torch.Generator | None = None,
+        output_type: str = "pil",
+    ) -> Any:
+        """Draws images as pipelines of diffusers do; `sample` tells their codes as well.
+
+        Args:
+            count: How many images.
+            codes: As in `sample`.
+            generator: What chance comes from, which moves on; None = the images of seed 0.
+            output_type: ``pil``: a list of pictures. ``np``: float32 (count, height, width, channels), ``pt``: a tensor
+                (count, channels, height, width), both in [0, 1].
+
+        Raises:
+            UserError: as `sample`, or another type of output.
+        """
+        if output_type not in OUTPUTS:
+            raise unknown("output_type", output_type, OUTPUTS)
+        seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        images = self.sample(count, codes=codes, seed=seed).images
+        if output_type == "pil":
+            return [plots.picture_of(image) for image in images]
+        scaled = images.astype(np.float32) / 255
+        return torch.from_numpy(scaled) if output_type == "pt" else scaled.transpose(0, 2, 3, 1)
+
     def traverse(
         self,
         code: str,
@@ -562,6 +592,29 @@ class InfoGAN:
                 codes[name] = reading.mean.numpy()
                 deviations[name] = reading.deviation.numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
+
+    def reconstruct(self, images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
+        """What the generator draws of the codes that are read in images, with the same noise for all of them.
+
+        What no code stands for is lost: these are not the images, but what the model says of them.
+
+        Args:
+            images: As for `encode`.
+            seed: Of the noise.
+
+        Returns:
+            uint8, of the images' shape.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        read = self.encode(images)
+        noise = self.noise(1, seed=seed).repeat(len(images), 1)
+        codes = {name: torch.from_numpy(np.asarray(values)) for name, values in read.codes.items()}
+        bounded = {
+            name: values.clamp(-1, 1) if values.is_floating_point() else values for name, values in codes.items()
+        }
+        return self._generate(noise, bounded)
 
     def digest(self) -> str:
         """SHA-256 over the names and values of the weights, in hex."""
