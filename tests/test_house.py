@@ -85,6 +85,7 @@ ORDER = [
     "export.site",
     "export",
     "notebook",
+    "trackers",
     "workflows",
     "fitting",
     "estimator",

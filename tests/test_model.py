@@ -424,4 +424,4 @@ def test_a_reconstruction_is_drawn_from_what_is_read() -> None:
     assert found.shape == images.shape
     assert np.abs(found.astype(int) - np.stack(expected)).max() <= 1  # in another batch
     with pytest.raises(UserError, match="no recognizer"):
-        small_model(kind="gan", codes=[]).reconstruct(images)
+        small_model(kind="gan").reconstruct(images)

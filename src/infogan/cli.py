@@ -87,6 +87,9 @@ def train(
     deterministic: Annotated[
         bool | None, typer.Option("--deterministic", help="On a GPU, too, the same bits each time; slower.")
     ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Tell tensorboard, wandb or mlflow of the run, too. Repeatable.")
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", "--dry-run", "-n", help="Print the configuration as JSON and stop.")
     ] = False,
@@ -105,7 +108,7 @@ def train(
         typer.echo(options_of.build(options).model_dump_json(indent=2))
         return
     with _workers(device) as own:
-        _train(options, out, own, as_json)
+        _train(options, out, own, track or [], as_json)
 
 
 @contextmanager
@@ -202,15 +205,17 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool) -> None:
+def _train(options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool) -> None:
     """The work of `train` between the options and the exit."""
-    from infogan import distributed, recipes, workflows
+    from infogan import distributed, recipes, trackers, workflows
     from infogan.codes import CodeLayout
     from infogan.console import Signals, TrainingDisplay, fetching, say
     from infogan.evaluation import summary
     from infogan.runs import RunFolder
     from infogan.training import Interrupted, Watcher
 
+    with distributed.together():
+        told = trackers.called(track) if distributed.is_first() else []
     if recipes.counts_categories(options) and not (out and (out / "config.json").is_file()):
         say("to count the categories, features of the images are learned first")
     with fetching() as progress:
@@ -235,10 +240,10 @@ def _train(options: dict[str, Any], out: Path | None, device: str, as_json: bool
     if isinstance(config.train.budget, float):
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
     display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.active())
-    watch = Watcher(display.report, display.step, interrupted=lambda: signals.received is not None)
+    watch = Watcher(on_report=display.report, on_step=display.step, interrupted=lambda: signals.received is not None)
     try:
         with signals.caught(), display:
-            _, result = workflows.train_run(planned, run, device=device, watch=watch)
+            _, result = workflows.train_run(planned, run, device=device, watch=watch, trackers=told)
     except Interrupted as stop:
         say(f"stopped after step {stop.step} of {config.train.steps}; to go on: {_resume_command(run.path)}")
         raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
@@ -485,13 +490,14 @@ def sweep(
 def _check_arguments(arguments: Sequence[str], data: str, seed: int) -> None:
     """Refuses what `train` would refuse before it looks at any image, and what a sweep says itself."""
     from infogan import config as options_of
-    from infogan import recipes
+    from infogan import recipes, trackers
 
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     given = command.make_context("infogan train", list(arguments)).params
     own = {"out": "--out", "as_json": "--json", "print_config": "--print-config"}
     if taken := [flag for name, flag in own.items() if given[name]]:
         raise UserError(f"{taken[0]} is not for the runs of a sweep")
+    trackers.check_names(given["track"] or ())
     options = _options(given)
     config = options_of.build(recipes.with_categories(options, 2) if recipes.counts_categories(options) else options)
     if arguments.count("--seed") > 1 or any(word.startswith("--seed=") for word in arguments):

@@ -44,6 +44,7 @@ from infogan.files import (
 from infogan.model import InfoGAN
 from infogan.runs import WRITER, RunFolder
 from infogan.selection import SAMPLES, Candidate, Ranking, rank
+from infogan.trackers import OWN_FILES
 
 COMPARED = 10  # runs on the page, at most
 DISTANCE = "frechet_pca64"
@@ -463,7 +464,7 @@ def _keep_best(folder: SweepFolder, name: str) -> None:
             if before is None or _was_changed(best, folder.of(before)):
                 number = next(n for n in itertools.count(1) if not best.with_name(f"best-before-{n}").exists())
                 best.rename(best.with_name(f"best-before-{number}"))
-        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", WRITER))
+        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", WRITER, *OWN_FILES))
         shutil.rmtree(best, ignore_errors=True)
         fresh.rename(best)
     except OSError as error:

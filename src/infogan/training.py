@@ -60,12 +60,14 @@ class Watcher:
     """What the caller of `train` hears and says; every part may be left out.
 
     Attributes:
+        on_begin: Called once, before the first step, with the number of steps that earlier sessions did.
         on_report: Called with each line of ``stats.jsonl``.
         on_step: Called with the number of steps done.
         on_picture: Called with the number of steps done and the model as it is, when a sample grid is due.
         interrupted: Asked after each step whether to stop.
     """
 
+    on_begin: Callable[[int], None] = lambda _: None
     on_report: Callable[[dict[str, Any]], None] = lambda _: None
     on_step: Callable[[int], None] = lambda _: None
     on_picture: Callable[[int, InfoGAN], None] = lambda _, __: None
@@ -141,6 +143,7 @@ def train(
         _restore(checkpoint, networks, average, optimisers)
         model.adopt_prior()
         distributed.done_by_first(records.save_model)  # a kill may have come between the checkpoint and the model
+    distributed.done_by_first(partial(watch.on_begin, first))
 
     keep_freed_blocks()
     clock = time.monotonic()

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from infogan.plots import picture_of, save_picture
 from infogan.report import report
 from infogan.runs import RunFolder
 from infogan.sheets import samples_picture
+from infogan.trackers import Several, Tracker, numbers_of, read_codes
 from infogan.training import Interrupted, Watcher, train
 
 
@@ -203,18 +204,30 @@ def _with_steps(
 
 
 def train_run(
-    planned: Plan, run: RunFolder, *, device: str = "cpu", watch: Watcher | None = None
+    planned: Plan,
+    run: RunFolder,
+    *,
+    device: str = "cpu",
+    watch: Watcher | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> tuple[InfoGAN, dict[str, Any]]:
     """Trains or resumes a run to its end, draws its pictures and measures it.
 
     Of several workers the first alone does all but the training.
+
+    Args:
+        planned: From `plan`.
+        run: Where everything goes.
+        device: What to compute on.
+        watch: Who hears of steps, and may stop them.
+        trackers: Who is told what goes into the run folder; of several workers, those of the first.
 
     Returns:
         The model and the evaluation, which are in the run folder too; in workers but the first the evaluation is empty.
 
     Raises:
         UserError: as `training.train`, or ``run`` was begun with another configuration or other images, or another
-            process is training it, or workers have other images than the first.
+            process is training it, or workers have other images than the first, or a tracker can not begin.
         Interrupted: as `training.train`.
     """
     with distributed.together():
@@ -224,28 +237,32 @@ def train_run(
     distributed.agreed("set of images or labels", digest)
     # A worker that was cut off may hold the run until it notices.
     patience = distributed.patience() if distributed.active() else 0.0
+    told = Several(trackers)
     with ExitStack() as session:
 
         def begin() -> None:
             session.enter_context(run.held(patience))
             run.begin(planned.config, digest, device)
-            session.enter_context(_session(run))
+            session.enter_context(_session(run, told))
 
         distributed.done_by_first(begin)
         with shortage_told(), distributed.losses_told(), repeatable(planned.config.train.deterministic):
-            return _train_run(planned, run, device, watch)
+            return _train_run(planned, run, device, watch or Watcher(), told)
 
 
 @contextmanager
-def _session(run: RunFolder) -> Iterator[None]:
-    """Keeps in the run folder how what happens within ended; an error is an incident."""
+def _session(run: RunFolder, told: Several) -> Iterator[None]:
+    """Keeps in the run folder, and tells, how what happens within ended; an error is an incident."""
     try:
         yield
+        told.end("finished")
         run.end("finished")
     except Interrupted as stop:
+        told.end("interrupted")
         run.end(str(stop))
         raise
     except BaseException as error:
+        told.end("failed")
         sentence = str(error) if isinstance(error, UserError) else f"ended by {type(error).__name__}: {error}"
         with suppress(UserError):  # the error may be that nothing can be written
             run.incident(sentence)
@@ -253,20 +270,33 @@ def _session(run: RunFolder) -> Iterator[None]:
         raise
 
 
-def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None) -> tuple[InfoGAN, dict[str, Any]]:
+def _train_run(
+    planned: Plan, run: RunFolder, device: str, watch: Watcher, told: Several
+) -> tuple[InfoGAN, dict[str, Any]]:
     """`train_run` by the only writer of the folder, within a session that has begun."""
     config, images, few = planned.config, planned.images, planned.few
     distributed.done_by_first(partial(_record_data, planned, run, device))
-    given = watch or Watcher()
+
+    def begin(step: int) -> None:
+        told.begin(run, config, step)
+        watch.on_begin(step)
+
+    def report(line: dict[str, Any]) -> None:
+        told.scalars(line["step"], numbers_of({name: value for name, value in line.items() if name != "step"}))
+        watch.on_report(line)
 
     def draw(step: int, model: InfoGAN) -> None:
-        save_picture(samples_picture(model, config, step), run.samples / f"{step:08d}.png")
-        for name in model.layout.codes:
-            save_picture(model.sheet(name), run.traversals_at(step) / f"{name}.png")
-        given.on_picture(step, model)
+        samples = samples_picture(model, config, step)
+        sheets = {name: model.sheet(name) for name in model.layout.codes}
+        save_picture(samples, run.samples / f"{step:08d}.png")
+        for name, sheet in sheets.items():
+            save_picture(sheet, run.traversals_at(step) / f"{name}.png")
+        pictures = {"samples": samples} | {f"traversals/{name}": sheet for name, sheet in sheets.items()}
+        told.images(step, {name: np.asarray(picture) for name, picture in pictures.items()})
+        watch.on_picture(step, model)
 
-    drawing = Watcher(given.on_report, given.on_step, draw, given.interrupted)
-    model = train(config, images, run, device=device, watch=drawing, few=few)
+    passing_on = replace(watch, on_begin=begin, on_report=report, on_picture=draw)
+    model = train(config, images, run, device=device, watch=passing_on, few=few)
     if not distributed.is_first():
         return model, {}
     model.adopt(InfoGAN.load(run.model).config)  # with the names that it was given while it trained
@@ -277,6 +307,9 @@ def _train_run(planned: Plan, run: RunFolder, device: str, watch: Watcher | None
         save_picture(model.sheet(name), run.traversals / f"{name}.png")
     result = evaluate_run(model, config, images)
     run.add_metrics({"step": config.train.steps, **result})
+    told.evaluation(config.train.steps, result)
+    if told and model.networks.reads_codes:
+        told.codes(config.train.steps, read_codes(model, _test_images(model, config) or images))
     write_report(run, model, config, images, result)
     model.run = run
     run.log("finished")
