@@ -18,6 +18,7 @@ from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
 from infogan.model import InfoGAN
 from infogan.runs import IMAGES, RunFolder
+from infogan.trackers import Tracker
 from infogan.training import Watcher
 
 
@@ -38,6 +39,7 @@ def fit(
     options: Mapping[str, Any] | None = None,
     device: str = "auto",
     watch: Watcher | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> InfoGAN:
     """Trains a model, or goes on training it where ``out`` holds the run that the same call began.
 
@@ -58,6 +60,7 @@ def fit(
         options: Any other option, by dotted name: ``{"train.batch_size": 64}``.
         device: ``auto``, ``cpu`` or ``cuda``.
         watch: Who hears of the progress.
+        trackers: Who is told what goes into the run folder.
 
     Returns:
         The trained model.
@@ -80,7 +83,7 @@ def fit(
     resolved = recipes.resolve(recipe, [layer], assignments)
     chosen = workflows.pick_device(device)
     planned = workflows.plan(resolved, run=run.path, device=chosen)
-    return workflows.train_run(planned, run, device=chosen, watch=watch)[0]
+    return workflows.train_run(planned, run, device=chosen, watch=watch, trackers=trackers)[0]
 
 
 def _keep(data: Any, test: Any, folder: Path, form: Form) -> str:
