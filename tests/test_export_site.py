@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.data import load
-from infogan.data.fetching import File
+from infogan.data.fetching import File, Origin
 from infogan.data.pixels import render
 from infogan.errors import UserError
 from infogan.export import export
@@ -353,7 +353,7 @@ def test_files_in_the_cache_are_verified(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("INFOGAN_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     small = (File("a", 1, hashlib.sha256(b"a").hexdigest()), File("b", 1, hashlib.sha256(b"b").hexdigest()))
-    monkeypatch.setattr(runtimes, "ORIGIN", runtimes.Origin(files=small, npm="none", npm_folder="package/dist"))
+    monkeypatch.setattr(runtimes, "ORIGIN", Origin(files=small, npm="none", npm_folder="package/dist"))
     folder = tmp_path / "onnxruntime-web-1.30.0"
     folder.mkdir()
     for name in "ab":

@@ -21,7 +21,7 @@ from infogan.codes import CodeLayout, Reading
 from infogan.config import CategoricalCode
 from infogan.errors import UserError
 from infogan.model import InfoGAN
-from infogan.networks import Encoder, Networks, folded
+from infogan.networks import Encoder, Networks, build_networks, folded
 
 FORMAT = 1  # of the description
 NOISE, IMAGES = "noise", "images"
@@ -80,7 +80,7 @@ class Graph:
         """The network as a program for any number of images."""
         given, batch = self.draw(3), {0: torch.export.Dim("batch")}
         shapes = tuple(batch if isinstance(part, Tensor) else dict.fromkeys(part, batch) for part in given)
-        return torch.export.export(self.module, given, dynamic_shapes=shapes)
+        return torch.export.export(self.module, given, dynamic_shapes=shapes, strict=False)
 
 
 class Generator(nn.Module):
@@ -144,19 +144,11 @@ def graphs_of(model: InfoGAN) -> list[Graph]:
     """The generator, and the recognizer where the model has one."""
     networks = copy.deepcopy(model.networks).cpu().eval().requires_grad_(False)
     networks.compute_in_bfloat16(False)
-    # Spectral norm has done its work: what stays of it is the weight.
-    for module in [module for module in networks.modules() if parametrize.is_parametrized(module)]:
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    small, layout, names = folded(networks), model.layout, plain_names(model.layout.codes)
-    for parameter in small.parameters():
-        parameter.data = parameter.data.contiguous()  # not in the layout that is fastest here
-
-    def source() -> torch.Generator:
-        return torch.Generator().manual_seed(0)
+    small, layout, names = _plain(model, networks), model.layout, plain_names(model.layout.codes)
 
     def latents(count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chances = source()
-        return layout.sample_noise(count, chances), dict(layout.sample_codes(count, chances))
+        source = torch.Generator().manual_seed(0)
+        return layout.sample_noise(count, source), dict(layout.sample_codes(count, source))
 
     @torch.inference_mode()
     def drawn(noise: Tensor, codes: dict[str, Tensor]) -> list[Tensor]:
@@ -175,6 +167,23 @@ def graphs_of(model: InfoGAN) -> list[Graph]:
         outputs = [f"{names[name]}_{what}" for name, code in layout.codes.items() for what in READ[code.kind]]
         graphs.append(Graph("recognizer", Recognizer(small, layout), (IMAGES,), tuple(outputs), pictures, read))
     return graphs
+
+
+def _plain(model: InfoGAN, networks: Networks) -> Networks:
+    """The model's networks once more, with as few operations as there can be."""
+    # What stays of spectral norm is the weight that it came to. It is not taken off a copy, whose layers have their
+    # class in common with the model's own.
+    settings = model.config.networks.model_copy(update={"spectral_norm": False})
+    plain = build_networks(settings, model.layout, model.shape, kind=model.config.kind, seed=0)
+    state = {name: tensor for name, tensor in networks.state_dict().items() if ".parametrizations." not in name}
+    for name, module in networks.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            state[f"{name}.weight"] = module.weight
+    plain.load_state_dict(state)
+    plain = folded(plain)
+    for parameter in plain.parameters():
+        parameter.data = parameter.data.contiguous()  # and not in the layout that is fastest here
+    return plain
 
 
 def leaves(given: Iterable[Tensor | Mapping[str, Tensor]]) -> list[Tensor]:
