@@ -8,8 +8,8 @@ from jaxtyping import install_import_hook
 # Before anything of the package is imported, so that every call is checked in what computes with arrays. An int may
 # stand for a float, as it may for mypy.
 CHECKED = """
-    data.batches objectives codes architectures networks terms metrics model plots sheets evaluation report
-    explorer.views explorer.neighbours explorer.collection
+    data.batches objectives codes architectures networks terms metrics modelfolder card model plots sheets evaluation
+    report notebook explorer.views explorer.neighbours explorer.collection
 """
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)

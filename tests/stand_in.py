@@ -52,9 +52,14 @@ class StandIn:
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str | None]] = []  # method, path, token; the store's paths begin with its port
-        self.sizes: dict[str, int] = {}  # that are told of files instead of their own
+        self.sizes: dict[tuple[str, str], int] = {}  # that are told of a repository's files instead of their own
         self.hub, self.store = (ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, self)) for kind in (Hub, Store))
         self.url, self.store_url = (f"http://127.0.0.1:{server.server_port}" for server in (self.hub, self.store))
+
+    def forget(self) -> None:
+        """Everything that it was told or asked."""
+        for known in (self.repositories, self.large, self.asked, self.sizes):
+            known.clear()
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:
         """Of a process that takes it for the Hub, and has a home of its own."""
@@ -171,24 +176,22 @@ class Hub(Answering):
         if file not in files:
             return self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
         content = files[file]
-        size = str(self.served.sizes.get(file, len(content)))
+        size = str(self.served.sizes.get((repo_id, file), len(content)))
         if not file.endswith(LARGE):
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            length = {"Content_Length": size} if self.command == "HEAD" else {}
+            length: dict[str, Any] = {"Content_Length": size} if self.command == "HEAD" else {}
             return self.answer(200, content, ETag=f'"{etag}"', X_Repo_Commit=commit, **length)
         digest = hashlib.sha256(content).hexdigest()
         self.served.large[digest] = content
-        linked = {"X_Linked_ETag": f'"{digest}"', "X_Linked_Size": size, "X_Repo_Commit": commit}
+        linked: dict[str, Any] = {"X_Linked_ETag": f'"{digest}"', "X_Linked_Size": size, "X_Repo_Commit": commit}
         self.answer(302, Location=f"{self.served.store_url}/{digest}", **linked)
 
     def readable(self, repo_id: str) -> Repository | None:
         """A repository; one that is not there, or not for this user, is answered as the Hub does."""
         repository = self.served.repositories.get(repo_id)
         if repository is None or (repository.private and self.token != TOKEN):
-            if self.token == TOKEN:
-                self.answer(404, X_Error_Code="RepoNotFound")
-            else:
-                self.answer(401, X_Error_Message="Invalid username or password.")
+            # The code goes with a 401 too: over https the library takes that for the same without it.
+            self.answer(404 if self.token == TOKEN else 401, X_Error_Code="RepoNotFound")
             return None
         if repository.gated:
             self.answer(403, X_Error_Code="GatedRepo")

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infogan import notebook, plots
 from infogan.data import load
 from infogan.data.labels import read_labels
 from infogan.model import InfoGAN
@@ -445,6 +446,57 @@ def test_who_listens_hears_of_quarters_and_not_of_every_image(browser: Any, expl
         ]
         assert page.get_attribute("#heard", "role") == "status"
         assert page.get_attribute("#progress", "role") is None
+
+
+def seen(page: Any, window: Any) -> Any:
+    """The frame that a window shows, pixel by pixel, (side, side): it is enlarged on the screen."""
+    shown = np.asarray(Image.open(io.BytesIO(window.screenshot())).convert("L")).astype(int)
+    side = round(page.evaluate("(pane) => pane.firstChild.naturalHeight", window.element_handle()))
+    places = ((np.arange(side) + 0.5) * shown.shape[0] / side).astype(int)
+    return shown[np.ix_(places, places)]
+
+
+@pytest.mark.parametrize("layout", [(2, 5, True), (2, 5, False)])
+def test_a_notebook_s_explorer_is_steered_by_mouse_and_keyboard(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: tuple[int, int, bool]
+) -> None:
+    model = small_model()
+    model.name_codes({"category": {7: "</script> seven"}})
+    monkeypatch.setattr(notebook, "LAYOUTS", [layout])
+    output = notebook.explore(model)
+    outputs = output._repr_html_() + output._repr_html_()
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{outputs}")
+
+    def expected(**codes: float) -> Any:
+        held = {"category": 0, "knob1": 0.0, "knob2": 0.0} | codes
+        grid = plots.image_grid(model.sample(4, codes=held).images, 2, padding=1, scale=1)
+        return np.asarray(grid.convert("L")).astype(int)
+
+    with Tab(browser) as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        first, second = (page.locator(".scrubbed").nth(place) for place in range(2))
+        window = first.locator(".window")
+        assert np.array_equal(seen(page, window), expected())
+        first.get_by_text("</script> seven").click()
+        assert np.array_equal(seen(page, window), expected(category=7))
+        first.get_by_label("knob1").fill("4")
+        assert np.array_equal(seen(page, window), expected(category=7, knob1=1.0))
+        first.get_by_label("knob2").focus()
+        page.keyboard.press("ArrowLeft")
+        assert first.locator("output").all_text_contents()[1] == "-0.50"
+        knob1 = 1.0 if layout[2] else 0.0  # alone, it went back
+        assert first.locator("output").all_text_contents()[0] == f"{knob1:+.2f}"
+        assert np.array_equal(seen(page, window), expected(category=7, knob1=knob1, knob2=-0.5))
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("ArrowRight")  # among the buttons
+        assert np.array_equal(seen(page, window), expected(category=8, knob1=knob1, knob2=-0.5))
+        assert np.array_equal(seen(page, second.locator(".window")), expected())  # shown twice, it moves once
+        assert page.locator("img:visible").count() == 2
+    with Tab(browser, java_script_enabled=False) as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.locator("img:visible").count() == 2  # the sheets
+        assert page.locator("input").count() == 0
 
 
 @pytest.mark.parametrize("kind", ["gan", "cgan"])

@@ -53,7 +53,6 @@ class Subject:
 
     Attributes:
         config: What it is.
-        values: For each categorical code what its values are called, by name or number.
         parameters: How many it has.
         reads: Whether it reads codes in images.
         digest: SHA-256 of its weights.
@@ -62,7 +61,6 @@ class Subject:
     """
 
     config: ModelConfig
-    values: Mapping[str, Sequence[str]]
     parameters: int
     reads: bool
     digest: str
@@ -129,9 +127,9 @@ def _codes(subject: Subject, sheets: Mapping[str, str]) -> Iterator[str]:
         yield f"![a column for each value of {name}]({sheets[code.name]})\n"
         if isinstance(code, CategoricalCode):
             yield f"*A category of {code.size} values, one a column; along a row everything else is held.*"
-            if any(subject.config.names.get(code.name, ())):
-                yield from _table([f"value of {name}", "called"], [[str(value), _text(called)] for value, called in
-                                  enumerate(subject.values[code.name])])  # fmt: skip
+            called = subject.config.names.get(code.name, ())
+            if named := [[str(value), _text(word)] for value, word in enumerate(called) if word]:
+                yield from _table([f"value of {name}", "called"], named)
         else:
             yield "*A knob from -1 to 1 along the columns; along a row everything else is held.*"
 
@@ -157,7 +155,6 @@ def _use(subject: Subject, repo_id: str | None) -> Iterator[str]:
 
 def _training(subject: Subject, run: RunFolder) -> Iterator[str]:
     config, result = run.read_config(), _result(run)
-    called = {old: _text(new) for old, new in names_today(config, subject.sheets).items()}
     yield "\n## How it was trained"
     yield from _table(["", ""], [[name, _text(value)] for name, value in _facts(subject, run, config).items() if value])
     if command := run.command():
@@ -168,7 +165,8 @@ def _training(subject: Subject, run: RunFolder) -> Iterator[str]:
         return
     if told := result.get("protocol"):
         yield _text(pages.sentence(told.replace(config.data.source, shortened(config.data.source))))
-    yield from _table(["", "", "what it means"], [list(map(_text, row)) for row in measured_rows(result, called)])
+    rows = measured_rows(result, names_today(config, subject.sheets))
+    yield from _table(["", "", "what it means"], [list(map(_text, row)) for row in rows])
 
 
 def _facts(subject: Subject, run: RunFolder, config: Config) -> dict[str, str]:

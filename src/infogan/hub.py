@@ -99,7 +99,7 @@ def fetch(
         force_download=force_download,
         **LIBRARY,
     )
-    with _in_words(str(name)):
+    with _in_words(str(name), file):
         size = get(dry_run=True).file_size or 0
         if size > most:
             raise UserError(f"{file} of {name} on the Hub has {size} bytes, which is more than the {most} that it can")
@@ -156,7 +156,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _in_words(what: str) -> Iterator[None]:
+def _in_words(what: str, file: str = "") -> Iterator[None]:
     """Says in a sentence what the Hub, or the way to it, did not allow."""
     from huggingface_hub import errors
 
@@ -174,16 +174,17 @@ def _in_words(what: str) -> Iterator[None]:
         raise UserError(f"there is no revision {what} on the Hub") from error
     except errors.LocalEntryNotFoundError as error:
         reason = error.__cause__ or "only what was fetched before is looked at"
-        raise UserError(f"{what} was not fetched before, and the Hub is out of reach: {_first_line(reason)}") from error
+        raise UserError(f"{what} was not fetched before, and the Hub is out of reach: {_said(reason)}") from error
     except errors.EntryNotFoundError as error:
-        raise UserError(f"{what} on the Hub is no infogan model: {_first_line(error)}") from error
+        raise UserError(f"{what} on the Hub is no infogan model: it has no {file}") from error
     except (OSError, ValueError, RuntimeError, client_error) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             way = "log in with `hf auth login`, or pass a token that may"
             raise UserError(f"the Hub does not let you do that with {what}: {way}") from error
-        raise UserError(f"the Hub did not do that with {what}: {_first_line(error)}") from error
+        raise UserError(f"the Hub did not do that with {what}: {_said(error)}") from error
 
 
-def _first_line(error: object) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _said(error: object) -> str:
+    """What an error says, on one line of some length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -238,7 +238,6 @@ class InfoGAN:
         sheets = {name: self.sheet(name, rows=CARD_ROWS, most=DISPLAYED_VALUES) for name in self.layout.codes}
         about = card.Subject(
             self.config,
-            values={code.name: self.value_names(code.name) for code in self.layout.categorical},
             parameters=sum(parameter.numel() for parameter in self.networks.parameters()),
             reads=self.networks.reads_codes,
             digest=self.digest(),
