@@ -81,6 +81,7 @@ ORDER = [
     "export.graphs",
     "export.onnx",
     "export.program",
+    "export.keras",
     "export.runtime",
     "export.site",
     "export",

@@ -607,7 +607,7 @@ def explore(
 @app.command()
 def export(
     run: Run,
-    format_: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export) or site (a page).")],
+    format_: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export), keras or site (a page).")],
     out: Annotated[Path, typer.Option(help="The folder to write, new or of an earlier export.")],
     runtime: Annotated[
         Path | None, typer.Option(help="For a site: onnxruntime-web as a folder or .tgz. Default: through npm.")

@@ -11,13 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infogan.errors import UserError, unknown
-from infogan.export import onnx, program, site
+from infogan.export import keras, onnx, program, site
 from infogan.export.graphs import description
 from infogan.files import replacing_folder, write_json
 from infogan.model import InfoGAN
 
 # Each writes a model's files into an empty folder: (model, folder), and the site's (model, folder, runtime=...).
-FORMATS: dict[str, Callable[..., None]] = {"onnx": onnx.write, "pt2": program.write, "site": site.write}
+FORMATS: dict[str, Callable[..., object]] = {
+    "onnx": onnx.write,
+    "pt2": program.write,
+    "site": site.write,
+    "keras": keras.write_keras,
+}
 INDEX = "export.json"  # of an export's files, and what it is of
 
 
