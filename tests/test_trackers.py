@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -566,6 +567,20 @@ def test_a_sweep_refuses_an_unknown_one_before_its_first_run() -> None:
     with pytest.raises(UserError, match="unknown tracker 'neptune': allowed are mlflow, tensorboard, wandb"):
         cli._check_arguments(["digits", "--track", "neptune"], "digits", 0)
     cli._check_arguments(["digits", "--track", "mlflow", "--track", "wandb", "--seed", "0"], "digits", 0)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_documentation_run(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "trackers.md").read_text()
+    ((shell,), (python,)) = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("sh", "python"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone = "import sys; sys.modules['tensorflow'] = None; from infogan.cli import main; main()"
+    (command,) = shell.splitlines()
+    for words in ([sys.executable, "-c", alone, *shlex.split(command)[1:]], [sys.executable, "-c", python]):
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "digits" / "tensorboard").glob("events*"))) == 2
+    assert re.fullmatch(r"finished \(-?[0-9.]+, [1-4]0\)\n", done.stdout)
 
 
 WORKER = """
