@@ -254,11 +254,13 @@ def train(
 def _check_shares(config: Config, workers: int) -> None:
     """Raises UserError where a batch can not be dealt to the workers in so many pieces.
 
-    Batch norm needs two samples: in a piece, or where it goes by each worker's own, in each worker's share of it.
+    Batch norm needs two samples: in a piece, or where it goes by each worker's own, in each worker's share of it. In a
+    batch of one that is neither parted nor shared, networks with batch norm say so themselves.
     """
     smallest, pieces = min(map(config.batch_size, range(len(config.stages)))), config.train.pieces
     apart = workers > 1 and not config.train.synchronise
-    if smallest < pieces * max(workers, 2 * (workers if apart else 1)):
+    least = 2 if apart or pieces > 1 else 1
+    if smallest < pieces * max(workers, least * (workers if apart else 1)):
         of = f" in {pieces} pieces" if pieces > 1 else ""
         by = f" by {workers} workers" if workers > 1 else ""
         raise distributed.by_first(UserError(f"a batch of {smallest} can not be shared{by}{of}"))
