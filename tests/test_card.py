@@ -175,6 +175,8 @@ def test_a_card_after_training_tells_of_the_run(tmp_path: Path) -> None:
     planned = workflows.plan(recipes.resolve("plain", [options]))
     model, _ = workflows.train_run(planned, RunFolder.at(tmp_path / "run"))
     assert "4 of 4 steps" in card_of(model)
+    shutil.rmtree(tmp_path / "run")
+    assert "How it was trained, and on what, is not known here" in card_of(model)
 
 
 @pytest.mark.parametrize("license", ["", "my own", "mit\nx: y", "a" * 65])

@@ -161,8 +161,9 @@ def test_a_name_on_the_hub_stands_for_a_folder(there: StandIn, tmp_path: Path) -
         assert np.array_equal(drawn["images"], BARS.sample(4, seed=3).images)
 
 
-def test_what_writes_into_a_model_needs_a_folder() -> None:
-    result = CliRunner().invoke(app, ["name", "hf://user/bars", "3=x"])
+@pytest.mark.parametrize("words", [["name", "3=x"], ["explore"], ["push", "user/other"]])
+def test_what_needs_a_folder_says_so(words: list[str]) -> None:
+    result = CliRunner().invoke(app, [words[0], "hf://user/bars", *words[1:]])
     assert isinstance(result.exception, UserError)
     assert "a folder is needed" in str(result.exception) and "hf download" in str(result.exception)
 
@@ -170,8 +171,14 @@ def test_what_writes_into_a_model_needs_a_folder() -> None:
 def test_revisions_folders_caches_and_what_is_refused(there: StandIn, client: Client, tmp_path: Path) -> None:
     first = shared(there, "user/bars")
     second = shared(there, "user/bars", other := small_model(seed=1))
-    newer = BARS.files()["config.json"].replace(b'"format": 1', b'"format": 2')
-    shared(there, "user/new", other={"config.json": newer})
+    config = BARS.files()["config.json"]
+    for name, was, now in (
+        ("new", b'"format": 1', b'"format": 2'),
+        ("newer", b'"format": 1', b'"format": 1, "mood": 1'),
+        ("wide", b'"width": 4', b'"width": 4096'),
+    ):
+        assert was in config
+        shared(there, f"user/{name}", other={"config.json": config.replace(was, now)})
     shared(there, "user/torn", other={"model.safetensors": b"none"})
     there.repositories["user/other"] = Repository()
     there.repositories["user/other"].commit({"README.md": b""})
@@ -179,8 +186,9 @@ def test_revisions_folders_caches_and_what_is_refused(there: StandIn, client: Cl
     there.repositories["user/gated"].gated = True
     shared(there, "user/hidden")
     there.repositories["user/hidden"].private = True
-    small_model(seed=2).save(tmp_path / "user" / "bars-here")
-    shared(there, "user/bars-here")
+    small_model(seed=2).save(tmp_path / "here" / "bars")
+    shared(there, "here/bars")
+    shared(there, "here/there")
     script = f"""
         load = InfoGAN.from_pretrained
         digests = [
@@ -188,17 +196,21 @@ def test_revisions_folders_caches_and_what_is_refused(there: StandIn, client: Cl
             load("hf://user/bars@{first}").digest(),
             load("user/bars", revision="{first}").digest(),
             InfoGAN.load("hf://user/bars").digest(),
-            load("user/bars-here").digest(),
+            load("here/bars").digest(),
+            load("hf://here/there").digest(),
         ]
         answers = digests, dict(
             unknown=said(load, "user/none"),
             revision=said(load, "user/bars", revision="v9"),
             twice=said(load, "hf://user/bars@a", revision="b"),
-            folder=said(load, "user/bars-here", revision="v1"),
+            folder=said(load, "here/bars", revision="v1"),
+            mistyped=said(load, "here/there"),
             other=said(load, "user/other"),
             gated=said(load, "user/gated"),
             hidden=said(load, "user/hidden", token="hf_stranger"),
             new=said(load, "user/new"),
+            newer=said(load, "user/newer"),
+            wide=said(load, "user/wide"),
             torn=said(load, "user/torn"),
             cached=said(load, "user/bars", cache_dir="empty", local_files_only=True),
             form=said(load, "hf://bars"),
@@ -206,19 +218,23 @@ def test_revisions_folders_caches_and_what_is_refused(there: StandIn, client: Cl
         )
     """
     digests, told = client.answers(script, tmp_path)
-    assert digests == [other.digest(), BARS.digest(), BARS.digest(), other.digest(), small_model(seed=2).digest()]
-    assert not any("bars-here" in path for _, path, _ in there.asked)
+    alone = small_model(seed=2).digest()
+    assert digests == [other.digest(), BARS.digest(), BARS.digest(), other.digest(), alone, BARS.digest()]
+    assert not any("here/bars" in path for _, path, _ in there.asked)
     assert not any(path.endswith("/main/model.safetensors") for path in there.paths("HEAD"))  # but of the commit
     assert any(path == f"/user/bars/resolve/{second}/model.safetensors" for path in there.paths("HEAD"))
     expected = {
         "unknown": ["no model user/none", "hf auth login"],
         "revision": ["no revision user/bars@v9"],
         "twice": ["'a'", "'b'"],
-        "folder": ["user/bars-here is a folder", "'v1'"],
+        "folder": ["here/bars is a folder", "'v1'"],
+        "mistyped": ["no there in the folder here", "hf://here/there"],
         "other": ["user/other on the Hub is no infogan model", "config.json"],
         "gated": ["user/gated", "ask"],
         "hidden": ["no model user/hidden", "private"],
         "new": ["a newer version of infogan made this model", "format 2", "pip install --upgrade infogan"],
+        "newer": ["mood: Extra inputs are not permitted (a newer version of infogan may have made it)"],
+        "wide": ["config.json tells of other networks than those whose weights these are"],
         "torn": ["is damaged or not an infogan model"],
         "cached": ["user/bars was not fetched before"],
         "form": ["'hf://bars'", "hf://user/name"],

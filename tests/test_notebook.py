@@ -152,7 +152,8 @@ def test_names_of_others_end_no_script() -> None:
     page = Page(html)
     assert len(page.all("script")) == 1
     assert html.count("<script") == html.count("</script") == 1
-    assert "<!--" not in html
+    script = html[html.index("place.innerHTML = ") :].partition(";\n")[0]
+    assert "<" not in script  # whatever is in there
     inner = Page(moving(html))
     assert not inner.all("script") and "</script><script>alert(1)</script>" in inner.texts
 

@@ -144,9 +144,10 @@ def _use(subject: Subject, repo_id: str | None) -> Iterator[str]:
     yield "```python"
     yield "from infogan import InfoGAN\n"
     yield f"model = InfoGAN.from_pretrained({json.dumps(repo_id or 'path/to/this/folder')})"
-    yield f"samples = model.sample(16, {codes}seed=1)  # samples.images: uint8 (16, {shape})"
+    yield f"samples = model.sample(16, {codes}seed=1)"
+    yield f"images = samples.images  # uint8 (16, {shape})"
     if subject.reads:
-        yield "found = model.encode(samples.images)  # codes, probabilities, entropy"
+        yield "found = model.encode(images)  # codes, probabilities, entropy"
     yield "```\n"
     if repo_id:
         yield f"On the command line, `hf://{repo_id}` stands for a folder: `infogan sample hf://{repo_id}`.\n"

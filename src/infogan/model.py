@@ -140,6 +140,11 @@ class InfoGAN:
         return ImageShape(self.config.channels, self.config.size)
 
     @property
+    def parameter_count(self) -> int:
+        """Of all networks together."""
+        return sum(parameter.numel() for parameter in self.networks.parameters())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.networks.parameters()).device
@@ -203,7 +208,8 @@ class InfoGAN:
             force_download: Whether to fetch again what was fetched before.
 
         Raises:
-            UserError: as `load` and `hub.fetch`, or a folder is to have a revision.
+            UserError: as `load` and `hub.fetch`, a folder is to have a revision, or there is a folder ``user`` here
+                without the model in it: with ``hf://`` before it, it is sought on the Hub.
         """
         given = pretrained_model_name_or_path
         if isinstance(given, Path) or Path(given).is_dir():
@@ -211,6 +217,10 @@ class InfoGAN:
                 raise UserError(f"{given} is a folder, which has no revision {revision!r}")
             return cls.load(Path(given))
         name = HubName.parse(given, revision)
+        parent = Path(given).parent
+        if not given.startswith(hub.PREFIX) and parent.is_dir():  # more likely a path with a mistake in it
+            there = f"{hub.PREFIX}{given} is the model of that name on the Hub"
+            raise UserError(f"there is no {Path(given).name} in the folder {parent}; {there}")
         asked: dict[str, Any] = {
             "token": token,
             "cache_dir": cache_dir,
@@ -219,7 +229,7 @@ class InfoGAN:
         }
         folder = hub.fetch(name, CONFIG, MOST_CONFIG, **asked).parent
         # The weights are those of the same commit, however soon after another one came.
-        hub.fetch(replace(name, revision=folder.name), WEIGHTS, most_bytes(read_config(folder)), **asked)
+        hub.fetch(replace(name, revision=folder.name), WEIGHTS, most_bytes(folder, read_config(folder)), **asked)
         return cls.load(folder)
 
     def files(self, *, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
@@ -238,13 +248,14 @@ class InfoGAN:
         sheets = {name: self.sheet(name, rows=CARD_ROWS, most=DISPLAYED_VALUES) for name in self.layout.codes}
         about = card.Subject(
             self.config,
-            parameters=sum(parameter.numel() for parameter in self.networks.parameters()),
+            parameters=self.parameter_count,
             reads=self.networks.reads_codes,
             digest=self.digest(),
             samples=plots.image_grid(self.sample(DISPLAYED, seed=1).images, 8),
             sheets=sheets,
         )
-        return {CONFIG: self._config(), WEIGHTS: self._weights(), **card.files(about, self.run, repo_id, license)}
+        run = self.run if self.run is not None and RunFolder.is_at(self.run.path) else None  # it may be gone by now
+        return {CONFIG: self._config(), WEIGHTS: self._weights(), **card.files(about, run, repo_id, license)}
 
     def save_pretrained(
         self,
@@ -824,9 +835,8 @@ class InfoGAN:
         return plots.labelled_sheet(images, column_labels=self.value_labels(code, values), title=code)
 
     def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self.networks.parameters())
         kind = "" if self.config.kind == "infogan" else f" ({self.config.kind})"
-        told = f"{self.config.images_in_words}; {self.config.codes_in_words}; {count:,} parameters"
+        told = f"{self.config.images_in_words}; {self.config.codes_in_words}; {self.parameter_count:,} parameters"
         return f"<InfoGAN{kind} of {told} on {self.device}>"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

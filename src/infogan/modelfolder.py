@@ -1,7 +1,8 @@
 """The model folder: ``config.json``, what a model is, and ``model.safetensors``, its weights."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
@@ -110,8 +111,33 @@ def model_folder(path: Path) -> Path:
 
 def read_config(folder: Path) -> ModelConfig:
     """The configuration of a model folder; raises UserError where there is none that can be read."""
-    try:
+    with _reading(folder):
         return ModelConfig.parse((folder / CONFIG).read_bytes())
+
+
+def read_networks(folder: Path, config: ModelConfig) -> Networks:
+    """The networks of a model folder, on the CPU; raises UserError where the weights are damaged or of other ones."""
+    with _reading(folder):
+        if _is_large(config):
+            _check_weights(config, folder / WEIGHTS)
+        networks = networks_of(config)
+        networks.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    return networks
+
+
+def most_bytes(folder: Path, config: ModelConfig) -> int:
+    """What the weights of a model take in a file, at most; raises UserError where there can be no such model."""
+    with _reading(folder), torch.device("meta" if _is_large(config) else "cpu"):
+        tensors = networks_of(config).state_dict().values()
+    return MOST_HEADER + sum(int(tensor.nbytes) for tensor in tensors)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Says in a sentence what is wrong with a model folder."""
+    try:
+        with shortage_told():
+            yield
     except UserError:
         raise
     except ValidationError as error:
@@ -119,31 +145,9 @@ def read_config(folder: Path) -> ModelConfig:
         key = ".".join(str(part) for part in first["loc"])
         newer = " (a newer version of infogan may have made it)" if first["type"] == "extra_forbidden" else ""
         raise UserError(f"{folder / CONFIG} is not a model's configuration: {key}: {first['msg']}{newer}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(folder, error) from error
-
-
-def read_networks(folder: Path, config: ModelConfig) -> Networks:
-    """The networks of a model folder, on the CPU; raises UserError where the weights are damaged or of other ones."""
-    weights = folder / WEIGHTS
-    try:
-        if _is_large(config):
-            _check_weights(config, weights)
-        with shortage_told():
-            networks = networks_of(config)
-            networks.load_state_dict(safetensors.torch.load_file(weights))
-    except UserError:
-        raise
-    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        raise _damaged(folder, error) from error
-    return networks
-
-
-def most_bytes(config: ModelConfig) -> int:
-    """What the weights of such a model take in a file, at most."""
-    with torch.device("meta" if _is_large(config) else "cpu"), shortage_told():
-        tensors = networks_of(config).state_dict().values()
-    return MOST_HEADER + sum(int(tensor.nbytes) for tensor in tensors)
+    except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
@@ -186,8 +190,3 @@ def _check_weights(config: ModelConfig, weights: Path) -> None:
         found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
     if found != expected:
         raise ValueError("config.json tells of other networks than those whose weights these are")
-
-
-def _damaged(folder: Path, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
-    return UserError(f"the model in {folder} is damaged or not an infogan model: {reason}")

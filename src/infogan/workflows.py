@@ -468,7 +468,7 @@ def facts_about(where: str | Path) -> dict[str, Any]:
             "architecture": model.config.networks.architecture,
             "recognizer": model.config.networks.recognizer if model.networks.recognizer else None,
             "encoder": model.first_categorical().name if model.networks.encoder else None,
-            "parameters": sum(parameter.numel() for parameter in model.networks.parameters()),
+            "parameters": model.parameter_count,
         }
     return facts
 
