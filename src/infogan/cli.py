@@ -33,11 +33,9 @@ data_app = typer.Typer(help="Data sets: list, fetch, prepare.", no_args_is_help=
 app.add_typer(data_app, name="data")
 
 Run = Annotated[Path, typer.Argument(help="A run folder or a model folder.", show_default=False)]
+Model = Annotated[str, typer.Argument(help="A run folder, a model folder or hf://user/name.", show_default=False)]
 Source = Annotated[
     str, typer.Argument(help="A named data set, a folder, zip, parquet, npz, npy or IDX file, or s3://...")
-]
-Model = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run folder, a model folder or hf://user/name.", show_default=False)
 ]
 Split = Annotated[str | None, typer.Option(help="train or test; the whole source if it has no splits.")]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Hold a code: category=3 or knob1=-0.5.")]
@@ -628,10 +626,7 @@ def export(
 def push(
     run: Run,
     name: Annotated[
-        str,
-        typer.Argument(
-            metavar="USER/NAME", help="On the Hugging Face Hub; hf://USER/NAME@BRANCH too.", show_default=False
-        ),
+        str, typer.Argument(help="user/name on the Hugging Face Hub, or hf://user/name@branch.", show_default=False)
     ],
     private: Annotated[bool, typer.Option("--private", help="For nobody else to see.")] = False,
     license_: Annotated[str | None, typer.Option("--license", help="For the card: mit, apache-2.0, ...")] = None,
