@@ -355,7 +355,7 @@ def test_a_folder_is_readable_as_any_other(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     model = small_model(architecture="post")
-    with pytest.raises(UserError, match=r"unknown format 'onx': did you mean 'onnx'\? allowed are onnx, pt2, site"):
+    with pytest.raises(UserError, match=r"unknown format 'onx': did you mean 'onnx'\? allowed are keras, onnx"):
         export(model, "onx", tmp_path / "out")
     with pytest.raises(UserError, match="a runtime is for a site"):
         export(model, "pt2", tmp_path / "out", runtime=tmp_path)

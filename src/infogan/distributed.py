@@ -16,6 +16,11 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+
+# Imported for when, not for what: its functions keep, as a default, the group that is there at its import, and with the
+# group its threads, which drop their last work while Python ends and abort it (seen with PyTorch 2.13). PyTorch imports
+# it anyway once an optimizer steps; here there is no group yet.
+import torch.distributed.nn.functional
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
