@@ -221,7 +221,7 @@ def test_the_description_has_names_orders_and_priors() -> None:
             "range": [-1, 1],
         },
     ]
-    assert told["images"] == {"name": "images", "shape": [1, 8, 8], "range": [0, 1]}
+    assert told["images"] == {"name": "images", "shape": [1, 8, 8], "axes": "NCHW", "range": [0, 1]}
     assert told["noise"] == {"input": "noise", "size": 5, "distribution": "normal"}
     assert (told["format"], told["kind"]) == (1, "infogan")
 

@@ -21,7 +21,7 @@ FORMATS: dict[str, Callable[..., object]] = {
     "onnx": onnx.write,
     "pt2": program.write,
     "site": site.write,
-    "keras": keras.write_keras,
+    "keras": keras.write,
 }
 INDEX = "export.json"  # of an export's files, and what it is of
 
@@ -52,8 +52,9 @@ def export(model: InfoGAN, format: str, out: str | Path, *, runtime: str | Path 
     with replacing_folder(folder) as temporary:
         FORMATS[format](model, temporary, **({"runtime": runtime} if format == "site" else {}))
         made = sorted(path.name for path in temporary.iterdir())
+        told = description(model, channels_last=format == "keras")
         files = {name: hashlib.sha256((temporary / name).read_bytes()).hexdigest() for name in made}
-        write_json(temporary / INDEX, {"export": format, "files": files, "model": description(model)})
+        write_json(temporary / INDEX, {"export": format, "files": files, "model": told})
     return [folder / name for name in [*made, INDEX]]
 
 

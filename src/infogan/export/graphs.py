@@ -155,8 +155,10 @@ def graphs_of(model: InfoGAN) -> list[Graph]:
         return [(networks.generate(layout.latents(noise, codes)) + 1) / 2]
 
     def pictures(count: int) -> tuple[Tensor]:
-        """Generated images, as a file would have them."""
-        return ((drawn(*latents(count))[0] * 255).round() / 255,)
+        """Generated images, and from the second on every other one of random pixels, as a file would have them."""
+        images = drawn(*latents(count))[0].clone()
+        images[1::2] = torch.rand(images[1::2].shape, generator=torch.Generator().manual_seed(0))
+        return ((images * 255).round() / 255,)
 
     @torch.inference_mode()
     def read(images: Tensor) -> list[Tensor]:
@@ -164,7 +166,7 @@ def graphs_of(model: InfoGAN) -> list[Graph]:
 
     graphs = [Graph("generator", Generator(small, layout), (NOISE, *names.values()), (IMAGES,), latents, drawn)]
     if networks.reads_codes:
-        outputs = [f"{names[name]}_{what}" for name, code in layout.codes.items() for what in READ[code.kind]]
+        outputs = [output_of(names[name], what) for name, code in layout.codes.items() for what in READ[code.kind]]
         graphs.append(Graph("recognizer", Recognizer(small, layout), (IMAGES,), tuple(outputs), pictures, read))
     return graphs
 
@@ -206,7 +208,7 @@ def plain_names(codes: Iterable[str]) -> dict[str, str]:
         stem = re.sub(r"[^0-9A-Za-z_]", "_", code)
         stem = stem if stem[0].isalpha() else f"code_{stem}"
         number, name = 1, stem
-        while taken & (own := {name, *(f"{name}_{what}" for read in READ.values() for what in read)}):
+        while taken & (own := {name, *(output_of(name, what) for read in READ.values() for what in read)}):
             number += 1
             name = f"{stem}_{number}"
         taken |= own
@@ -214,26 +216,39 @@ def plain_names(codes: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def description(model: InfoGAN) -> dict[str, Any]:
-    """What is to be known of an export, as JSON: it goes with every file."""
+def output_of(name: str, what: str) -> str:
+    """The output that has what is read of a code, from the code's plain name."""
+    return f"{name}_{what}"
+
+
+def description(model: InfoGAN, *, channels_last: bool = False) -> dict[str, Any]:
+    """What is to be known of an export, as JSON: it goes with every file.
+
+    Args:
+        model: What is exported.
+        channels_last: Images are (batch, height, width, channels), and not (batch, channels, height, width).
+    """
     layout, config, names = model.layout, model.config, plain_names(model.layout.codes)
     codes: list[dict[str, Any]] = []
     for name, code in layout.codes.items():
         told: dict[str, Any] = {"name": name, "kind": code.kind, "input": names[name]}
         if model.networks.reads_codes:
-            told["outputs"] = {what: f"{names[name]}_{what}" for what in READ[code.kind]}
+            told["outputs"] = {what: output_of(names[name], what) for what in READ[code.kind]}
         if isinstance(code, CategoricalCode):
-            prior = [round(share, 9) for share in layout.prior(code).tolist()]
+            shares = layout.prior(code).double()
+            prior = (shares / shares.sum()).tolist()  # so that NumPy, which is strict, draws from it
             values, order = model.value_names(name), model.values_of(name)
             told |= {"size": code.size, "prior": prior, "values": values, "order": order}
         else:
             told |= {"range": [-1, 1]}
         codes.append(told)
+    sides = [config.size, config.size]
+    shape = [*sides, config.channels] if channels_last else [config.channels, *sides]
     return {
         "format": FORMAT,
         "infogan": infogan.__version__,
         "kind": config.kind,
         "noise": {"input": NOISE, "size": config.noise.size, "distribution": config.noise.distribution},
         "codes": codes,
-        "images": {"name": IMAGES, "shape": [config.channels, config.size, config.size], "range": [0, 1]},
+        "images": {"name": IMAGES, "shape": shape, "axes": "NHWC" if channels_last else "NCHW", "range": [0, 1]},
     }
