@@ -132,7 +132,10 @@ def test_an_address_of_this_machine_is_a_path(folder: Path) -> None:
         ("gs://bucket/photos", r"pip install 'infogan\[remote\]'"),
     ],
 )
-def test_an_address_that_can_not_be_read_is_refused_in_a_sentence(in_memory: str, address: str, sentence: str) -> None:
+def test_an_address_that_can_not_be_read_is_refused_in_a_sentence(
+    in_memory: str, address: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
     with pytest.raises(UserError, match=sentence) as caught:
         load(address, size=8, channels=1)
     assert "\n" not in str(caught.value)

@@ -559,7 +559,7 @@ def test_the_command_refuses_who_is_not_logged_in(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert re.search(r"^error: WandB can not begin: .*wandb login", refused.stderr, re.MULTILINE)
+    assert re.search(r"^error: WandB can not begin: .*wandb[ .]login", refused.stderr, re.MULTILINE)
     assert not run.stats.exists()
 
 

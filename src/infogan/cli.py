@@ -141,7 +141,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     from infogan import recipes
 
     preset, file = given["preset"], given["config"]
-    layers = [options_of.read(file)] if file else []
+    layers = [options_of.read(Path(file))] if file else []  # a context has parameters as they were typed, or converted
     flags = _flags(given)
     if given["categorical"] or given["continuous"] is not None:
         known = [recipes.PRESETS.get(preset, {}), *layers]
