@@ -1,5 +1,6 @@
 """Training from a program leaves what the command leaves."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 import infogan
+from infogan import recipes
+from infogan.config import build
 from infogan.errors import UserError
 from infogan.runs import RunFolder
 from infogan.training import Interrupted, Watcher
@@ -65,19 +68,40 @@ def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "runs" / "00000-bars" / "report.html").is_file()
 
 
+def test_a_named_set_brings_its_invariances(tmp_path: Path) -> None:
+    infogan.fit("digits", out=tmp_path / "run", **{**SMALL, "steps": 2})
+    told = json.loads((tmp_path / "run" / "config.json").read_text())
+    own, usual = (build(recipes.resolve("plain", [layer])).invariance for layer in ({"data": {"source": "digits"}}, {}))
+    assert told["invariance"] == own.model_dump(mode="json")
+    assert own != usual
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
         ({"recipe": "nothing"}, "unknown preset 'nothing'"),
         ({"options": {"train.nothing": 1}}, "nothing"),
-        ({"size": 7}, "size 7: allowed are 8 to 128 pixels"),
+        ({"size": 7}, "option data.size is 7"),
         ({"device": "nowhere"}, "device 'nowhere' can not be used"),
     ],
 )
 def test_what_can_not_be_asked_for_is_refused(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         infogan.fit(pictures(96), out=tmp_path / "run", **{**SMALL, **given})
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_images_that_are_refused_nothing_is_kept_so_that_others_can_be_given(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("new", "mine"):
+        with pytest.raises(UserError, match="3 usable images, fewer than a batch"):
+            infogan.fit(pictures(3), out=tmp_path / name, **SMALL)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    infogan.fit(pictures(96), out=tmp_path / "mine", **SMALL)
+    with pytest.raises(UserError, match="holds shards of other images"):
+        infogan.fit(pictures(3), out=tmp_path / "mine", **SMALL)
+    assert infogan.InfoGAN.load(tmp_path / "mine")
+    assert (tmp_path / "mine" / "images" / "index.json").is_file()
 
 
 @pytest.mark.parametrize("number", range(2))

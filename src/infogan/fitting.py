@@ -5,8 +5,9 @@ shards, so that the run can go on, be measured and be explored without the progr
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from infogan.data.objects import is_path, streamed_object
 from infogan.data.pixels import Form
 from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
+from infogan.errors import UserError
 from infogan.model import InfoGAN
 from infogan.runs import IMAGES, RunFolder
 from infogan.trackers import Tracker
@@ -69,10 +71,11 @@ def fit(
         UserError: images, options or a folder that can not be used.
         training.Interrupted: ``watch.interrupted`` said so; the same call goes on.
     """
-    run = RunFolder.at(Path(out)) if out is not None else RunFolder.numbered(Path("runs"), _name(data))
-    form = Form(size, channels, shape)
-    source = str(data) if is_path(data) else _keep(data, test, run.path / IMAGES, form)
-    layer: dict[str, Any] = {"data": {"source": source, "size": size, "channels": channels, "fit": shape}}
+    named = str(data) if is_path(data) else None
+    # A name brings its own invariances; where images are kept is known once there is a folder for the run.
+    layer: dict[str, Any] = {
+        "data": {"source": named or IMAGES, "size": size, "channels": channels, "fit": shape},
+    }
     length = {"budget": budget, "steps": steps}
     layer["train"] = {"seed": seed, **{name: value for name, value in length.items() if value is not None}}
     layer["data"] = {name: value for name, value in layer["data"].items() if value is not None}
@@ -81,9 +84,28 @@ def fit(
         layer["codes"] = recipes.codes_of(sizes, continuous, [recipes.PRESETS.get(recipe, {})])
     assignments = [f"{name}={json.dumps(value)}" for name, value in (options or {}).items()]
     resolved = recipes.resolve(recipe, [layer], assignments)
+    workflows.trial(resolved)
     chosen = workflows.pick_device(device)
-    planned = workflows.plan(resolved, run=run.path, device=chosen)
+
+    there = out is not None and Path(out).exists()
+    run = RunFolder.at(Path(out)) if out is not None else RunFolder.numbered(Path("runs"), _name(data))
+    images = run.path / IMAGES
+    with _nothing_left(images if there else run.path, new=not (there and images.exists())):
+        source = named or _keep(data, test, images, Form(size, channels, shape))
+        resolved["data"] = {**resolved["data"], "source": source}
+        planned = workflows.plan(resolved, run=run.path, device=chosen)
     return workflows.train_run(planned, run, device=chosen, watch=watch, trackers=trackers)[0]
+
+
+@contextmanager
+def _nothing_left(folder: Path, *, new: bool) -> Iterator[None]:
+    """Removes a folder that is new where what it is for is refused."""
+    try:
+        yield
+    except UserError:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _keep(data: Any, test: Any, folder: Path, form: Form) -> str:

@@ -51,6 +51,11 @@ class Plan:
     few: FewLabels | None = None  # what the file in ``data.labels`` says
 
 
+def trial(options: recipes.Options) -> Config:
+    """The configuration that options come to before the images are known; raises UserError where they come to none."""
+    return build(recipes.with_categories(options, 2) if recipes.counts_categories(options) else options)
+
+
 def plan(
     options: recipes.Options,
     progress: Progress | None = None,
@@ -77,8 +82,7 @@ def plan(
     distributed.agreed("configuration", json.dumps(options, default=str))
     counts = recipes.counts_categories(options)
     with distributed.together():
-        # Built before any data is fetched, so that a misspelt option does not wait for it.
-        config = build(recipes.with_categories(options, 2) if counts else options)
+        config = trial(options)  # before any data is fetched, so that a misspelt option does not wait for it
         if images is None and not config.data.source:
             raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
         if images is None:
