@@ -42,7 +42,7 @@ def test_runs_are_added_once_a_command_with_what_follows_the_dashes(tmp_path: Pa
         assert "| mean |" in done.stdout
         return [json.loads(line) for line in out.read_text().splitlines()]
 
-    short = ["--set", "networks.width=4", "--set", "networks.encoder_width=4", "--steps"]
+    short = ["--recipe", "plain", "--set", "networks.width=4", "--steps"]
     first = measure(*short, "9")
     assert [line["seed"] for line in first] == [1, 2]
     assert all(line["steps"] == 9 and "accuracy" in line and "verdict" in line for line in first)

@@ -212,7 +212,7 @@ def test_mistakes_are_one_clear_message_and_exit_code_2(tmp_path: Path, argument
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     for word in words:
-        assert word in done.stderr
+        assert word in done.stderr.replace("RUN", "run")  # as older versions of typer call an argument
     assert list(tmp_path.iterdir()) == []
 
 

@@ -117,8 +117,8 @@ def test_torch_gives_what_the_models_give(read: Callable[..., tuple[str, Results
 
 
 @needs_keras
-def test_jax_gives_what_the_models_give(read: Callable[..., tuple[str, Results]]) -> None:
-    check(read("jax", tuple(QUICK))[1], "jax", QUICK)
+def test_jax_gives_what_a_model_gives(read: Callable[..., tuple[str, Results]]) -> None:
+    check(read("jax", ("post",))[1], "jax", ["post"])
 
 
 @needs_keras

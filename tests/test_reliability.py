@@ -14,8 +14,15 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected 
 
 
 @LINUX
-@pytest.mark.parametrize(("name", "count"), [("kills", 3), ("disk", 1), ("readonly", 1), ("data", 1), ("clock", 1),
-                                             ("terms", 1), ("memory", 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("kills", 2),
+        ("disk", 1),
+        *(pytest.param(name, 1, marks=pytest.mark.slow) for name in ("readonly", "data", "clock", "terms")),
+        pytest.param("memory", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_survives(name: str, count: int, tmp_path: Path) -> None:
     found = PARTS[name][0](tmp_path, count, np.random.default_rng(1))
     if "skipped" in found:

@@ -9,6 +9,7 @@ Where a worker can not go on, none does, and one of them says why: the first, or
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,13 +118,27 @@ def joined(device: str) -> Iterator[str]:
     try:
         store, number, workers = next(rendezvous("env://", timeout=waits))
         place = _new_place(store, number, workers)
-        distributed.init_process_group(backend, store=place, rank=number, world_size=workers, timeout=waits)
+        with _said_as_an_aside():
+            distributed.init_process_group(backend, store=place, rank=number, world_size=workers, timeout=waits)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the other workers can not be reached: {str(error).splitlines()[0]}") from error
     with losses_told():
         yield device
     # Not after an error: the others may be anywhere, and who waits for them would wait for ever.
     distributed.destroy_process_group()
+
+
+@contextmanager
+def _said_as_an_aside() -> Iterator[None]:
+    """Has what libraries say on standard output, as gloo of PyTorch 2.9 does, go to standard error."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
 
 
 def _new_place(store: Store, number: int, workers: int) -> Store:

@@ -182,7 +182,7 @@ def _plain(model: InfoGAN, networks: Networks) -> Networks:
         if parametrize.is_parametrized(module, "weight"):
             state[f"{name}.weight"] = module.weight
     plain.load_state_dict(state)
-    plain = folded(plain)
+    plain = folded(plain).requires_grad_(False)
     for parameter in plain.parameters():
         parameter.data = parameter.data.contiguous()  # and not in the layout that is fastest here
     return plain
