@@ -280,6 +280,7 @@ given = np.load(f"{folder}/../given.npz")
 for count in (1, 3, 16):
     names = [code["name"] for code in json.loads(told["infogan.json"])["codes"]]
     codes = {name: torch.from_numpy(given[name][:count]) for name in names}
+    torch.set_grad_enabled(False)  # PyTorch 2.9 loads weights as if to be trained
     images = generator(torch.from_numpy(given["noise"][:count]), codes)
     found[f"images {count}"] = images.numpy()
     for name, read in recognizer(torch.from_numpy(given["pixels"][:count])).items():

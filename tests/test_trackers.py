@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,7 @@ def test_wandb_is_told_no_step_twice(tmp_path: Path) -> None:
         for number in steps:
             tracker.scalars(number, {"value": number + step / 10})
         tracker.end("interrupted" if step == 0 else "finished")
+        time.sleep(1)  # the folders of both are named by the second at which they begin
     rows, _, ids, ended = wandb_rows(run)
     assert [(row["_step"], row["value"]) for row in rows] == [*((n, n) for n in range(1, 8)), (8, 8.4), (9, 9.4)]
     assert len(set(ids)) == 1
@@ -585,6 +587,7 @@ def test_the_examples_of_the_documentation_run(tmp_path: Path) -> None:
 
 WORKER = """
 import sys
+import time
 from pathlib import Path
 from infogan import distributed, recipes, workflows
 from infogan.runs import RunFolder
