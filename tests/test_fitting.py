@@ -108,6 +108,6 @@ def test_of_images_that_are_refused_nothing_is_kept_so_that_others_can_be_given(
 def test_what_the_guide_shows_runs(number: int, tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
     block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
-    assert "budget=60" in block
-    shorter = block.replace("budget=60", 'recipe="plain", steps=20, options={"networks.width": 4}')
+    assert "budget=120" in block
+    shorter = block.replace("budget=120", 'recipe="plain", steps=20, options={"networks.width": 4}')
     subprocess.run([sys.executable, "-W", "error", "-c", shorter], check=True, cwd=tmp_path)
