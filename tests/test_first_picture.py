@@ -21,8 +21,9 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "first-picture.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-TRAINING = "infogan train digits --budget 2m --out runs/digits\n"  # in all blocks of the shell; done once
+TRAINING = "infogan train digits --out runs/digits\n"  # in all blocks of the shell; done once
 BRIEFLY = "--recipe plain --steps 20 --set networks.width=4"
+SMALL = 'recipe="plain", steps=20, options={"networks.width": 4}'
 PARTS = {"terminal": 0, "scikit-learn": 1, "explorer": 2, "site": 3, "tensorflow": 4}
 
 
@@ -32,10 +33,9 @@ def shortened(block: str, *, trained: bool) -> str:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     installed = re.fullmatch(r"pip install '?infogan(?:\[(\w+)\])?'?(?: tensorflow)?", first)
     assert installed and installed[1] in {None, *known}
-    assert ("--budget 2m" in rest) != ("budget=120" in rest)
-    assert (TRAINING in rest) == ("--budget 2m" in rest)
-    rest = rest.replace(TRAINING, "" if trained else TRAINING.replace("--budget 2m", BRIEFLY))
-    return rest.replace("budget=120", 'recipe="plain", steps=20, options={"networks.width": 4}')
+    assert (TRAINING in rest) != ("random_state=0" in rest)
+    rest = rest.replace(TRAINING, "" if trained else TRAINING.replace("\n", f" {BRIEFLY}\n"))
+    return rest.replace("random_state=0", f"random_state=0, {SMALL}")
 
 
 def begun(part: str, folder: Path, run: Path | None = None) -> "subprocess.Popen[str]":
@@ -126,7 +126,9 @@ def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cell,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     first, _, rest = cell.partition("\n")
     assert first == "%pip install --quiet infogan"
-    rest = rest.replace("budget=120", 'recipe="plain", steps=20, options={"networks.width": 4}')
+    whole = 'out="runs/digits"'
+    assert whole in rest
+    rest = rest.replace(whole, f"{whole}, {SMALL}")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(rest)])
     where = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(book, timeout=240, kernel_name="python3", resources=where).execute()

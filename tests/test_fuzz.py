@@ -47,11 +47,11 @@ def test_valid_files_are_read(readers: dict[str, fuzz.Target], tmp_path: Path) -
 
 
 def test_faults_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fuzz, "SECONDS", 1.0)
+    monkeypatch.setattr(fuzz, "SECONDS", 4.0)
 
     def endless(at: Path) -> None:
         try:
-            time.sleep(5)
+            time.sleep(20)
         except Exception as error:  # as a reader might that takes all for a broken file
             raise UserError("broken") from error
 
