@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
@@ -168,6 +169,8 @@ def _failing_as(where: str) -> Iterator[None]:
     try:
         yield
     except (_Failed, *_FAILURES) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # as it is the answer, too
         raise _Failed(f"{where}: {reason(error)}") from error
 
 
