@@ -117,7 +117,7 @@ def test_a_site(tmp_path: Path, digits_run: Path) -> None:
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow")
 def test_tensorflow(tmp_path: Path, digits_run: Path) -> None:
     ran("tensorflow", tmp_path, digits_run)
-    check_picture(tmp_path / "categories.png", (800, 400))
+    check_picture(tmp_path / "categories.png", (900, 450))
 
 
 def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
