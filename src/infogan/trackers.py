@@ -235,11 +235,8 @@ class WandB(Tracker):
 
     def images(self, step: int, images: Pictures) -> None:
         """At the step."""
-        self._log("images", step, {name: self._picture(Image.fromarray(array)) for name, array in images.items()})
-
-    def _picture(self, picture: Image.Image) -> Any:
-        """Not from an array, whose brightness some versions change."""
-        return self._wandb.Image(picture)
+        # From a picture, here and below, as some versions change the brightness of arrays.
+        self._log("images", step, {name: self._wandb.Image(Image.fromarray(array)) for name, array in images.items()})
 
     def evaluation(self, step: int, result: Mapping[str, Any]) -> None:
         """In the run's summary."""
@@ -247,7 +244,7 @@ class WandB(Tracker):
 
     def codes(self, step: int, codes: ReadCodes) -> None:
         """As a table with the images, which its embedding projector takes."""
-        pictures = [self._picture(image_grid(image[None], 1, padding=0, scale=1)) for image in codes.images]
+        pictures = [self._wandb.Image(image_grid(image[None], 1, padding=0, scale=1)) for image in codes.images]
         features = [[*row] for row in codes.features.tolist()]
         rows = zip(pictures, *codes.codes.values(), features, strict=True)
         table = self._wandb.Table(

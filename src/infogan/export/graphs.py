@@ -140,10 +140,16 @@ class Recognizer(nn.Module):
         return {name: _parts(reading) for name, reading in readings.items()}
 
 
-def graphs_of(model: InfoGAN) -> list[Graph]:
-    """The generator, and the recognizer where the model has one."""
+def exact_networks(model: InfoGAN) -> Networks:
+    """A copy of the model's networks on the CPU that computes in float32 throughout."""
     networks = copy.deepcopy(model.networks).cpu().eval().requires_grad_(False)
     networks.compute_in_bfloat16(False)
+    return networks
+
+
+def graphs_of(model: InfoGAN) -> list[Graph]:
+    """The generator, and the recognizer where the model has one."""
+    networks = exact_networks(model)
     small, layout, names = _plain(model, networks), model.layout, plain_names(model.layout.codes)
 
     def latents(count: int) -> tuple[Tensor, dict[str, Tensor]]:

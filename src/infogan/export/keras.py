@@ -5,7 +5,6 @@ Keras' own. Images are (batch, row, column, channel), float32 in [0, 1], as the 
 tools show and save them.
 """
 
-import copy
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,7 +30,18 @@ from infogan.architectures import (
 from infogan.codes import MINIMUM_DEVIATION
 from infogan.config import CategoricalCode
 from infogan.errors import UserError
-from infogan.export.graphs import IMAGES, NOISE, READ, Given, Graph, graphs_of, leaves, output_of, plain_names
+from infogan.export.graphs import (
+    IMAGES,
+    NOISE,
+    READ,
+    Given,
+    Graph,
+    exact_networks,
+    graphs_of,
+    leaves,
+    output_of,
+    plain_names,
+)
 from infogan.model import InfoGAN
 from infogan.networks import BATCH_NORMS, Encoder, Networks
 
@@ -49,9 +59,8 @@ def write(model: InfoGAN, folder: Path) -> None:
         UserError: Keras or its backend is not there, or an export would not be exact.
     """
     keras = _keras()
-    networks = copy.deepcopy(model.networks).cpu()
-    networks.compute_in_bfloat16(False)
-    names, builders = plain_names(model.layout.codes), {"generator": _generator, "recognizer": _recognizer}
+    networks, names = exact_networks(model), plain_names(model.layout.codes)
+    builders = {"generator": _generator, "recognizer": _recognizer}
     # Other devices may multiply with fewer digits than are compared.
     with keras.device("cpu"):
         for graph in graphs_of(model):
