@@ -1,6 +1,7 @@
 """Length by time, by images and by steps: the arithmetic. How well the clock is met is for the benchmarks."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ def steps(config: Config) -> list[int]:
 
 
 def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(clocked: Config) -> None:
-    found = budget.within(200, clocked, image_set())
+    found = budget.within(200, clocked, image_set()).config
     left = 200 * (1 - budget.RESERVE) - 600 * 0.010 - 600 * 0.020 - 700 * 0.015
     assert steps(found)[:3] == [600, 600, 700]
     assert steps(found)[3] == pytest.approx(left / 0.005, abs=5)
 
 
 def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
-    found = budget.within(20, clocked, image_set())
+    found = budget.within(20, clocked, image_set()).config
     left = 20 * (1 - budget.RESERVE)
     factor = budget.FIXED * left / (600 * 0.010 + 600 * 0.020 + 700 * 0.015)
     expected = [600 * factor, 600 * factor, 700 * factor, (1 - budget.FIXED) * left / 0.005]
@@ -49,16 +50,36 @@ def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: 
 def test_a_slow_machine_may_take_longer_for_a_game_that_is_long_enough(
     clocked: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert budget.within(200, clocked, image_set(), longest=300).train.budget == 200  # has many more than that
+    assert budget.within(200, clocked, image_set(), longest=300).config.train.budget == 200  # has many more than that
     slow = 5.0
     monkeypatch.setattr(budget, "_measure", lambda *_: (6.0, [slow * step for step in (0.010, 0.020, 0.015, 0.010)]))
     needed = 6 + slow * (600 * 0.010 + 600 * 0.020 + 700 * 0.015 + budget.LEAST * 0.010)
-    found = budget.within(200, clocked, image_set(), longest=300)
+    found = budget.within(200, clocked, image_set(), longest=300).config
     assert found.train.budget == pytest.approx(needed / (1 - budget.RESERVE), abs=0.1)
     assert 200 < needed / (1 - budget.RESERVE) < 300
     assert steps(found) == pytest.approx([600, 600, 700, budget.LEAST], abs=10)
-    assert budget.within(200, clocked, image_set(), longest=230).train.budget == 230
-    assert budget.within(200, clocked, image_set()).train.budget == 200
+    assert budget.within(200, clocked, image_set(), longest=230).config.train.budget == 230
+    assert budget.within(200, clocked, image_set()).config.train.budget == 200
+
+
+def test_a_time_that_leaves_few_steps_for_drawing_is_told_with_the_time_that_leaves_enough(
+    clocked: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = 600 * 0.010 + 600 * 0.020 + 700 * 0.015
+    assert features / budget.FIXED > features + budget.LEAST * 0.005  # nor should the features shrink
+    enough = features / budget.FIXED / (1 - budget.RESERVE)
+    assert budget.within(enough + 0.1, clocked, image_set()).caution is None
+    found = budget.within(30, clocked, image_set())
+    assert found.caution is not None
+    assert f"{steps(found.config)[3]} steps" in found.caution
+    assert f"{math.ceil(enough)} s would do" in found.caution
+    slow = budget.within(30, clocked, image_set(), longest=35)  # nobody said how long, and yet it is not enough
+    assert slow.caution is not None
+    assert slow.caution.startswith("35 s leave")
+    assert budget.within(200, clocked, image_set(), longest=300).caution is None
+    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015]))
+    alone = clocked.model_copy(update={"stages": tuple(s for s in clocked.stages if not s.stretches)})
+    assert budget.within(1, alone, image_set()).caution is None  # nothing here draws longer for more time
 
 
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
@@ -90,7 +111,7 @@ def test_beginnings_are_timed_on_few_images_and_told_for_all(monkeypatch: pytest
 
 def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> None:
     config = small_config(train={"steps": 6, "batch_size": 16, "budget": 600.0})
-    found = budget.within(600.0, config, image_set())
+    found = budget.within(600.0, config, image_set()).config
     assert found.train.steps > 50
     options: dict[str, Any] = json.loads(config.model_dump_json())
     options["data"] = {"source": "digits"}

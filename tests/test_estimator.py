@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -168,6 +168,12 @@ def test_steps_are_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     small(on_step=lambda done, whole: told.append((done, whole))).fit(pictures(40))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_time_that_is_too_short_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infogan.budget._measure", lambda *_: (0.0, [0.1]))
+    with pytest.warns(ConvergenceWarning, match=r"3 s leave 2\d steps .* good pictures want"):
+        InfoGANEstimator(2, recipe="plain", budget=3, options={"networks.width": 4}).fit(pictures(64))
 
 
 @pytest.mark.slow

@@ -104,6 +104,13 @@ def test_of_images_that_are_refused_nothing_is_kept_so_that_others_can_be_given(
     assert (tmp_path / "mine" / "images" / "index.json").is_file()
 
 
+def test_a_time_that_is_too_short_is_a_warning_and_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infogan.budget._measure", lambda *_: (0.0, [0.1]))
+    with pytest.warns(UserWarning, match=r"3 s leave 2\d steps .* good pictures want"):
+        infogan.fit(pictures(64), out=tmp_path / "run", recipe="plain", budget=3, options=SMALL["options"])
+    assert "good pictures want" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_what_the_guide_shows_runs(number: int, tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +28,18 @@ from infogan.runs import RunFolder
 from infogan.training import Watcher, computes_in_bfloat16, train
 
 FIXED = 0.7  # of the time, at most, for stages that do not stretch where others do
-LEAST = 2_000  # steps of those that do, for which a run may take longer than its time, if it may
+LEAST = 2_000  # steps of those that do, for which a run may take longer than its time, if it may; fewer are told
 PROBES = 8  # steps of each stage that are timed; the first of them warm up
 WARM_UP = 3
 SMALL_SAMPLE = 1_000  # images on which beginnings are timed, and on twice as many
 RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
+
+
+class Length(NamedTuple):
+    """What the time, the images or the steps that were asked for came to."""
+
+    config: Config  # in which, of a time, every share is a number of steps
+    caution: str | None = None  # a sentence, where they are fewer than a good model wants
 
 
 def within(
@@ -42,11 +50,11 @@ def within(
     few: FewLabels | None = None,
     *,
     longest: float | None = None,
-) -> Config:
+) -> Length:
     """The configuration with as many steps of each stage as fit into a time, and with that time as its budget.
 
     Stages that do not stretch take their ``share`` as steps, and together at most ``FIXED`` of the time; the others
-    have what is left, in their shares. In the result every share is a number of steps.
+    have what is left, in their shares.
 
     Args:
         seconds: For the whole run.
@@ -66,10 +74,12 @@ def within(
     before = float(distributed.from_first(lambda: repr(beginnings + time.monotonic() - started)))
     wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
     elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
-    if longest is not None and elastic:
-        shares = sum(stage.share for stage in config.stages if stage.stretches)
-        whole = max(wanted + LEAST * elastic / shares, wanted / FIXED)
-        seconds = max(seconds, min(longest, (before + whole) / (1 - RESERVE)))
+    shares = sum(stage.share for stage in config.stages if stage.stretches)
+    enough = 0.0
+    if elastic:
+        enough = (before + max(wanted + LEAST * elastic / shares, wanted / FIXED)) / (1 - RESERVE)
+    if longest is not None:
+        seconds = max(seconds, min(longest, enough))
     config = config.model_copy(update={"train": config.train.model_copy(update={"budget": seconds})})
     left = seconds * (1 - RESERVE) - before
     least = PROBES * sum(a_step)
@@ -82,7 +92,12 @@ def within(
     for stage in config.stages:
         factor = (left - fixed) / elastic if stage.stretches else fixed / wanted
         stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
-    return with_stages(config, tuple(stages))
+    played = int(sum(stage.share for stage in stages if stage.stretches))
+    caution = (
+        f"{seconds:.0f} s leave {played} steps in which drawing is learned, and good pictures want {LEAST}: "
+        f"{math.ceil(enough)} s would do here"
+    )
+    return Length(with_stages(config, tuple(stages)), caution if elastic and played < LEAST else None)
 
 
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:

@@ -237,6 +237,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     entropies = {name: layout.entropy(name) for name in layout.codes}
     if isinstance(config.train.budget, float):
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
+    if planned.caution:
+        say(planned.caution)
     display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.active())
     watch = Watcher(on_report=display.report, on_step=display.step, interrupted=lambda: signals.received is not None)
     try:

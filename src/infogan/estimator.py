@@ -7,6 +7,7 @@ row or an image a sample; everything that scikit-learn does with estimators (``c
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ import numpy as np
 import safetensors.torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -108,6 +110,9 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
                 width, channels), of numbers.
             y: Not looked at.
 
+        Warns:
+            ConvergenceWarning: The time is too short for a good model on this machine.
+
         Raises:
             ValueError: X has another shape, or values that are no numbers or not in ``value_range``.
         """
@@ -116,6 +121,8 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         length = {name: value for name, value in (("budget", self.budget), ("steps", self.steps)) if value is not None}
         options = self._options(len(images), {"train": {"seed": seed, **length}})
         planned = workflows.plan(options, images=images, device=self._device())
+        if planned.caution:
+            warnings.warn(planned.caution, ConvergenceWarning, stacklevel=2)
         self._train(planned.config, images, None)
         self._learned(images)
         return self

@@ -6,6 +6,7 @@ shards, so that the run can go on, be measured and be explored without the progr
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -67,6 +68,9 @@ def fit(
     Returns:
         The trained model.
 
+    Warns:
+        UserWarning: ``budget`` is too short for a good model on this machine.
+
     Raises:
         UserError: images, options or a folder that can not be used.
         training.Interrupted: ``watch.interrupted`` said so; the same call goes on.
@@ -94,6 +98,8 @@ def fit(
         source = named or _keep(data, test, images, Form(size, channels, shape))
         resolved["data"] = {**resolved["data"], "source": source}
         planned = workflows.plan(resolved, run=run.path, device=chosen)
+    if planned.caution:
+        warnings.warn(planned.caution, stacklevel=2)
     return workflows.train_run(planned, run, device=chosen, watch=watch, trackers=trackers)[0]
 
 

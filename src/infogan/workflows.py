@@ -18,7 +18,7 @@ import torch
 import infogan
 from infogan import distributed, plots, recipes
 from infogan.architectures import ImageShape
-from infogan.budget import with_stages, within
+from infogan.budget import Length, with_stages, within
 from infogan.categories import count_categories
 from infogan.config import Config, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
@@ -49,6 +49,7 @@ class Plan:
     images: ImageSet
     counted: Scan | None = None  # how the number of categories was found, if it was to be
     few: FewLabels | None = None  # what the file in ``data.labels`` says
+    caution: str | None = None  # a sentence, where its time is too short for a good model
 
 
 def trial(options: recipes.Options) -> Config:
@@ -160,7 +161,8 @@ def _plan(
                 f"{config.data.labels} has {len(few.names)} labels, but the category only "
                 f"{config.category_sizes[0]} values"
             )
-    return Plan(_with_steps(config, images, known, device, few, unsaid), images, counted, few)
+    length = _length(config, images, known, device, few, unsaid)
+    return Plan(length.config, images, counted, few, length.caution)
 
 
 @contextmanager
@@ -178,9 +180,9 @@ def _kept_by(run: Path | None, source: str) -> Iterator[None]:
         raise
 
 
-def _with_steps(
+def _length(
     config: Config, images: ImageSet, known: Config | None, device: str, few: FewLabels | None, unsaid: bool
-) -> Config:
+) -> Length:
     """The configuration with the steps that its budget, said by nobody or by the user, or its images come to."""
     train = config.train
     if train.images is not None:
@@ -188,23 +190,19 @@ def _with_steps(
         a_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / whole
         steps = max(len(config.stages), math.ceil(train.images / a_step))
     elif not isinstance(train.budget, float):
-        return config
+        return Length(config)
     elif known is None:
         longest = train.budget * recipes.LONGEST if unsaid else None
         return within(train.budget, config, images, device, few, longest=longest)
     else:
         if len(known.stages) != len(config.stages):  # which `RunFolder.begin` will refuse in words
-            return config
+            return Length(config)
         if unsaid:
             config = config.model_copy(update={"train": train.model_copy(update={"budget": known.train.budget})})
         shares = (stage.share for stage in known.stages)
-        return with_stages(
-            config,
-            tuple(
-                stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True)
-            ),
-        )
-    return config.model_copy(update={"train": train.model_copy(update={"steps": steps})})
+        stages = (stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True))
+        return Length(with_stages(config, tuple(stages)))
+    return Length(config.model_copy(update={"train": train.model_copy(update={"steps": steps})}))
 
 
 def train_run(
@@ -324,6 +322,8 @@ def _record_data(planned: Plan, run: RunFolder, device: str) -> None:
     images = planned.images
     workers = f", {distributed.world_size()} workers" if distributed.active() else ""
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
+    if planned.caution:
+        run.log(planned.caution)
     if planned.counted:
         write_json(run.path / "categories.json", asdict(planned.counted))
     for skipped in images.skipped:
