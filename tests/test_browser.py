@@ -8,8 +8,6 @@ import base64
 import io
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from infogan import notebook, plots
 from infogan.data import load
 from infogan.data.labels import read_labels
 from infogan.model import InfoGAN
+from tests.commands import infogan
 from tests.explored import Explored, copy_of, explored_here, model_without_recognizer, run_with_two_categories
 from tests.helpers import small_model
 
@@ -166,8 +165,7 @@ def test_codes_are_steered_and_named_and_the_name_is_kept(browser: Any, explored
         page.wait_for_selector("#strips .frames button")
         assert "category snowman" in page.get_attribute("#centre", "aria-label") or filed == 8
         assert drawn(page, "#centre") == seen
-    command = [sys.executable, "-m", "infogan", "encode", str(explored.run), "digits", "--out", "codes.csv"]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    assert infogan("encode", explored.run, "digits", "--out", "codes.csv", cwd=tmp_path).returncode == 0
     found = InfoGAN.load(explored.run).encode(images.images).codes["category"]
     rows = (tmp_path / "codes.csv").read_text().splitlines()[1:]
     assert [row.split(",")[1] == "frequent" for row in rows] == [value == filed for value in found.tolist()]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
@@ -15,20 +14,10 @@ import pytest
 from PIL import Image
 
 from infogan.model import InfoGAN
+from tests.commands import infogan
 from tests.helpers import pictures
 
 SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--steps", "8"]
-
-
-def infogan(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "infogan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

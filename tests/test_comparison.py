@@ -1,7 +1,5 @@
 """Runs side by side: every number of each, the same codes in one picture, and mistakes in a sentence."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from infogan.comparison import as_text, comparison, read_runs, table
 from infogan.errors import UserError
 from infogan.model import InfoGAN
 from infogan.runs import RunFolder
+from tests.commands import infogan
 from tests.explored import copy_of
 
 
@@ -55,8 +54,7 @@ def test_the_page_shows_the_same_codes_of_all_and_needs_nothing_else(two: list[P
 
 def test_the_command_prints_the_table_and_writes_the_page(two: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "side-by-side.html"
-    words = ["compare", str(two[0]), str(two[1]), "--out", str(out)]
-    done = subprocess.run([sys.executable, "-m", "infogan", *words], capture_output=True, text=True, check=True)
+    done = infogan("compare", two[0], two[1], "--out", out)
     assert "a/run" in done.stdout.splitlines()[0]
     assert done.stdout.splitlines()[-1] == str(out)
     assert out.read_text().startswith("<!doctype html>")
@@ -72,8 +70,6 @@ def test_what_can_not_be_compared_is_one_sentence(two: list[Path], tmp_path: Pat
     (two[1] / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match="infogan evaluate"):
         read_runs(two)
-    done = subprocess.run(
-        [sys.executable, "-m", "infogan", "compare", str(two[0])], capture_output=True, text=True, check=False
-    )
+    done = infogan("compare", two[0])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: a comparison needs two runs")

@@ -1,7 +1,6 @@
 """Images that are elsewhere: in memory as fsspec keeps it, and behind a real server."""
 
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from infogan.data import has_test_split, load, prepare_shards, remote
 from infogan.data.remote import FetchedAhead, Remote, located
 from infogan.errors import UserError
+from tests.commands import infogan
 from tests.helpers import picture_folder, pictures
 from tests.test_data_tables import png, save
 
@@ -116,8 +116,7 @@ def test_a_zip_and_a_table_on_the_web(folder: Path, served: str) -> None:
 def test_an_address_of_this_machine_is_a_path(folder: Path) -> None:
     assert located(folder.as_uri()) == folder
     assert located("photos") == Path("photos")
-    words = [sys.executable, "-m", "infogan", "data", "prepare", folder.as_uri(), str(folder.parent / "made.npz")]
-    subprocess.run(words, check=True, capture_output=True)
+    assert infogan("data", "prepare", folder.as_uri(), folder.parent / "made.npz").returncode == 0
     assert np.array_equal(load(folder.parent / "made.npz").images, load(folder).images)
 
 

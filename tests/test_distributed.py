@@ -17,6 +17,7 @@ from benchmarks.sessions import progress, same
 
 from infogan import distributed
 from infogan.runs import RunFolder
+from tests.commands import infogan
 from tests.workers import TRAINED
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -184,11 +185,10 @@ def test_alone_nothing_is_exchanged() -> None:
 
 def test_workers_draw_and_measure_what_one_does(digits_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(digits_run, tmp_path / "run")
-    alone = [sys.executable, "-m", "infogan"]
     measured = ["evaluate", str(run), "--metrics", "clusters,information,trust", "--json"]
     sampled = ["sample", str(run), "--count", "70", "--out"]
-    subprocess.run([*alone, *sampled, str(tmp_path / "1.npz")], env=ENVIRONMENT, check=True)
-    expected = subprocess.run([*alone, *measured], env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+    assert infogan(*sampled, tmp_path / "1.npz").returncode == 0
+    expected = infogan(*measured).stdout
     code, said = ended(3, "-m", "infogan", *sampled, str(tmp_path / "3.npz"))
     assert code == 0, said[-3000:]
     one, several = (np.load(tmp_path / f"{workers}.npz") for workers in (1, 3))

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -37,6 +35,7 @@ from infogan.runs import RunFolder
 from infogan.sheets import traversal_gif
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import train_run
+from tests.commands import infogan
 from tests.explored import Explored, copy_of
 from tests.helpers import image_set, small_model
 
@@ -567,8 +566,7 @@ def test_a_stale_page_is_answered_409_and_then_sees_what_is_there(served: Explor
     served.settled()
     config = served.run / "model" / "config.json"
     kept = config.read_bytes()
-    command = [sys.executable, "-m", "infogan", "name", str(served.run), "4=four"]
-    subprocess.run(command, check=True, capture_output=True)
+    assert infogan("name", served.run, "4=four").returncode == 0
     status, told = served.post("/api/name", {"code": 0, "value": 4, "name": "five"})
     assert (status, "changed elsewhere" in told["error"]) == (409, True)
     assert served.settled()["codes"][0]["values"][4]["name"] == "four"

@@ -25,6 +25,7 @@ from infogan.data.stream import Stream
 from infogan.errors import UserError
 from infogan.filing import Sorter, file_codes
 from infogan.model import InfoGAN
+from tests.commands import Command, infogan
 from tests.helpers import picture_folder, pictures, small_model
 
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 3}]
@@ -232,26 +233,25 @@ def test_a_model_that_reads_no_codes_is_refused(tmp_path: Path) -> None:
 def many(tmp_path: Path) -> Iterator[types.SimpleNamespace]:
     small_model(codes=CODES).save(tmp_path / "model")
     np.save(tmp_path / "images.npy", pictures(60_000))
-    command = ["-m", "infogan", "encode", str(tmp_path / "model"), str(tmp_path / "images.npy"), "--out"]
+    command = ["encode", str(tmp_path / "model"), str(tmp_path / "images.npy"), "--out"]
     yield types.SimpleNamespace(command=command, folder=tmp_path, environment={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def test_a_real_process_that_is_killed_goes_on_and_workers_share(many: types.SimpleNamespace) -> None:
     whole, cut, shared = (many.folder / f"{name}.csv" for name in ("whole", "cut", "shared"))
-    alone = [sys.executable, *many.command]
-    subprocess.run([*alone, str(whole)], env=many.environment, check=True)
-    process = subprocess.Popen([*alone, str(cut)], env=many.environment)
+    assert infogan(*many.command, whole).returncode == 0
+    process = Command(*many.command, cut)
     parts = many.folder / ".cut.csv.parts"
-    while process.poll() is None and len(list(parts.glob("[0-9]*.npz"))) < 2:
+    while process.running and len(list(parts.glob("[0-9]*.npz"))) < 2:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.signal(signal.SIGKILL)
+    assert process.ended().returncode == -signal.SIGKILL
     assert not cut.exists()
     kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.npz")}
     assert json.loads((parts / "what.json").read_text())["count"] == 60_000
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *many.command]
-    subprocess.run([*launch, str(shared)], env=many.environment, check=True)
-    subprocess.run([*alone, str(cut)], env=many.environment, check=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "infogan"]
+    subprocess.run([*launch, *many.command, str(shared)], env=many.environment, check=True)
+    assert infogan(*many.command, cut).returncode == 0
     assert kept
     assert cut.read_bytes() == whole.read_bytes() == shared.read_bytes()
     assert len(rows(whole)) == 60_000

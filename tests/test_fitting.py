@@ -1,7 +1,6 @@
 """Training from a program leaves what the command leaves."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from infogan.config import build
 from infogan.errors import UserError
 from infogan.runs import RunFolder
 from infogan.training import Interrupted, Watcher
+from tests import commands
 from tests.helpers import pictures
 from tests.test_data_objects import Items
 
@@ -36,10 +36,8 @@ def test_what_a_program_holds_is_kept_with_the_run(tmp_path: Path) -> None:
     assert "accuracy" in metrics  # labels are there to measure by
     assert (run.path / "report.html").is_file()
     # Without the program it is a run like any other.
-    words = [sys.executable, "-m", "infogan", "evaluate", str(run.path), "--metrics", "clusters"]
-    subprocess.run(words, check=True, capture_output=True)
+    assert "40 images" in commands.infogan("evaluate", run.path, "--metrics", "clusters").stdout
     assert run.read_metrics()[-1]["accuracy"] == metrics["accuracy"]
-    assert "40 images" in subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_same_call_goes_on_and_another_is_refused(tmp_path: Path) -> None:
@@ -60,10 +58,10 @@ def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: p
     np.save(tmp_path / "bars.npy", pictures(96))
     monkeypatch.chdir(tmp_path)
     model = infogan.fit("bars.npy", **SMALL)
-    words = [sys.executable, "-m", "infogan", "train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "told"]
+    words = ["train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "told"]
     for name, value in SMALL["options"].items():
         words += ["--set", f"{name}={value}"]
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert commands.infogan(*words).returncode == 0
     assert infogan.InfoGAN.load("told").config.trained_as == model.config.trained_as
     assert (tmp_path / "runs" / "00000-bars" / "report.html").is_file()
 

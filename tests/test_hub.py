@@ -25,6 +25,7 @@ from infogan.errors import UserError
 from infogan.hub import HubName
 from infogan.model import InfoGAN
 from infogan.workflows import files_to_share
+from tests import commands
 from tests.blocks import blocks
 from tests.helpers import small_model
 from tests.stand_in import TOKEN, Repository, StandIn, stand_in
@@ -97,9 +98,7 @@ def client(served: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def infogan(*words: str | Path, served: StandIn, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "infogan", *map(str, words)]
-    told = served.environment(folder / "home")
-    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, check=False)
+    return commands.infogan(*words, cwd=folder, env=served.environment(folder / "home"))
 
 
 def shared(served: StandIn, repo_id: str, model: InfoGAN = BARS, other: dict[str, bytes] | None = None) -> str:

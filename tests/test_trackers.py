@@ -33,6 +33,7 @@ from infogan.runs import RunFolder
 from infogan.trackers import TRACKERS, ReadCodes, Tracker, called, numbers_of, read_codes
 from infogan.training import Interrupted, Watcher
 from infogan.workflows import Plan, train_run
+from tests.commands import infogan
 from tests.helpers import image_set, pictures, small_config, small_model
 
 ROOT = Path(__file__).parent.parent
@@ -551,15 +552,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> Non
 
 
 def test_the_command_refuses_who_is_not_logged_in(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infogan", "train", "digits", "--recipe", "plain", "--steps", "4"]
     environment = {**os.environ, "WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}
     for name in ("WANDB_API_KEY", "WANDB_SERVICE"):
         environment.pop(name, None)
     run = RunFolder(tmp_path / "run")
-    refused = subprocess.run(
-        [*command, "--track", "wandb", "--out", run.path],
-        stdin=subprocess.DEVNULL, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    words = ["train", "digits", "--recipe", "plain", "--steps", "4", "--track", "wandb"]
+    refused = infogan(*words, "--out", run.path, env=environment)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.search(r"^error: WandB can not begin: .*wandb[ .]login", refused.stderr, re.MULTILINE)
     assert not run.stats.exists()

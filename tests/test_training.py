@@ -1,11 +1,9 @@
 import itertools
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +21,7 @@ from infogan.memory import usable
 from infogan.networks import Networks
 from infogan.runs import RunFolder
 from infogan.training import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
+from tests.commands import Command, infogan
 from tests.helpers import image_set, networks_seen, pictures, small_config
 
 TWO_STAGES: list[dict[str, Any]] = [
@@ -135,16 +134,15 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["00000008.safetensors", "00000009.safetensors"]
 
 
-COMMAND = [sys.executable, "-m", "infogan", "train", "digits", "--steps", "110"]
+COMMAND = ["train", "digits", "--steps", "110"]
 COMMAND += ["--set", "networks.width=4", "--set", "networks.encoder_width=4"]
 COMMAND += ["--set", "train.save_every=20", "--set", "train.report_every=5", "--out"]
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def run_to_its_end(path: Path) -> dict[str, torch.Tensor]:
     """The weights of a run by the command, begun or gone on with."""
-    done = subprocess.run([*COMMAND, str(path)], capture_output=True, env=ONE_THREAD, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = infogan(*COMMAND, path)
+    assert done.returncode == 0, done.stderr
     return weights(RunFolder(path))
 
 
@@ -157,32 +155,23 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.T
 def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
     tmp_path: Path, uninterrupted: dict[str, torch.Tensor], number: signal.Signals, code: int
 ) -> None:
-    process = subprocess.Popen([*COMMAND, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=ONE_THREAD, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step 30/"):
-            process.send_signal(number)
-            break
-    said = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(60) == code
-    assert f"--out {tmp_path / 'cut'}" in said
-    assert "to go on: infogan train digits" in said
+    process = Command(*COMMAND, tmp_path / "cut")
+    process.until("step 30/")
+    process.signal(number)
+    done = process.ended()
+    assert done.returncode == code
+    assert f"--out {tmp_path / 'cut'}" in done.stderr
+    assert "to go on: infogan train digits" in done.stderr
     assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
 
 
 def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(
     tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
 ) -> None:
-    process = subprocess.Popen([*COMMAND, str(tmp_path / "cut")], stderr=subprocess.PIPE, env=ONE_THREAD, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step 65/"):
-            process.kill()
-            break
-    process.stderr.close()
-    process.wait(60)
-    time.sleep(0.1)
+    process = Command(*COMMAND, tmp_path / "cut")
+    process.until("step 65/")
+    process.signal(signal.SIGKILL)
+    assert process.ended().returncode == -signal.SIGKILL
     assert RunFolder(tmp_path / "cut").last_checkpoint() is not None
     assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
 
