@@ -5,6 +5,7 @@ left out, which the tests of installed packages and of copied blocks go through.
 """
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -72,6 +73,23 @@ class Command:
 def infogan(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
     """What ``infogan`` with these arguments said, and its exit code."""
     return Command(*words, cwd=cwd, env=env).ended()
+
+
+def infogan_of(workers: int, *words: str | Path, cwd: Path | None = None) -> list[CompletedProcess[str]]:
+    """The same of several workers, in the environments that torchrun would give them.
+
+    Where a word or the folder says RANK, each has its own number in its place.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none"}
+    begun = []
+    for rank in map(str, range(workers)):
+        told = {**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(workers)}
+        folder, *given = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *words)]
+        begun.append(Command(*given, cwd=Path(folder), env={"INFOGAN_PATIENCE": "60", **told}))
+    return [command.ended() for command in begun]
 
 
 def _run(words: list[str], folder: str, environment: dict[str, str], said: list[str]) -> None:

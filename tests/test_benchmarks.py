@@ -29,8 +29,8 @@ from tests.helpers import small_model
 def test_runs_are_added_once_a_command_with_what_follows_the_dashes(tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
 
-    def measure(*more: str) -> list[dict[str, object]]:
-        words = ["digits", "--seeds", "1-2", "--out", str(out), "--runs", str(tmp_path / "runs"), "--", *more]
+    def measure(seeds: str, *more: str) -> list[dict[str, object]]:
+        words = ["digits", "--seeds", seeds, "--out", str(out), "--runs", str(tmp_path / "runs"), "--", *more]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.accuracy", *words],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -43,11 +43,11 @@ def test_runs_are_added_once_a_command_with_what_follows_the_dashes(tmp_path: Pa
         return [json.loads(line) for line in out.read_text().splitlines()]
 
     short = ["--recipe", "plain", "--set", "networks.width=4", "--steps"]
-    first = measure(*short, "9")
+    first = measure("1-2", *short, "9")
     assert [line["seed"] for line in first] == [1, 2]
     assert all(line["steps"] == 9 and "accuracy" in line and "verdict" in line for line in first)
-    assert measure(*short, "9") == first
-    assert len(measure(*short, "10")) == 4  # another command is another run
+    assert measure("1-2", *short, "9") == first
+    assert len(measure("1", *short, "10")) == 3  # another command is another run
 
 
 def test_an_imbalanced_set_has_as_many_of_a_class_as_its_seed_draws(

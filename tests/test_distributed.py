@@ -17,7 +17,7 @@ from benchmarks.sessions import progress, same
 
 from infogan import distributed
 from infogan.runs import RunFolder
-from tests.commands import infogan
+from tests.commands import infogan, infogan_of
 from tests.workers import TRAINED
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -107,12 +107,11 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     calm, struck = tmp_path / "calm", tmp_path / "struck"
-    command = ["-m", "infogan", "train", *SMALL, "--steps", "60"]
-    code, said = ended(2, *command, "--out", str(calm))
-    assert code == 0, said[-3000:]
-    process = begun(2, *command, "--out", str(struck), restarts=1)
+    command = ["train", *SMALL, "--steps", "60"]
+    assert [done.returncode for done in infogan_of(2, *command, "--out", calm)] == [0, 0]
+    process = begun(2, "-m", "infogan", *command, "--out", str(struck), restarts=1)
     wait_for(struck, 20)
-    inside = f"infogan {shlex.join(command[2:])} --out {struck}"
+    inside = f"infogan {shlex.join(command)} --out {struck}"
     workers = subprocess.run(["pgrep", "-f", inside], capture_output=True, text=True, check=True).stdout.split()
     os.kill(max(int(number) for number in workers), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
@@ -124,8 +123,8 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_signal_ends_all_workers_and_others_go_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ["-m", "infogan", "train", *SMALL, "--out", str(run), "--steps", "120"]
-    process = begun(2, *command)
+    command = ["train", *SMALL, "--out", str(run), "--steps", "120"]
+    process = begun(2, "-m", "infogan", *command)
     wait_for(run, 20)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
@@ -134,8 +133,7 @@ def test_a_signal_ends_all_workers_and_others_go_on(tmp_path: Path) -> None:
     assert 20 <= progress(run) < 120
     ends = [session["ended"] for session in RunFolder(run).read_environment()]
     assert ends == [f"interrupted after step {progress(run)}"]
-    code, said = ended(3, *command)
-    assert code == 0, said[-3000:]
+    assert [done.returncode for done in infogan_of(3, *command)] == [0, 0, 0]
     assert progress(run) == 120
     assert RunFolder(run).read_incidents() == []
     assert [line["step"] for line in RunFolder(run).read_stats()][-2:] == [110, 120]
@@ -146,7 +144,7 @@ def test_a_signal_ends_all_workers_and_others_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("digits --recipe plain --set train.seed=$RANK", "worker 1 has another configuration than worker 0"),
+        ("digits --recipe plain --set train.seed=RANK", "worker 1 has another configuration than worker 0"),
         ("images.npy --recipe plain", "worker 1 has another set of images or labels than worker 0"),
         ("of-one.npy --recipe plain", "of-one.npy"),
         ("digits --recipe plain --set train.batch_size=2", "a batch of 2 can not be shared by 3 workers"),
@@ -159,14 +157,13 @@ def test_workers_that_can_not_go_on_say_so_once(given: str, sentence: str, tmp_p
         (tmp_path / str(number)).mkdir()
         np.save(tmp_path / str(number) / "images.npy", np.full((200, 8, 8), number, np.uint8))
     np.save(tmp_path / "0" / "of-one.npy", np.zeros((200, 8, 8), np.uint8))
-    script = tmp_path / "train.sh"
-    script.write_text(f"cd {tmp_path}/$RANK && exec {sys.executable} -m infogan train {given} --steps 2\n")
+    workers = 3 if "3 workers" in sentence else 2
     started = time.monotonic()
-    code, said = ended(3 if "3 workers" in sentence else 2, "--no-python", "bash", str(script))
-    assert code == 1
-    (line,) = errors(said)
-    assert sentence in line
+    done = infogan_of(workers, "train", *given.split(), "--steps", "2", cwd=tmp_path / "RANK")
     assert time.monotonic() - started < 60  # nobody waited for what will not come
+    assert [one.returncode for one in done] == [2] * workers
+    (line,) = errors("".join(one.stderr for one in done))
+    assert sentence in line
     assert not list(tmp_path.glob("*/runs/*/checkpoints"))
 
 
@@ -189,16 +186,15 @@ def test_workers_draw_and_measure_what_one_does(digits_run: Path, tmp_path: Path
     sampled = ["sample", str(run), "--count", "70", "--out"]
     assert infogan(*sampled, tmp_path / "1.npz").returncode == 0
     expected = infogan(*measured).stdout
-    code, said = ended(3, "-m", "infogan", *sampled, str(tmp_path / "3.npz"))
-    assert code == 0, said[-3000:]
+    assert [done.returncode for done in infogan_of(3, *sampled, tmp_path / "3.npz")] == [0, 0, 0]
     one, several = (np.load(tmp_path / f"{workers}.npz") for workers in (1, 3))
     assert all(np.array_equal(one[name], several[name]) for name in one)
     before = RunFolder(run).read_metrics()
-    process = begun(3, "-m", "infogan", *measured)
-    found, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said[-3000:]
-    assert found == expected
+    told = infogan_of(3, *measured)
+    assert [done.returncode for done in told] == [0, 0, 0]
+    assert [done.stdout for done in told] == [expected, "", ""]
     assert len(RunFolder(run).read_metrics()) == len(before) + 1
     code, said = ended(2, "-m", "infogan", "sample", str(run), "--code", "category=x", "--out", str(tmp_path / "x"))
+    assert code == 1
     (line,) = errors(said)
     assert "takes 0 to" in line
