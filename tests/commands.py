@@ -5,6 +5,7 @@ left out, which the tests of installed packages and of copied blocks go through.
 """
 
 import os
+import runpy
 import socket
 import sys
 import time
@@ -22,16 +23,22 @@ PATIENCE = 240.0  # seconds
 
 
 class Command:
-    """``infogan`` with some arguments, begun. It is to be waited for."""
+    """``infogan``, or another module's program, with some arguments, begun. It is to be waited for."""
 
-    def __init__(self, *words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        module: str = "infogan",
+    ) -> None:
         self.words = [*map(str, words)]
         self._folder = TemporaryDirectory()
         self._said = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
         for path in self._said:
             path.touch()
         environment = {**(os.environ if env is None else env), "COLUMNS": "200", **ONE_THREAD}
-        given = (self.words, str(cwd or Path.cwd()), environment, [*map(str, self._said)])
+        given = (module, self.words, str(cwd or Path.cwd()), environment, [*map(str, self._said)])
         self._process = FORKED.Process(target=_run, args=given)
         with mock.patch.dict(os.environ, ONE_THREAD):  # so that what is forked has no other threads
             self._process.start()
@@ -75,7 +82,9 @@ def infogan(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] 
     return Command(*words, cwd=cwd, env=env).ended()
 
 
-def infogan_of(workers: int, *words: str | Path, cwd: Path | None = None) -> list[CompletedProcess[str]]:
+def infogan_of(
+    workers: int, *words: str | Path, cwd: Path | None = None, module: str = "infogan"
+) -> list[CompletedProcess[str]]:
     """The same of several workers, in the environments that torchrun would give them.
 
     Where a word or the folder says RANK, each has its own number in its place.
@@ -88,12 +97,12 @@ def infogan_of(workers: int, *words: str | Path, cwd: Path | None = None) -> lis
     for rank in map(str, range(workers)):
         told = {**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(workers)}
         folder, *given = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *words)]
-        begun.append(Command(*given, cwd=Path(folder), env={"INFOGAN_PATIENCE": "60", **told}))
+        begun.append(Command(*given, cwd=Path(folder), env={"INFOGAN_PATIENCE": "60", **told}, module=module))
     return [command.ended() for command in begun]
 
 
-def _run(words: list[str], folder: str, environment: dict[str, str], said: list[str]) -> None:
-    """Is the command, in a new process."""
+def _run(module: str, words: list[str], folder: str, environment: dict[str, str], said: list[str]) -> None:
+    """Is ``python -m`` with a module, in a new process."""
     for number, path in enumerate(said, start=1):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, number)
@@ -101,7 +110,5 @@ def _run(words: list[str], folder: str, environment: dict[str, str], said: list[
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["infogan", *words]
-    from infogan.cli import main
-
-    main()
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__")

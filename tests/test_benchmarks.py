@@ -1,8 +1,6 @@
 """The benchmarks run, tell their runs apart, and do not repeat what is in the file."""
 
 import json
-import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import ablation, choosing, disentangling, speed
+from benchmarks import ablation, accuracy, choosing, disentangling, speed
 from benchmarks.accuracy import imbalanced, prior_distance
 from benchmarks.naive import NaiveInfoGAN
 from benchmarks.until import until
@@ -26,20 +24,16 @@ from infogan.sweep import seeds_of
 from tests.helpers import small_model
 
 
-def test_runs_are_added_once_a_command_with_what_follows_the_dashes(tmp_path: Path) -> None:
+def test_runs_are_added_once_a_command_with_what_follows_the_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "lines.jsonl"
 
     def measure(seeds: str, *more: str) -> list[dict[str, object]]:
         words = ["digits", "--seeds", seeds, "--out", str(out), "--runs", str(tmp_path / "runs"), "--", *more]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.accuracy", *words],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "| mean |" in done.stdout
+        monkeypatch.setattr(sys, "argv", ["accuracy", *words])
+        accuracy.main()
+        assert "| mean |" in capsys.readouterr().out
         return [json.loads(line) for line in out.read_text().splitlines()]
 
     short = ["--recipe", "plain", "--set", "networks.width=4", "--steps"]
@@ -187,7 +181,7 @@ def test_pairs_of_recipes_are_of_the_same_seeds() -> None:
 
 def test_choices_are_measured_against_the_mean_and_the_best(tmp_path: Path) -> None:
     places = []
-    for at, (accuracy, agreement, sureness, trusted) in enumerate(
+    for at, (share, agreement, sureness, trusted) in enumerate(
         [(0.6, 0.5, 0.7, True), (0.5, 0.4, 0.8, True), (0.9, 0.9, 0.9, False), (0.4, 0.3, 0.6, True)]
     ):
         run = RunFolder(tmp_path / f"seed-{at}")
@@ -196,7 +190,7 @@ def test_choices_are_measured_against_the_mean_and_the_best(tmp_path: Path) -> N
             (run.path / name).write_text("{}")
         verdict = {"sureness": sureness, "trust": trusted, "reason": "why"}
         informed = {"information": {"category": agreement}, "entropy": {"category": 1.0}}
-        run.add_metrics({"accuracy": accuracy, **informed, "verdict": verdict})
+        run.add_metrics({"accuracy": share, **informed, "verdict": verdict})
         places.append({"name": f"seed-{at}", "trusted": trusted, "scores": {"agreement": agreement}})
     (tmp_path / "ranking.json").write_text(json.dumps({"places": places}))
     (tmp_path / "sweep.json").write_text("{}")

@@ -17,7 +17,7 @@ from benchmarks.sessions import progress, same
 
 from infogan import distributed
 from infogan.runs import RunFolder
-from tests.commands import infogan, infogan_of
+from tests.commands import Command, infogan, infogan_of
 from tests.workers import TRAINED
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -59,13 +59,13 @@ def test_workers_compute_what_one_process_does(workers: int) -> None:
 
 
 def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
-    alone = [sys.executable, "-m", "tests.workers", "train", str(tmp_path / "1"), *TRAINED]
-    subprocess.run(alone, env=ENVIRONMENT, check=True)
     alike = [name for name in TRAINED if name not in IN_PIECES]
     trained = {2: ["robust", "apart", "halves"], 3: alike}
-    for workers, names in trained.items():
-        code, said = ended(workers, "-m", "tests.workers", "train", str(tmp_path / str(workers)), *names)
-        assert code == 0, said[-3000:]
+    assert Command("train", tmp_path / "1", *TRAINED, module="tests.workers").ended().returncode == 0
+    code, said = ended(2, "-m", "tests.workers", "train", str(tmp_path / "2"), *trained[2])
+    assert code == 0, said[-3000:]
+    for done in infogan_of(3, "train", tmp_path / "3", *alike, module="tests.workers"):
+        assert done.returncode == 0, done.stderr
     for name in alike:
         one = RunFolder(tmp_path / "1" / name)
         others = [RunFolder(tmp_path / str(workers) / name) for workers in trained if name in trained[workers]]

@@ -84,7 +84,7 @@ def read(exported: tuple[Path, Results], digits_run: Path, tmp_path_factory: pyt
 
 @pytest.fixture(scope="module")
 def by_tensorflow(read: Callable[..., tuple[str, Results]], digits_run: Path) -> tuple[str, Results]:
-    return read("tensorflow", (*MODELS, digits_run.name))
+    return read("tensorflow", (*QUICK, digits_run.name))
 
 
 def check(found: Results, backend: str, names: list[str]) -> None:
@@ -107,8 +107,8 @@ def test_models_are_of_all_architectures_kinds_and_channels() -> None:
 
 
 @needs_keras
-def test_tensorflow_gives_what_the_models_give(by_tensorflow: tuple[str, Results], digits_run: Path) -> None:
-    check(by_tensorflow[1], "tensorflow", [*MODELS, digits_run.name])
+def test_tensorflow_gives_what_models_give(by_tensorflow: tuple[str, Results], digits_run: Path) -> None:
+    check(by_tensorflow[1], "tensorflow", [*QUICK, digits_run.name])
 
 
 @needs_keras
@@ -123,8 +123,9 @@ def test_jax_gives_what_a_model_gives(read: Callable[..., tuple[str, Results]]) 
 
 @needs_keras
 @pytest.mark.slow
-def test_jax_gives_what_all_models_give(read: Callable[..., tuple[str, Results]]) -> None:
-    check(read("jax", tuple(MODELS))[1], "jax", list(MODELS))
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_other_backends_give_what_all_models_give(backend: str, read: Callable[..., tuple[str, Results]]) -> None:
+    check(read(backend, tuple(MODELS))[1], backend, list(MODELS))
 
 
 @needs_keras

@@ -18,8 +18,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected 
     ("name", "count"),
     [
         ("kills", 2),
-        ("disk", 1),
-        *(pytest.param(name, 1, marks=pytest.mark.slow) for name in ("readonly", "data", "clock", "terms")),
+        *(pytest.param(name, 1, marks=pytest.mark.slow) for name in ("disk", "readonly", "data", "clock", "terms")),
         pytest.param("memory", 2, marks=pytest.mark.slow),
     ],
 )
@@ -59,6 +58,7 @@ def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
 
 
 @LINUX
+@pytest.mark.slow
 def test_the_explorer_under_load_for_seconds(tmp_path: Path) -> None:
     found = soak.soaked(tmp_path, 8, seed=0)
     assert found["failures"] == []
