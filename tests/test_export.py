@@ -1,5 +1,6 @@
 """Exports, run by what they are for: onnxruntime, PyTorch in a process without this package, the command line."""
 
+import errno
 import json
 import os
 import re
@@ -347,6 +348,27 @@ def test_only_an_export_is_replaced(tmp_path: Path) -> None:
         export(model, "pt2", foreign / "thesis.txt" / "out")
     assert sorted(os.listdir(tmp_path)) == ["a", "foreign"] and os.listdir(tmp_path / "a") == ["out"]
     assert (foreign / "thesis.txt").read_text() == (out / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_stays_where_a_new_one_can_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export(small_model(architecture="post"), "pt2", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    rename = os.rename
+
+    def fail(source: Path, target: Path) -> None:
+        if source.suffix == ".tmp":  # by then the earlier one has been moved aside
+            assert not out.exists()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr("infogan.files.os.rename", fail)
+    with pytest.raises(UserError, match=r"cannot write .*out: Input/output error"):
+        export(model_without_recognizer("gan"), "pt2", out)
+    assert os.listdir(tmp_path) == ["out"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_folder_is_readable_as_any_other(tmp_path: Path) -> None:

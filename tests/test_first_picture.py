@@ -129,8 +129,10 @@ def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = 'out="runs/digits"'
     assert whole in rest
     rest = rest.replace(whole, f"{whole}, {SMALL}")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(rest)])
+    (steered,) = re.findall(r"`(infogan\.notebook\.explore\(\w+\))`", PAGE)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (rest, steered)])
     where = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(book, timeout=240, kernel_name="python3", resources=where).execute()
-    (shown,) = [output for output in book.cells[0].outputs if output.output_type == "execute_result"]
-    assert "<img" in shown.data["text/html"]
+    for one in book.cells:
+        (shown,) = [output for output in one.outputs if output.output_type == "execute_result"]
+        assert "<img" in shown.data["text/html"]
