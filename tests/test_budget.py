@@ -73,10 +73,12 @@ def test_a_time_that_leaves_few_steps_for_drawing_is_told_with_the_time_that_lea
     assert found.caution is not None
     assert f"{steps(found.config)[3]} steps" in found.caution
     assert f"{math.ceil(enough)} s would do" in found.caution
+    monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.05, 0.1, 0.075, 0.0503]))
+    extended = budget.within(200, clocked, image_set(), longest=400)  # to what would do, and no more is to be said
+    assert (steps(extended.config)[3], extended.caution) == (budget.LEAST - 1, None)  # as steps are whole
     slow = budget.within(30, clocked, image_set(), longest=35)  # nobody said how long, and yet it is not enough
     assert slow.caution is not None
     assert slow.caution.startswith("35 s leave")
-    assert budget.within(200, clocked, image_set(), longest=300).caution is None
     monkeypatch.setattr(budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015]))
     alone = clocked.model_copy(update={"stages": tuple(s for s in clocked.stages if not s.stretches)})
     assert budget.within(1, alone, image_set()).caution is None  # nothing here draws longer for more time

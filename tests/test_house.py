@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import infogan
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "infogan"
 
@@ -151,6 +153,13 @@ def test_the_command_line_answers_without_heavy_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_the_package_names_is_loaded_when_it_is_asked_for() -> None:
+    for name in set(infogan.__all__) - {"__version__"}:
+        assert infogan.__getattr__(name).__name__ in (name, f"infogan.{name}")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        infogan.__getattr__("nothing")
 
 
 def test_commands_that_cluster_nothing_do_not_wait_for_what_clusters() -> None:

@@ -93,11 +93,13 @@ def within(
         factor = (left - fixed) / elastic if stage.stretches else fixed / wanted
         stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
     played = int(sum(stage.share for stage in stages if stage.stretches))
-    caution = (
-        f"{seconds:.0f} s leave {played} steps in which drawing is learned, and good pictures want {LEAST}: "
-        f"{math.ceil(enough)} s would do here"
-    )
-    return Length(with_stages(config, tuple(stages)), caution if elastic and played < LEAST else None)
+    caution = None
+    if seconds < enough and played < LEAST:  # in just enough they may be one fewer, as steps are whole
+        caution = (
+            f"{seconds:.0f} s leave {played} steps in which drawing is learned, and good pictures want {LEAST}: "
+            f"{math.ceil(enough)} s would do here"
+        )
+    return Length(with_stages(config, tuple(stages)), caution)
 
 
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
