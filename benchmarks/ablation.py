@@ -20,19 +20,19 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy import add, commit, lines_of, machine
-from infogan import budget
-from infogan.beginnings import BEGINNINGS, Pixels, cluster
-from infogan.budget import with_stages
-from infogan.config import Config, build
+from infogan.api.sweep import seeds_of
+from infogan.config.presets import Options, resolve
+from infogan.config.schema import Config, build
 from infogan.data import ImageSet, load
 from infogan.data.batches import stream_seed
 from infogan.data.labels import FewLabels
-from infogan.metrics.clustering import accuracy, hungarian_mapping, nmi
-from infogan.networks import Encoder
-from infogan.recipes import Options, resolve
-from infogan.runs import RunFolder
-from infogan.sweep import seeds_of
-from infogan.training import train
+from infogan.evaluation.metrics.clustering import accuracy, hungarian_mapping, nmi
+from infogan.models.networks import Encoder
+from infogan.training import time_budget
+from infogan.training.loop import train
+from infogan.training.run_dir import RunFolder
+from infogan.training.stage_hooks import BEGINNINGS, Pixels, cluster
+from infogan.training.time_budget import with_stages
 
 FITTED_ON = 10_000  # training images
 TURNS = 3  # of timing
@@ -142,7 +142,7 @@ def seconds_a_step(configs: dict[str, Config], images: ImageSet) -> dict[str, li
     turns: dict[str, list[list[float]]] = {name: [] for name in configs}
     for _ in range(TURNS):
         for name, config in configs.items():
-            turns[name].append(budget.seconds_a_step(config, images)[0])
+            turns[name].append(time_budget.seconds_a_step(config, images)[0])
     return {name: [statistics.median(stage) for stage in zip(*of, strict=True)] for name, of in turns.items()}
 
 

@@ -27,11 +27,11 @@ import torch
 
 from benchmarks.classifier import outside_classifier
 from infogan import InfoGAN
+from infogan.api.sweep import seeds_of
+from infogan.config.presets import INVARIANCES
 from infogan.data import ImageSet, load
-from infogan.metrics.clustering import hungarian_mapping
-from infogan.metrics.fidelity import frechet_distance
-from infogan.recipes import INVARIANCES
-from infogan.sweep import seeds_of
+from infogan.evaluation.metrics.clustering import hungarian_mapping
+from infogan.evaluation.metrics.fidelity import frechet_distance
 
 SAMPLES = 10_000
 SMALLEST, LARGEST = 685, 6300  # of an imbalanced class

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.accuracy import commit, machine
-from infogan.metrics.intervals import mean_interval
-from infogan.runs import RunFolder
+from infogan.evaluation.metrics.intervals import mean_interval
+from infogan.training.run_dir import RunFolder
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from infogan.augment import augment
+from infogan.data.augment import augment
 from infogan.data.batches import to_network
-from infogan.data.imageset import ImageSet
+from infogan.data.dataset import ImageSet
 
 STEPS, BATCH = 1_200, 256
 SLIGHTLY = {"shift": 0.07, "rotate": 8.0, "scale": 0.1}

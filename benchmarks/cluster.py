@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.sessions import progress, same
-from infogan.runs import RunFolder
+from infogan.training.run_dir import RunFolder
 
 HOSTS = 3
 PORT = 29_400

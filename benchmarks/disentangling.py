@@ -3,7 +3,7 @@
     python -m benchmarks.disentangling --seeds 0-4 --jobs 2 --out benchmarks/results/dsprites.jsonl
     python -m benchmarks.disentangling --published --out benchmarks/results/dsprites-published.jsonl
 
-Each recipe is a sweep (`infogan.sweep`): its runs are commands in processes of their own, and one that was stopped
+Each recipe is a sweep (`infogan.api.sweep`): its runs are commands in processes of their own, and one that was stopped
 goes on from its checkpoint. All learn from the images of dSprites that are not of the test split, with five continuous
 codes and for as many steps; scores are those of `infogan evaluate`, on the test split, and of `disentangle` the run is
 named that ModelCentrality chooses. ``sharing`` is `disentangle` with the pairs of InfoGAN-CR, which share one code
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import add, commit, lines_of, machine
-from infogan.console import Signals
-from infogan.metrics.intervals import mean_interval
-from infogan.runs import RunFolder
-from infogan.sweep import Ended, SweepFolder, choose, run_all, seeds_of, variations
+from infogan.api.sweep import Ended, SweepFolder, choose, run_all, seeds_of, variations
+from infogan.cli.terminal import Signals
+from infogan.evaluation.metrics.intervals import mean_interval
+from infogan.training.run_dir import RunFolder
 
 SCORES = {
     "mig": "MIG",

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import h11
 
-from infogan import recipes, workflows
-from infogan.errors import UserError
-from infogan.runs import RunFolder
+from infogan.api import train_run
+from infogan.config import presets
+from infogan.training.run_dir import RunFolder
+from infogan.utils.errors import UserError
 
 PATIENCE = 30.0  # seconds for an answer
 
@@ -32,18 +33,18 @@ def small_run(folder: Path, seed: int = 0) -> Path:
 def _trained(seed: int) -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    workflows.train_run(small_plan(seed), RunFolder.at(folder / "run"))
+    train_run.train_run(small_plan(seed), RunFolder.at(folder / "run"))
     return folder / "run"
 
 
-def small_plan(seed: int = 0) -> workflows.Plan:
+def small_plan(seed: int = 0) -> train_run.Plan:
     """A run of some steps on 8x8 digits, with everything that a long one has."""
     settings = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
         "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4, "seed": seed},
     }
-    return workflows.plan(recipes.resolve("robust", [settings]))
+    return train_run.plan(presets.resolve("robust", [settings]))
 
 
 class Explored:

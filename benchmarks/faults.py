@@ -31,7 +31,7 @@ from PIL import Image
 
 from benchmarks import sessions
 from benchmarks.sessions import COMMAND, OFTEN, SMALL, Ended, Fault, begun, progress, same, session, wait_for
-from infogan.runs import RunFolder
+from infogan.training.run_dir import RunFolder
 
 KILLED = "ended without a word"
 Random = np.random.Generator
@@ -265,7 +265,7 @@ def terms(folder: Path, count: int, random: Random) -> Found:
         "varying": apart,
         "sharing": shared,
     }
-    from infogan.terms import TERMS
+    from infogan.training.losses.terms import TERMS
 
     assert commands.keys() == TERMS.keys()
     tally, named, calms = Tally(), 0, dict[str, Path]()

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import commit, machine
-from infogan import recipes
-from infogan.architectures import ImageShape
-from infogan.codes import CodeLayout
-from infogan.config import build
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
-from infogan.networks import build_networks
+from infogan.config import presets
+from infogan.config.schema import build
+from infogan.models.architectures import ImageShape
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import build_networks
+from infogan.models.serialization import ModelConfig
 
 SHAPE = (1, 28, 28)
 
@@ -80,7 +80,7 @@ def save_images(count: int, path: Path) -> None:
 
 def save_model(recipe: str, folder: Path) -> None:
     """Saves an untrained model."""
-    config = build(recipes.resolve(recipe, [{"data": {"source": "noise"}}]))
+    config = build(presets.resolve(recipe, [{"data": {"source": "noise"}}]))
     shape = ImageShape(SHAPE[0], SHAPE[1])
     networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind="infogan", seed=0)
     InfoGAN(ModelConfig.of(config, shape, {}), networks).save(folder)

@@ -40,22 +40,23 @@ from pyarrow import parquet
 from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import Explored, judged, requests, small_run
 from benchmarks.sessions import address_space
-from infogan import config as options_of
-from infogan import recipes, training
-from infogan.architectures import ImageShape
-from infogan.codes import CodeLayout
-from infogan.comparison import Compared, table
-from infogan.config import Config
+from infogan.config import presets
+from infogan.config import schema as options_of
+from infogan.config.schema import Config
 from infogan.data import ImageSet, has_test_split, load, prepare_shards
 from infogan.data.labels import read_labels
-from infogan.errors import UserError
+from infogan.evaluation.descriptions import measured_rows
 from infogan.explorer.saved import LabelBook
-from infogan.meanings import measured_rows
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
-from infogan.networks import Networks, build_networks
-from infogan.report import curves_of, loss_curves
-from infogan.runs import Checkpoint, RunFolder
+from infogan.models.architectures import ImageShape
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import Networks, build_networks
+from infogan.models.serialization import ModelConfig
+from infogan.reports.compare import Compared, table
+from infogan.reports.report import curves_of, loss_curves
+from infogan.training import loop
+from infogan.training.run_dir import Checkpoint, RunFolder
+from infogan.utils.errors import UserError
 
 SECONDS = 5.0
 MEMORY = 2**29  # bytes; the largest picture that is read at all takes half of that
@@ -468,7 +469,7 @@ def _forged() -> Callable[[Path], object]:
             path.write_bytes(blank.replace(b"0" * 64, sha256(blank).hexdigest().encode(), 1))
         checkpoint, _ = RunFolder(at).load_checkpoint()
         assert checkpoint is not None
-        training._restore(checkpoint, networks, average, [])
+        loop._restore(checkpoint, networks, average, [])
         return checkpoint
 
     return read
@@ -580,7 +581,7 @@ def _small_config() -> Config:
         "noise": {"size": 4},
     }
     layers = [settings, {"networks": {"architecture": "mlp", "width": 4}, "data": {"source": "x"}}]
-    return options_of.build(recipes.resolve("plain", layers))
+    return options_of.build(presets.resolve("plain", layers))
 
 
 def _small_networks() -> Networks:
@@ -590,7 +591,7 @@ def _small_networks() -> Networks:
 
 
 def _run_config() -> bytes:
-    options = recipes.resolve("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
+    options = presets.resolve("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
     return options_of.build(options).model_dump_json(indent=2).encode()
 
 
@@ -598,7 +599,7 @@ def _checkpoint() -> bytes:
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         networks = _small_networks()
-        run.save_checkpoint(Checkpoint(1, 0.5, training._tensors(networks, copy.deepcopy(networks), [])))
+        run.save_checkpoint(Checkpoint(1, 0.5, loop._tensors(networks, copy.deepcopy(networks), [])))
         (path,) = run.checkpoints.iterdir()
         return path.read_bytes()
 
@@ -624,12 +625,12 @@ width = 8
 
 
 def _read_options(at: Path) -> object:
-    return options_of.build(recipes.resolve("plain", [options_of.read(at / "a.toml")]))
+    return options_of.build(presets.resolve("plain", [options_of.read(at / "a.toml")]))
 
 
 def _assign(at: Path) -> object:
     text = (at / "a.txt").read_text(encoding="utf-8", errors="surrogateescape")
-    return options_of.build(recipes.resolve("plain", [{"data": {"source": "x"}}], [text]))
+    return options_of.build(presets.resolve("plain", [{"data": {"source": "x"}}], [text]))
 
 
 if __name__ == "__main__":

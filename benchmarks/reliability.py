@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import faults, fuzz, soak
 from benchmarks.accuracy import commit, machine
 from benchmarks.sessions import COMMAND, session
-from infogan.runs import RunFolder
+from infogan.training.run_dir import RunFolder
 
 Found = dict[str, Any]
 Part = Callable[[Path, int, np.random.Generator], Found]

@@ -23,11 +23,12 @@ import torch
 import torch.distributed
 
 from benchmarks.accuracy import commit, machine
-from infogan import distributed, recipes
-from infogan.config import build
+from infogan.config import presets
+from infogan.config.schema import build
 from infogan.data import load
-from infogan.runs import RunFolder
-from infogan.training import Watcher, train
+from infogan.training.loop import Watcher, train
+from infogan.training.run_dir import RunFolder
+from infogan.utils import distributed
 
 WARM_UP = 5  # steps that do not count
 
@@ -83,7 +84,7 @@ def launched(workers: int, threads: int) -> dict[str, float]:
 def measured(recipe: str, assignments: list[str], steps: int) -> dict[str, float]:
     """What this process saw of a training with the others."""
     length = {"steps": WARM_UP + steps, "budget": None, "save_every": 10**9, "picture_every": 10**9}
-    config = build(recipes.resolve(recipe, [{"data": {"source": "mnist"}, "train": length}], assignments))
+    config = build(presets.resolve(recipe, [{"data": {"source": "mnist"}, "train": length}], assignments))
     clock: list[float] = []
     messages = Messages()
     with TemporaryDirectory() as folder:

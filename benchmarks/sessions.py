@@ -22,7 +22,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from infogan.runs import RunFolder
+from infogan.training.run_dir import RunFolder
 
 # A run that saves at every step, so that much of what strikes it comes while something is being written.
 SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--set", "train.picture_every=100000"]
@@ -59,7 +59,7 @@ def server() -> ForkServerContext:
     # With what is imported late as well: where memory is short, libraries may wait for ever while they are loaded.
     late = ["sklearn.datasets", "sklearn.neighbors", "sklearn.metrics", "scipy.special", "scipy.optimize"]
     context.set_forkserver_preload(
-        ["benchmarks.sessions", "infogan.cli", "infogan.workflows", "infogan.console", *late]
+        ["benchmarks.sessions", "infogan.cli.app", "infogan.api.train_run", "infogan.cli.terminal", *late]
     )
     return context
 
@@ -88,7 +88,7 @@ def session(run: Path, command: list[str], fault: Fault | None = None) -> Ended:
 
 
 def _train(words: list[str], said: str, fault: Fault | None) -> None:
-    from infogan import cli
+    from infogan.cli import app
 
     sys.argv = ["infogan", *words]
     with open(said, "wb") as file:
@@ -96,7 +96,7 @@ def _train(words: list[str], said: str, fault: Fault | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if fault is not None:
         fault()
-    cli.main()
+    app.main()
 
 
 def progress(run: Path) -> int:
@@ -129,7 +129,7 @@ def same(one: Path, other: Path) -> bool:
 
 def no_number(term: str, step: int) -> None:
     """From its ``step``-th value on, a term of the loss is no number."""
-    from infogan.terms import TERMS, Term
+    from infogan.training.losses.terms import TERMS, Term
 
     known, count = TERMS[term], 0
 

@@ -35,13 +35,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.naive import NaiveInfoGAN
-from infogan import InfoGAN, recipes
-from infogan.config import Config, build
+from infogan import InfoGAN
+from infogan.config import presets
+from infogan.config.schema import Config, build
 from infogan.data import load
-from infogan.data.imageset import ImageSet
-from infogan.metrics.disentanglement import disentanglement
-from infogan.runs import RunFolder
-from infogan.training import Watcher, train
+from infogan.data.dataset import ImageSet
+from infogan.evaluation.metrics.disentanglement import disentanglement
+from infogan.training.loop import Watcher, train
+from infogan.training.run_dir import RunFolder
 
 BATCH = 128
 WARM_UP, TIMED = 5, 20  # steps
@@ -161,7 +162,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def compiled(rounds: int, folder: Path) -> dict[str, Any]:
     """Steps that are compiled over those that are not."""
     images, found = load("mnist"), {}
-    game = build(recipes.resolve("robust", [{"data": {"source": "mnist"}, "train": {"steps": 1}}]))
+    game = build(presets.resolve("robust", [{"data": {"source": "mnist"}, "train": {"steps": 1}}]))
     game = game.model_copy(update={"stages": (game.stages[-1].model_copy(update={"begin": ()}),)})
     for name, config in {"paper": paper("auto"), "game": game}.items():
         fast = config.model_copy(update={"train": config.train.model_copy(update={"compile": True})})
@@ -197,7 +198,7 @@ def sizes(rounds: int, folder: Path) -> dict[str, Any]:
             written[start : start + len(block)] = block
         written.flush()
         sets[count] = load(path)
-    config = build(recipes.resolve("plain", [{"data": {"source": "synthetic"}}]))
+    config = build(presets.resolve("plain", [{"data": {"source": "synthetic"}}]))
     taken = in_turns({str(count): partial(a_step, config, images, folder) for count, images in sets.items()}, rounds)
     middle = taken[str(SIZES[1])]
     return {
@@ -254,7 +255,7 @@ def call(words: list[str]) -> None:
 def paper(precision: str) -> Config:
     """The paper's recipe for MNIST."""
     options = {"data": {"source": "mnist"}, "train": {"precision": precision, "batch_size": BATCH}}
-    return build(recipes.resolve("paper", [options]))
+    return build(presets.resolve("paper", [options]))
 
 
 def a_step(config: Config, images: ImageSet, folder: Path, timed_steps: int = TIMED) -> float:

@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.accuracy import add, commit, machine
 from infogan import InfoGAN
+from infogan.api.sweep import seeds_of
+from infogan.api.train_run import plan
+from infogan.config.presets import resolve
 from infogan.data import load
-from infogan.metrics.clustering import hungarian_mapping
-from infogan.recipes import resolve
-from infogan.runs import RunFolder
-from infogan.sweep import seeds_of
-from infogan.training import Interrupted, Watcher, train
-from infogan.workflows import plan
+from infogan.evaluation.metrics.clustering import hungarian_mapping
+from infogan.training.loop import Interrupted, Watcher, train
+from infogan.training.run_dir import RunFolder
 
 LOOKED_AT = 10_000  # images of either split
 EVERY = 20  # steps

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import add, commit, lines_of, run
-from infogan.verdict import Traces, judge
+from infogan.evaluation.verdict import Traces, judge
 
 FLOORS = {"mnist": 0.983, "fashion-mnist": 0.65, "digits": 0.93}
 FLOOR_OF_IMBALANCED = 0.9

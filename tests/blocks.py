@@ -6,9 +6,10 @@ They share one process, so that a page of ten commands does not import PyTorch t
 import re
 import shlex
 import sys
-from pathlib import Path
 
-PAGES = Path(__file__).parent.parent / "docs"
+from tests import ROOT
+
+PAGES = ROOT / "docs"
 BLOCKS = re.compile(r"^```python\n(?P<python>.*?)^```$|^    infogan (?P<command>[^\n#]*)", re.MULTILINE | re.DOTALL)
 
 
@@ -20,7 +21,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 def run(page: str) -> int:
     """Runs them in the current folder; returns how many."""
-    from infogan.cli import main
+    from infogan.cli.app import main
 
     names: dict[str, object] = {}
     for kind, text in (found := blocks(page)):

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 FORKED = get_context("forkserver")
-FORKED.set_forkserver_preload(["infogan.cli", "infogan.workflows", "torch._dynamo", "sklearn.decomposition"])
+FORKED.set_forkserver_preload(["infogan.cli.app", "infogan.api.train_run", "torch._dynamo", "sklearn.decomposition"])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 PATIENCE = 240.0  # seconds
 

@@ -8,8 +8,10 @@ from jaxtyping import install_import_hook
 # Before anything of the package is imported, so that every call is checked in what computes with arrays. An int may
 # stand for a float, as it may for mypy.
 CHECKED = """
-    data.batches objectives codes architectures networks terms metrics modelfolder card model plots sheets evaluation
-    report notebook explorer.views explorer.neighbours explorer.collection
+    data.batches training.losses.functions models.latents models.architectures models.networks
+    training.losses.terms evaluation.metrics models.serialization reports.model_card models.infogan
+    reports.figures reports.sheets evaluation.evaluate reports.report reports.notebook
+    explorer.views explorer.neighbours explorer.collection
 """
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)
@@ -43,8 +45,8 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits; whoever changes it takes a copy."""
     from benchmarks.exploring import small_plan
 
-    from infogan.runs import RunFolder
-    from infogan.workflows import train_run
+    from infogan.api.train_run import train_run
+    from infogan.training.run_dir import RunFolder
 
     run = RunFolder.at(tmp_path_factory.mktemp("explored") / "run")
     train_run(small_plan(), run)

@@ -18,15 +18,15 @@ from urllib.parse import urlencode, urlsplit
 
 from benchmarks.exploring import resident
 
-from infogan.architectures import ImageShape
-from infogan.codes import CodeLayout
-from infogan.config import CategoricalCode, Code, NetworkSettings, NoiseSettings
+from infogan.config.schema import CategoricalCode, Code, NetworkSettings, NoiseSettings
 from infogan.explorer.guard import Guard
 from infogan.explorer.server import explorer_of, server_of
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
-from infogan.networks import build_networks
-from infogan.runs import RunFolder
+from infogan.models.architectures import ImageShape
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import build_networks
+from infogan.models.serialization import ModelConfig
+from infogan.training.run_dir import RunFolder
 from tests.helpers import small_config, small_model
 
 

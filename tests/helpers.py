@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan import recipes
-from infogan.architectures import ImageShape
-from infogan.codes import CodeLayout
-from infogan.config import Config, NetworkSettings, NoiseSettings, Player, build, override
+from infogan.config import presets
+from infogan.config.schema import Config, NetworkSettings, NoiseSettings, Player, build, override
 from infogan.data.batches import to_network
-from infogan.data.imageset import ImageSet
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
-from infogan.networks import Networks, build_networks
-from infogan.terms import Play
+from infogan.data.dataset import ImageSet
+from infogan.models.architectures import ImageShape
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import Networks, build_networks
+from infogan.models.serialization import ModelConfig
+from infogan.training.losses.terms import Play
 
 DISCRIMINATOR: tuple[Player, ...] = ("discriminator",)
 GENERATOR: tuple[Player, ...] = ("generator",)
@@ -76,7 +76,7 @@ APART: dict[str, Any] = {
 
 def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> Config:
     """A configuration that trains in a second: 8x8 images, narrow networks, few steps; by default, `APART`."""
-    options = recipes.resolve(
+    options = presets.resolve(
         preset,
         [
             APART if preset == "plain" else {},

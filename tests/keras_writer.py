@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from infogan.architectures import ImageShape
-from infogan.codes import CodeLayout
-from infogan.config import CategoricalCode
-from infogan.errors import UserError
-from infogan.export import export
-from infogan.export.graphs import plain_names
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
-from infogan.networks import Networks, build_networks
+from infogan.config.schema import CategoricalCode
+from infogan.models.architectures import ImageShape
+from infogan.models.export import export
+from infogan.models.export.graphs import plain_names
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import Networks, build_networks
+from infogan.models.serialization import ModelConfig
+from infogan.utils.errors import UserError
 from tests.helpers import small_config
 
 # Names that Keras could not have, that its own layers have, or that are the same but for what it could not have.

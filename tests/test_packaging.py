@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import infogan
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 MEGABYTE = 10**6
 
 

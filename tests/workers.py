@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infogan import distributed
-from infogan.chances import Chances
-from infogan.config import build
+from infogan.config.schema import build
 from infogan.data.labels import FewLabels
-from infogan.errors import Silent, UserError
-from infogan.norms import BatchNorm1d, BatchNorm2d, InParts
-from infogan.runs import RunFolder
-from infogan.training import train
+from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, InParts
+from infogan.training.loop import train
+from infogan.training.run_dir import RunFolder
+from infogan.utils import distributed
+from infogan.utils.errors import Silent, UserError
+from infogan.utils.random import Chances
 from tests.helpers import image_set, small_config
 
 

@@ -1,10 +1,10 @@
 """Images from wherever they are, as an ``ImageSet``."""
 
+from infogan.data._load import has_test_split, load, prepare, prepare_shards, streamed
+from infogan.data.dataset import ImageSet, some_indices
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet, some_indices
-from infogan.data.pixels import FITS, SIZES, Progress
-from infogan.data.reading import has_test_split, load, prepare, prepare_shards, streamed
-from infogan.data.sources import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
+from infogan.data.preprocess import FITS, SIZES, Progress
+from infogan.data.registry import DATASETS, Dataset, cache_folder, dataset_note, dataset_status, fetch
 from infogan.data.stream import Stream
 
 __all__ = [

@@ -20,11 +20,11 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infogan.data.imageset import ImageSet
+from infogan.data.dataset import ImageSet
 from infogan.data.shards import Shards, as_shards
-from infogan.distributed import rows_of_worker
-from infogan.errors import UserError
-from infogan.memory import usable
+from infogan.utils.distributed import rows_of_worker
+from infogan.utils.errors import UserError
+from infogan.utils.memory import usable
 
 WINDOW = 32  # shards that are shuffled together
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]

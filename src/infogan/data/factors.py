@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.errors import UserError
+from infogan.utils.errors import UserError
 
 HELD_OUT = 10  # one image in so many is for testing
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.imageset import ImageSet
-from infogan.errors import UserError
+from infogan.data.dataset import ImageSet
+from infogan.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from infogan.data.dataset import ImageSet, Numbers
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet, Numbers
-from infogan.data.pixels import SIZES, Progress
-from infogan.data.remote import Location
+from infogan.data.preprocess import SIZES, Progress
+from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
-from infogan.distributed import share_on_machine
-from infogan.errors import UserError
-from infogan.files import held, make_own_folder, write_bytes
+from infogan.utils.distributed import share_on_machine
+from infogan.utils.errors import UserError
+from infogan.utils.files import held, make_own_folder, write_bytes
 
 INDEX, PLAN = "index.json", "plan.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.dataset import ImageSet
 from infogan.data.factors import Factors
-from infogan.data.imageset import ImageSet
 
 
 @dataclass(frozen=True)

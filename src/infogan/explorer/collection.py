@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data import ImageSet
-from infogan.errors import UserError
-from infogan.model import Encoding, InfoGAN
+from infogan.models.infogan import Encoding, InfoGAN
+from infogan.utils.errors import UserError
 
 PIECE = 250  # images read at a time: what is drawn waits no longer than that takes
 SURE = 0.95  # from this probability on, what the recognizer says counts as sure

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from infogan.data.pixels import TooLarge, opened, reason, render
+from infogan.data.preprocess import TooLarge, opened, reason, render
 
 try:
     import resource

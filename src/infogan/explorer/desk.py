@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from infogan.config import CategoricalCode
-from infogan.data.imageset import ImageSet
-from infogan.errors import UserError
+from infogan.config.schema import CategoricalCode
+from infogan.data.dataset import ImageSet
 from infogan.explorer.collection import Collection, groups_of, printable
 from infogan.explorer.saved import LabelBook, Outdated, SharedFile, Unsaved
-from infogan.files import claimed
-from infogan.model import InfoGAN
-from infogan.modelfolder import ModelConfig
+from infogan.models.infogan import InfoGAN
+from infogan.models.serialization import ModelConfig
+from infogan.utils.errors import UserError
+from infogan.utils.files import claimed
 
 LONGEST_NAME = 64
 REMEMBERED = 100  # changes that can be undone

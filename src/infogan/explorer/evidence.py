@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from infogan.errors import UserError
-from infogan.meanings import measured_rows, names_today
-from infogan.model import InfoGAN
-from infogan.plots import Curve
-from infogan.report import curves_of, loss_curves
-from infogan.runs import RunFolder
+from infogan.evaluation.descriptions import measured_rows, names_today
+from infogan.models.infogan import InfoGAN
+from infogan.reports.figures import Curve
+from infogan.reports.report import curves_of, loss_curves
+from infogan.training.run_dir import RunFolder
+from infogan.utils.errors import UserError
 
 POINTS = 400  # of a curve at most
 

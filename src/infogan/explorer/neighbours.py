@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.model import InfoGAN
+from infogan.models.infogan import InfoGAN
 
 BANK = 2000  # generated images among which neighbours are looked for
 SEED = 1  # that they are drawn from

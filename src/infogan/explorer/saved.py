@@ -9,10 +9,10 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from infogan.data.imageset import ImageSet
+from infogan.data.dataset import ImageSet
 from infogan.data.labels import LabelSheet
-from infogan.errors import UserError
-from infogan.files import write_bytes
+from infogan.utils.errors import UserError
+from infogan.utils.files import write_bytes
 
 
 class Unsaved(Exception):

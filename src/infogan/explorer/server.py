@@ -33,10 +33,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infogan import plots
-from infogan.config import CategoricalCode
+from infogan.api.train_run import load_for
+from infogan.config.schema import CategoricalCode
 from infogan.data import ImageSet
-from infogan.errors import UserError
 from infogan.explorer import evidence, uploads
 from infogan.explorer.collection import Collection, Readings, printable, told_readings
 from infogan.explorer.decoding import Unreadable
@@ -46,11 +45,12 @@ from infogan.explorer.neighbours import SEED, Neighbours
 from infogan.explorer.patience import LONGEST_BODY, Impatient
 from infogan.explorer.saved import Outdated, Unsaved
 from infogan.explorer.views import NOISE, View, draw
-from infogan.model import InfoGAN
-from infogan.modelfolder import model_folder
-from infogan.runs import RunFolder
-from infogan.sheets import traversal_gif
-from infogan.workflows import load_for
+from infogan.models.infogan import InfoGAN
+from infogan.models.serialization import model_folder
+from infogan.reports import figures
+from infogan.reports.sheets import traversal_gif
+from infogan.training.run_dir import RunFolder
+from infogan.utils.errors import UserError
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -307,7 +307,7 @@ class Explorer:
 
         def job() -> bytes:
             model, table = self.desk.model, draw(self.desk.model, view)
-            sheet = plots.labelled_sheet(
+            sheet = figures.labelled_sheet(
                 table.images,
                 column_labels=_headings(model, view.across, table.across),
                 row_labels=_headings(model, view.down, table.down),

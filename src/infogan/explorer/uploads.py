@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import infogan
 from infogan.explorer.decoding import Unreadable
-from infogan.model import InfoGAN
+from infogan.models.infogan import InfoGAN
 
 MOST_BYTES = 32 * 2**20
 LONGEST = 10  # seconds that a picture may take of a processor

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infogan.config import CategoricalCode
-from infogan.errors import UserError
-from infogan.model import InfoGAN, Values
+from infogan.config.schema import CategoricalCode
+from infogan.models.infogan import InfoGAN, Values
+from infogan.utils.errors import UserError
 
 NOISE = -1  # as an axis: other noise in each cell, the codes held
 MOST_IMAGES = 256  # of a table

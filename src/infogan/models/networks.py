@@ -1,0 +1,412 @@
+"""The players: generator, discriminator and recognizer, for square images of 8 to 128 pixels.
+
+All of them take and give images in [-1, 1]. An architecture (`infogan.models.architectures`) says how a generator, a
+trunk (images to features) and a recognizer's head (features to posterior) are built; the rest is the same for all: the
+discriminator is a trunk and one linear read-out, the recognizer a head on that trunk or on a trunk of its own. An
+`Encoder`, where there is one, reads one categorical code in the recognizer's place; it is made to learn from real
+images as well.
+"""
+
+import copy
+import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import fusion, parametrizations, parametrize
+
+from infogan.config.schema import NetworkSettings, Player
+from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, ToFlat, normed_conv
+from infogan.models.batchnorm import BatchNorm1d, InParts
+from infogan.models.latents import CodeLayout
+from infogan.utils.errors import UserError
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def run(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
+    """The module's output in float32, computed in bfloat16 where that loses little if ``bfloat16``."""
+    if inputs.ndim == 4:  # also of one channel, where the layout of what follows depends on it
+        inputs = inputs.to(memory_format=torch.channels_last)
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+        output: Tensor = module(inputs)
+    return output.float() if bfloat16 else output
+
+
+class Discriminator(nn.Module):
+    """A trunk and a linear read-out: one logit an image, large for reals.
+
+    Given a condition (the label of a cgan, one-hot), the logit gains the inner product of the features with a learned
+    embedding of it: the projection discriminator of Miyato & Koyama 2018, equation 4.
+    """
+
+    autocasts: bool = False  # whether it computes in bfloat16
+
+    def __init__(self, trunk: nn.Module, features: int, conditions: int = 0) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(features, 1)
+        self.embedding = nn.Linear(conditions, features, bias=False) if conditions else None
+        self._norms = [module for module in trunk.modules() if isinstance(module, InParts)]
+
+    def features(self, images: Images, *, parts: int = 1) -> Features:
+        """What the trunk sees in images, of which so many equal parts are normed apart."""
+        for norm in self._norms:
+            norm.parts = parts
+        return run(self.trunk, images, bfloat16=self.autocasts)
+
+    def score(
+        self, features: Features, condition: Float[Tensor, "batch condition"] | None = None
+    ) -> Float[Tensor, " batch"]:
+        """The logits of images, from the trunk's features of them."""
+        logits: Tensor = self.head(features).squeeze(1)
+        if self.embedding is not None and condition is not None:
+            logits = logits + (features * self.embedding(condition)).sum(dim=1)
+        return logits
+
+
+class Recognizer(nn.Module):
+    """Q(c|x): a head on the discriminator's features, or on those of a trunk of its own."""
+
+    autocasts: bool = False
+
+    def __init__(self, head: nn.Module, trunk: nn.Module | None) -> None:
+        super().__init__()
+        self.head = head
+        self.trunk = trunk
+
+    def features(self, images: Images) -> Features:
+        """What its own trunk sees in images."""
+        assert self.trunk is not None
+        return run(self.trunk, images, bfloat16=self.autocasts)
+
+
+class Comparer(nn.Module):
+    """H(x, x'): which code two images share (Lin et al. 2020), or differ in (Zhu et al. 2020).
+
+    Args:
+        trunk: Of pairs as images of twice the channels.
+        features: That it gives.
+        codes: How many there are.
+    """
+
+    autocasts: bool = False
+
+    def __init__(self, trunk: nn.Module, features: int, codes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(features, codes)
+
+    def forward(self, first: Images, second: Images) -> Float[Tensor, "batch code"]:
+        """The logits of the codes, in their order."""
+        logits: Tensor = self.head(run(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocasts))
+        return logits
+
+
+def averaged(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
+    """Images averaged down to a side: each pixel is the mean of those that it covers, or touches."""
+    if not (torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling()):
+        return functional.interpolate(images, (side, side), mode="area")
+    # The same as products with matrices: the gradient of what is above has no fixed order of its sums on a GPU, and an
+    # exported network knows it only for sides that divide one another.
+    size = images.shape[-1]
+    places = torch.arange(size, device=images.device)
+    first = torch.arange(side, device=images.device).unsqueeze(1)
+    covered = (places >= first * size // side) & (places < -(-(first + 1) * size // side))
+    means = (covered / covered.sum(dim=1, keepdim=True)).to(images.dtype)
+    smaller: Images = means @ images @ means.T
+    return smaller
+
+
+class Encoder(nn.Module):
+    """Q(c|x) of one categorical code by the direction of features: images -> unit vectors -> cosines / TEMPERATURE.
+
+    Its features may first be taught to ignore what does not matter in real images, by comparing views of them; then
+    clusters of features become the directions of the code's values, and both learn on together.
+
+    Args:
+        shape: Of the images. Those smaller than ``SMALLEST`` are enlarged, so that transforms keep their detail; those
+            larger than ``LARGEST`` are averaged down to it, for classes show at that size and cost a fraction.
+        width: Channels of the first convolution; they double with each halving, up to eight times as many.
+        classes: Values of the code.
+    """
+
+    FEATURES = 128
+    TEMPERATURE = 0.1
+    SMALLEST, ENLARGED = 16, 28
+    LARGEST = 32
+    MOST_KINDS = 64
+
+    autocasts: bool = False
+    marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
+    radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
+    pace: Tensor  # (), the share of its learning rate at which it learns
+    # (classes, MOST_KINDS), when the classes began: what share of the images was of each class and of each kind that
+    # its features showed beyond doubt; columns of kinds that there are not, or of all where nothing was clear, are 0.
+    kinds: Tensor
+    # (classes,). While classes form, what the marginal is held to; then how often each value is found in the training
+    # images, which is P(c) where that is learned.
+    prior: Tensor
+
+    def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
+        super().__init__()
+        self.side = min(shape.size, self.LARGEST) if shape.size >= self.SMALLEST else self.ENLARGED
+        channels, side = width, math.ceil(self.side / 2)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *normed_conv(4 * shape.channels, width)]
+        while side > 4:
+            wider = min(2 * channels, 8 * width)
+            layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, wider)]
+            channels, side = wider, math.ceil(side / 2)
+        layers += [*normed_conv(channels, channels), ToFlat()]
+        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
+        self.trunk = nn.Sequential(*layers)
+        self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
+        self.register_buffer("marginal", torch.full((classes,), 1 / classes))
+        self.register_buffer("radius", torch.tensor(1.0))
+        self.register_buffer("pace", torch.tensor(1.0))
+        self.register_buffer("kinds", torch.zeros(classes, self.MOST_KINDS))
+        self.register_buffer("prior", torch.full((classes,), 1 / classes))
+
+    def resized(self, images: Images) -> Float[Tensor, "batch channel side side"]:
+        """Images at the size that the trunk takes."""
+        if images.shape[-1] == self.side + self.side % 2:
+            return images
+        if images.shape[-1] > self.side:
+            images = averaged(images, self.side)
+        if images.shape[-1] < self.side:
+            images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
+        # Space is folded two by two.
+        return functional.pad(images, (0, self.side % 2, 0, self.side % 2), mode="replicate")
+
+    def features(self, images: Images) -> Features:
+        """Unit vectors."""
+        return functional.normalize(run(self.trunk, self.resized(images), bfloat16=self.autocasts))
+
+    def logits(self, features: Features) -> Float[Tensor, "batch category"]:
+        """Of the code's values, from `features`."""
+        return functional.linear(features, functional.normalize(self.directions)) / self.TEMPERATURE
+
+    def forward(self, images: Images) -> Float[Tensor, "batch category"]:
+        """Logits of the code's values."""
+        return self.logits(self.features(images))
+
+    def features_of_many(self, images: Images, batch_size: int = 500) -> Features:
+        """`features` of any number of images, a batch at a time, in evaluation mode and without a graph."""
+        learning = self.training
+        self.eval()
+        with torch.no_grad():
+            features = torch.cat([self.features(batch) for batch in torch.split(images, batch_size)])
+        self.train(learning)
+        return features
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """While this lasts, batch norm goes by the batch without adding it to the running statistics."""
+        norms = [layer for layer in self.modules() if isinstance(layer, BATCH_NORMS)]
+        before = [layer.track_running_stats for layer in norms]
+        for layer in norms:
+            layer.track_running_stats = False
+        try:
+            yield
+        finally:
+            for layer, tracked in zip(norms, before, strict=True):
+                layer.track_running_stats = tracked
+
+
+class Networks(nn.Module):
+    """The players. ``recognizer`` is None for a gan and a cgan, and where the encoder reads the only code.
+
+    ``encoder`` and ``comparer`` are None unless the settings ask for them.
+
+    Args:
+        settings: Architecture, width, whether Q shares the trunk, spectral norm.
+        layout: The sizes of latents and posterior.
+        shape: Of the images.
+        conditions: Values of the code that the discriminator is told; 0 = it is told none.
+        recognized: Whether there is a recognizer.
+
+    Raises:
+        UserError: the architecture does not draw images of this size.
+    """
+
+    autocasts: bool = False
+
+    def __init__(
+        self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, conditions: int, recognized: bool
+    ) -> None:
+        super().__init__()
+        check_size(settings, shape)
+        family = ARCHITECTURES[settings.architecture]
+        width = settings.width or family.width
+        self.generator = family.generator(layout.latent_size, shape, width)
+        trunk, features = family.trunk(shape, width)
+        self.discriminator = Discriminator(trunk, features, conditions)
+        self.recognizer: Recognizer | None = None
+        self.encoder: Encoder | None = None
+        self._encoded = slice(0, 0)  # the encoder's columns of the posterior
+        if settings.encoder:
+            code = layout.categorical[0]
+            self._encoded = layout.posterior_slices[code.name]
+            self.encoder = Encoder(shape, settings.encoder_width, code.size)
+        read_by_recognizer = layout.posterior_size - (self._encoded.stop - self._encoded.start)
+        if recognized and read_by_recognizer:
+            own_trunk = family.trunk(shape, width)[0] if settings.recognizer == "separate" else None
+            self.recognizer = Recognizer(family.recognizer_head(features, read_by_recognizer), own_trunk)
+        self.comparer: Comparer | None = None
+        if settings.comparer and recognized:
+            pairs = family.trunk(ImageShape(2 * shape.channels, shape.size), width)
+            self.comparer = Comparer(*pairs, len(layout.codes))
+        self.apply(family.initialise)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # the layout that processors convolve fastest in
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if settings.spectral_norm:
+            for module in list(self.discriminator.modules()):
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    parametrizations.spectral_norm(module)
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether anybody reads codes in images; in a gan and a cgan nobody does."""
+        return self.recognizer is not None or self.encoder is not None
+
+    def posterior(self, images: Images) -> Float[Tensor, "batch posterior"]:
+        """What is read in images; `CodeLayout.read` makes probabilities of it."""
+        return self.joined(
+            self.posterior_of(self.recognizer_features(images)) if self.recognizer else None,
+            self.encoder(images) if self.encoder else None,
+        )
+
+    def joined(
+        self, read: Float[Tensor, "batch some"] | None, encoded: Float[Tensor, "batch category"] | None
+    ) -> Float[Tensor, "batch posterior"]:
+        """The recognizer's and the encoder's outputs in the layout's order; what is None is not there."""
+        if encoded is None:
+            assert read is not None
+            return read
+        if read is None:
+            return encoded
+        return torch.cat([read[:, : self._encoded.start], encoded, read[:, self._encoded.start :]], dim=1)
+
+    def recognizer_features(self, images: Images) -> Features:
+        """What the recognizer's head reads: its own trunk's features, or the discriminator's where it shares them."""
+        assert self.recognizer is not None
+        return (
+            self.discriminator.features(images) if self.recognizer.trunk is None else self.recognizer.features(images)
+        )
+
+    def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
+        """G(z, c)."""
+        return run(self.generator, latents, bfloat16=self.autocasts)
+
+    def compute_in_bfloat16(self, on: bool) -> None:
+        """Whether generator and trunks compute in bfloat16. Heads, and what is made of their outputs, stay float32."""
+        self.autocasts = on
+        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
+            if part is not None:
+                part.autocasts = on
+
+    def synchronise(self, on: bool) -> None:
+        """Whether batch norm goes by what all workers see of a batch, or by what each of them does."""
+        for module in self.modules():
+            if isinstance(module, InParts):
+                module.synchronised = on
+
+    def compile_parts(self) -> None:
+        """Has generator and trunks compiled when they are first run, for each way of running them: `torch.compile`.
+
+        Weights, their names and what is saved stay as they are; results differ in the last bits. A compiled trunk has
+        no second derivative, which `objectives.r1` would need.
+        """
+        self.generator.compile()
+        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
+            if part is not None and part.trunk is not None:
+                part.trunk.compile()
+
+    def posterior_of(self, features: Features) -> Float[Tensor, "batch some"]:
+        """The recognizer's head alone: the posterior without the encoder's columns."""
+        assert self.recognizer is not None
+        posterior: Tensor = self.recognizer.head(features)
+        return posterior
+
+    def pace(self, players: Collection[Player]) -> float:
+        """The share of an update's learning rate at which these players learn: the encoder's ``pace``, else 1."""
+        return float(self.encoder.pace) if self.encoder is not None and "encoder" in players else 1.0
+
+    def learners(self, players: Collection[Player]) -> Iterator[nn.Parameter]:
+        """The parameters of these players; the shared trunk belongs to the discriminator."""
+        for name, module in self._players():
+            if name in players:
+                yield from module.parameters()
+
+    def set_learners(self, players: Collection[Player]) -> None:
+        """Lets these players learn and freezes the others.
+
+        A frozen player computes no gradients of its weights, and its batch norm goes by the batch without adding it
+        to the running statistics. A frozen encoder goes by the running statistics, which are those of real images: it
+        is to read fakes as it reads reals.
+        """
+        for name, module in self._players():
+            learns = name in players
+            module.requires_grad_(learns)
+            for layer in module.modules():
+                if isinstance(layer, BATCH_NORMS):
+                    layer.track_running_stats = learns or name == "encoder"
+            if name == "encoder":
+                module.train(learns)
+
+    def _players(self) -> Iterator[tuple[Player, nn.Module]]:
+        yield "generator", self.generator
+        yield "discriminator", self.discriminator
+        if self.recognizer is not None:
+            yield "recognizer", self.recognizer
+        if self.encoder is not None:
+            yield "encoder", self.encoder
+        if self.comparer is not None:
+            yield "comparer", self.comparer
+
+
+def build_networks(
+    settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, kind: str, seed: int
+) -> Networks:
+    """The players of an objective, initialised from ``seed`` without touching the global random state."""
+    conditions = layout.categorical[0].size if kind == "cgan" or settings.conditional else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Networks(settings, layout, shape, conditions=conditions, recognized=kind == "infogan")
+
+
+def folded(networks: Networks) -> Networks:
+    """A copy for inference alone, with fewer operations: what it gives differs in the last bits.
+
+    Batch norm by running statistics is a scale and a shift, which become part of the layer before it, unless that is
+    under spectral norm.
+    """
+    copied = copy.deepcopy(networks).eval().requires_grad_(False)
+    for sequence in [module for module in copied.modules() if isinstance(module, nn.Sequential)]:
+        for place in reversed(range(len(sequence) - 1)):
+            layer, norm = sequence[place], sequence[place + 1]
+            if not isinstance(norm, BATCH_NORMS) or parametrize.is_parametrized(layer):
+                continue
+            if isinstance(layer, nn.Linear):
+                sequence[place] = fusion.fuse_linear_bn_eval(layer, norm)
+            elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                transposed = isinstance(layer, nn.ConvTranspose2d)
+                sequence[place] = fusion.fuse_conv_bn_eval(layer, norm, transpose=transposed)
+            else:
+                continue
+            del sequence[place + 1]
+    return copied
+
+
+def check_size(settings: NetworkSettings, shape: ImageShape) -> None:
+    """Raises UserError where the architecture does not draw images of this size."""
+    multiple = ARCHITECTURES[settings.architecture].size_multiple
+    if shape.size % multiple:
+        raise UserError(
+            f"architecture {settings.architecture!r} draws images whose size is a multiple of {multiple}, "
+            f"not {shape.size}: pass --size or --set networks.architecture=conv"
+        )

@@ -1,0 +1,159 @@
+"""Transforms do what their strengths say, no more and not always the same."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from infogan.config.presets import STRENGTHS
+from infogan.config.schema import InvarianceSettings
+from infogan.data.augment import augment, shifted
+
+COUNT = 300
+
+
+def randomness(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ramp(side: int = 32) -> Tensor:
+    """An image whose pixels are their own horizontal place, from -1 to 1 at its borders."""
+    places = (torch.arange(side) + 0.5) / side * 2 - 1
+    return places.expand(COUNT, 1, side, side).contiguous()
+
+
+def blob(side: int = 41, width: float = 3.0, height: float = 3.0) -> Tensor:
+    """A bright Gaussian in the middle of black."""
+    along = torch.arange(side) - side // 2
+    bump = torch.exp(-(along**2) / (2 * width**2)).view(1, -1) * torch.exp(-(along**2) / (2 * height**2)).view(-1, 1)
+    return (2 * bump - 1).expand(COUNT, 1, side, side).contiguous()
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Centre (x, y) and second moments (xx, yy, xy) of the brightness, in pixels."""
+    mass = (images[:, 0] + 1) / 2
+    mass = mass / mass.sum(dim=(1, 2), keepdim=True)
+    along = torch.arange(images.shape[-1]) - images.shape[-1] // 2
+    x, y = (mass * along).sum(dim=(1, 2)), (mass * along.view(-1, 1)).sum(dim=(1, 2))
+    dx, dy = along.view(1, 1, -1) - x.view(-1, 1, 1), along.view(1, -1, 1) - y.view(-1, 1, 1)
+    return x, y, *((mass * a * b).sum(dim=(1, 2)) for a, b in ((dx, dx), (dy, dy), (dx, dy)))  # type: ignore[return-value]
+
+
+def assert_between(values: Tensor, low: float, high: float, slack: float) -> None:
+    """All lie in the range, and they reach for both of its ends."""
+    assert low - slack <= float(values.min()) <= low + 0.1 * (high - low)
+    assert high - 0.1 * (high - low) <= float(values.max()) <= high + slack
+
+
+def test_nothing_declared_changes_nothing() -> None:
+    images = blob()
+    assert torch.equal(augment(images, {}, randomness()), images)
+
+
+def test_shift_moves_by_up_to_its_share_of_the_side_both_ways() -> None:
+    x, y, *_ = moments(augment(blob(), {"shift": 0.1}, randomness()))
+    assert_between(x, -4.1, 4.1, 0.1)
+    assert_between(y, -4.1, 4.1, 0.1)
+    assert abs(float(torch.corrcoef(torch.stack([x, y]))[0, 1])) < 0.2  # each axis for itself
+
+
+def test_rotate_turns_by_up_to_its_degrees_both_ways() -> None:
+    *_, xx, yy, xy = moments(augment(blob(width=6, height=2), {"rotate": 20.0}, randomness()))
+    assert_between(torch.atan2(2 * xy, xx - yy) / 2 * 180 / math.pi, -20, 20, 0.5)
+
+
+def test_scale_is_a_factor_and_as_likely_to_shrink_as_to_enlarge() -> None:
+    *_, xx, yy, _ = moments(augment(blob(), {"scale": 0.5}, randomness()))
+    assert torch.allclose(xx, yy, rtol=0.02)
+    assert_between((xx / 9).sqrt().log(), -math.log(1.5), math.log(1.5), 0.05)
+
+
+def test_shear_slants_by_up_to_its_degrees() -> None:
+    *_, yy, xy = moments(augment(blob(), {"shear": 15.0}, randomness()))
+    assert_between(xy / yy, -math.tan(math.radians(15)), math.tan(math.radians(15)), 0.03)
+
+
+def test_flip_mirrors_left_to_right_with_its_probability() -> None:
+    images = ramp()
+    torch.testing.assert_close(augment(images, {"flip": 1.0}, randomness()), images.flip(3), atol=1e-5, rtol=0)
+    mirrored = augment(images, {"flip": 0.3}, randomness())[:, 0, 0, 0] > 0
+    assert 0.2 < float(mirrored.float().mean()) < 0.4
+
+
+def test_crop_keeps_an_area_and_stays_inside_the_image() -> None:
+    cropped = augment(ramp(), {"crop": 0.75}, randomness())[:, 0, 16]
+    side = (cropped[:, 20] - cropped[:, 12]) / (ramp()[0, 0, 0, 20] - ramp()[0, 0, 0, 12])
+    assert_between(side**2, 0.25, 1, 0.01)
+    middle = (cropped[:, 15] + cropped[:, 16]) / 2
+    assert bool((middle.abs() <= 1 - side + 1e-4).all())
+    assert float(middle.std()) > 0.1
+
+
+def test_elastic_moves_places_by_its_deviation() -> None:
+    images = ramp()
+    moved = augment(images, {"elastic": 0.03}, randomness()) - images
+    inner = moved[:, 0, 4:-4, 4:-4]
+    # The ramp is 2 wide. In between the points of the coarse grid the field is a mean of several, and so narrower.
+    assert 0.6 * 0.06 < float(inner.std()) < 1.0 * 0.06
+    assert abs(float(inner.mean())) < 0.005
+    rough = (inner[:, :, 1:] - inner[:, :, :-1]).std()
+    assert float(rough) < 0.3 * float(inner.std())  # smooth
+
+
+def test_colour_changes_brightness_and_contrast_and_leaves_grey_grey() -> None:
+    grey = ((torch.arange(64).view(8, 8) / 63) * 0.5 - 0.25).expand(COUNT, 3, 8, 8)
+    changed = augment(grey, {"colour": 0.4}, randomness())
+    torch.testing.assert_close(changed[:, 0], changed[:, 2], atol=1e-6, rtol=0)
+    contrast = (changed[:, 0].std(dim=(1, 2))) / grey[:, 0].std(dim=(1, 2))
+    assert 0.36 - 0.01 < float(contrast.min()) < 0.5  # 0.6 of brightness times 0.6 of contrast
+    assert 1.6 < float(contrast.max()) < 1.96 + 0.01
+    red = torch.full((COUNT, 3, 8, 8), -0.5)
+    red[:, 0] = 0.3
+    saturation = augment(red, {"colour": 0.4}, randomness())
+    assert float((saturation[:, 0] - saturation[:, 1]).std()) > 0.1
+
+
+@pytest.mark.parametrize("name", sorted(STRENGTHS))
+def test_each_image_is_transformed_for_itself_repeatably_and_within_range(name: str) -> None:
+    images = torch.rand(16, 3, 12, 12, generator=randomness(5)) * 2 - 1
+    same = images[:1].expand(16, 3, 12, 12)
+    assert STRENGTHS[name] == InvarianceSettings(**{name: STRENGTHS[name]}).strengths[name]
+    a, b, c = (augment(same, {name: STRENGTHS[name]}, randomness(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert len({tuple(image.flatten().tolist()) for image in a}) > 1
+    assert float(augment(images, {name: STRENGTHS[name]}, randomness()).abs().max()) <= 1 + 1e-6
+
+
+def test_all_together_are_differentiable_in_the_images() -> None:
+    # Double precision, and small enough that nothing is clipped.
+    images = (torch.rand(2, 3, 9, 9, generator=randomness(), dtype=torch.float64) - 0.5).requires_grad_()
+    strengths = {**STRENGTHS, "colour": 0.1}
+    assert torch.autograd.gradcheck(lambda x: augment(x, strengths, randomness(3)), images, eps=1e-4, atol=1e-4)
+
+
+def test_shifts_are_whole_pixels_of_at_most_so_many_and_repeat_the_border() -> None:
+    images = torch.rand(COUNT, 3, 9, 7, generator=randomness(1))
+    moved = shifted(images, 2, randomness())
+    found = set()
+    for before, after in zip(images, moved, strict=True):
+        rows, columns = torch.arange(9), torch.arange(7)
+        matches = {
+            (down, right)
+            for down in range(-3, 4)
+            for right in range(-3, 4)
+            if torch.equal(after, before[:, (rows + down).clamp(0, 8)][:, :, (columns + right).clamp(0, 6)])
+        }
+        assert len(matches) == 1
+        found |= matches
+    assert found == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+
+
+def test_gradients_go_back_the_way_the_pixels_came() -> None:
+    images = torch.zeros(50, 1, 6, 6, requires_grad=True)
+    moved = shifted(images, 1, randomness())
+    torch.autograd.backward(moved[:, :, 2, 3].sum())
+    assert images.grad is not None
+    assert (images.grad.sum(dim=(1, 2, 3)) == 1).all()
+    assert set(images.grad.sum(dim=0).nonzero()[:, 1:].flatten().tolist()) == {1, 2, 3, 4}

@@ -1,0 +1,259 @@
+"""One picture in, the right pixels out: every colour model and depth by its exact values."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from infogan.data.preprocess import Form, channels_of, image_extensions, opened, render, render_array, to_bytes
+from infogan.utils.errors import UserError
+
+
+def reopened(picture: Image.Image, format: str, **options: Any) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    buffer.seek(0)
+    return Image.open(buffer)
+
+
+def ramp(height: int = 8, width: int = 8) -> NDArray[np.uint8]:
+    return np.arange(height * width, dtype=np.uint8).reshape(height, width)
+
+
+def test_a_grey_image_of_the_right_size_keeps_every_pixel() -> None:
+    picture = reopened(Image.fromarray(ramp()), "PNG")
+    for fit in ("crop", "pad"):
+        np.testing.assert_array_equal(render(picture, 8, 1, fit), ramp()[None])
+
+
+def test_a_colour_image_comes_out_channels_first() -> None:
+    colours = np.stack([ramp(), ramp() + 64, ramp() + 128], axis=2)
+    rendered = render(reopened(Image.fromarray(colours), "PNG"), 8, 3, "crop")
+    np.testing.assert_array_equal(rendered, colours.transpose(2, 0, 1))
+
+
+def test_crop_takes_the_centre_on_whole_pixels() -> None:
+    wide = Image.fromarray(ramp(8, 13))
+    np.testing.assert_array_equal(render(wide, 8, 1, "crop")[0], ramp(8, 13)[:, 2:10])
+    tall = Image.fromarray(ramp(13, 8))
+    np.testing.assert_array_equal(render(tall, 8, 1, "crop")[0], ramp(13, 8)[2:10])
+
+
+def test_pad_keeps_the_whole_picture_between_bars_of_the_borders_colour() -> None:
+    pixels = np.full((4, 8), 200, np.uint8)
+    pixels[1:3, 2:6] = 17
+    padded = render(Image.fromarray(pixels), 8, 1, "pad")[0]
+    np.testing.assert_array_equal(padded[2:6], pixels)
+    assert (padded[:2] == 200).all() and (padded[6:] == 200).all()
+
+
+def test_pad_of_an_endless_strip_makes_no_huge_square() -> None:
+    strip = Image.new("RGB", (1_000_000, 1), (10, 20, 30))
+    np.testing.assert_array_equal(render(strip, 8, 3, "pad")[:, 0, 0], [10, 20, 30])
+
+
+def test_shrinking_averages_instead_of_dropping_pixels() -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255  # nearest-neighbour would give all 0 or all 255
+    inner = render(Image.fromarray(stripes), 8, 1, "crop")[0, 1:-1, 1:-1]
+    assert np.abs(inner.astype(int) - 127.5).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [(1, ramp()), (2, ramp()[:, ::-1]), (3, ramp()[::-1, ::-1]), (6, np.rot90(ramp(), -1)), (8, np.rot90(ramp(), 1))],
+)
+def test_exif_orientation_is_respected(orientation: int, expected: NDArray[np.uint8]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = reopened(Image.fromarray(ramp()), "PNG", exif=exif)
+    np.testing.assert_array_equal(render(picture, 8, 1, "crop")[0], expected)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(255, (200, 100, 0)), (0, (255, 255, 255)), (51, (244, 224, 204))])
+def test_alpha_is_composited_on_white(alpha: int, expected: tuple[int, int, int]) -> None:
+    picture = reopened(Image.new("RGBA", (8, 8), (200, 100, 0, alpha)), "PNG")
+    assert tuple(render(picture, 8, 3, "crop")[:, 3, 3]) == expected
+
+
+def test_grey_alpha_stays_grey_and_exact() -> None:
+    picture = reopened(Image.new("LA", (8, 8), (100, 51)), "PNG")
+    assert channels_of(picture) == 1
+    assert (render(picture, 8, 1, "crop") == 224).all()
+
+
+def test_palette_transparency_is_white() -> None:
+    picture = Image.new("P", (8, 8), 1)
+    picture.putpalette([0, 0, 0, 9, 9, 200])
+    assert tuple(render(reopened(picture, "PNG"), 8, 3, "crop")[:, 0, 0]) == (9, 9, 200)
+    assert tuple(render(reopened(picture, "PNG", transparency=1), 8, 3, "crop")[:, 0, 0]) == (255, 255, 255)
+
+
+def test_a_palette_of_greys_is_grey_and_one_colour_makes_it_colour() -> None:
+    picture = Image.new("P", (8, 8), 1)
+    picture.putpalette([0, 0, 0, 9, 9, 9])
+    assert channels_of(reopened(picture, "PNG")) == 1
+    picture.putpalette([0, 0, 0, 9, 9, 10])
+    assert channels_of(reopened(picture, "PNG")) == 3
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
+def test_grey_modes(mode: str) -> None:
+    assert channels_of(Image.new(mode, (8, 8))) == 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr"])
+def test_colour_modes(mode: str) -> None:
+    assert channels_of(Image.new(mode, (8, 8))) == 3
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(format: str) -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    picture = reopened(Image.fromarray(values), format)
+    np.testing.assert_array_equal(render(picture, 8, 1, "crop")[0], np.rint(values / 65535 * 255))
+
+
+def test_sixteen_bit_pgm_opens_as_32_bits_and_is_scaled_by_16() -> None:
+    values = np.linspace(0, 65535, 64).astype(">u2")
+    picture = Image.open(io.BytesIO(b"P5 8 8 65535\n" + values.tobytes()))
+    assert picture.mode == "I"
+    np.testing.assert_array_equal(render(picture, 8, 1, "crop").ravel(), np.rint(values / 65535 * 255))
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_integers_beyond_16_bits_are_refused(value: int) -> None:
+    with pytest.raises(ValueError, match="allowed are 0 to 65535"):
+        render(Image.fromarray(np.full((8, 8), value, np.int32)), 8, 1, "crop")
+
+
+def test_float_tiff_is_scaled_and_out_of_range_is_refused() -> None:
+    assert (render(reopened(Image.new("F", (8, 8), 0.5), "TIFF"), 8, 1, "crop") == 128).all()
+    with pytest.raises(ValueError, match=r"float values from 1\.5 to 1\.5; allowed are 0 to 1"):
+        render(reopened(Image.new("F", (8, 8), 1.5), "TIFF"), 8, 1, "crop")
+
+
+def test_cmyk_is_converted() -> None:
+    picture = reopened(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
+    assert tuple(render(picture, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP"])
+def test_of_an_animation_the_first_frame_is_taken(format: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    options = {"lossless": True} if format == "WEBP" else {}
+    picture = reopened(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    assert getattr(picture, "n_frames") == 3  # noqa: B009  # only some of Pillow's classes have it
+    assert tuple(render(picture, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    bits = ramp() % 2
+    np.testing.assert_array_equal(
+        render(reopened(Image.fromarray(bits.astype(bool)), "PNG"), 8, 1, "crop")[0], 255 * bits
+    )
+
+
+def test_a_photograph_comes_out_the_same_whether_or_not_the_decoder_skips_detail() -> None:
+    cells = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)  # detail as fine as the result shows
+    photograph = Image.fromarray(cells.repeat(4, axis=0).repeat(4, axis=1))
+    rendered = render(reopened(photograph, "JPEG", quality=95, subsampling=0), 64, 3, "crop")
+    reference = render(photograph, 64, 3, "crop")
+    assert np.abs(rendered.astype(int) - reference).max() <= 12
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [8193, 12000, 60000])  # beyond ours, beyond Pillow's warning, beyond Pillow's error
+def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+    with (
+        pytest.raises(Exception, match=r"more than 67,108,864|decompression bomb"),
+        opened(io.BytesIO(png_that_claims(side, side))),
+    ):
+        pass
+
+
+def test_the_largest_allowed_picture_is_opened() -> None:
+    with opened(io.BytesIO(png_that_claims(8192, 8192))) as picture:
+        assert picture.size == (8192, 8192)
+
+
+def test_postscript_is_no_image_whatever_its_name() -> None:
+    assert {".png", ".jpg", ".tif", ".webp", ".gif", ".bmp"} <= image_extensions()
+    assert not {".eps", ".pdf", ".h5", ".mpg"} & image_extensions()
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "EPS")
+    with pytest.raises(OSError, match="cannot identify"), opened(buffer):
+        pass
+
+
+def test_arrays_are_scaled_by_their_type() -> None:
+    np.testing.assert_array_equal(to_bytes(np.array([0, 128, 129, 65535], np.uint16)), [0, 0, 1, 255])
+    np.testing.assert_array_equal(to_bytes(np.array([0.0, 0.4999, 1.0])), [0, 127, 255])
+    np.testing.assert_array_equal(to_bytes(np.array([0.0, 1.0], np.float16)), [0, 255])
+    np.testing.assert_array_equal(to_bytes(ramp()), ramp())
+
+
+@pytest.mark.parametrize("bad", [[0.0, 1.001], [-0.001, 1.0], [0.0, np.nan], [np.inf, 0.0]])
+def test_floats_beyond_0_to_1_are_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="allowed are 0 to 1"):
+        to_bytes(np.array(bad))
+
+
+@pytest.mark.parametrize("type", [np.int64, np.bool_, np.complex128, "U3"])
+def test_other_types_are_refused(type: Any) -> None:
+    with pytest.raises(ValueError, match="allowed are uint8, uint16 and float"):
+        to_bytes(np.zeros(3, type))
+
+
+def test_an_array_is_made_grey_and_colour_like_a_picture() -> None:
+    red = np.zeros((3, 8, 8), np.uint8)
+    red[0] = 255
+    assert (render_array(red, 8, 1, "crop") == 76).all()  # ITU-R 601: 0.299 * 255
+    np.testing.assert_array_equal(render_array(ramp()[None], 8, 3, "crop"), np.stack([ramp()] * 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 7}, "size 7: allowed are 8 to 128"),
+        ({"size": 129}, "size 129: allowed are 8 to 128"),
+        ({"channels": 2}, "channels 2: allowed are 1"),
+        ({"fit": "corp"}, "did you mean 'crop'"),
+    ],
+)
+def test_a_form_that_is_not_allowed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Form(**arguments)
+
+
+def test_the_smallest_and_largest_size_are_allowed() -> None:
+    assert Form(size=8).settled_size({(3, 4): "a"}, "x") == 8
+    assert Form(size=128).settled_size({(3, 4): "a"}, "x") == 128
+
+
+def test_open_sizes_and_channels_are_settled_by_the_images_or_refused() -> None:
+    assert Form().settled_size({(28, 28): "a.png"}, "x") == 28
+    for found in (
+        {(28, 28): "a.png", (32, 32): "b.png"},
+        {(28, 27): "a.png"},
+        {(7, 7): "a.png"},
+        {(129, 129): "a.png"},
+    ):
+        with pytest.raises(UserError, match=r"a\.png.*--size N"):
+            Form().settled_size(found, "x")
+    assert Form().settled_channels({3: "a.png"}, "x") == 3
+    assert Form(channels=1).settled_channels({1: "a.png", 3: "b.png"}, "x") == 1
+    with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\): pass --channels 1"):
+        Form().settled_channels({3: "b.png", 1: "a.png"}, "x")

@@ -1,0 +1,316 @@
+"""Clustering metrics against hand-computed cases, scikit-learn, brute force, and the properties they must have."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as reference
+
+from infogan.evaluation.metrics.clustering import (
+    LEAST,
+    Calibration,
+    accuracy,
+    ari,
+    calibration,
+    contingency,
+    hungarian_mapping,
+    nmi,
+    purity,
+    recall_per_class,
+)
+
+Pair = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+# Cluster 0 holds labels 1 1 1 0, cluster 1 holds 0 0, cluster 2 holds 1 2.
+PREDICTED = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+LABELS = np.array([1, 1, 1, 0, 0, 0, 1, 2])
+CLUSTERS, CLASSES = 4, 5  # upper bounds for what `pairs` draws
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> Pair:
+    """Clusters and labels of the same 1 to 30 images."""
+    both = draw(st.lists(st.tuples(st.integers(0, CLUSTERS - 1), st.integers(0, CLASSES - 1)), min_size=1, max_size=30))
+    return np.array([k for k, _ in both]), np.array([c for _, c in both])
+
+
+def fitted_accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return accuracy(hungarian_mapping(predicted, labels, CLUSTERS, CLASSES), predicted, labels)
+
+
+def test_contingency_counts_by_hand() -> None:
+    assert contingency(PREDICTED, LABELS, 3, 3).tolist() == [[1, 3, 0], [2, 0, 0], [0, 1, 1]]
+
+
+def test_contingency_of_narrow_integers_does_not_overflow() -> None:
+    table = contingency(np.array([99], dtype=np.uint8), np.array([99], dtype=np.uint8), 100, 100)
+    assert table[99, 99] == table.sum() == 1
+
+
+def test_mapping_accuracy_and_recall_by_hand() -> None:
+    mapping = hungarian_mapping(PREDICTED, LABELS, 3, 3)
+    assert mapping.tolist() == [1, 0, 2]
+    assert accuracy(mapping, PREDICTED, LABELS) == 6 / 8
+    assert recall_per_class(mapping, PREDICTED, LABELS, 3).tolist() == [2 / 3, 3 / 4, 1]
+
+
+def test_mapping_weighs_the_whole_where_greed_would_lose() -> None:
+    # Greedy would give cluster 0 its commonest class, 0 (3 images), and so the pair 3 + 0; the best pair is 2 + 2.
+    predicted = np.array([0] * 5 + [1] * 2)
+    labels = np.array([0, 0, 0, 1, 1, 0, 0])
+    assert hungarian_mapping(predicted, labels, 2, 2).tolist() == [1, 0]
+
+
+def test_purity_by_hand_lets_two_clusters_share_a_class() -> None:
+    predicted, labels = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 0, 0, 1])
+    assert purity(predicted, labels) == 4 / 5
+    assert fitted_accuracy(predicted, labels) == 3 / 5
+
+
+def test_nmi_by_hand() -> None:
+    # A halving against a quartering that refines it: I = log 2, H = log 2 and log 4, so 2 log 2 / (log 2 + log 4).
+    assert nmi(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3])) == pytest.approx(2 / 3, abs=1e-12)
+
+
+def test_ari_by_hand() -> None:
+    # n = [[2, 0], [1, 1]]: 1 pair together; 2 pairs in clusters, 3 in classes, 6 in all: (1 - 1) / (2.5 - 1) = 0.
+    assert ari(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])) == 0
+    # Two crossed halvings: 0 pairs together; (0 - 2/3) / (2 - 2/3).
+    assert ari(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == pytest.approx(-0.5, abs=1e-12)
+
+
+def test_the_same_partition_under_other_numbers_is_perfect() -> None:
+    predicted = np.array([2, 2, 0, 0, 1])
+    labels = np.array([0, 0, 1, 1, 2])
+    assert hungarian_mapping(predicted, labels, 3, 3).tolist() == [1, 2, 0]
+    assert fitted_accuracy(predicted, labels) == purity(predicted, labels) == ari(predicted, labels) == 1
+    assert nmi(predicted, labels) == pytest.approx(1, abs=1e-12)
+
+
+def test_one_cluster_for_everything_tells_nothing() -> None:
+    predicted, labels = np.zeros(6, dtype=np.int64), np.array([0, 0, 1, 1, 2, 2])
+    assert nmi(predicted, labels) == ari(predicted, labels) == 0
+    assert fitted_accuracy(predicted, labels) == purity(predicted, labels) == 1 / 3
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_two_trivial_partitions_are_the_same(count: int) -> None:
+    everything = np.zeros(count, dtype=np.int64)
+    assert nmi(everything, everything) == ari(everything, everything) == 1
+
+
+def test_surplus_clusters_map_to_nobody_and_agree_with_no_label() -> None:
+    predicted, labels = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 0, 0, 1, 1, 1])
+    mapping = hungarian_mapping(predicted, labels, 3, 2)
+    assert mapping.tolist() == [0, -1, 1]
+    assert accuracy(mapping, predicted, labels) == 5 / 6
+    assert recall_per_class(mapping, predicted, labels, 2).tolist() == [2 / 3, 1]
+
+
+def test_classes_without_a_cluster_have_recall_zero_and_without_images_none() -> None:
+    predicted, labels = np.array([0, 0, 0]), np.array([0, 0, 1])
+    recall = recall_per_class(hungarian_mapping(predicted, labels, 1, 3), predicted, labels, 3)
+    assert recall[:2].tolist() == [1, 0]
+    assert math.isnan(recall[2])
+
+
+def test_a_mapping_fitted_on_train_is_not_refitted_on_test() -> None:
+    mapping = hungarian_mapping(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 2, 2)
+    assert accuracy(mapping, np.array([0, 1]), np.array([1, 0])) == 0
+
+
+@given(pairs())
+def test_mapping_is_as_good_as_the_best_of_all_one_to_one_maps(pair: Pair) -> None:
+    predicted, labels = pair
+    best = max(
+        accuracy(np.array(classes), predicted, labels) for classes in itertools.permutations(range(CLASSES), CLUSTERS)
+    )
+    assert fitted_accuracy(predicted, labels) == best
+
+
+@given(pairs())
+def test_mapping_is_one_to_one(pair: Pair) -> None:
+    predicted, labels = pair
+    few_clusters = hungarian_mapping(predicted, labels, CLUSTERS, CLASSES)
+    assert len(few_clusters) == CLUSTERS == len(set(few_clusters.tolist()) - {-1})
+    many_clusters = hungarian_mapping(labels, predicted, CLASSES, CLUSTERS)
+    assert sorted(many_clusters.tolist()) == [-1, *range(CLUSTERS)]
+
+
+@given(pairs(), st.permutations(range(CLUSTERS)), st.permutations(range(CLASSES)))
+def test_no_metric_depends_on_numbering(pair: Pair, of_clusters: list[int], of_classes: list[int]) -> None:
+    predicted, labels = pair
+    renumbered = np.array(of_clusters)[predicted], np.array(of_classes)[labels]
+    for metric in (fitted_accuracy, purity, nmi, ari):
+        assert metric(*renumbered) == pytest.approx(metric(predicted, labels), abs=1e-12)
+
+
+@given(pairs())
+def test_accuracy_never_exceeds_purity(pair: Pair) -> None:
+    assert fitted_accuracy(*pair) <= purity(*pair) <= 1
+
+
+@given(pairs())
+def test_nmi_and_ari_are_symmetric_and_equal_those_of_scikit_learn(pair: Pair) -> None:
+    predicted, labels = pair
+    assert nmi(predicted, labels) == pytest.approx(reference.normalized_mutual_info_score(labels, predicted), abs=1e-9)
+    assert ari(predicted, labels) == pytest.approx(reference.adjusted_rand_score(labels, predicted), abs=1e-9)
+    assert nmi(labels, predicted) == pytest.approx(nmi(predicted, labels), abs=1e-12)
+    assert ari(labels, predicted) == pytest.approx(ari(predicted, labels), abs=1e-12)
+
+
+@given(pairs())
+def test_contingency_and_recall_equal_those_of_scikit_learn(pair: Pair) -> None:
+    predicted, labels = pair
+    table = contingency(predicted, labels, CLUSTERS, CLASSES)
+    confusion = reference.confusion_matrix(labels, predicted, labels=range(CLASSES))
+    assert (confusion[:, :CLUSTERS] == table.T).all()
+    mapping = hungarian_mapping(predicted, labels, CLUSTERS, CLASSES)
+    recall = recall_per_class(mapping, predicted, labels, CLASSES)
+    present = np.unique(labels)
+    assert recall[present] == pytest.approx(
+        reference.recall_score(labels, mapping[predicted], labels=present, average=None, zero_division=0)
+    )
+
+
+@given(pairs())
+def test_recall_weighted_by_class_sums_to_accuracy(pair: Pair) -> None:
+    predicted, labels = pair
+    mapping = hungarian_mapping(predicted, labels, CLUSTERS, CLASSES)
+    shares = np.bincount(labels, minlength=CLASSES) / len(labels)
+    recall = recall_per_class(mapping, predicted, labels, CLASSES)
+    assert np.nansum(shares * recall) == pytest.approx(accuracy(mapping, predicted, labels), abs=1e-12)
+
+
+def test_independent_partitions_score_near_zero() -> None:
+    rng = np.random.default_rng(0)
+    predicted, labels = rng.integers(0, 10, 20_000), rng.integers(0, 10, 20_000)
+    assert 0 < nmi(predicted, labels) < 0.002
+    assert abs(ari(predicted, labels)) < 0.001
+
+
+@pytest.mark.parametrize("metric", [purity, nmi, ari, lambda p, y: contingency(p, y, 2, 2)])
+@pytest.mark.parametrize(
+    ("predicted", "labels", "message"),
+    [
+        ([], [], "there are no images"),
+        ([0, 1], [0], r"shape \(2,\) and labels of shape \(1,\)"),
+        ([[0, 1]], [[0, 1]], "one of each per image"),
+        ([-1, 0], [0, 0], "cluster -1: allowed are 0 to"),
+        ([0, 0], [0, -2], "label -2: allowed are 0 to"),
+    ],
+)
+def test_bad_input_is_named(metric, predicted: list[int], labels: list[int], message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        metric(np.array(predicted, dtype=np.int64), np.array(labels, dtype=np.int64))
+
+
+def test_numbers_beyond_the_range_are_named() -> None:
+    two, three = np.array([0, 1]), np.array([0, 2])
+    with pytest.raises(ValueError, match="cluster 2: allowed are 0 to 1"):
+        hungarian_mapping(three, two, 2, 2)
+    with pytest.raises(ValueError, match="label 2: allowed are 0 to 1"):
+        hungarian_mapping(two, three, 2, 2)
+    with pytest.raises(ValueError, match="cluster 2: allowed are 0 to 1"):
+        accuracy(np.array([0, 1]), three, two)
+    with pytest.raises(ValueError, match="there are no images"):
+        accuracy(np.array([0, 1]), np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+
+
+def sure(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities of two clusters, the first of which is the likelier, and labels of which so many agree."""
+    return np.stack([confidence, 1 - confidence], axis=1), np.where(right, 0, 1)
+
+
+def test_calibration_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
+    mapping, labels = np.array([1, 0, 2]), np.array([1, 0, 2, 0])
+    # Two bins: confidences 0.4, 0.6 with one of two right, then 0.8, 0.9 with both.
+    found = calibration(mapping, probabilities, labels, 3, bins=2)
+    assert found.error == pytest.approx((abs(1.0 - 1) + abs(1.7 - 2)) / 4, abs=1e-12)
+    # Of the classes' probabilities, e.g. for the first image (0.1, 0.9, 0) of label 1.
+    squares = [0.01 + 0.01, 0.8**2 + 0.6**2 + 0.2**2, 0.1**2 + 0.1**2 + 0.2**2, 0.6**2 + 0.3**2 + 0.3**2]
+    assert found.brier == pytest.approx(sum(squares) / 4, abs=1e-12)
+    assert found.log_loss == pytest.approx(-math.log(0.9 * 0.2 * 0.8 * 0.4) / 4, abs=1e-12)
+
+
+def test_sure_and_right_is_perfect_and_sure_and_wrong_is_worst() -> None:
+    mapping, labels = np.array([1, 0]), np.array([0, 1, 1])
+    right = np.eye(2)[[1, 0, 0]]
+    assert calibration(mapping, right, labels, 2) == Calibration(0, 0, 0)
+    wrong = calibration(mapping, right[:, ::-1], labels, 2)
+    assert (wrong.error, wrong.brier) == (1, 2)
+    assert wrong.log_loss == pytest.approx(-math.log(LEAST), abs=1e-12)
+
+
+def test_brier_and_log_loss_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(4) * 0.5, 300)
+    labels, mapping = random.integers(4, size=300), np.array([2, 0, 3, 1])
+    of_classes = probabilities[:, np.argsort(mapping)]
+    found = calibration(mapping, probabilities, labels, 4)
+    assert found.brier == pytest.approx(
+        reference.brier_score_loss(labels, of_classes, scale_by_half=False, labels=range(4)), abs=1e-9
+    )
+    clipped = np.maximum(of_classes, LEAST)
+    assert found.log_loss == pytest.approx(-np.log(clipped[np.arange(300), labels]).mean(), abs=1e-12)
+    assert found.log_loss == pytest.approx(reference.log_loss(labels, of_classes, labels=range(4)), abs=1e-3)
+
+
+def test_a_calibrated_model_has_hardly_an_error_and_an_overconfident_one_has_its_excess() -> None:
+    random = np.random.default_rng(1)
+    confidence = random.uniform(0.5, 1, 30_000)
+    right = random.random(30_000) < confidence
+    identity = np.array([0, 1])
+    honest = calibration(identity, *sure(confidence, right), 2)
+    # Half a bin's chance: 0.4 / √2000 = 0.009.
+    assert 0.002 < honest.error < 0.015
+    boastful = calibration(identity, *sure(0.5 + confidence / 2, right), 2)
+    assert boastful.error == pytest.approx(np.mean(0.5 - confidence / 2), abs=0.01)
+    assert boastful.log_loss > honest.log_loss
+    assert boastful.brier > honest.brier
+
+
+def test_equal_confidences_share_a_bin_whatever_the_order_of_images() -> None:
+    # Half of what is said with 0.75 is right; parted, a bin of the right and one of the wrong would be 0.25 + 0.75.
+    probabilities, labels = sure(np.full(100, 0.75), np.arange(100) < 50)
+    found = calibration(np.array([0, 1]), probabilities, labels, 2)
+    assert found.error == pytest.approx(0.25, abs=1e-12)
+    order = np.random.default_rng(0).permutation(100)
+    shuffled = calibration(np.array([0, 1]), probabilities[order], labels[order], 2)
+    assert shuffled.error == pytest.approx(0.25, abs=1e-12)
+
+
+def test_bins_hold_equally_many_images() -> None:
+    # Ninety images are said with 0.90 to 0.99, ten with 0.5: all of one width would be in one bin, and cancel out.
+    confidence = np.concatenate([np.linspace(0.9, 0.99, 90), np.full(10, 0.5)])
+    right = np.concatenate([np.arange(90) >= 45, np.zeros(10, bool)])
+    found = calibration(np.array([0, 1]), *sure(confidence, right), 2, bins=2)
+    # The half of less confidence: 10 of 0.5 and 40 of the least of the others, none right.
+    least, most = confidence[:40].sum() + 5, confidence[40:90].sum() - 45
+    assert found.error == pytest.approx((least + abs(most)) / 100, abs=1e-12)
+    assert calibration(np.array([0, 1]), *sure(confidence, right), 2, bins=1).error == pytest.approx(
+        abs(confidence.sum() - 45) / 100, abs=1e-12
+    )
+
+
+def test_classes_without_a_cluster_and_clusters_without_a_class_cost() -> None:
+    surplus = calibration(np.array([0, -1, 1]), np.array([[0.2, 0.8, 0], [0.5, 0.2, 0.3]]), np.array([0, 1]), 2)
+    assert surplus.error == pytest.approx((0.8 + 0.5) / 2, abs=1e-12)
+    assert surplus.brier == pytest.approx((0.8**2 + 0.5**2 + 0.7**2) / 2, abs=1e-12)
+    assert surplus.log_loss == pytest.approx(-math.log(0.2 * 0.3) / 2, abs=1e-12)
+    missing = calibration(np.array([0]), np.ones((2, 1)), np.array([0, 1]), 2)
+    assert missing.log_loss == pytest.approx(-math.log(LEAST) / 2, abs=1e-12)
+
+
+def test_bad_probabilities_are_named() -> None:
+    with pytest.raises(ValueError, match=r"probabilities of shape \(2, 3\): \(images, 2\) are needed"):
+        calibration(np.array([0, 1]), np.ones((2, 3)) / 3, np.array([0, 1]), 2)
+    with pytest.raises(ValueError, match=r"shape \(2,\) and labels of shape \(1,\)"):
+        calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0]), 2)
+    with pytest.raises(ValueError, match="label 2: allowed are 0 to 1"):
+        calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0, 2]), 2)

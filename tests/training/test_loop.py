@@ -1,0 +1,541 @@
+import itertools
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from infogan.config.schema import Config, build
+from infogan.data import load
+from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
+from infogan.data.dataset import ImageSet
+from infogan.models.networks import Networks
+from infogan.training.loop import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
+from infogan.training.run_dir import RunFolder
+from infogan.utils.errors import UserError
+from infogan.utils.memory import usable
+from tests.commands import Command, infogan
+from tests.helpers import image_set, networks_seen, pictures, small_config
+
+TWO_STAGES: list[dict[str, Any]] = [
+    {"name": "first", "share": 1, "updates": [
+        {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
+        {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
+    ]},
+    {"name": "second", "share": 2, "updates": [
+        {"players": ["discriminator"], "terms": {"adversarial": 1.0, "r1": 0.1}, "learning_rate": 1e-3},
+        {"players": ["generator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0},
+         "learning_rate": 1e-3, "decay": "linear"},
+    ]},
+]  # fmt: skip
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    checkpoint, complaints = run.load_checkpoint()
+    assert checkpoint is not None
+    assert not complaints
+    return checkpoint.tensors
+
+
+def trained(path: Path, config: Config, images: ImageSet | None = None, **watch: Any) -> RunFolder:
+    images = images or image_set()
+    run = RunFolder.at(path)
+    run.begin(config, images.digest())
+    train(config, images, run, watch=Watcher(**watch))
+    return run
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_resume_at_any_step_equals_the_uninterrupted_run_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    config = small_config(stages=TWO_STAGES)
+    whole = trained(tmp_path / "whole", config)
+    steps: list[int] = []
+    with pytest.raises(Interrupted) as caught:
+        trained(tmp_path / "cut", config, on_step=steps.append, interrupted=lambda: len(steps) == stop - 1)
+    assert caught.value.step == stop
+    cut = trained(tmp_path / "cut", config)
+    assert_same(weights(whole), weights(cut))
+    without_time = [
+        [
+            {key: value for key, value in line.items() if key != "seconds"}
+            for line in run.read_stats()
+            if line["step"] % 2 == 0
+        ]
+        for run in (whole, cut)
+    ]
+    if stop % 2 == 0:  # otherwise the interruption itself reported, and the report after it covers fewer steps
+        assert without_time[0] == without_time[1]
+    assert (whole.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("preset", ["paper-mnist", "post"])
+def test_presets_resume_bit_for_bit(tmp_path: Path, preset: str) -> None:
+    config = small_config(preset=preset, train={"batch_size": 16, "steps": 4})
+    whole = trained(tmp_path / "whole", config)
+    asked = itertools.count(1)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "cut", config, interrupted=lambda: next(asked) == 3)
+    assert_same(weights(whole), weights(trained(tmp_path / "cut", config)))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    a, b = (weights(trained(tmp_path / name, small_config())) for name in "ab")
+    c = weights(trained(tmp_path / "c", small_config("train.seed=1")))
+    assert_same(a, b)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
+    before, numpy_before = torch.random.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+    trained(tmp_path, small_config())
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert numpy_before == str(np.random.get_state())  # noqa: NPY002
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    config = small_config()
+    run = trained(tmp_path / "run", config)
+    whole = weights(run)
+    newest = run.last_checkpoint()
+    assert newest is not None
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    again = trained(tmp_path / "run", config)
+    assert_same(whole, weights(again))
+    assert f"checkpoint {newest.name} is damaged" in (again.path / "log.txt").read_text()
+
+
+def test_no_whole_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
+    config = small_config()
+    run = trained(tmp_path / "run", config)
+    for path in run.checkpoints.iterdir():
+        path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="every checkpoint"):
+        trained(tmp_path / "run", config)
+
+
+def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    run = trained(tmp_path, small_config("train.steps=9", "train.save_every=2"))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["00000008.safetensors", "00000009.safetensors"]
+
+
+COMMAND = ["train", "digits", "--steps", "110"]
+COMMAND += ["--set", "networks.width=4", "--set", "networks.encoder_width=4"]
+COMMAND += ["--set", "train.save_every=20", "--set", "train.report_every=5", "--out"]
+
+
+def run_to_its_end(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a run by the command, begun or gone on with."""
+    done = infogan(*COMMAND, path)
+    assert done.returncode == 0, done.stderr
+    return weights(RunFolder(path))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return run_to_its_end(tmp_path_factory.mktemp("uninterrupted") / "run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
+    tmp_path: Path, uninterrupted: dict[str, torch.Tensor], number: signal.Signals, code: int
+) -> None:
+    process = Command(*COMMAND, tmp_path / "cut")
+    process.until("step 30/")
+    process.signal(number)
+    done = process.ended()
+    assert done.returncode == code
+    assert f"--out {tmp_path / 'cut'}" in done.stderr
+    assert "to go on: infogan train digits" in done.stderr
+    assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
+
+
+def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(
+    tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
+) -> None:
+    process = Command(*COMMAND, tmp_path / "cut")
+    process.until("step 65/")
+    process.signal(signal.SIGKILL)
+    assert process.ended().returncode == -signal.SIGKILL
+    assert RunFolder(tmp_path / "cut").last_checkpoint() is not None
+    assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
+
+
+# What it learns from.
+
+
+class Unlabelled(ImageSet):
+    """Fails whoever looks at the labels."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("labels", "label_names"):
+            raise AssertionError("the labels were looked at")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("preset", ["robust", "disentangle"])
+def test_a_batch_in_pieces_is_another_game_of_the_same_rules(tmp_path: Path, preset: str) -> None:
+    length = {"steps": 6, "budget": None, "precision": "fp32"}
+    config = small_config(preset=preset, networks={"encoder_width": 4}, train=length)
+    whole, parted = trained(tmp_path / "whole", config), trained(tmp_path / "parted", in_pieces(config, 3))
+    one, other = whole.read_stats()[0], parted.read_stats()[0]
+    assert one.keys() == other.keys()
+    terms = [key for key in one if "/" in key]
+    apart = [abs(one[key] - other[key]) / max(1, abs(one[key])) for key in terms]
+    assert 0 < max(apart) < 0.5  # batch norm goes by pieces
+    assert set(weights(whole)) == set(weights(parted))
+
+
+def test_a_run_goes_on_in_another_number_of_pieces(tmp_path: Path) -> None:
+    config = small_config()
+    run = RunFolder(tmp_path)
+    with pytest.raises(Interrupted):
+        trained(tmp_path, config, interrupted=lambda: run.last_checkpoint() is not None)
+    trained(tmp_path, in_pieces(config, 4))
+    assert [line["step"] for line in run.read_stats()] == [2, 3, 4, 6]
+    assert [session["pieces"] for session in run.read_environment()] == [1, 4]
+    with pytest.raises(UserError, match=r"train.batch_size was 16, now 8"):
+        trained(tmp_path, in_pieces(small_config("train.batch_size=8"), 4))
+
+
+def test_a_batch_has_two_images_for_each_piece(tmp_path: Path) -> None:
+    trained(tmp_path / "eight", in_pieces(small_config("train.steps=1"), 8))
+    with pytest.raises(UserError, match="a batch of 16 can not be shared in 9 pieces"):
+        trained(tmp_path / "nine", in_pieces(small_config(), 9))
+
+
+def in_pieces(config: Config, pieces: int) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"pieces": pieces})})
+
+
+@pytest.mark.parametrize("kind", ["infogan", "gan"])
+def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
+    images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    run = trained(tmp_path, small_config(objective={"kind": kind}), images)
+    assert run.last_checkpoint() is not None
+    with pytest.raises(AssertionError, match="looked at"):
+        _ = images.labels  # the loader does fail whoever looks
+
+
+def test_a_cgan_reads_them(tmp_path: Path) -> None:
+    options = small_config(objective={"kind": "cgan"}).model_dump()
+    config = build({**options, "codes": [{"kind": "categorical", "name": "label", "size": 2}]})
+    hidden = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    with pytest.raises(AssertionError, match="looked at"):
+        trained(tmp_path / "hidden", config, hidden)
+    run = trained(tmp_path / "run", config)
+    saved = json.loads((run.model / "config.json").read_text())
+    assert saved["names"] == {"label": ["lying", "upright"]}
+    with pytest.raises(UserError, match="label for each image"):
+        trained(tmp_path / "none", config, image_set(labelled=False))
+
+
+def test_every_image_is_seen_once_before_any_is_seen_twice() -> None:
+    batches = Batches(image_set(10), 3, rank=0, world_size=1, device=torch.device("cpu"))
+    seen = torch.cat([batches.indices(0, step, 4) for step in range(5)]).tolist()
+    assert sorted(seen[:10]) == list(range(10))
+    assert sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert batches.indices(0, 1, 4).tolist() == seen[4:8]  # also when asked out of order
+
+
+def test_workers_share_a_batch_without_overlap() -> None:
+    alone = Batches(image_set(20), 3, rank=0, world_size=1, device=torch.device("cpu"))
+    shares = [Batches(image_set(20), 3, rank=r, world_size=3, device=torch.device("cpu")) for r in range(3)]
+    for step in range(6):
+        assert torch.cat([share.indices(1, step, 7) for share in shares]).tolist() == alone.indices(1, step, 7).tolist()
+
+
+def in_file(path: Path, images: NDArray[Any]) -> ImageSet:
+    np.save(path, images)
+    return load(path)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["channels first", "channels last"])
+def test_images_that_stay_in_their_file_come_as_those_in_memory_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int, ...]
+) -> None:
+    images = image_set(20, channels=3)
+    mapped = in_file(tmp_path / "a.npy", images.images.transpose(axes))
+    device = torch.device("cpu")
+    whole = Batches(images, 3, rank=0, world_size=1, device=device)
+    read_into_memory = Batches(mapped, 3, rank=0, world_size=1, device=device)
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    left = Batches(mapped, 3, rank=0, world_size=1, device=device)
+    assert torch.equal(left.pixels, whole.pixels)
+    # Steps in their order, one again, one out of order, another stage: whatever had been read ahead.
+    for stage, step, size in [(0, 0, 6), (0, 1, 6), (0, 2, 6), (0, 2, 6), (0, 9, 6), (1, 0, 12), (1, 1, 12), (0, 1, 6)]:
+        wanted = whole.batch(stage, step, size)
+        for batches in (left, read_into_memory):
+            indices, reals = batches.batch(stage, step, size)
+            assert torch.equal(indices, wanted[0])
+            assert torch.equal(reals, wanted[1])
+    # What was read into memory follows the file no more, what was left in it does.
+    np.lib.format.open_memmap(tmp_path / "a.npy", mode="r+")[:] = 0
+    assert (left.pixels == 0).all()
+    assert torch.equal(read_into_memory.pixels, whole.pixels)
+
+
+def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = in_file(tmp_path / "a.npy", image_set().images)
+    config = small_config()
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    run, other = trained(tmp_path / "mapped", config, mapped), trained(tmp_path / "memory", config, image_set())
+    assert (run.model / "model.safetensors").read_bytes() == (other.model / "model.safetensors").read_bytes()
+
+
+def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    batches = Batches(
+        in_file(tmp_path / "a.npy", image_set(20).images), 3, rank=0, world_size=1, device=torch.device("cpu")
+    )
+    batches.batch(0, 0, 4)  # the next is read meanwhile, and the one after it when that is fetched
+
+    class Gone:
+        device = torch.device("cpu")
+
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, _: object) -> None:
+            raise OSError("the disk is gone")
+
+    monkeypatch.setattr(batches, "pixels", Gone())
+    with pytest.raises(OSError, match="the disk is gone"):
+        for step in (1, 2, 3):
+            batches.batch(0, step, 4)
+
+
+def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("infogan.utils.memory.CGROUP_LIMIT", limit)
+    whole = usable()
+    assert whole > 1e8
+    for text, expected in (("max\n", whole), (f"{2 * whole}\n", whole), ("1000000\n", 1_000_000)):
+        limit.write_text(text)
+        assert usable() == expected
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
+        check_enough(image_set(10), 16)
+
+
+def test_pixels_survive_the_way_into_the_networks_and_back() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    inside = to_network(pixels)
+    assert (inside.min().item(), inside.max().item()) == (-1.0, 1.0)
+    assert np.array_equal(to_pixels(inside), pixels.numpy())
+    assert to_pixels(torch.tensor([[[[-3.0, 7.0]]]])).tolist() == [[[[0, 255]]]]
+
+
+def test_seeds_of_streams_differ() -> None:
+    seeds = {stream_seed(seed, rank, step) for seed in range(5) for rank in range(5) for step in range(50)}
+    assert len(seeds) == 1250
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert stream_seed(1, 2) != stream_seed(2, 1)
+
+
+# What it reports.
+
+
+def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
+    tally = Tally(torch.device("cpu"))
+    tally.add("a", torch.tensor(2.0), 0)
+    tally.add("a", torch.tensor(5.0), 1)
+    tally.add("b", torch.tensor(7.0), 1)
+    assert tally.read() == ({"a": 3.5, "b": 7.0}, None)
+    tally.add("a", torch.tensor(2.0), 2)
+    assert tally.read() == ({"a": 2.0}, None)
+
+
+def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps() -> None:
+    good, bad = torch.tensor(1.0), torch.tensor(math.nan)
+    tally = Tally(torch.device("cpu"))
+    tally.add("early", good, 0)  # known before the others
+    for name in ("first", "early", "last"):
+        tally.add(name, bad, 7)
+    tally.add("first", bad, 8)
+    assert tally.read()[1] == (8, "first")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
+    # A learning rate that blows the discriminator up stands for whatever makes a term go wrong.
+    stages = json.loads(json.dumps(TWO_STAGES))[1:]
+    config = small_config(stages=stages, train={"steps": 12, "batch_size": 16, "save_every": 4, "report_every": 1})
+    steps: list[int] = []
+
+    def poison(step: int) -> None:
+        steps.append(step)
+        if step == 5:
+            seen[0].discriminator.head.weight.data.fill_(bad)
+
+    with networks_seen() as seen, pytest.raises(UserError) as caught:
+        trained(tmp_path, config, on_step=poison)
+    message = str(caught.value)
+    assert "discriminator/adversarial" in message
+    assert "at step 6" in message
+    assert "00000004.safetensors" in message
+    assert all(torch.isfinite(tensor).all() for tensor in weights(RunFolder(tmp_path)).values())
+
+
+def test_reports_hold_every_term_and_the_information_of_every_code(tmp_path: Path) -> None:
+    run = trained(tmp_path, small_config())
+    lines = run.read_stats()
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["images"] for line in lines] == [32, 64, 96]
+    for line in lines:
+        assert {"discriminator/adversarial", "generator+recognizer/adversarial", "generator+recognizer/information",
+                "information/category", "information/knob1", "information/knob2"} <= line.keys()  # fmt: skip
+        total = -line["information/category"] - line["information/knob1"] - line["information/knob2"]
+        entropies = math.log(10) + 2 * math.log(2)
+        assert line["generator+recognizer/information"] == pytest.approx(total + entropies, abs=1e-4)
+
+
+def test_learning_rate_falls_to_nothing_over_the_second_half() -> None:
+    assert [decay("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert decay("none", 0.99) == 1
+
+
+def test_the_average_halves_old_weights_in_a_half_life() -> None:
+    config = small_config("train.ema_half_life=320", "train.steps=20000")
+    kept = ema_decay(config, 10_000)
+    assert kept ** (320 / 16) == pytest.approx(0.5, abs=1e-9)
+    assert ema_decay(config, 0) < 0.01  # at the start it follows at once
+    assert ema_decay(small_config("train.ema_half_life=0", "train.steps=200"), 100) == 0
+
+
+def test_averages_move_as_stated_and_buffers_are_copied() -> None:
+    a, b = (cast(Networks, torch.nn.BatchNorm1d(2)) for _ in range(2))
+    layer_a, layer_b = cast(torch.nn.BatchNorm1d, a), cast(torch.nn.BatchNorm1d, b)
+    layer_b.weight.data.fill_(3.0)
+    assert layer_b.running_mean is not None
+    layer_b.running_mean.fill_(7.0)
+    update_average(a, b, 0.75)
+    torch.testing.assert_close(layer_a.weight.data, torch.full((2,), 1.5))
+    assert layer_a.running_mean is not None
+    assert layer_a.running_mean.tolist() == [7.0, 7.0]
+
+
+@pytest.mark.slow
+def test_information_exceeds_two_nats_and_accuracy_beats_the_majority_on_digits(tmp_path: Path) -> None:
+    from infogan.data import load
+    from infogan.evaluation.evaluate import Evidence, evaluate
+
+    images, test = load("digits"), load("digits", split="test")
+    config = small_config("train.steps=1500", "train.batch_size=64", "networks.width=24", "train.save_every=1500")
+    run = RunFolder.at(tmp_path)
+    run.begin(config, images.digest())
+    result = evaluate(Evidence(train(config, images, run), images, test, 0))
+    assert result["information"]["category"] > 2.0
+    assert result["accuracy"] > 0.2
+
+
+def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path: Path) -> None:
+    config = small_config()
+    images = image_set()
+    run = RunFolder.at(tmp_path)
+    run.begin(config, images.digest())
+    model = train(config, images, run)
+    many = model.sample(40, seed=3).images
+    few = model.sample(3, seed=3).images
+    assert np.array_equal(many[:3], few)
+
+
+def test_two_moves_of_one_player_at_the_same_rates_are_one_optimisers(tmp_path: Path) -> None:
+    move = {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    learn = {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    stages = [{"updates": [learn, move, move, {**move, "learning_rate": 2e-3}]}]
+    config = small_config(objective={"kind": "gan"}, codes=[], networks={"width": 4}, stages=stages)
+    run = trained(tmp_path / "run", config)
+    counts = {name: float(tensor) for name, tensor in weights(run).items() if name.endswith(".step")}
+    taken = {name.split(".")[1]: count for name, count in counts.items()}
+    assert taken == {"0": 6.0, "1": 12.0, "2": 6.0}
+    # And a run that stops between goes on as if it had not.
+    again = tmp_path / "again"
+    with pytest.raises(Interrupted):
+        trained(again, config, interrupted=lambda: True)
+    train(config, image_set(), RunFolder.at(again))
+    assert_same(weights(RunFolder.at(again)), weights(run))
+
+
+# Speed that must not cost anything: the eager float32 step is the reference.
+
+
+def losses(path: Path, *assignments: str, preset: str, **sections: Any) -> dict[str, NDArray[np.float64]]:
+    """What each term gave at each of 50 steps."""
+    train_ = {"steps": 50, "batch_size": 16, "report_every": 1, "save_every": 100, "picture_every": 100}
+    config = small_config(*assignments, preset=preset, train=train_, **sections)
+    stats = trained(path, config, image_set()).read_stats()
+    assert len(stats) == 50
+    names = [name for name in stats[0] if "/" in name]
+    return {name: np.array([line[name] for line in stats if name in line]) for name in names}
+
+
+SMALL_ENCODER: dict[str, Any] = {
+    "codes": [{"kind": "categorical", "size": 2}],
+    "networks": {"width": 4, "encoder_width": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "sections", "tolerances"),
+    [
+        ("plain", {}, {"adversarial": 0.01, "information": 0.06}),
+        ("paper", {"networks": {"width": 4}}, {"adversarial": 0.03, "information": 0.4}),
+        ("robust", SMALL_ENCODER, {"contrast": 0.01}),
+    ],
+)
+def test_fifty_steps_in_bfloat16_lose_what_they_lose_in_float32(
+    tmp_path: Path, preset: str, sections: dict[str, Any], tolerances: dict[str, float]
+) -> None:
+    full = losses(tmp_path / "fp32", "train.precision=fp32", preset=preset, **sections)
+    half = losses(tmp_path / "bf16", "train.precision=bf16", preset=preset, **sections)
+    assert full.keys() == half.keys()
+    apart = {name: float(np.abs(full[name] - half[name]).max()) for name in full}
+    assert min(apart.values()) > 0  # or nothing was computed in bfloat16
+    for name, most in apart.items():
+        term = name.split("/")[-1] if name.split("/")[0] != "information" else "information"
+        assert most < tolerances[term], name
+
+
+@pytest.mark.slow
+def test_fifty_compiled_steps_lose_what_eager_ones_lose(tmp_path: Path) -> None:
+    # In processes of their own: the checks of shapes that tests run under can not be compiled.
+    lines = []
+    for flag in ("--no-compile", "--compile"):
+        words = ["train", "digits", "--preset", "plain", "--steps", "50", flag, "--out", str(tmp_path / flag)]
+        smaller = ["train.batch_size=16", "networks.width=8", "train.report_every=1"]
+        words += [word for option in smaller for word in ("--set", option)]
+        subprocess.run([sys.executable, "-m", "infogan", *words], check=True, capture_output=True)
+        lines.append(RunFolder.existing(tmp_path / flag).read_stats())
+    assert len(lines[0]) == len(lines[1]) == 50
+    for eager, compiled in zip(*lines, strict=True):
+        for name in (name for name in eager if "/" in name):
+            assert compiled[name] == pytest.approx(eager[name], abs=2e-3), f"{name} at step {eager['step']}"
+
+
+def test_compiled_networks_are_refused_where_second_derivatives_are_wanted() -> None:
+    with pytest.raises(UserError, match="r1 needs second derivatives"):
+        small_config("train.compile=true", stages=TWO_STAGES)
+    assert small_config(stages=TWO_STAGES).train.compile is False
