@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.accuracy import add, commit, lines_of, machine
 from infogan.api.sweep import seeds_of
-from infogan.config.presets import Options, resolve
+from infogan.config.presets import Options, compose
 from infogan.config.schema import Config, build
 from infogan.data import ImageSet, load
 from infogan.data.batches import stream_seed
@@ -31,7 +31,7 @@ from infogan.models.networks import Encoder
 from infogan.training import time_budget
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import BEGINNINGS, Pixels, cluster
+from infogan.training.stage_hooks import STAGE_HOOKS, Pixels, cluster
 from infogan.training.time_budget import with_stages
 
 FITTED_ON = 10_000  # training images
@@ -45,9 +45,9 @@ def without(term: str) -> Callable[[list[Options]], list[Options]]:
         left = []
         for stage in stages:
             (update,) = stage["updates"]
-            terms = {name: weight for name, weight in update["terms"].items() if name != term}
+            terms = {name: weight for name, weight in update["losses"].items() if name != term}
             if terms:
-                left.append({**stage, "updates": [{**update, "terms": terms}]})
+                left.append({**stage, "updates": [{**update, "losses": terms}]})
         return left
 
     return edit
@@ -61,7 +61,7 @@ def stage_dropped(name: str) -> Callable[[list[Options]], list[Options]]:
 def contrast_in_features_alone(stages: list[Options]) -> list[Options]:
     """No contrast while classes form."""
     features, *others = stages
-    return [features, *without("contrast")(others)]
+    return [features, *without("nt_xent")(others)]
 
 
 def clusters_alone(stages: list[Options]) -> list[Options]:
@@ -74,14 +74,14 @@ def clusters_alone(stages: list[Options]) -> list[Options]:
 AT_RANDOM, NO_FEATURES = "classes begun at random", "no features stage"
 VARIANTS: dict[str, Callable[[list[Options]], list[Options]]] = {
     "all parts": lambda stages: stages,
-    NO_FEATURES: stage_dropped("features"),
+    NO_FEATURES: stage_dropped("pretrain"),
     "features and their clusters alone": clusters_alone,
     AT_RANDOM: lambda stages: stages,
-    "no smoothness": without("smoothness"),
-    "no consistency, so no refinement": without("consistency"),
-    "no refinement": stage_dropped("refinement"),
-    "no confidence": without("confidence"),
-    "no balance": without("balance"),
+    "no smoothness": without("vat"),
+    "no consistency, so no refinement": without("uda"),
+    "no refinement": stage_dropped("self_train"),
+    "no confidence": without("conditional_entropy"),
+    "no balance": without("marginal_kl"),
     "no contrast while classes form": contrast_in_features_alone,
 }
 
@@ -124,7 +124,7 @@ def main() -> None:
             config = of_length(configs[name], taken[name], whole)
             config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
             line = {"data": given.data, "seed": seed, "variant": name, "commit": commit(), **machine()}
-            with patch.dict(BEGINNINGS, {"cluster": BEGUN.get(name, cluster)}):
+            with patch.dict(STAGE_HOOKS, {"cluster": BEGUN.get(name, cluster)}):
                 line |= {"seconds_of_steps": round(whole, 1)} | measured(config, images, test)
             add(given.out, line)
             print(line, flush=True)
@@ -133,7 +133,7 @@ def main() -> None:
 
 def variant(data: str, edit: Callable[[list[Options]], list[Options]]) -> Config:
     """The recipe's stages before the game, edited."""
-    options = resolve("robust", [{"data": {"source": data}, "train": {"steps": 1}}])
+    options = compose("robust", [{"data": {"source": data}, "train": {"steps": 1}}])
     return build({**options, "stages": edit(options["stages"][:-1])})
 
 

@@ -40,9 +40,9 @@ SMALL = ["--size", "16", "--steps", "3000"]
 HALVES = ["--set", "stages.0.share=1", "--set", "stages.1.share=1"]
 ADVERSARIAL, SHARING = "adversarial = 1.0, information = 1.0, ", "sharing = 2.0"
 PAIRS = [
-    *("--set", f"stages.1.updates.1.terms={{{SHARING}}}"),
-    *("--set", f"stages.1.updates.2.terms={{{ADVERSARIAL}{SHARING}}}"),
-    *("--set", f"stages.1.updates.3.terms={{{ADVERSARIAL}{SHARING}}}"),
+    *("--set", f"stages.1.updates.1.losses={{{SHARING}}}"),
+    *("--set", f"stages.1.updates.2.losses={{{ADVERSARIAL}{SHARING}}}"),
+    *("--set", f"stages.1.updates.3.losses={{{ADVERSARIAL}{SHARING}}}"),
 ]
 SCALED = {
     "disentangle": ["--recipe", "disentangle", *SMALL, *HALVES],

@@ -42,9 +42,9 @@ def small_plan(seed: int = 0) -> train_run.Plan:
     settings = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
-        "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4, "seed": seed},
+        "train": {"steps": 8, "batch_size": 16, "log_every": 2, "sample_every": 4, "seed": seed},
     }
-    return train_run.plan(presets.resolve("robust", [settings]))
+    return train_run.plan(presets.compose("robust", [settings]))
 
 
 class Explored:

@@ -254,20 +254,20 @@ def terms(folder: Path, count: int, random: Random) -> Found:
     narrow = [*SMALL, *OFTEN, "--steps", "24", "--set", "networks.encoder_width=4"]
     evenly = [word for stage in range(4) for word in ("--set", f"stages.{stage}.share=1")]
     robust = ["digits", "--set", "train.precision=fp32", *narrow, *evenly]
-    plain = ["digits", "--recipe", "plain", *narrow, "--set", "stages.0.updates.0.terms.r1=0.1"]
+    plain = ["digits", "--recipe", "plain", *narrow, "--set", "stages.0.updates.0.losses.r1=0.1"]
     apart = ["digits", "--recipe", "disentangle", *narrow, *evenly[:4]]
     terms_of = {1: "{sharing=1.0}", 2: "{adversarial=1.0,sharing=1.0}", 3: "{adversarial=1.0,sharing=1.0}"}
     shared = [*apart, *(w for n, told in terms_of.items() for w in ("--set", f"stages.1.updates.{n}.terms={told}"))]
     commands = {
         **dict.fromkeys(("adversarial", "information", "r1"), plain),
-        **dict.fromkeys(("contrast", "smoothness", "consistency", "confidence", "balance"), robust),
-        "supervision": [*robust, "--labels", str(few)],
-        "varying": apart,
-        "sharing": shared,
+        **dict.fromkeys(("nt_xent", "vat", "uda", "conditional_entropy", "marginal_kl"), robust),
+        "supervised": [*robust, "--labels", str(few)],
+        "variation_predictability": apart,
+        "infogan_cr": shared,
     }
-    from infogan.training.losses.terms import TERMS
+    from infogan.training.losses.terms import LOSSES
 
-    assert commands.keys() == TERMS.keys()
+    assert commands.keys() == LOSSES.keys()
     tally, named, calms = Tally(), 0, dict[str, Path]()
     for number in range(count):
         term = list(commands)[number % len(commands)]

@@ -80,7 +80,7 @@ def save_images(count: int, path: Path) -> None:
 
 def save_model(recipe: str, folder: Path) -> None:
     """Saves an untrained model."""
-    config = build(presets.resolve(recipe, [{"data": {"source": "noise"}}]))
+    config = build(presets.compose(recipe, [{"data": {"source": "noise"}}]))
     shape = ImageShape(SHAPE[0], SHAPE[1])
     networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind="infogan", seed=0)
     InfoGAN(ModelConfig.of(config, shape, {}), networks).save(folder)

@@ -331,7 +331,7 @@ def targets() -> dict[str, Target]:
             _load_at("a.parquet"),
             declares=lambda content: max((_pixels(content[at.start() :]) for at in PNG.finditer(content)), default=0),
         ),
-        "picture": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
+        "sample_grid": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
         "shards": Target("index.json", (index,), lambda at: [load(at).names[1], load(at).digest()], shard),
         "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
         "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _book(at, known)),
@@ -398,7 +398,7 @@ def _words(request: bytes) -> bytes:
 
 
 STATS = b"".join(
-    b'{"step": %d, "seconds": 1.5, "stage": "game", "generator/adversarial": 0.7, "information/category": 2.1}\n' % step
+    b'{"step": %d, "seconds": 1.5, "stage": "gan", "generator/adversarial": 0.7, "information/category": 2.1}\n' % step
     for step in (100, 200, 300)
 )
 METRICS = b"".join(
@@ -581,7 +581,7 @@ def _small_config() -> Config:
         "noise": {"size": 4},
     }
     layers = [settings, {"networks": {"architecture": "mlp", "width": 4}, "data": {"source": "x"}}]
-    return options_of.build(presets.resolve("plain", layers))
+    return options_of.build(presets.compose("plain", layers))
 
 
 def _small_networks() -> Networks:
@@ -591,7 +591,7 @@ def _small_networks() -> Networks:
 
 
 def _run_config() -> bytes:
-    options = presets.resolve("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
+    options = presets.compose("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
     return options_of.build(options).model_dump_json(indent=2).encode()
 
 
@@ -625,12 +625,12 @@ width = 8
 
 
 def _read_options(at: Path) -> object:
-    return options_of.build(presets.resolve("plain", [options_of.read(at / "a.toml")]))
+    return options_of.build(presets.compose("plain", [options_of.read(at / "a.toml")]))
 
 
 def _assign(at: Path) -> object:
     text = (at / "a.txt").read_text(encoding="utf-8", errors="surrogateescape")
-    return options_of.build(presets.resolve("plain", [{"data": {"source": "x"}}], [text]))
+    return options_of.build(presets.compose("plain", [{"data": {"source": "x"}}], [text]))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.accuracy import commit, machine
 
 SIDE, BLOCK = 32, 50_000
-LEARNS = ["--recipe", "plain", "--set", "networks.width=8", "--set", "train.report_every=50"]  # fast, to see reading
+LEARNS = ["--recipe", "plain", "--set", "networks.width=8", "--set", "train.log_every=50"]  # fast, to see reading
 
 
 def main() -> None:

@@ -45,9 +45,9 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="be one of the processes that are measured")
     given = parser.parse_args()
     if given.here:
-        with distributed.joined("cpu"):
+        with distributed.process_group("cpu"):
             found = measured(given.recipe, given.set, given.steps)
-            if distributed.is_first():
+            if distributed.is_rank0():
                 print(json.dumps(found))
         return
     rounds = []
@@ -83,8 +83,8 @@ def launched(workers: int, threads: int) -> dict[str, float]:
 
 def measured(recipe: str, assignments: list[str], steps: int) -> dict[str, float]:
     """What this process saw of a training with the others."""
-    length = {"steps": WARM_UP + steps, "budget": None, "save_every": 10**9, "picture_every": 10**9}
-    config = build(presets.resolve(recipe, [{"data": {"source": "mnist"}, "train": length}], assignments))
+    length = {"steps": WARM_UP + steps, "budget": None, "save_every": 10**9, "sample_every": 10**9}
+    config = build(presets.compose(recipe, [{"data": {"source": "mnist"}, "train": length}], assignments))
     clock: list[float] = []
     messages = Messages()
     with TemporaryDirectory() as folder:

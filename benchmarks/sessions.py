@@ -25,8 +25,8 @@ import torch
 from infogan.training.run_dir import RunFolder
 
 # A run that saves at every step, so that much of what strikes it comes while something is being written.
-SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--set", "train.picture_every=100000"]
-OFTEN = ["--set", "train.save_every=1", "--set", "train.report_every=7"]
+SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--set", "train.sample_every=100000"]
+OFTEN = ["--set", "train.save_every=1", "--set", "train.log_every=7"]
 COMMAND = ["digits", "--recipe", "plain", *SMALL, *OFTEN]
 PATIENCE = 300.0  # seconds; a session that takes longer hangs
 
@@ -129,9 +129,9 @@ def same(one: Path, other: Path) -> bool:
 
 def no_number(term: str, step: int) -> None:
     """From its ``step``-th value on, a term of the loss is no number."""
-    from infogan.training.losses.terms import TERMS, Term
+    from infogan.training.losses.terms import LOSSES, Loss
 
-    known, count = TERMS[term], 0
+    known, count = LOSSES[term], 0
 
     def compute(seen: Any) -> Any:
         nonlocal count
@@ -139,7 +139,7 @@ def no_number(term: str, step: int) -> None:
         values = known.compute(seen)
         return values * torch.nan if count >= step else values
 
-    TERMS[term] = Term(compute, known.over)
+    LOSSES[term] = Loss(compute, known.over)
 
 
 def clock(first: float, later: float, after: int) -> None:

@@ -162,8 +162,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def compiled(rounds: int, folder: Path) -> dict[str, Any]:
     """Steps that are compiled over those that are not."""
     images, found = load("mnist"), {}
-    game = build(presets.resolve("robust", [{"data": {"source": "mnist"}, "train": {"steps": 1}}]))
-    game = game.model_copy(update={"stages": (game.stages[-1].model_copy(update={"begin": ()}),)})
+    game = build(presets.compose("robust", [{"data": {"source": "mnist"}, "train": {"steps": 1}}]))
+    game = game.model_copy(update={"stages": (game.stages[-1].model_copy(update={"on_start": ()}),)})
     for name, config in {"paper": paper("auto"), "game": game}.items():
         fast = config.model_copy(update={"train": config.train.model_copy(update={"compile": True})})
         first = timed(partial(a_step, fast, images, folder, 2))
@@ -198,7 +198,7 @@ def sizes(rounds: int, folder: Path) -> dict[str, Any]:
             written[start : start + len(block)] = block
         written.flush()
         sets[count] = load(path)
-    config = build(presets.resolve("plain", [{"data": {"source": "synthetic"}}]))
+    config = build(presets.compose("plain", [{"data": {"source": "synthetic"}}]))
     taken = in_turns({str(count): partial(a_step, config, images, folder) for count, images in sets.items()}, rounds)
     middle = taken[str(SIZES[1])]
     return {
@@ -255,13 +255,13 @@ def call(words: list[str]) -> None:
 def paper(precision: str) -> Config:
     """The paper's recipe for MNIST."""
     options = {"data": {"source": "mnist"}, "train": {"precision": precision, "batch_size": BATCH}}
-    return build(presets.resolve("paper", [options]))
+    return build(presets.compose("paper", [options]))
 
 
 def a_step(config: Config, images: ImageSet, folder: Path, timed_steps: int = TIMED) -> float:
     """Seconds of a step of the training itself, in its own loop; those that warm up are not counted."""
     never, warm = 2**31, WARM_UP if timed_steps > 1 else 0
-    quiet = {"steps": warm + timed_steps, "report_every": never, "save_every": never, "picture_every": never}
+    quiet = {"steps": warm + timed_steps, "log_every": never, "save_every": never, "sample_every": never}
     short = config.model_copy(update={"train": config.train.model_copy(update=quiet)})
     clock = [time.perf_counter()]
     # The last step's end is that of the checkpoint: it is left out.
@@ -293,7 +293,7 @@ def a_copy() -> float:
 
 def until_first_step(run: Path) -> float:
     """Seconds from the command of a default training on MNIST to the report of its first step; then it is stopped."""
-    words = ["-m", "infogan", "train", "mnist", "--out", str(run), "--set", "train.report_every=1"]
+    words = ["-m", "infogan", "train", "mnist", "--out", str(run), "--set", "train.log_every=1"]
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (run / "stats.jsonl").is_file() or not (run / "stats.jsonl").stat().st_size:

@@ -21,7 +21,7 @@ from benchmarks.accuracy import add, commit, machine
 from infogan import InfoGAN
 from infogan.api.sweep import seeds_of
 from infogan.api.train_run import plan
-from infogan.config.presets import resolve
+from infogan.config.presets import compose
 from infogan.data import load
 from infogan.evaluation.metrics.clustering import hungarian_mapping
 from infogan.training.loop import Interrupted, Watcher, train
@@ -57,8 +57,8 @@ def until(data: str, seed: int, accuracy: float, folder: Path, assignments: Sequ
     ``assignments`` are ``section.key=value`` each, as for `recipes.resolve`.
     """
     started = time.monotonic()
-    options = {"data": {"source": data}, "train": {"seed": seed, "picture_every": EVERY}}
-    planned = plan(resolve("robust", [options], assignments))
+    options = {"data": {"source": data}, "train": {"seed": seed, "sample_every": EVERY}}
+    planned = plan(compose("robust", [options], assignments))
     _, _, before_classes = planned.config.stage_at(0)
     test = load(data, split="test")
     assert planned.images.labels is not None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import add, commit, lines_of, run
-from infogan.evaluation.verdict import Traces, judge
+from infogan.evaluation.verdict import Evidence, judge
 
 FLOORS = {"mnist": 0.983, "fashion-mnist": 0.65, "digits": 0.93}
 FLOOR_OF_IMBALANCED = 0.9
@@ -68,8 +68,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     for line in lines:
         if "verdict" not in line or "accuracy" not in line:
             continue
-        names = [field.name for field in fields(Traces)]
-        trusted, reason = judge(Traces(**{name: line["verdict"].get(name) for name in names}), "category")
+        names = [field.name for field in fields(Evidence)]
+        trusted, reason = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
         floor = FLOOR_OF_IMBALANCED if "prior_distance" in line else FLOORS[line["data"]]
         wrong = ""
         if line["accuracy"] < FAILED * floor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.config import presets
-from infogan.config.schema import Config, NetworkSettings, NoiseSettings, Player, build, override
+from infogan.config.schema import Config, NetworkName, NetworkSettings, NoiseSettings, build, override
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
@@ -20,10 +20,10 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.models.serialization import ModelConfig
-from infogan.training.losses.terms import Play
+from infogan.training.losses.terms import StepContext
 
-DISCRIMINATOR: tuple[Player, ...] = ("discriminator",)
-GENERATOR: tuple[Player, ...] = ("generator",)
+DISCRIMINATOR: tuple[NetworkName, ...] = ("discriminator",)
+GENERATOR: tuple[NetworkName, ...] = ("generator",)
 
 
 def pictures(count: int = 64, size: int = 8, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
@@ -62,10 +62,10 @@ APART: dict[str, Any] = {
     "stages": [
         {
             "updates": [
-                {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 5e-4},
+                {"networks": ["discriminator"], "losses": {"adversarial": 1.0}, "learning_rate": 5e-4},
                 {
-                    "players": ["generator", "recognizer"],
-                    "terms": {"adversarial": 1.0, "information": 1.0},
+                    "networks": ["generator", "recognizer"],
+                    "losses": {"adversarial": 1.0, "information": 1.0},
                     "learning_rate": 5e-4,
                 },
             ]
@@ -76,7 +76,7 @@ APART: dict[str, Any] = {
 
 def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> Config:
     """A configuration that trains in a second: 8x8 images, narrow networks, few steps; by default, `APART`."""
-    options = presets.resolve(
+    options = presets.compose(
         preset,
         [
             APART if preset == "plain" else {},
@@ -84,7 +84,7 @@ def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> C
                 "data": {"source": "bars", "size": 8, "channels": 1},
                 "networks": {"width": 4},
                 "noise": {"size": 5},
-                "train": {"steps": 6, "batch_size": 16, "save_every": 2, "report_every": 2, "picture_every": 100},
+                "train": {"steps": 6, "batch_size": 16, "save_every": 2, "log_every": 2, "sample_every": 100},
             },
             sections,
         ],
@@ -120,9 +120,9 @@ def small_model(
 def networks_seen() -> Iterator[list[Networks]]:
     """While this lasts, the networks that train last are in the list."""
     seen: list[Networks] = []
-    original = Networks.set_learners
+    original = Networks.set_trainable
 
-    def remember(self: Networks, players: Collection[Player]) -> None:
+    def remember(self: Networks, players: Collection[NetworkName]) -> None:
         seen[:] = [self]
         original(self, players)
 
@@ -131,12 +131,12 @@ def networks_seen() -> Iterator[list[Networks]]:
         yield seen
 
 
-def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Play, Networks]:
+def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepContext, Networks]:
     """One step's material of a run on 8x8 bars, and its untrained players."""
     layout = CodeLayout(config.noise, config.codes)
     networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    play = Play(
+    play = StepContext(
         networks,
         layout,
         config,

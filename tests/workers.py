@@ -14,12 +14,12 @@ from torch import Tensor
 
 from infogan.config.schema import build
 from infogan.data.labels import FewLabels
-from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, InParts
+from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, SplitBatchNorm
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
-from infogan.utils.errors import Silent, UserError
-from infogan.utils.random import Chances
+from infogan.utils.errors import SilentError, UserError
+from infogan.utils.random import BatchRandom
 from tests.helpers import image_set, small_config
 
 
@@ -30,17 +30,17 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def chances(count: int) -> None:
     """Shares of the draws are rows of what one process draws."""
 
-    def draw(source: Chances, samples: int) -> list[Tensor]:
+    def draw(source: BatchRandom, samples: int) -> list[Tensor]:
         return [
             source.normal(samples, 3),
             source.uniform(2 * samples),
             source.integers(-2, 3, samples, 1),
-            source.choices(torch.tensor([0.2, 0.5, 0.3]), samples),
+            source.multinomial(torch.tensor([0.2, 0.5, 0.3]), samples),
         ]
 
-    mine = distributed.share(count)
-    whole = draw(Chances(torch.Generator().manual_seed(3)), count)
-    own = draw(Chances(torch.Generator().manual_seed(3), mine, count), mine.stop - mine.start)
+    mine = distributed.shard_slice(count)
+    whole = draw(BatchRandom(torch.Generator().manual_seed(3)), count)
+    own = draw(BatchRandom(torch.Generator().manual_seed(3), mine, count), mine.stop - mine.start)
     whole[1] = whole[1].reshape(2, count)
     for number, (all_rows, rows) in enumerate(zip(whole, own, strict=True)):
         expected = all_rows[:, mine].flatten() if number == 1 else all_rows[mine]
@@ -60,16 +60,16 @@ def sums(count: int) -> None:
     (expected,) = torch.autograd.grad(loss, alone, create_graph=True)
     (expected_second,) = torch.autograd.grad(expected.square().sum(), alone)
 
-    own = distributed.share(count)
+    own = distributed.shard_slice(count)
     mine = rows[own].clone().requires_grad_()
-    part = loss_of(distributed.gathered(mine, count), mine, own)
+    part = loss_of(distributed.all_gather(mine, count), mine, own)
     (found,) = torch.autograd.grad(part, mine, create_graph=True)
     torch.testing.assert_close(found, expected[own])
     (second,) = torch.autograd.grad(found.square().sum(), mine)
     torch.testing.assert_close(second, expected_second[own])
-    torch.testing.assert_close(distributed.total(part.detach()), loss.detach())
-    torch.testing.assert_close(distributed.mean(mine, count), rows.mean(dim=0))
-    torch.testing.assert_close(distributed.total(distributed.part_of_mean(mine, count)), rows.sum() / count)
+    torch.testing.assert_close(distributed.all_reduce_sum(part.detach()), loss.detach())
+    torch.testing.assert_close(distributed.batch_mean(mine, count), rows.mean(dim=0))
+    torch.testing.assert_close(distributed.all_reduce_sum(distributed.partial_mean(mine, count)), rows.sum() / count)
 
 
 def norms(count: int) -> None:
@@ -81,9 +81,9 @@ def norms(count: int) -> None:
         for parts in (1, 2):
             everything = [numbers(count, *shape, seed=7 + part) * 3 + 100 for part in range(parts)]
             weights = [numbers(count, *shape, seed=9 + part) for part in range(parts)]
-            own, states, found = distributed.share(count), [], []
+            own, states, found = distributed.shard_slice(count), [], []
             for synchronised in (False, True):
-                norm: InParts = type(layer)(5).double()
+                norm: SplitBatchNorm = type(layer)(5).double()
                 norm.load_state_dict(layer.state_dict())
                 norm.parts, norm.synchronised = parts, synchronised
                 rows = own if synchronised else slice(0, count)
@@ -96,7 +96,7 @@ def norms(count: int) -> None:
                 gradients += torch.autograd.grad(gradients[0].square().sum(), [inputs, norm.weight])
                 if synchronised:
                     for place in (1, 2, 4):
-                        gradients[place] = distributed.total(gradients[place])
+                        gradients[place] = distributed.all_reduce_sum(gradients[place])
                 else:
                     picked = torch.cat([torch.arange(count)[own] + part * count for part in range(parts)])
                     outputs, gradients[0], gradients[3] = outputs[picked], gradients[0][picked], gradients[3][picked]
@@ -112,30 +112,30 @@ def gradients(count: int) -> None:
     frozen = torch.nn.Parameter(numbers(2), requires_grad=False)
     last = torch.nn.Parameter(numbers(2, 2, 64, 256).contiguous(memory_format=torch.channels_last))  # in another order
     loss = (one * (distributed.rank() + 1)).sum() + frozen.sum() + (last * last.detach()).sum()
-    if distributed.is_first():
+    if distributed.is_rank0():
         loss = loss + two.sum()
     loss.backward()
-    distributed.sum_gradients([one, two, frozen, last])
+    distributed.all_reduce_gradients([one, two, frozen, last])
     assert one.grad is not None
     assert two.grad is not None
     assert last.grad is not None
     assert one.grad.tolist() == [sum(range(1, distributed.world_size() + 1))] * 3
     assert two.grad.tolist() == [1.0] * 3
     assert frozen.grad is None
-    assert last.numel() == distributed.LARGE
+    assert last.numel() == distributed.LARGE_GRADIENT
     torch.testing.assert_close(last.grad, last.detach() * distributed.world_size())
 
 
 def words(count: int) -> None:
     """What one says all know, and who differs is named to all."""
-    assert distributed.from_first(lambda: f"from {distributed.rank()} \u00e9\udce9") == "from 0 \u00e9\udce9"
-    distributed.agreed("seed", "3")
+    assert distributed.broadcast_from_rank0(lambda: f"from {distributed.rank()} \u00e9\udce9") == "from 0 \u00e9\udce9"
+    distributed.assert_same_on_all_ranks("seed", "3")
     last = distributed.world_size() - 1
     try:
-        distributed.agreed("data set", "other" if distributed.rank() == last else "mine")
+        distributed.assert_same_on_all_ranks("data set", "other" if distributed.rank() == last else "mine")
     except UserError as error:
         assert str(error) == f"worker {last} has another data set than worker 0"
-        assert isinstance(error, Silent) == (not distributed.is_first())
+        assert isinstance(error, SilentError) == (not distributed.is_rank0())
     else:
         raise AssertionError("nobody noticed")
 
@@ -143,34 +143,34 @@ def words(count: int) -> None:
         raise UserError("no such file")
 
     try:
-        distributed.done_by_first(refuse)
+        distributed.on_rank0(refuse)
     except UserError as error:
         assert str(error) == "no such file"
-        assert isinstance(error, Silent) == (not distributed.is_first())
+        assert isinstance(error, SilentError) == (not distributed.is_rank0())
     else:
         raise AssertionError("nobody was told")
     for failing in ({last}, {0, last}):
         try:
-            with distributed.together():
+            with distributed.all_or_none():
                 if distributed.rank() in failing:
                     refuse()
         except UserError as error:
             speaks = distributed.rank() == min(failing)
             assert str(error) == ("no such file" if speaks else f"worker {min(failing)} can not go on")
-            assert isinstance(error, Silent) == (not speaks)
+            assert isinstance(error, SilentError) == (not speaks)
         else:
             raise AssertionError("nobody was told")
-    assert distributed.any_of(distributed.rank() == last)
-    assert not distributed.any_of(False)
-    with distributed.together():
+    assert distributed.any_rank(distributed.rank() == last)
+    assert not distributed.any_rank(False)
+    with distributed.all_or_none():
         pass
     layer = torch.nn.BatchNorm1d(2)
     with torch.no_grad():
         layer.weight.fill_(distributed.rank() + 5)
-    distributed.spread(layer)
+    distributed.broadcast_module(layer)
     assert layer.weight.tolist() == [5.0, 5.0]
-    mine = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_first() else {}
-    found = distributed.spread_tensors(mine)
+    mine = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_rank0() else {}
+    found = distributed.broadcast_tensors(mine)
     assert list(found) == ["a", "b"]
     assert torch.equal(found["a"], torch.arange(3))
     assert found["b"].shape == (2, 0)
@@ -186,23 +186,23 @@ TRAINED: dict[str, dict[str, Any]] = {
     "cgan": {"preset": "plain", "objective": {"kind": "cgan"}},
     "paper": {"preset": "paper", "codes": KNOBS},
     "post": {"preset": "post"},
-    "apart": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False}},
-    "thirds": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 3}},
-    "quarters": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 4}},
-    "halves": {"preset": "plain", "codes": KNOBS, "train": {"synchronise": False, "pieces": 2}},
+    "apart": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False}},
+    "thirds": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 3}},
+    "quarters": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 4}},
+    "halves": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 2}},
     "disentangle": {"preset": "disentangle", "codes": [{"kind": "continuous"}] * 3},
 }
 
 
 def training(folder: Path, name: str) -> None:
     """A run of 20 steps of batches that neither two nor three workers share evenly."""
-    length = {"steps": 20, "batch_size": 17, "save_every": 20, "report_every": 5, "budget": None, "precision": "fp32"}
+    length = {"steps": 20, "batch_size": 17, "save_every": 20, "log_every": 5, "budget": None, "precision": "fp32"}
     given = TRAINED[name]
     config = small_config(**{**given, "train": length | given.get("train", {})})
     if config.objective.kind == "cgan":
         config = build({**config.model_dump(), "codes": KNOBS[:1]})
     run = RunFolder(folder / name)
-    if distributed.is_first():
+    if distributed.is_rank0():
         RunFolder.at(run.path)
     few = FEW if config.data.labels else None
     train(config, image_set(96), run, few=few)
@@ -210,7 +210,7 @@ def training(folder: Path, name: str) -> None:
 
 if __name__ == "__main__":
     what, *words_given = sys.argv[1:]
-    with distributed.joined("cpu") as device:
+    with distributed.process_group("cpu") as device:
         assert device == "cpu"
         if what == "check":
             assert distributed.world_size() > 1

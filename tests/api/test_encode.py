@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.api import encode
-from infogan.api.encode import Sorter, file_codes
+from infogan.api.encode import Sorter, encode_dataset
 from infogan.data import load, prepare_shards, streamed
 from infogan.data.dataset import ImageSet
 from infogan.data.stream import Stream
@@ -86,7 +86,7 @@ def close(found: list[dict[str, str]], wanted: list[dict[str, str]]) -> bool:
 def test_a_folder_is_read_in_its_order_and_what_is_broken_is_named(model: InfoGAN, folder: Path) -> None:
     out = folder.parent / "out" / "codes.csv"
     with streamed(folder, size=8, channels=1) as images:
-        skipped = file_codes(model, images, out)
+        skipped = encode_dataset(model, images, out)
         assert images.count == 30
     order = [*range(0, 30, 2), *range(1, 30, 2)]
     usable = [number for number in order if number not in (3, 12, 20, 23)]
@@ -99,7 +99,7 @@ def test_a_folder_is_read_in_its_order_and_what_is_broken_is_named(model: InfoGA
 def test_an_array_is_read_from_its_file(model: InfoGAN, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", pictures(20))
     with streamed(tmp_path / "images.npy", size=8, channels=1) as images:
-        assert file_codes(model, images, tmp_path / "codes.csv") == []
+        assert encode_dataset(model, images, tmp_path / "codes.csv") == []
     assert close(rows(tmp_path / "codes.csv"), expected(model, pictures(20), [str(i) for i in range(20)]))
 
 
@@ -107,7 +107,7 @@ def test_parquet_says_what_csv_says(model: InfoGAN, folder: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     for name in ("codes.csv", "codes.parquet"):
         with streamed(folder, size=8, channels=1) as images:
-            file_codes(model, images, folder.parent / name)
+            encode_dataset(model, images, folder.parent / name)
     table = parquet.read_table(folder.parent / "codes.parquet")
     assert [str(field.type) for field in table.schema] == ["string", "float", "string", "float", "float"]
     found = [
@@ -122,7 +122,7 @@ def test_parquet_without_its_library_is_one_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"infogan\[parquet\]"):
-        file_codes(model, counted(pictures(9), []), tmp_path / "codes.parquet")
+        encode_dataset(model, counted(pictures(9), []), tmp_path / "codes.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,36 +141,36 @@ def counted(images: NDArray[np.uint8], asked: list[int], stamp: str = "one") -> 
 def test_what_was_stopped_goes_on_and_other_images_or_models_begin_anew(model: InfoGAN, tmp_path: Path) -> None:
     out, images, asked = tmp_path / "codes.csv", pictures(40), list[int]()
     with pytest.raises(UserError, match="the disk is gone"):
-        file_codes(model, counted(images, asked), out)
+        encode_dataset(model, counted(images, asked), out)
     assert asked == [0, 7, 14]
     assert not out.exists()
-    file_codes(model, counted(images, asked), out)
+    encode_dataset(model, counted(images, asked), out)
     assert asked[3:] == [14, 21, 28, 35]
     assert close(rows(out), expected(model, images, [str(i) for i in range(40)]))
     for other, stamp in ((model, "two"), (small_model(codes=CODES, seed=1), "one")):
         asked = []
         with pytest.raises(UserError):
-            file_codes(model, counted(images, asked), out)
+            encode_dataset(model, counted(images, asked), out)
         asked = [-1] * 5
-        file_codes(other, counted(images, asked, stamp), out)
+        encode_dataset(other, counted(images, asked, stamp), out)
         assert asked[5:] == [0, 7, 14, 21, 28, 35]
 
 
 def test_a_block_that_was_damaged_is_read_anew(model: InfoGAN, tmp_path: Path) -> None:
     out, images, asked = tmp_path / "codes.csv", pictures(40), list[int]()
     with pytest.raises(UserError):
-        file_codes(model, counted(images, asked), out)
+        encode_dataset(model, counted(images, asked), out)
     part = tmp_path / ".codes.csv.parts" / "00000001.npz"
     whole = part.read_bytes()
     name = whole.index("7".encode("utf-32-le"))
     for content in (b"", b"PK", whole[:-40], whole[: len(whole) // 2], whole[:name] + b"9" + whole[name + 1 :]):
         part.write_bytes(content)
         with pytest.raises(UserError, match="give the same command again"):
-            file_codes(model, counted(images, [-1] * 5), out)
+            encode_dataset(model, counted(images, [-1] * 5), out)
         assert not out.exists()
         assert not part.exists()
     asked = [-1] * 5
-    file_codes(model, counted(images, asked), out)
+    encode_dataset(model, counted(images, asked), out)
     assert asked[5:] == [7]
     assert len(rows(out)) == 40
 
@@ -179,7 +179,7 @@ def test_sorting_files_each_image_under_its_category(model: InfoGAN, folder: Pat
     for link in (False, True):
         target, out = tmp_path / f"sorted-{link}", tmp_path / "codes.csv"
         with streamed(folder, size=8, channels=1) as images:
-            file_codes(model, images, out, sort=Sorter(model, target, images.root, link=link))
+            encode_dataset(model, images, out, sort=Sorter(model, target, images.root, link=link))
         found = {(path.parent.name, path.name): path for path in target.rglob("*.png")}
         assert set(found) == {(row["category"], row["image"].replace("/", "_")) for row in rows(out)}
         assert all(path.is_symlink() == link for path in found.values())
@@ -200,7 +200,7 @@ def test_what_are_no_files_of_their_own_are_written_as_pictures(
         source = tmp_path / "images.npy"
         np.save(source, load(folder).images)
     with streamed(source, size=8, channels=1) as images:
-        file_codes(
+        encode_dataset(
             model, images, tmp_path / "codes.csv", sort=Sorter(model, tmp_path / "sorted", images.root, link=False)
         )
     found = {path.name: np.asarray(Image.open(path)) for path in (tmp_path / "sorted").rglob("*.png")}
@@ -218,14 +218,14 @@ def test_nothing_usable_is_one_sentence_and_leaves_no_file(model: InfoGAN, tmp_p
         streamed(tmp_path / "in", size=8, channels=1) as images,
         pytest.raises(UserError, match=r"no usable image: 1\.png"),
     ):
-        file_codes(model, images, tmp_path / "codes.csv")
+        encode_dataset(model, images, tmp_path / "codes.csv")
     assert not (tmp_path / "codes.csv").exists()
 
 
 def test_a_model_that_reads_no_codes_is_refused(tmp_path: Path) -> None:
     gan = small_model(kind="gan")
     with pytest.raises(UserError, match="can not encode"):
-        file_codes(gan, counted(pictures(9), []), tmp_path / "codes.csv")
+        encode_dataset(gan, counted(pictures(9), []), tmp_path / "codes.csv")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -69,8 +69,8 @@ def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: p
 def test_a_named_set_brings_its_invariances(tmp_path: Path) -> None:
     infogan.fit("digits", out=tmp_path / "run", **{**SMALL, "steps": 2})
     told = json.loads((tmp_path / "run" / "config.json").read_text())
-    own, usual = (build(presets.resolve("plain", [layer])).invariance for layer in ({"data": {"source": "digits"}}, {}))
-    assert told["invariance"] == own.model_dump(mode="json")
+    own, usual = (build(presets.compose("plain", [layer])).augment for layer in ({"data": {"source": "digits"}}, {}))
+    assert told["augment"] == own.model_dump(mode="json")
     assert own != usual
 
 

@@ -21,7 +21,7 @@ from infogan.cli.app import _grid, app
 from infogan.models.infogan import InfoGAN
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from infogan.utils.files import held, is_held
+from infogan.utils.files import file_lock, is_locked
 from tests.helpers import pictures
 
 SMALL = [
@@ -153,7 +153,7 @@ def test_a_run_that_a_killed_sweep_has_left_to_itself_is_waited_for(bars: Path, 
     process.stderr.close()
     orphan = json.loads((run.path / "writer.json").read_text())["pid"]
     try:
-        assert is_held(run.path / "writer.json")
+        assert is_locked(run.path / "writer.json")
         done = subprocess.run(again, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
         assert f"waiting for the process that still trains {run.path}" in done.stderr
@@ -192,7 +192,7 @@ def test_what_prevents_a_run_is_one_sentence(bars: Path, tmp_path: Path) -> None
     (folder.logs / "seed-1.txt").mkdir()
     with pytest.raises(UserError, match="seed-1 could not be run: Is a directory"):
         run_all(folder, variations(str(bars), [1], {}, SMALL))
-    with held(folder.path / "writer.json", "it"), pytest.raises(UserError, match="is being written by process"):
+    with file_lock(folder.path / "writer.json", "it"), pytest.raises(UserError, match="is being written by process"):
         run_all(folder, [])
 
 

@@ -111,18 +111,18 @@ def test_what_is_compared_is_measured_in_turns() -> None:
 
 def test_an_ablation_leaves_one_part_out_and_takes_the_time_of_all() -> None:
     configs = {name: ablation.variant("digits", edit) for name, edit in ablation.VARIANTS.items()}
-    assert [stage.name for stage in configs["all parts"].stages] == ["features", "classes", "refinement"]
-    terms = {name: [sorted(stage.updates[0].terms) for stage in config.stages] for name, config in configs.items()}
-    for term in ("smoothness", "confidence", "balance"):
+    assert [stage.name for stage in configs["all parts"].stages] == ["pretrain", "cluster", "self_train"]
+    terms = {name: [sorted(stage.updates[0].losses) for stage in config.stages] for name, config in configs.items()}
+    for term in ("vat", "conditional_entropy", "marginal_kl"):
         whole = [sorted(set(of_stage) - {term}) for of_stage in terms["all parts"]]
         assert terms[f"no {term}"] == whole
         assert whole != terms["all parts"]
     assert terms["no consistency, so no refinement"] == [
-        ["contrast"],
-        ["balance", "confidence", "contrast", "smoothness"],
+        ["nt_xent"],
+        ["marginal_kl", "conditional_entropy", "nt_xent", "vat"],
     ]
-    assert "contrast" not in terms["no contrast while classes form"][1]
-    assert terms["no contrast while classes form"][0] == ["contrast"]
+    assert "nt_xent" not in terms["no contrast while classes form"][1]
+    assert terms["no contrast while classes form"][0] == ["nt_xent"]
     for name, config in configs.items():
         a_step = [0.01, 0.03, 0.02][: len(config.stages)]
         found = ablation.of_length(config, a_step, 30.0)

@@ -119,10 +119,10 @@ def run_on(
         "data": {"source": str(folder / "images.npz")},
         "networks": {"width": 4} | ({"encoder_width": 4} if preset == "robust" else {}),
         # Each stage of the robust recipe has two steps.
-        "train": {"steps": 8, "batch_size": 8, "precision": "bf16", "report_every": 1, **train},
+        "train": {"steps": 8, "batch_size": 8, "precision": "bf16", "log_every": 1, **train},
     }
     assignments = [f"stages.{stage}.share=1" for stage in range(4)] if preset == "robust" else []
-    planned = train_run.plan(presets.resolve(preset, [sections | ({"codes": codes} if codes else {})], assignments))
+    planned = train_run.plan(presets.compose(preset, [sections | ({"codes": codes} if codes else {})], assignments))
     run = RunFolder.at(folder / "run")
     return run, train_run.train_run(planned, run)[1]
 

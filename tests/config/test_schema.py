@@ -19,7 +19,7 @@ def options(**more: Any) -> dict[str, Any]:
 
 def test_every_preset_is_a_configuration_and_survives_json() -> None:
     for name in presets.PRESETS:
-        config = build(presets.resolve(name))
+        config = build(presets.compose(name))
         assert Config.model_validate_json(config.model_dump_json()) == config
 
 
@@ -70,7 +70,7 @@ def test_mistakes_are_one_sentence_that_names_the_thing(change: dict[str, Any], 
 
 
 def test_one_update_cannot_train_both_sides_of_the_game() -> None:
-    update = {"players": ["generator", "discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    update = {"networks": ["generator", "discriminator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3}
     with pytest.raises(UserError, match="an update each"):
         build(options(stages=[{"updates": [update]}]))
 
@@ -113,7 +113,7 @@ TREES = st.recursive(
 def test_any_tree_gives_a_configuration_or_one_sentence(value: Any, section: str) -> None:
     try:
         build(options(**{section: value}))
-        build(presets.resolve("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
+        build(presets.compose("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
     except UserError as error:
         assert str(error)
 
@@ -140,7 +140,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_stages_share_the_steps_without_gap_or_overlap() -> None:
-    stage = {"updates": [{"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}]}
+    stage = {"updates": [{"networks": ["generator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3}]}
     config = small_config(stages=[{**stage, "share": share} for share in (1, 2, 1e-9, 3)], train={"steps": 30})
     where = [config.stage_at(step) for step in range(30)]
     edges = sorted({(start, end) for _, start, end in where})
@@ -156,40 +156,40 @@ def test_stages_share_the_steps_without_gap_or_overlap() -> None:
 def test_predecessors_lose_codes_recognizer_and_information() -> None:
     for preset in presets.PRESETS:
         for kind in ("gan", "cgan"):
-            config = build(presets.resolve(preset, [{"objective": {"kind": kind}}]))
+            config = build(presets.compose(preset, [{"objective": {"kind": kind}}]))
             assert config.codes == ()
             updates = [update for stage in config.stages for update in stage.updates]
-            assert {update.players for update in updates} == {("discriminator",), ("generator",)}
-            assert all(set(update.terms) == {"adversarial"} for update in updates)
+            assert {update.networks for update in updates} == {("discriminator",), ("generator",)}
+            assert all(set(update.losses) == {"adversarial"} for update in updates)
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown preset 'pots': did you mean 'post'\?"):
-        presets.resolve("pots")
+        presets.compose("pots")
 
 
 def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_given() -> None:
     def game(options: presets.Options) -> list[float]:
         return [update["learning_rate"] for update in options["stages"][-1]["updates"]]
 
-    options = presets.resolve("robust", [], ["train.budget=100"])
+    options = presets.compose("robust", [], ["train.budget=100"])
     assert presets.for_size(options, 32) == options
     large = presets.for_size(options, 33)
     assert build(large).networks.spectral_norm
     assert game(large) == [presets.RATE_OF_LARGE] * 2
     assert large["stages"][:3] == options["stages"][:3]
-    gan = presets.for_size(presets.resolve("robust", [{"objective": {"kind": "gan"}}]), 64)
+    gan = presets.for_size(presets.compose("robust", [{"objective": {"kind": "gan"}}]), 64)
     assert game(gan) == [presets.RATE_OF_LARGE] * 2
     for preset in ("plain", "paper", "post", "disentangle"):
-        assert presets.for_size(presets.resolve(preset), 64) == presets.resolve(preset)
-    given = presets.for_size(presets.resolve("robust", [], ["networks.spectral_norm=false"]), 64)
+        assert presets.for_size(presets.compose(preset), 64) == presets.compose(preset)
+    given = presets.for_size(presets.compose("robust", [], ["networks.spectral_norm=false"]), 64)
     assert not build(given).networks.spectral_norm
     assert game(given) == [presets.RATE_OF_LARGE] * 2
-    given = presets.for_size(presets.resolve("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
+    given = presets.for_size(presets.compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
     assert game(given) == [0.1, presets.RATE_OF_LARGE]
     # What is printed, laid on the preset again, is the same run.
     printed = json.loads(build(options).model_dump_json())
-    assert build(presets.for_size(presets.resolve("robust", [printed]), 64)) == build(presets.for_size(options, 64))
+    assert build(presets.for_size(presets.compose("robust", [printed]), 64)) == build(presets.for_size(options, 64))
 
 
 @pytest.mark.parametrize("name", ["", "a=b", "../up", "a\\b", " a", "a\n", "x" * 65])
@@ -201,18 +201,18 @@ def test_names_of_codes_are_fit_for_files_and_assignments(name: str) -> None:
 
 def test_a_kind_that_is_no_name_is_refused() -> None:
     with pytest.raises(UserError, match="kind"):
-        build(presets.resolve("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))
+        build(presets.compose("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))
 
 
 def test_a_length_takes_the_place_of_one_in_another_unit() -> None:
     file = {"train": {"steps": 300, "budget": 60.0, "images": None, "seed": 3}}
     train = {"steps": 7}
-    assert build(presets.resolve("robust", [file, {"train": train}])).train.model_dump(
+    assert build(presets.compose("robust", [file, {"train": train}])).train.model_dump(
         include={"steps", "budget", "images", "seed"}
     ) == {"steps": 7, "budget": None, "images": None, "seed": 3}
-    assigned = build(presets.resolve("robust", [file], ["train.images=5000"])).train
-    assert (assigned.images, assigned.budget) == (5000, None)
-    alone = build(presets.resolve("robust", [file, {"train": {"seed": 4}}])).train
+    assigned = build(presets.compose("robust", [file], ["train.images_seen=5000"])).train
+    assert (assigned.images_seen, assigned.budget) == (5000, None)
+    alone = build(presets.compose("robust", [file, {"train": {"seed": 4}}])).train
     assert (alone.steps, alone.budget, alone.seed) == (300, 60.0, 4)
     with pytest.raises(UserError):
-        build(presets.resolve("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"]))
+        build(presets.compose("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"]))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infogan.config.presets import STRENGTHS
-from infogan.config.schema import InvarianceSettings
+from infogan.config.schema import AugmentSettings
 from infogan.data.augment import augment, shifted
 
 COUNT = 300
@@ -118,7 +118,7 @@ def test_colour_changes_brightness_and_contrast_and_leaves_grey_grey() -> None:
 def test_each_image_is_transformed_for_itself_repeatably_and_within_range(name: str) -> None:
     images = torch.rand(16, 3, 12, 12, generator=randomness(5)) * 2 - 1
     same = images[:1].expand(16, 3, 12, 12)
-    assert STRENGTHS[name] == InvarianceSettings(**{name: STRENGTHS[name]}).strengths[name]
+    assert STRENGTHS[name] == AugmentSettings(**{name: STRENGTHS[name]}).strengths[name]
     a, b, c = (augment(same, {name: STRENGTHS[name]}, randomness(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)

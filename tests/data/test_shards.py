@@ -221,7 +221,7 @@ def test_a_run_on_shards_left_in_their_files_ends_like_any(tmp_path: Path, monke
     np.save(tmp_path / "images.npy", image_set(96).images)
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
     monkeypatch.setattr(batches, "RESIDENT", 0.0)
-    length = {"steps": 12, "batch_size": 16, "save_every": 12, "report_every": 4, "budget": None}
+    length = {"steps": 12, "batch_size": 16, "save_every": 12, "log_every": 4, "budget": None}
     config = small_config(preset="robust", codes=[{"kind": "categorical", "size": 2}], train=length)
     run = RunFolder.at(tmp_path / "run")
     assert isinstance(load(tmp_path / "a").images, Shards)

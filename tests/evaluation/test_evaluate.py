@@ -12,7 +12,7 @@ from infogan.data import some_indices
 from infogan.data.factors import Factors
 from infogan.evaluation import evaluate as evaluation
 from infogan.evaluation.descriptions import measured_rows
-from infogan.evaluation.evaluate import IGNORED, METRICS, Evidence, evaluate, summary
+from infogan.evaluation.evaluate import IGNORED, METRICS, EvaluationInputs, evaluate, summary
 from infogan.evaluation.metrics import clustering
 from infogan.evaluation.metrics.disentanglement import disentanglement
 from infogan.evaluation.metrics.fidelity import PCAFeatures
@@ -33,7 +33,7 @@ def informed(monkeypatch: pytest.MonkeyPatch, estimate: float = 0.0, **bounds: f
     monkeypatch.setattr(InfoGAN, "log_likelihoods", told)
     monkeypatch.setattr(evaluation, "categorical_information", lambda *_: 0.0)
     monkeypatch.setattr(evaluation, "continuous_information", lambda *_: estimate)
-    result = evaluate(Evidence(model, image_set(), None, 0), ["information"])
+    result = evaluate(EvaluationInputs(model, image_set(), None, 0), ["information"])
     assert result["information"] == pytest.approx(bounds, abs=1e-6)
     assert result["entropy"] == pytest.approx(entropies, abs=1e-6)
     lines = summary(result)
@@ -57,7 +57,7 @@ CODES: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "con
 
 def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "SAMPLES", 300)
-    result = evaluate(Evidence(small_model(codes=CODES), image_set(200), image_set(120), 0))
+    result = evaluate(EvaluationInputs(small_model(codes=CODES), image_set(200), image_set(120), 0))
     space = "pca64"
     numbers = {"accuracy", "purity", "nmi", "ari", "calibration_error", "brier", "log_loss", f"kernel_{space}"}
     numbers |= {f"{name}_{space}" for name in ("frechet", "precision", "recall", "density", "coverage")}
@@ -91,7 +91,7 @@ def test_every_group_can_be_asked_for_alone(name: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(evaluation, "SAMPLES", 200)
     values = np.random.default_rng(0).integers(3, size=(120, 2))
     images = replace(image_set(120), factors=Factors(("kind", "size"), (3, 3), values))
-    result = evaluate(Evidence(small_model(codes=CODES), images, None, 0), [name])
+    result = evaluate(EvaluationInputs(small_model(codes=CODES), images, None, 0), [name])
     assert len(result) > 3  # intervals and both accounts of the protocol are always there
     assert len(summary(result)) > 1
     assert list(result["protocols"]) == [name]
@@ -116,7 +116,7 @@ def test_intervals_are_as_wide_as_chance_makes_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(evaluation, "SAMPLES", 2000)
     monkeypatch.setattr(InfoGAN, "encode", read)
     monkeypatch.setattr(InfoGAN, "log_likelihoods", told)
-    result = evaluate(Evidence(small_model(codes=CODES), images, None, 0), ["clusters", "information"])
+    result = evaluate(EvaluationInputs(small_model(codes=CODES), images, None, 0), ["clusters", "information"])
     share = (found == images.labels).mean()
     low, high = result["intervals"]["accuracy"]
     # The normal approximation of a share, and of a mean: half an interval is 1.96 standard errors.
@@ -155,11 +155,11 @@ def test_values_are_matched_with_the_labels_of_some_training_images(monkeypatch:
         return Encoding({"category": found}, {"category": posterior}, {}, np.zeros(len(images), np.float32))
 
     monkeypatch.setattr(InfoGAN, "encode", read)
-    result = evaluate(Evidence(small_model(codes=CODES[:1]), train, test, 0), ["clusters"])
+    result = evaluate(EvaluationInputs(small_model(codes=CODES[:1]), train, test, 0), ["clusters"])
     assert sorted(seen) == [60, 120]
     assert result["accuracy"] == 1
     assert "on 60 training images" in result["protocols"]["clusters"]
-    whole = evaluate(Evidence(small_model(codes=CODES[:1]), test, None, 0), ["clusters"])
+    whole = evaluate(EvaluationInputs(small_model(codes=CODES[:1]), test, None, 0), ["clusters"])
     assert "on 60 training images" in whole["protocols"]["clusters"]
 
 
@@ -186,7 +186,7 @@ def test_the_estimate_is_of_what_is_read_and_not_of_how_surely(monkeypatch: pyte
         return Encoding(codes, {}, {}, np.zeros(2000, np.float32))
 
     monkeypatch.setattr(InfoGAN, "encode", read)
-    result = evaluate(Evidence(model, image_set(), None, 0), ["information"])
+    result = evaluate(EvaluationInputs(model, image_set(), None, 0), ["information"])
     assert result["information_estimate"]["category"] == pytest.approx(math.log(2), abs=0.002)
     # Uniform noise of width 0.2 under a code of width 2: log 10 + 0.2 / 4.
     assert result["information_estimate"]["knob1"] == pytest.approx(math.log(10) + 0.05, abs=0.12)
@@ -208,7 +208,10 @@ def test_images_are_generated_and_projected_once_for_all_distances(monkeypatch: 
 
     monkeypatch.setattr(PCAFeatures, "fit", counted)
     monkeypatch.setattr(evaluation, "precision_recall", watched)
-    evaluate(Evidence(small_model(codes=CODES), image_set(150), image_set(120), 0), ["frechet", "kernel", "neighbours"])
+    evaluate(
+        EvaluationInputs(small_model(codes=CODES), image_set(150), image_set(120), 0),
+        ["frechet", "kernel", "neighbours"],
+    )
     assert fitted == [150]
     assert seen == [(110, 110)]
 
@@ -226,7 +229,7 @@ def test_calibration_is_of_the_images_reported_on(monkeypatch: pytest.MonkeyPatc
         return Encoding({"category": found}, {"category": probabilities}, {}, np.zeros(len(images), np.float32))
 
     monkeypatch.setattr(InfoGAN, "encode", read)
-    result = evaluate(Evidence(small_model(codes=CODES), image_set(120), test, 0), ["clusters"])
+    result = evaluate(EvaluationInputs(small_model(codes=CODES), image_set(120), test, 0), ["clusters"])
     assert result["accuracy"] == 0.75
     assert result["calibration_error"] == pytest.approx(0.25, abs=1e-9)
     assert result["brier"] == pytest.approx(0.5, abs=1e-9)
@@ -256,7 +259,7 @@ def test_codes_are_compared_with_the_factors_that_images_are_known_to_have(monke
         return disentanglement(codes, factors, **given)
 
     monkeypatch.setattr(evaluation, "disentanglement", measured)
-    result = evaluate(Evidence(model, images, None, 0), ["disentanglement"])
+    result = evaluate(EvaluationInputs(model, images, None, 0), ["disentanglement"])
     assert asked == [((600, 2), [0])]  # the factor that stands still is left out, letters are in no order
     scores = result["disentanglement"]
     assert scores["dci_disentanglement"] > 0.95
@@ -265,7 +268,7 @@ def test_codes_are_compared_with_the_factors_that_images_are_known_to_have(monke
     assert f"MIG {scores['mig']:.3f}" in summary(result)[0]
     assert {row[0] for row in measured_rows(result, {})} >= {"mig", "dci disentanglement", "irs"}
     with pytest.raises(UserError, match="no known factors"):
-        evaluate(Evidence(model, image_set(200), None, 0), ["disentanglement"])
+        evaluate(EvaluationInputs(model, image_set(200), None, 0), ["disentanglement"])
 
 
 def test_values_that_are_numbers_are_in_an_order_whatever_their_unit() -> None:

@@ -10,8 +10,8 @@ from infogan.data.augment import augment
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.evaluation import verdict
-from infogan.evaluation.evaluate import Evidence, evaluate, summary
-from infogan.evaluation.verdict import LIMITS, Traces, judge, measure, merged_and_split
+from infogan.evaluation.evaluate import EvaluationInputs, evaluate, summary
+from infogan.evaluation.verdict import LIMITS, Evidence, judge, measure, merged_and_split
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
@@ -19,7 +19,7 @@ from infogan.models.networks import build_networks
 from infogan.models.serialization import ModelConfig
 from tests.helpers import image_set, pictures, small_config, small_model
 
-GOOD = Traces(
+GOOD = Evidence(
     views_apart=1.2,
     view_agreement=0.9,
     sureness=0.98,
@@ -42,7 +42,7 @@ def test_a_run_without_fault_is_trusted_and_says_why() -> None:
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None:
     least = LIMITS[name].least
-    good, bad = (Traces(**{**asdict(GOOD), name: value}) for value in (least, least - 0.01))
+    good, bad = (Evidence(**{**asdict(GOOD), name: value}) for value in (least, least - 0.01))
     assert judge(good, "digit")[0]
     trusted, reason = judge(bad, "digit")
     assert not trusted
@@ -123,7 +123,7 @@ def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
 
     images = image_set()
     hidden = Unlabelled(images.images, images.names, images.source, images.labels, images.label_names)
-    result = evaluate(Evidence(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
+    result = evaluate(EvaluationInputs(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
     assert result["verdict"]["trust"] is False
     assert result["verdict"]["reason"] == summary(result)[-1]
     assert set(result["verdict"]) == {"trust", "reason", "kinds", "merged", "split", *LIMITS}

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from infogan.api import train_run
 from infogan.config import presets
-from infogan.config.schema import Config, Player, build
+from infogan.config.schema import Config, NetworkName, build
 from infogan.data.batches import stream_seed, to_network
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import read_labels
@@ -21,13 +21,13 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Encoder, Networks, build_networks
 from infogan.training.loop import INITIAL, Interrupted, Watcher, train, weight_at
-from infogan.training.losses.terms import TERMS
+from infogan.training.losses.terms import LOSSES
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import BEGINNINGS, CAUTIOUS, RADIUS
+from infogan.training.stage_hooks import CAUTIOUS, RADIUS, STAGE_HOOKS
 from infogan.utils.errors import UserError
 from tests.helpers import GENERATOR, image_set, pictures, play_of, small_config
 
-ENCODER: tuple[Player, ...] = ("encoder",)
+ENCODER: tuple[NetworkName, ...] = ("encoder",)
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 2}]  # not the first in order
 
 
@@ -71,24 +71,24 @@ def test_logits_are_cosines_over_the_temperature() -> None:
 def test_every_size_is_read_enlarged_or_averaged_down(size: int, side: int, channels: int) -> None:
     encoder = Encoder(ImageShape(channels, size), 2, 3)
     images = torch.rand(2, channels, size, size)
-    assert encoder.resized(images).shape == (2, channels, side, side)
-    assert torch.equal(encoder.resized(encoder.resized(images)), encoder.resized(images))
+    assert encoder.resize(images).shape == (2, channels, side, side)
+    assert torch.equal(encoder.resize(encoder.resize(images)), encoder.resize(images))
     assert encoder(images).shape == (2, 3)
 
 
 def test_large_images_are_read_by_their_averages() -> None:
     images = torch.rand(2, 3, 64, 64)
     averages = images.reshape(2, 3, 32, 2, 32, 2).mean(dim=(3, 5))
-    torch.testing.assert_close(Encoder(ImageShape(3, 64), 2, 3).resized(images), averages)
+    torch.testing.assert_close(Encoder(ImageShape(3, 64), 2, 3).resize(images), averages)
 
 
 def test_a_frozen_encoder_goes_by_the_statistics_of_reals() -> None:
     play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
-    networks.set_learners(GENERATOR)
+    networks.set_trainable(GENERATOR)
     alone = networks.encoder(play.reals[:1])
     torch.testing.assert_close(networks.encoder(play.reals)[:1], alone)  # no statistics of the batch
-    networks.set_learners(ENCODER)
+    networks.set_trainable(ENCODER)
     assert not torch.allclose(networks.encoder(play.reals)[:1], alone)
 
 
@@ -96,7 +96,7 @@ def test_unrecorded_passes_leave_the_statistics_alone() -> None:
     encoder = Encoder(ImageShape(1, 16), 4, 3)
     images = torch.rand(8, 1, 16, 16)
     before = [buffer.clone() for buffer in encoder.buffers()]
-    with encoder.unrecorded():
+    with encoder.without_running_stats():
         encoder(images)
     assert all(torch.equal(a, b) for a, b in zip(before, encoder.buffers(), strict=True))
     encoder(images)
@@ -106,11 +106,11 @@ def test_unrecorded_passes_leave_the_statistics_alone() -> None:
 # Learning.
 
 
-@pytest.mark.parametrize("name", ["contrast", "smoothness", "consistency", "confidence", "balance"])
+@pytest.mark.parametrize("name", ["nt_xent", "vat", "uda", "conditional_entropy", "marginal_kl"])
 def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None:
     play, networks = play_of(robust(), 16)
     seen = play.begin(("encoder",), {name: 1.0})
-    values = TERMS[name].compute(seen)
+    values = LOSSES[name].compute(seen)
     assert values.shape == (16,)
     torch.autograd.backward(values.mean())
     assert moved(networks) == {"encoder"}
@@ -119,7 +119,7 @@ def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None
 def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> None:
     play, networks = play_of(robust(), 16)
     seen = play.begin(("generator",), {"information": 1.0})
-    torch.autograd.backward(TERMS["information"].compute(seen).mean())
+    torch.autograd.backward(LOSSES["information"].compute(seen).mean())
     assert moved(networks) == {"generator"}
     assert set(seen.log_likelihoods) == {"knob1", "category"}
 
@@ -138,7 +138,7 @@ def test_the_discriminator_is_told_the_code_of_fakes_and_the_encoders_reading_of
         embedded = discriminator.embedding.weight.T[values]  # Miyato & Koyama 2018, equation 4
         by_hand.append(discriminator.head(features).squeeze(1) + (features * embedded).sum(dim=1))
     torch.testing.assert_close(judged, torch.stack(by_hand))
-    TERMS["adversarial"].compute(seen).mean().backward()
+    LOSSES["adversarial"].compute(seen).mean().backward()
     assert moved(networks) == {"discriminator"}
 
 
@@ -156,7 +156,7 @@ def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
     calls = []
     networks.encoder.register_forward_hook(lambda *_: calls.append(1))
     seen = play.begin(("discriminator", "recognizer"), {"information": 1.0})
-    torch.autograd.backward(TERMS["information"].compute(seen).mean())
+    torch.autograd.backward(LOSSES["information"].compute(seen).mean())
     assert set(seen.log_likelihoods) == {"knob1"}
     assert not calls
     assert "recognizer" in moved(networks)
@@ -167,11 +167,11 @@ def test_smoothness_is_nothing_for_a_posterior_that_never_changes_and_something_
     assert networks.encoder is not None
     with torch.no_grad():
         networks.encoder.directions.copy_(torch.ones(2, Encoder.FEATURES))  # both values the same direction
-    flat = TERMS["smoothness"].compute(play.begin(("encoder",), {"smoothness": 1.0}))
+    flat = LOSSES["vat"].compute(play.begin(("encoder",), {"vat": 1.0}))
     torch.testing.assert_close(flat, torch.zeros(16), atol=1e-6, rtol=0)
     with torch.no_grad():
         networks.encoder.directions.normal_(generator=torch.Generator().manual_seed(0))
-    values = TERMS["smoothness"].compute(play.begin(("encoder",), {"smoothness": 1.0})).detach()
+    values = LOSSES["vat"].compute(play.begin(("encoder",), {"vat": 1.0})).detach()
     assert float(values.min()) >= 0
     assert float(values.mean()) > 1e-3
 
@@ -180,8 +180,8 @@ def test_the_running_marginal_follows_the_readings() -> None:
     play, networks = play_of(robust(), 16)
     assert networks.encoder is not None
     for _ in range(60):
-        seen = play.begin(("encoder",), {"balance": 1.0})
-        values = TERMS["balance"].compute(seen)
+        seen = play.begin(("encoder",), {"marginal_kl": 1.0})
+        values = LOSSES["marginal_kl"].compute(seen)
     mean = seen.target.mean(dim=0)
     torch.testing.assert_close(networks.encoder.marginal, mean, atol=1e-4, rtol=0)
     assert not torch.allclose(mean, torch.full((2,), 0.5), atol=1e-3)
@@ -200,7 +200,7 @@ def test_a_weight_of_two_numbers_goes_straight_from_one_to_the_other() -> None:
 def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 2)
     pixels = torch.from_numpy(pictures(200))
-    BEGINNINGS["cluster"](encoder, pixels, 5, None)
+    STAGE_HOOKS["cluster"](encoder, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():
         found = encoder(to_network(pixels)).argmax(dim=1).numpy()
@@ -209,7 +209,7 @@ def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     assert encoder.directions.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert float(encoder.marginal.sum()) == pytest.approx(1, abs=1e-6)
     # This share of the distance of images to their tenth neighbours, at the size they are read at.
-    images = encoder.resized(to_network(pixels)).flatten(1)
+    images = encoder.resize(to_network(pixels)).flatten(1)
     distances = torch.cdist(images, images).sort(dim=1).values[:, 10]
     assert float(encoder.radius) == pytest.approx(RADIUS * float(distances.mean()), rel=1e-4)
 
@@ -227,7 +227,7 @@ def test_modes_are_held_to_their_sizes_unless_these_are_about_equal() -> None:
 
     def begin(*counts: int) -> list[float]:
         pixels = np.repeat(kinds, counts, axis=0) + random.integers(-9, 10, (sum(counts), 1, 8, 8))
-        BEGINNINGS["cluster"](encoder, torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)), 5, None)
+        STAGE_HOOKS["cluster"](encoder, torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)), 5, None)
         assert float(encoder.pace) == 1
         return sorted(encoder.prior.tolist())
 
@@ -237,7 +237,7 @@ def test_modes_are_held_to_their_sizes_unless_these_are_about_equal() -> None:
 
 def test_from_clusters_that_are_not_compact_the_encoder_goes_on_with_caution() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 4)
-    BEGINNINGS["cluster"](encoder, torch.from_numpy(noise(300).images), 5, None)
+    STAGE_HOOKS["cluster"](encoder, torch.from_numpy(noise(300).images), 5, None)
     assert float(encoder.pace) == pytest.approx(CAUTIOUS)
     assert encoder.prior.tolist() == [0.25] * 4
 
@@ -246,7 +246,7 @@ def test_from_clusters_that_are_not_compact_the_encoder_goes_on_with_caution() -
 def test_an_encoder_whose_clusters_were_not_compact_is_not_taught_by_itself(before: float, after: float) -> None:
     encoder = Encoder(ImageShape(1, 8), 4, 2)
     encoder.pace.fill_(before)
-    BEGINNINGS["refine"](encoder, torch.from_numpy(pictures(8)), 0, None)
+    STAGE_HOOKS["freeze_if_diffuse"](encoder, torch.from_numpy(pictures(8)), 0, None)
     assert float(encoder.pace) == after
 
 
@@ -259,8 +259,8 @@ def test_the_pace_is_that_of_the_encoders_learning_rate_alone(tmp_path: Path) ->
         config.networks, layout, ImageShape(1, 8), kind="infogan", seed=stream_seed(config.train.seed, INITIAL)
     )
     after = train(config, noise(300), RunFolder.at(tmp_path / "run")).networks
-    assert after.pace(ENCODER) == pytest.approx(CAUTIOUS)
-    assert after.pace(GENERATOR) == 1
+    assert after.lr_scale(ENCODER) == pytest.approx(CAUTIOUS)
+    assert after.lr_scale(GENERATOR) == 1
     assert before.encoder is not None
     assert after.encoder is not None
     moves = [
@@ -289,7 +289,7 @@ def test_an_encoder_that_rests_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_learned_prior_is_the_encoders_frequencies_smoothed() -> None:
     encoder = Encoder(ImageShape(1, 8), 4, 3)
     pixels = torch.from_numpy(pictures(100))
-    BEGINNINGS["prior"](encoder, pixels, 5, None)
+    STAGE_HOOKS["learn_prior"](encoder, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():
         counts = torch.bincount(encoder(to_network(pixels)).argmax(dim=1), minlength=3)
@@ -318,7 +318,7 @@ def stopping_after(steps: int) -> Watcher:
 @pytest.mark.parametrize("stop", range(1, 9))
 def test_a_run_with_an_encoder_resumes_bit_for_bit_at_every_step(tmp_path: Path, stop: int) -> None:
     # Stages begin after steps 2 and 4.
-    config = robust(train={"batch_size": 16, "save_every": 100, "steps": 9, "picture_every": 100})
+    config = robust(train={"batch_size": 16, "save_every": 100, "steps": 9, "sample_every": 100})
     runs = []
     for name in ("whole", "cut"):
         run = RunFolder.at(tmp_path / name)
@@ -348,18 +348,18 @@ def test_invariances_are_named_with_or_without_a_strength() -> None:
 
 
 def test_nothing_is_mirrored_or_turned_on_a_guess() -> None:
-    guessed = build(presets.resolve("robust", [{"data": {"source": "some/folder"}}])).invariance.strengths
+    guessed = build(presets.compose("robust", [{"data": {"source": "some/folder"}}])).augment.strengths
     assert guessed
     assert not {"flip", "rotate"} & guessed.keys()
     assert "flip" not in presets.INVARIANCES["mnist"]
 
 
 def test_without_a_category_there_is_no_encoder() -> None:
-    config = build(presets.resolve("robust", [{"codes": [{"kind": "continuous"}]}]))
+    config = build(presets.compose("robust", [{"codes": [{"kind": "continuous"}]}]))
     assert not config.networks.encoder
-    assert [stage.name for stage in config.stages] == ["game"]
-    with pytest.raises(UserError, match="invariance"):
-        robust(invariance={name: None for name in presets.ANY_IMAGES})
+    assert [stage.name for stage in config.stages] == ["gan"]
+    with pytest.raises(UserError, match="augment"):
+        robust(augment={name: None for name in presets.ANY_IMAGES})
 
 
 # A few labels.
@@ -379,7 +379,7 @@ def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
     assert few.indices.tolist() == [0, 2, 3, 5]
     assert few.values.tolist() == [1, 0, 1, 0]
     encoder = Encoder(ImageShape(1, 8), 8, 3)
-    BEGINNINGS["cluster"](encoder, torch.from_numpy(pixels), 5, few)
+    STAGE_HOOKS["cluster"](encoder, torch.from_numpy(pixels), 5, few)
     encoder.eval()
     with torch.no_grad():
         found = encoder(to_network(torch.from_numpy(pixels))).argmax(dim=1).numpy()
@@ -390,8 +390,8 @@ def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
     source = {"source": str(tmp_path / "kinds.npz"), "labels": str(file)}
     given = {"codes": [{"kind": "categorical", "size": 3}], "networks": {"width": 4}, "train": {"steps": 40}}
     config = small_config(preset="robust", **given, data=source)
-    assert [config.stages[i].updates[0].terms["supervision"] for i in (1, 2)] == [presets.SUPERVISION] * 2
-    assert all("supervision" not in update.terms for i in (0, 3) for update in config.stages[i].updates)
+    assert [config.stages[i].updates[0].losses["supervised"] for i in (1, 2)] == [presets.SUPERVISION] * 2
+    assert all("supervised" not in update.losses for i in (0, 3) for update in config.stages[i].updates)
     plan = train_run.Plan(config, images, few=few)
     model, _ = train_run.train_run(plan, RunFolder.at(tmp_path / "run"))
     names = [model.value_name("category", value) for value in range(3)]
@@ -400,15 +400,15 @@ def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
 
 
 def test_supervision_is_the_cross_entropy_of_the_labelled_images() -> None:
-    play, networks = play_of(robust(data={"labels": "some.csv"}, invariance={"flip": 1.0}), 16)
+    play, networks = play_of(robust(data={"labels": "some.csv"}, augment={"flip": 1.0}), 16)
     assert networks.encoder is not None
     values = torch.tensor([0, 1, 1])
     play.labelled = play.reals[:3], values
     networks.train()
-    seen = play.begin(("encoder",), {"supervision": 1.0})
-    found = TERMS["supervision"].compute(seen)
-    with torch.no_grad(), networks.encoder.unrecorded():
-        mirrored = networks.encoder.resized(play.reals[:3]).flip(3)
+    seen = play.begin(("encoder",), {"supervised": 1.0})
+    found = LOSSES["supervised"].compute(seen)
+    with torch.no_grad(), networks.encoder.without_running_stats():
+        mirrored = networks.encoder.resize(play.reals[:3]).flip(3)
         likelihoods = networks.encoder(mirrored).log_softmax(dim=1)
     torch.testing.assert_close(found.detach(), -likelihoods[range(3), values], atol=1e-4, rtol=1e-4)
     torch.autograd.backward(found.mean())

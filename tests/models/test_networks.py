@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from infogan.config.schema import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.models.architectures import ARCHITECTURES, ImageShape, he_normal, with_edges
 from infogan.models.latents import CodeLayout
-from infogan.models.networks import BATCH_NORMS, Networks, build_networks, folded
+from infogan.models.networks import BATCH_NORMS, Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 from tests.helpers import DISCRIMINATOR, GENERATOR
 
@@ -101,11 +101,11 @@ def test_sub_pixels_begin_alike(channels: int) -> None:
 
 def test_learners_are_the_players_and_nobody_else() -> None:
     made = networks(recognizer="separate")
-    made.set_learners(DISCRIMINATOR)
+    made.set_trainable(DISCRIMINATOR)
     assert {name.split(".")[0] for name, p in made.named_parameters() if p.requires_grad} == {"discriminator"}
-    made.set_learners(("generator", "recognizer"))
+    made.set_trainable(("generator", "recognizer"))
     assert {name.split(".")[0] for name, p in made.named_parameters() if p.requires_grad} == {"generator", "recognizer"}
-    counted = sum(p.numel() for p in made.learners(("generator", "discriminator", "recognizer")))
+    counted = sum(p.numel() for p in made.parameters_of(("generator", "discriminator", "recognizer")))
     assert counted == sum(p.numel() for p in made.parameters())
 
 
@@ -113,11 +113,11 @@ def test_a_frozen_players_batch_norm_does_not_move() -> None:
     made = networks(architecture="mlp").train()
     norm = next(m for m in made.generator.modules() if isinstance(m, nn.BatchNorm1d))
     assert norm.running_mean is not None
-    made.set_learners(DISCRIMINATOR)
+    made.set_trainable(DISCRIMINATOR)
     before = norm.running_mean.clone()
     made.generator(latents())
     assert torch.equal(norm.running_mean, before)
-    made.set_learners(GENERATOR)
+    made.set_trainable(GENERATOR)
     made.generator(latents())
     assert not torch.equal(norm.running_mean, before)
 
@@ -184,7 +184,7 @@ def test_folded_networks_say_the_same_without_batch_norm(architecture: str, reco
             nn.init.uniform_(module.bias, -1.0, 1.0, generator=random)
     made.eval()
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    fast = folded(made)
+    fast = fuse_batchnorm(made)
     left = [module for module in fast.modules() if isinstance(module, BATCH_NORMS)]
     assert len(left) == (2 if normed and architecture == "paper" else 0)  # of layers under spectral norm
     with torch.no_grad():

@@ -171,9 +171,9 @@ def test_a_card_after_training_tells_of_the_run(tmp_path: Path) -> None:
     options = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
-        "train": {"steps": 4, "batch_size": 16, "picture_every": 100},
+        "train": {"steps": 4, "batch_size": 16, "sample_every": 100},
     }
-    planned = train_run.plan(presets.resolve("plain", [options]))
+    planned = train_run.plan(presets.compose("plain", [options]))
     model, _ = train_run.train_run(planned, RunFolder.at(tmp_path / "run"))
     assert "4 of 4 steps" in card_of(model)
     shutil.rmtree(tmp_path / "run")

@@ -169,7 +169,7 @@ def test_without_its_script_the_sheet_is_left() -> None:
     assert repr(explore(BARS)) == f"<Explorer of {repr(BARS)[1:-1]}>"
 
 
-REPORT = {"step": 3, "stage": "game", "information/category": 1.234, "information/knob1": 0.5, "seconds": 1.0}
+REPORT = {"step": 3, "stage": "gan", "information/category": 1.234, "information/knob1": 0.5, "seconds": 1.0}
 TOLD = "game, information in nats: category 1.23, knob1 0.50"
 
 
@@ -189,7 +189,7 @@ def test_without_tqdm_reports_are_lines(capsys: pytest.CaptureFixture[str], monk
     watch = progress(4)
     watch.on_step(3)
     watch.on_report(REPORT)
-    watch.on_report({"step": 4, "stage": "classes"})
+    watch.on_report({"step": 4, "stage": "cluster"})
     assert capsys.readouterr().out == f"step 3/4  {TOLD}\nstep 4/4  classes\n"
 
 

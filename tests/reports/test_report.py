@@ -16,7 +16,7 @@ from infogan.api import train_run
 from infogan.config import presets
 from infogan.config.schema import Config, build
 from infogan.data.dataset import ImageSet
-from infogan.evaluation.evaluate import Evidence, evaluate
+from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 from infogan.models.infogan import InfoGAN
 from infogan.reports.report import FRAMES, SIDE, report
 from infogan.training.loop import train
@@ -73,7 +73,7 @@ def reported(
     run = RunFolder.at(tmp_path / "run")
     run.begin(config, images.digest())
     model = train(config, images, run)
-    result = evaluate(Evidence(model, images, None, 0, config.invariance.strengths))
+    result = evaluate(EvaluationInputs(model, images, None, 0, config.augment.strengths))
     return Page(report(run, model, config, images, None, result)), model, result, run, config
 
 

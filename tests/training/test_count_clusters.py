@@ -27,7 +27,7 @@ def test_kinds_of_pictures_are_counted() -> None:
         preset="robust",
         codes=[{"kind": "categorical", "size": 2}],
         networks={"width": 4, "encoder_width": 8},
-        invariance={"shift": 0.1, "rotate": 10.0},
+        augment={"shift": 0.1, "rotate": 10.0},
         train={"steps": 9, "batch_size": 16},
         data={"source": "kinds"},
     )
@@ -39,7 +39,7 @@ def test_kinds_of_pictures_are_counted() -> None:
 
 def test_a_recipe_without_such_features_can_not_count() -> None:
     with pytest.raises(UserError, match="only a recipe whose encoder learns"):
-        count_categories(build(presets.resolve("plain")), image_set())
+        count_categories(build(presets.compose("plain")), image_set())
 
 
 def test_only_the_first_category_is_counted_wherever_it_stands() -> None:

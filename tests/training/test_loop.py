@@ -17,21 +17,21 @@ from infogan.data import load
 from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
 from infogan.data.dataset import ImageSet
 from infogan.models.networks import Networks
-from infogan.training.loop import Interrupted, Tally, Watcher, decay, ema_decay, train, update_average
+from infogan.training.loop import Interrupted, RunningMeans, Watcher, decay, ema_decay, train, update_average
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from infogan.utils.memory import usable
+from infogan.utils.memory import usable_bytes
 from tests.commands import Command, infogan
 from tests.helpers import image_set, networks_seen, pictures, small_config
 
 TWO_STAGES: list[dict[str, Any]] = [
     {"name": "first", "share": 1, "updates": [
-        {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
-        {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3},
+        {"networks": ["discriminator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3},
+        {"networks": ["generator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3},
     ]},
     {"name": "second", "share": 2, "updates": [
-        {"players": ["discriminator"], "terms": {"adversarial": 1.0, "r1": 0.1}, "learning_rate": 1e-3},
-        {"players": ["generator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0},
+        {"networks": ["discriminator"], "losses": {"adversarial": 1.0, "r1": 0.1}, "learning_rate": 1e-3},
+        {"networks": ["generator", "recognizer"], "losses": {"adversarial": 1.0, "information": 1.0},
          "learning_rate": 1e-3, "decay": "linear"},
     ]},
 ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
 
 COMMAND = ["train", "digits", "--steps", "110"]
 COMMAND += ["--set", "networks.width=4", "--set", "networks.encoder_width=4"]
-COMMAND += ["--set", "train.save_every=20", "--set", "train.report_every=5", "--out"]
+COMMAND += ["--set", "train.save_every=20", "--set", "train.log_every=5", "--out"]
 
 
 def run_to_its_end(path: Path) -> dict[str, torch.Tensor]:
@@ -208,7 +208,7 @@ def test_a_run_goes_on_in_another_number_of_pieces(tmp_path: Path) -> None:
         trained(tmp_path, config, interrupted=lambda: run.last_checkpoint() is not None)
     trained(tmp_path, in_pieces(config, 4))
     assert [line["step"] for line in run.read_stats()] == [2, 3, 4, 6]
-    assert [session["pieces"] for session in run.read_environment()] == [1, 4]
+    assert [session["accumulation_steps"] for session in run.read_environment()] == [1, 4]
     with pytest.raises(UserError, match=r"train.batch_size was 16, now 8"):
         trained(tmp_path, in_pieces(small_config("train.batch_size=8"), 4))
 
@@ -220,7 +220,7 @@ def test_a_batch_has_two_images_for_each_piece(tmp_path: Path) -> None:
 
 
 def in_pieces(config: Config, pieces: int) -> Config:
-    return config.model_copy(update={"train": config.train.model_copy(update={"pieces": pieces})})
+    return config.model_copy(update={"train": config.train.model_copy(update={"accumulation_steps": pieces})})
 
 
 @pytest.mark.parametrize("kind", ["infogan", "gan"])
@@ -328,11 +328,11 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted
 def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr("infogan.utils.memory.CGROUP_LIMIT", limit)
-    whole = usable()
+    whole = usable_bytes()
     assert whole > 1e8
     for text, expected in (("max\n", whole), (f"{2 * whole}\n", whole), ("1000000\n", 1_000_000)):
         limit.write_text(text)
-        assert usable() == expected
+        assert usable_bytes() == expected
 
 
 def test_too_few_images_are_refused() -> None:
@@ -359,7 +359,7 @@ def test_seeds_of_streams_differ() -> None:
 
 
 def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
-    tally = Tally(torch.device("cpu"))
+    tally = RunningMeans(torch.device("cpu"))
     tally.add("a", torch.tensor(2.0), 0)
     tally.add("a", torch.tensor(5.0), 1)
     tally.add("b", torch.tensor(7.0), 1)
@@ -370,7 +370,7 @@ def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
 
 def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps() -> None:
     good, bad = torch.tensor(1.0), torch.tensor(math.nan)
-    tally = Tally(torch.device("cpu"))
+    tally = RunningMeans(torch.device("cpu"))
     tally.add("early", good, 0)  # known before the others
     for name in ("first", "early", "last"):
         tally.add(name, bad, 7)
@@ -382,7 +382,7 @@ def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps()
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
     # A learning rate that blows the discriminator up stands for whatever makes a term go wrong.
     stages = json.loads(json.dumps(TWO_STAGES))[1:]
-    config = small_config(stages=stages, train={"steps": 12, "batch_size": 16, "save_every": 4, "report_every": 1})
+    config = small_config(stages=stages, train={"steps": 12, "batch_size": 16, "save_every": 4, "log_every": 1})
     steps: list[int] = []
 
     def poison(step: int) -> None:
@@ -440,13 +440,13 @@ def test_averages_move_as_stated_and_buffers_are_copied() -> None:
 @pytest.mark.slow
 def test_information_exceeds_two_nats_and_accuracy_beats_the_majority_on_digits(tmp_path: Path) -> None:
     from infogan.data import load
-    from infogan.evaluation.evaluate import Evidence, evaluate
+    from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 
     images, test = load("digits"), load("digits", split="test")
     config = small_config("train.steps=1500", "train.batch_size=64", "networks.width=24", "train.save_every=1500")
     run = RunFolder.at(tmp_path)
     run.begin(config, images.digest())
-    result = evaluate(Evidence(train(config, images, run), images, test, 0))
+    result = evaluate(EvaluationInputs(train(config, images, run), images, test, 0))
     assert result["information"]["category"] > 2.0
     assert result["accuracy"] > 0.2
 
@@ -463,8 +463,8 @@ def test_the_discriminators_batch_statistics_do_not_matter_for_samples(tmp_path:
 
 
 def test_two_moves_of_one_player_at_the_same_rates_are_one_optimisers(tmp_path: Path) -> None:
-    move = {"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
-    learn = {"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    move = {"networks": ["generator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3}
+    learn = {"networks": ["discriminator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3}
     stages = [{"updates": [learn, move, move, {**move, "learning_rate": 2e-3}]}]
     config = small_config(objective={"kind": "gan"}, codes=[], networks={"width": 4}, stages=stages)
     run = trained(tmp_path / "run", config)
@@ -484,7 +484,7 @@ def test_two_moves_of_one_player_at_the_same_rates_are_one_optimisers(tmp_path: 
 
 def losses(path: Path, *assignments: str, preset: str, **sections: Any) -> dict[str, NDArray[np.float64]]:
     """What each term gave at each of 50 steps."""
-    train_ = {"steps": 50, "batch_size": 16, "report_every": 1, "save_every": 100, "picture_every": 100}
+    train_ = {"steps": 50, "batch_size": 16, "log_every": 1, "save_every": 100, "sample_every": 100}
     config = small_config(*assignments, preset=preset, train=train_, **sections)
     stats = trained(path, config, image_set()).read_stats()
     assert len(stats) == 50
@@ -503,7 +503,7 @@ SMALL_ENCODER: dict[str, Any] = {
     [
         ("plain", {}, {"adversarial": 0.01, "information": 0.06}),
         ("paper", {"networks": {"width": 4}}, {"adversarial": 0.03, "information": 0.4}),
-        ("robust", SMALL_ENCODER, {"contrast": 0.01}),
+        ("robust", SMALL_ENCODER, {"nt_xent": 0.01}),
     ],
 )
 def test_fifty_steps_in_bfloat16_lose_what_they_lose_in_float32(
@@ -525,7 +525,7 @@ def test_fifty_compiled_steps_lose_what_eager_ones_lose(tmp_path: Path) -> None:
     lines = []
     for flag in ("--no-compile", "--compile"):
         words = ["train", "digits", "--preset", "plain", "--steps", "50", flag, "--out", str(tmp_path / flag)]
-        smaller = ["train.batch_size=16", "networks.width=8", "train.report_every=1"]
+        smaller = ["train.batch_size=16", "networks.width=8", "train.log_every=1"]
         words += [word for option in smaller for word in ("--set", option)]
         subprocess.run([sys.executable, "-m", "infogan", *words], check=True, capture_output=True)
         lines.append(RunFolder.existing(tmp_path / flag).read_stats())

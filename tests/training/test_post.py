@@ -57,7 +57,7 @@ def perceptron(x: Tensor, weights: list[Tensor]) -> Tensor:
 def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: Path, double: None) -> None:
     random = np.random.default_rng(0)
     images = ImageSet(random.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), [str(i) for i in range(64)], "noise")
-    options = presets.resolve("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
+    options = presets.compose("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
     config = build(override(options, f"train.steps={STEPS}"))
     train(config, images, run := RunFolder(tmp_path))
 
@@ -117,7 +117,7 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
 
 
 def test_the_posts_initial_weights_have_the_posts_variance() -> None:
-    config = build(presets.resolve("post"))
+    config = build(presets.compose("post"))
     made = build_networks(
         config.networks, CodeLayout(config.noise, config.codes), ImageShape(1, 28), kind="infogan", seed=0
     )

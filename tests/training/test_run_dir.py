@@ -22,7 +22,7 @@ from infogan.data import load
 from infogan.training.loop import Interrupted, Watcher
 from infogan.training.run_dir import Checkpoint, RunFolder
 from infogan.utils.errors import UserError
-from infogan.utils.files import append_line, held, is_held, remove_unfinished
+from infogan.utils.files import append_line, file_lock, is_locked, remove_temporary_files
 from tests.helpers import image_set, networks_seen, pictures, small_config
 
 
@@ -143,11 +143,11 @@ def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 def test_a_run_has_one_writer_that_is_named(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
     path = tmp_path / "writer.json"
-    assert is_held(path)
+    assert is_locked(path)
     known = json.loads(path.read_text())
     assert known["pid"] == holder.pid
     named = f"the run is being written by process {holder.pid} on {known['host']}, since"
-    with pytest.raises(UserError, match=named), held(path, "the run"):
+    with pytest.raises(UserError, match=named), file_lock(path, "the run"):
         pytest.fail("it was held twice")
     with pytest.raises(UserError, match="is being written by process"):
         train_run(Plan(small_config(), image_set()), RunFolder.at(tmp_path))
@@ -155,19 +155,19 @@ def test_a_run_has_one_writer_that_is_named(tmp_path: Path, holder: "subprocess.
     # However the holder ends, its hold ends.
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert not is_held(path)
-    with held(path, "the run"):
+    assert not is_locked(path)
+    with file_lock(path, "the run"):
         assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert not is_held(path)
+    assert not is_locked(path)
 
 
 def test_an_error_within_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), held(tmp_path / "writer.json", "the run"):
+    with pytest.raises(FileNotFoundError), file_lock(tmp_path / "writer.json", "the run"):
         (tmp_path / "not-there").read_bytes()
-    with pytest.raises(UserError, match="cannot write"), held(tmp_path / "no-folder" / "writer.json", "the run"):
+    with pytest.raises(UserError, match="cannot write"), file_lock(tmp_path / "no-folder" / "writer.json", "the run"):
         pytest.fail("it was held")
     (tmp_path / "writer.json").write_text("torn {")
-    with held(tmp_path / "writer.json", "the run"):
+    with file_lock(tmp_path / "writer.json", "the run"):
         pass
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_was_killed_at_its_beginning_can_be_begun(tmp_path: Path) -> 
     train_run(Plan(small_config("train.steps=2", "data.source=digits"), load("digits")), run)
     # What may still be in the making is left alone, and so is what is not ours.
     assert [path.exists() for path in (old, new, kept)] == [False, True, True]
-    remove_unfinished(tmp_path / "nothing-there")
+    remove_temporary_files(tmp_path / "nothing-there")
 
 
 def test_a_kill_between_checkpoint_and_model_is_mended(tmp_path: Path) -> None:
@@ -359,12 +359,12 @@ def test_links_in_the_place_of_files_are_not_written_through(tmp_path: Path, nam
     outside.write_text("precious")
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).symlink_to(outside)
-    with pytest.raises(UserError, match="cannot write"), held(run.path / "writer.json", "it"):
+    with pytest.raises(UserError, match="cannot write"), file_lock(run.path / "writer.json", "it"):
         append_line(run.path / name, "line")
     assert outside.read_text() == "precious"
     (run.path / name).unlink()
     os.mkfifo(run.path / name)
-    with pytest.raises(UserError, match="cannot write"), held(run.path / "writer.json", "it"):
+    with pytest.raises(UserError, match="cannot write"), file_lock(run.path / "writer.json", "it"):
         append_line(run.path / name, "line")
 
 

@@ -17,7 +17,7 @@ from infogan.models.architectures import ImageShape
 from infogan.models.networks import Encoder
 from infogan.training import time_budget
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import BEGINNINGS
+from infogan.training.stage_hooks import STAGE_HOOKS
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, small_config
 
@@ -26,7 +26,7 @@ from tests.helpers import image_set, small_config
 def clocked(monkeypatch: pytest.MonkeyPatch) -> Config:
     """Four stages whose steps take 10, 20, 15 and 5 ms, and their beginnings nothing."""
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015, 0.005]))
-    return build(presets.resolve("robust", [{"data": {"source": "bars"}}]))
+    return build(presets.compose("robust", [{"data": {"source": "bars"}}]))
 
 
 def steps(config: Config) -> list[int]:
@@ -86,7 +86,7 @@ def test_a_time_that_leaves_few_steps_for_drawing_is_told_with_the_time_that_lea
     assert slow.caution is not None
     assert slow.caution.startswith("35 s leave")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015]))
-    alone = clocked.model_copy(update={"stages": tuple(s for s in clocked.stages if not s.stretches)})
+    alone = clocked.model_copy(update={"stages": tuple(s for s in clocked.stages if not s.scales_with_budget)})
     assert time_budget.within(1, alone, image_set()).caution is None  # nothing here draws longer for more time
 
 
@@ -106,7 +106,7 @@ def test_beginnings_are_timed_on_few_images_and_told_for_all(monkeypatch: pytest
         now[0] += 1e-3 * len(pixels) + 1e-6 * len(pixels) ** 2
 
     monkeypatch.setattr("infogan.training.time_budget.time.monotonic", lambda: now[0])
-    monkeypatch.setitem(BEGINNINGS, "cluster", begin)
+    monkeypatch.setitem(STAGE_HOOKS, "cluster", begin)
     encoder = Encoder(ImageShape(1, 8), 4, 2)
     many = ImageSet(np.broadcast_to(np.uint8(0), (60_000, 1, 8, 8)), [], "zeros")
     found = time_budget._seconds_to_begin(["cluster", "cluster"], encoder, many)
@@ -132,7 +132,7 @@ def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> Non
 def test_a_length_that_nobody_said_is_longer_on_a_slow_machine_and_then_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = presets.resolve("robust", [{"data": {"source": "digits"}}])
+    options = presets.compose("robust", [{"data": {"source": "digits"}}])
     run = RunFolder.at(tmp_path / "run")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
     first = train_run.plan(options, run=run.path).config
@@ -141,13 +141,13 @@ def test_a_length_that_nobody_said_is_longer_on_a_slow_machine_and_then_kept(
     run.begin(first, "x")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))
     assert train_run.plan(options, run=run.path).config == first
-    said = presets.resolve("robust", [{"data": {"source": "digits"}, "train": {"budget": presets.BUDGET}}])
+    said = presets.compose("robust", [{"data": {"source": "digits"}, "train": {"budget": presets.BUDGET}}])
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
     assert train_run.plan(said).config.train.budget == presets.BUDGET
 
 
 def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
-    options = presets.resolve("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
+    options = presets.compose("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
     found = train_run.plan(options).config
     assert found.train.budget is None
     assert found.images_seen(found.train.steps) == pytest.approx(100_000, rel=0.02)
@@ -155,7 +155,7 @@ def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
 
 def test_large_images_have_time_in_proportion_to_their_pixels_unless_it_is_given() -> None:
     def seconds(size: int, *assignments: str) -> float:
-        budget: float = presets.for_size(presets.resolve("robust", (), assignments), size)["train"]["budget"]
+        budget: float = presets.for_size(presets.compose("robust", (), assignments), size)["train"]["budget"]
         return budget
 
     assert seconds(8) == seconds(32) == presets.BUDGET
@@ -165,9 +165,9 @@ def test_large_images_have_time_in_proportion_to_their_pixels_unless_it_is_given
 
 
 def test_a_length_that_is_given_takes_the_place_of_the_presets() -> None:
-    assert build(presets.resolve("robust")).train.budget == "auto"
-    for assignment in ("train.steps=77", "train.images=77"):
-        assert build(presets.resolve("robust", (), [assignment])).train.budget is None
-    assert build(presets.resolve("post", [{"train": {"budget": 5.0}}])).train.budget == 5
+    assert build(presets.compose("robust")).train.budget == "auto"
+    for assignment in ("train.steps=77", "train.images_seen=77"):
+        assert build(presets.compose("robust", (), [assignment])).train.budget is None
+    assert build(presets.compose("post", [{"train": {"budget": 5.0}}])).train.budget == 5
     with pytest.raises(UserError, match="one of them"):
-        build(presets.resolve("robust", [{"train": {"budget": 5.0, "images": 7}}]))
+        build(presets.compose("robust", [{"train": {"budget": 5.0, "images": 7}}]))

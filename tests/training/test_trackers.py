@@ -61,12 +61,12 @@ def bars(folder: Path, *assignments: str, **sections: Any) -> Plan:
     test = pictures(40, seed=1)
     np.savez(source, x_train=pictures(), y_train=labels, x_test=test, y_test=labels[:40])
     data = {"source": str(source), "size": 8, "channels": 1}
-    return Plan(small_config("train.picture_every=4", *assignments, data=data, **sections), load(source))
+    return Plan(small_config("train.sample_every=4", *assignments, data=data, **sections), load(source))
 
 
 def often(folder: Path) -> Plan:
     """A run of eight steps, of which each is reported."""
-    told = ("train.report_every=1", "train.picture_every=2", f"train.save_every={CHECKPOINT}")
+    told = ("train.log_every=1", "train.sample_every=2", f"train.save_every={CHECKPOINT}")
     return bars(folder, f"train.steps={STEPS}", *told)
 
 
@@ -383,7 +383,7 @@ class Notes(Tracker):
         self.told: list[tuple[Any, ...]] = []
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
-        self.told.append(("begin", run.path.name, config.train.steps, step))
+        self.told.append(("on_start", run.path.name, config.train.steps, step))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.told.append(("scalars", step, dict(values)))
@@ -409,15 +409,15 @@ def test_a_program_may_bring_its_own_and_hears_what_is_written(tmp_path: Path) -
     first, notes.told = notes.told, []
     train_run(bars(tmp_path), run, trackers=[notes])
     assert [(event[0], event[1]) for event in first] == [
-        ("begin", "mine"), ("scalars", 2), ("scalars", 4), ("images", 4), ("scalars", 5), ("end", "interrupted")
+        ("on_start", "mine"), ("scalars", 2), ("scalars", 4), ("images", 4), ("scalars", 5), ("end", "interrupted")
     ]  # fmt: skip
     assert [(event[0], event[1]) for event in notes.told] == [
-        ("begin", "mine"), ("scalars", 6), ("images", 6), ("evaluation", 6), ("codes", 6), ("end", "finished")
+        ("on_start", "mine"), ("scalars", 6), ("images", 6), ("evaluation", 6), ("codes", 6), ("end", "finished")
     ]  # fmt: skip
     assert first[0][2:] == (6, 0)
     assert notes.told[0][2:] == (6, 5)
     for _, step, values in (event for event in first + notes.told if event[0] == "scalars"):
-        assert {"step": step, "stage": "game", **values} in run.read_stats()
+        assert {"step": step, "stage": "gan", **values} in run.read_stats()
     assert first[3][2] == ["samples", "traversals/category", "traversals/knob1", "traversals/knob2"]
     assert json.loads(json.dumps({"step": 6, **notes.told[3][2]})) == json.loads(run.metrics.read_text())
 
@@ -436,7 +436,7 @@ def test_a_tracker_that_fails_is_told_no_more_and_the_others_are(tmp_path: Path,
     assert [i["what"] for i in run.read_incidents()] == ["Fails failed and is told no more: the line is dead"]
     assert (run.path / "log.txt").read_text().count("the line is dead") == 1
     assert notes.told[-1] == ("end", "finished")
-    order = ["begin", "scalars", "scalars", "images", "scalars", "images", "evaluation", "codes", "end"]
+    order = ["on_start", "scalars", "scalars", "images", "scalars", "images", "evaluation", "codes", "end"]
     assert [event[0] for event in notes.told] == order
     assert [event[0] for event in fails.told] == order[: order.index(part)]
 
@@ -451,14 +451,14 @@ def test_one_that_can_not_begin_ends_the_run_before_its_first_step(tmp_path: Pat
         train_run(bars(tmp_path), run, watch=Watcher(on_step=steps.append), trackers=[notes, NotLoggedIn()])
     assert steps == []
     assert not run.stats.exists()
-    assert notes.told == [("begin", "run", 6, 0), ("end", "failed")]
+    assert notes.told == [("on_start", "run", 6, 0), ("end", "failed")]
     assert run.read_environment()[-1]["ended"] == "NotLoggedIn can not begin: no key"
 
 
 def test_a_training_that_fails_says_so(tmp_path: Path) -> None:
     notes = Notes()
-    endless = {"train": {"steps": 6, "batch_size": 16, "save_every": 2, "report_every": 2, "picture_every": 100}}
-    updates = [{"players": ["discriminator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e30}]
+    endless = {"train": {"steps": 6, "batch_size": 16, "save_every": 2, "log_every": 2, "sample_every": 100}}
+    updates = [{"networks": ["discriminator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e30}]
     with pytest.raises(UserError, match="stopped being finite"):
         train_run(
             bars(tmp_path, stages=[{"updates": updates}], **endless), RunFolder.at(tmp_path / "run"), trackers=[notes]
@@ -468,10 +468,10 @@ def test_a_training_that_fails_says_so(tmp_path: Path) -> None:
 
 def test_what_reads_no_codes_has_none_to_tell(tmp_path: Path) -> None:
     notes = Notes()
-    stage = {"updates": [{"players": ["generator"], "terms": {"adversarial": 1.0}, "learning_rate": 1e-3}]}
+    stage = {"updates": [{"networks": ["generator"], "losses": {"adversarial": 1.0}, "learning_rate": 1e-3}]}
     sections = {"objective": {"kind": "gan"}, "codes": [], "stages": [stage]}
     train_run(bars(tmp_path, **sections), RunFolder.at(tmp_path / "run"), trackers=[notes])
-    assert [event[0] for event in notes.told] == ["begin", *["scalars"] * 2, "images", "scalars", "images",
+    assert [event[0] for event in notes.told] == ["on_start", *["scalars"] * 2, "images", "scalars", "images",
                                                   "evaluation", "end"]  # fmt: skip
     assert notes.told[3][2] == ["samples"]
 
@@ -604,7 +604,7 @@ class Notes(Tracker):
         self.told += status
 
 with distributed.joined("cpu"):
-    train = {"steps": 4, "batch_size": 16, "report_every": 2}
+    train = {"steps": 4, "batch_size": 16, "log_every": 2}
     layers = [{"data": {"source": "digits"}, "networks": {"width": 4}, "train": train}]
     notes = Notes()
     workflows.train_run(workflows.plan(recipes.resolve("plain", layers)), RunFolder(Path("run")), trackers=[notes])

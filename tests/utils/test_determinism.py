@@ -15,10 +15,10 @@ from infogan.api import train_run
 from infogan.config import presets
 from infogan.config.schema import build
 from infogan.data.augment import sampled
-from infogan.models.networks import averaged
+from infogan.models.networks import area_downsample
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from infogan.utils.determinism import coverage, repeatable
+from infogan.utils.determinism import deterministic_algorithms, reproducibility
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, small_config
 from tests.training.test_loop import assert_same, weights
@@ -53,10 +53,10 @@ def test_no_step_has_an_operation_that_a_gpu_can_not_repeat(preset: str, size: i
         "networks": {"width": 2, "encoder_width": 2} if preset == "robust" else {"width": 2},
         "train": {"steps": 8, "batch_size": 4, "precision": "fp32"},
     }
-    config = build(presets.resolve(preset, [sections]))
+    config = build(presets.compose(preset, [sections]))
     images, run = image_set(24, size), RunFolder.at(tmp_path)
     run.begin(config, "")
-    with repeatable(True), Recorded() as recorded:
+    with deterministic_algorithms(True), Recorded() as recorded:
         train(config, images, run)
     assert {"convolution_backward", "_log_softmax_backward_data"} & recorded.names  # backward passes are in it
     assert not sorted(WITHOUT & recorded.names)
@@ -68,8 +68,8 @@ def test_averaging_by_matrices_is_averaging(size: int, side: int) -> None:
     weights_ = torch.randn(2, 3, side, side, dtype=torch.double)
     found = []
     for wanted in (False, True):
-        with repeatable(wanted):
-            smaller = averaged(images, side)
+        with deterministic_algorithms(wanted):
+            smaller = area_downsample(images, side)
             found += [smaller, *torch.autograd.grad((smaller * weights_).sum(), images)]
     torch.testing.assert_close(found[0], functional.adaptive_avg_pool2d(images, side))
     torch.testing.assert_close(found[2:], found[:2])
@@ -86,7 +86,7 @@ def test_sampling_by_corners_is_sampling() -> None:
     weights_ = torch.rand(3, 2, 7, 9, dtype=torch.double, generator=random)
     found = []
     for wanted in (False, True):
-        with repeatable(wanted):
+        with deterministic_algorithms(wanted):
             looked = sampled(images, grid)
             found.append([looked, *torch.autograd.grad((looked * weights_).sum(), (images, grid))])
     torch.testing.assert_close(found[1][:2], found[0][:2])
@@ -99,11 +99,11 @@ def test_two_runs_are_the_same_bits(device: str, tmp_path: Path) -> None:
     sections = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
-        "train": {"steps": 40, "batch_size": 16, "report_every": 20, "deterministic": True, "precision": "auto"},
+        "train": {"steps": 40, "batch_size": 16, "log_every": 20, "deterministic": True, "precision": "auto"},
     }
     found = []
     for name in "ab":
-        planned = train_run.plan(presets.resolve("robust", [sections]), device=device)
+        planned = train_run.plan(presets.compose("robust", [sections]), device=device)
         run = RunFolder.at(tmp_path / name)
         train_run.train_run(planned, run, device=device)
         assert not torch.are_deterministic_algorithms_enabled()
@@ -114,13 +114,13 @@ def test_two_runs_are_the_same_bits(device: str, tmp_path: Path) -> None:
 def test_what_can_not_be_repeated_is_refused_in_a_sentence() -> None:
     with (
         pytest.raises(UserError, match=r"^not deterministic here: put_ does not have a deterministic implementation$"),
-        repeatable(True),
+        deterministic_algorithms(True),
     ):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
     assert not torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(RuntimeError, match="another"), repeatable(True):
+    with pytest.raises(RuntimeError, match="another"), deterministic_algorithms(True):
         raise RuntimeError("another")
-    with repeatable(False):
+    with deterministic_algorithms(False):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
 
 
@@ -132,7 +132,7 @@ def test_the_record_says_what_it_takes_to_get_the_same_again(tmp_path: Path) -> 
     assert session["threads"] == torch.get_num_threads()
     assert session["device"] == f"CPU with {torch.backends.cpu.get_cpu_capability()}"
     assert session["same_again"].startswith("bit for bit with these versions, 1 threads")
-    assert "clock" in coverage("cpu", deterministic=False, timed=True)["same_again"]
+    assert "clock" in reproducibility("cpu", deterministic=False, timed=True)["same_again"]
     json.dumps(session)
 
 

@@ -51,9 +51,9 @@ def test_a_whole_run_with_everything_that_a_long_one_has(device: str, precision:
     sections = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
-        "train": {"steps": 8, "batch_size": 16, "report_every": 2, "picture_every": 4, "precision": precision},
+        "train": {"steps": 8, "batch_size": 16, "log_every": 2, "sample_every": 4, "precision": precision},
     }
-    planned = train_run.plan(presets.resolve("robust", [sections]), device=device)
+    planned = train_run.plan(presets.compose("robust", [sections]), device=device)
     run = RunFolder.at(tmp_path / "run")
     model, result = train_run.train_run(planned, run, device=device)
     assert model.device.type == device
@@ -102,7 +102,7 @@ def test_a_run_that_was_interrupted_goes_on(device: str, tmp_path: Path) -> None
 @DEVICES
 def test_what_a_step_takes_is_timed_to_its_end(device: str) -> None:
     sections = {"data": {"source": "bars"}, "networks": {"width": 4, "encoder_width": 4}, "train": {"batch_size": 8}}
-    config = build(presets.resolve("robust", [sections]))
+    config = build(presets.compose("robust", [sections]))
     taken, encoder = time_budget.seconds_a_step(config, image_set(64), device)
     assert len(taken) == len(config.stages)
     assert all(1e-4 < seconds < 10 for seconds in taken)

@@ -169,14 +169,14 @@ def test_workers_that_can_not_go_on_say_so_once(given: str, sentence: str, tmp_p
 
 def test_alone_nothing_is_exchanged() -> None:
     values = torch.ones(3, requires_grad=True)
-    assert distributed.total(values) is values
-    assert distributed.gathered(values, 3) is values
-    assert distributed.share(5) == slice(0, 5)
-    assert distributed.from_first(lambda: "mine") == "mine"
-    assert distributed.any_of(True)
-    assert distributed.mean(values, 7) == distributed.part_of_mean(values, 3) == 1
-    assert distributed.part_of_mean(values, 6) == 0.5
-    with distributed.joined("cpu") as device:
+    assert distributed.all_reduce_sum(values) is values
+    assert distributed.all_gather(values, 3) is values
+    assert distributed.shard_slice(5) == slice(0, 5)
+    assert distributed.broadcast_from_rank0(lambda: "mine") == "mine"
+    assert distributed.any_rank(True)
+    assert distributed.batch_mean(values, 7) == distributed.partial_mean(values, 3) == 1
+    assert distributed.partial_mean(values, 6) == 0.5
+    with distributed.process_group("cpu") as device:
         assert (device, distributed.rank(), distributed.world_size()) == ("cpu", 0, 1)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from infogan.utils import memory
 from infogan.utils.errors import UserError
-from infogan.utils.memory import shortage_told
+from infogan.utils.memory import report_memory_shortage
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
@@ -43,16 +43,19 @@ def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_shortage_is_told_in_a_sentence(shortage: Exception) -> None:
-    with pytest.raises(UserError, match=r"^there is not enough memory: [^\n]*batch_size[^\n]*$"), shortage_told():
+    with (
+        pytest.raises(UserError, match=r"^there is not enough memory: [^\n]*batch_size[^\n]*$"),
+        report_memory_shortage(),
+    ):
         raise shortage
 
 
 def test_real_shortages_are_known_and_nothing_else_is_taken_for_one() -> None:
     huge = 2**58  # numbers; more is no size at all
     for ask in (lambda: np.empty(huge), lambda: torch.empty(huge), lambda: bytearray(2**62)):
-        with pytest.raises(UserError, match="not enough memory"), shortage_told():
+        with pytest.raises(UserError, match="not enough memory"), report_memory_shortage():
             ask()
     for other in (OSError(errno.ENOENT, "no such file"), RuntimeError("shapes differ"), ValueError("memory")):
-        with pytest.raises(type(other)) as caught, shortage_told():
+        with pytest.raises(type(other)) as caught, report_memory_shortage():
             raise other
         assert caught.value is other

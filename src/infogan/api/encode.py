@@ -28,14 +28,14 @@ from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import picture_of, save_picture
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
-from infogan.utils.files import held, make_own_folder, replacing, write_json
+from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
 
 BLOCK = 5_000  # images
 Columns = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
-class Filing:
+class EncodeJob:
     """What was read in images, and where it is kept meanwhile.
 
     Attributes:
@@ -63,7 +63,7 @@ class Filing:
         return self.parts / f"{block:08d}.npz"
 
 
-def file_codes(
+def encode_dataset(
     model: InfoGAN,
     stream: Stream,
     out: Path,
@@ -90,8 +90,8 @@ def file_codes(
         UserError: a model that reads no codes, no usable image, a file or folder that can not be written, Parquet
             without its library, or another process that writes the same file.
     """
-    filing = Filing(model, stream, out)
-    with distributed.together():
+    filing = EncodeJob(model, stream, out)
+    with distributed.all_or_none():
         model.check_reads_codes()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
@@ -99,12 +99,12 @@ def file_codes(
     with ExitStack() as stack:
 
         def begin() -> None:
-            make_own_folder(filing.parts)
-            stack.enter_context(held(filing.parts / "writer.json", str(out)))
+            make_output_folder(filing.parts)
+            stack.enter_context(file_lock(filing.parts / "writer.json", str(out)))
             _begin(filing)
 
-        distributed.done_by_first(begin)
-        with distributed.together():
+        distributed.on_rank0(begin)
+        with distributed.all_or_none():
             mine = range(distributed.rank(), len(filing.blocks), distributed.world_size())
             for block in mine:
                 if not filing.part(block).is_file():
@@ -127,13 +127,13 @@ def file_codes(
                 for block, part in _parts(filing):
                     sort.file(part[category], part["names"].tolist(), partial(_images, filing, block))
 
-        distributed.done_by_first(end)
-    if distributed.is_first():
+        distributed.on_rank0(end)
+    if distributed.is_rank0():
         shutil.rmtree(filing.parts, ignore_errors=True)
     return skipped
 
 
-def _begin(filing: Filing) -> None:
+def _begin(filing: EncodeJob) -> None:
     """Keeps the blocks that are there if they are of the same model and images, and removes them otherwise."""
     stream = filing.stream
     what = {"model": filing.model.digest(), "images": stream.stamp, "count": stream.count, "block": BLOCK}
@@ -147,11 +147,11 @@ def _begin(filing: Filing) -> None:
         write_json(what_path, what)
 
 
-def _images(filing: Filing, block: int) -> NDArray[np.uint8]:
+def _images(filing: EncodeJob, block: int) -> NDArray[np.uint8]:
     return filing.stream.read(block * BLOCK, (block + 1) * BLOCK).images
 
 
-def _read(filing: Filing, block: int) -> None:
+def _read(filing: EncodeJob, block: int) -> None:
     """Reads the codes of a block and keeps them."""
     images = filing.stream.read(block * BLOCK, (block + 1) * BLOCK)
     read = filing.model.encode(images.images)
@@ -161,7 +161,7 @@ def _read(filing: Filing, block: int) -> None:
         arrays[_column(place)] = read.codes[name]
         if name in read.probabilities:
             arrays[f"{_column(place)}_probability"] = read.probabilities[name].max(axis=1)
-    with replacing(filing.part(block)) as temporary:
+    with atomic_write(filing.part(block)) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
 
 
@@ -169,7 +169,7 @@ def _column(place: int) -> str:
     return f"code_{place}"  # a code's name may be any text
 
 
-def _parts(filing: Filing) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+def _parts(filing: EncodeJob) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     """The blocks with what was read in them, in order.
 
     Raises:
@@ -186,7 +186,7 @@ def _parts(filing: Filing) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         yield block, part
 
 
-def _columns(filing: Filing, part: dict[str, NDArray[Any]]) -> Columns:
+def _columns(filing: EncodeJob, part: dict[str, NDArray[Any]]) -> Columns:
     """A block as columns; categories by their names, numbers as they are."""
     model = filing.model
     columns: Columns = {"image": part["names"].tolist()}
@@ -200,9 +200,9 @@ def _columns(filing: Filing, part: dict[str, NDArray[Any]]) -> Columns:
     return columns | {"entropy": part["entropy"].tolist()}
 
 
-def _write_csv(filing: Filing) -> None:
+def _write_csv(filing: EncodeJob) -> None:
     with (
-        replacing(filing.out) as temporary,
+        atomic_write(filing.out) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
@@ -217,12 +217,12 @@ def _write_csv(filing: Filing) -> None:
             writer.writerows(zip(*texts, strict=True))
 
 
-def _write_parquet(filing: Filing) -> None:
+def _write_parquet(filing: EncodeJob) -> None:
     parquet = arrow_parquet()
     import pyarrow as pa
 
     with ExitStack() as stack:
-        temporary = stack.enter_context(replacing(filing.out))
+        temporary = stack.enter_context(atomic_write(filing.out))
         writer = None
         for _, part in _parts(filing):
             columns = _columns(filing, part)

@@ -79,7 +79,7 @@ def fit(
     named = str(data) if is_path(data) else None
     # A name brings its own invariances; where images are kept is known once there is a folder for the run.
     layer: dict[str, Any] = {
-        "data": {"source": named or IMAGES, "size": size, "channels": channels, "fit": shape},
+        "data": {"source": named or IMAGES, "size": size, "channels": channels, "shape": shape},
     }
     length = {"budget": budget, "steps": steps}
     layer["train"] = {"seed": seed, **{name: value for name, value in length.items() if value is not None}}
@@ -88,7 +88,7 @@ def fit(
         sizes = [categorical] if isinstance(categorical, int | str) else categorical
         layer["codes"] = presets.codes_of(sizes, continuous, [presets.PRESETS.get(recipe, {})])
     assignments = [f"{name}={json.dumps(value)}" for name, value in (options or {}).items()]
-    resolved = presets.resolve(recipe, [layer], assignments)
+    resolved = presets.compose(recipe, [layer], assignments)
     train_run.trial(resolved)
     chosen = train_run.pick_device(device)
 

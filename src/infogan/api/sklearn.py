@@ -189,12 +189,12 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             [self.n_categories], self.n_continuous, [presets.PRESETS.get(self.recipe, {})]
         )
         assignments = [f"{name}={json.dumps(value)}" for name, value in (self.options or {}).items()]
-        options = presets.resolve(self.recipe, [layer], assignments)
+        options = presets.compose(self.recipe, [layer], assignments)
         if "train.batch_size" not in (self.options or {}):
             config = build(options)
             most, factor = config.largest_batch
             if count < most:
-                return presets.resolve(
+                return presets.compose(
                     self.recipe, [layer], [*assignments, f"train.batch_size={max(1, count // factor)}"]
                 )
         return options

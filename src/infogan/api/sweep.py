@@ -37,12 +37,12 @@ from infogan.training.trackers import OWN_FILES
 from infogan.utils.errors import UserError
 from infogan.utils.files import (
     BUSY,
-    UNFINISHED,
+    TEMPORARY_NAME,
     append_line,
-    claimed,
-    held,
-    is_held,
-    remove_unfinished,
+    file_lock,
+    folder_lock,
+    is_locked,
+    remove_temporary_files,
     write_bytes,
     write_json,
 )
@@ -108,12 +108,12 @@ class SweepFolder:
             others = {entry.name for entry in self.path.iterdir()} - {WRITER, self.logs.name}
         except OSError as error:
             raise UserError(f"cannot make the folder of the sweep, {path}: {error.strerror}") from error
-        if not self._shared.is_file() and not all(map(UNFINISHED.fullmatch, others)):
+        if not self._shared.is_file() and not all(map(TEMPORARY_NAME.fullmatch, others)):
             raise UserError(f"{path} is not empty and not the folder of a sweep: choose another --out")
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps other processes from this sweep meanwhile; raises UserError where one is at it."""
-        return held(self.path / WRITER, str(self.path))
+        return file_lock(self.path / WRITER, str(self.path))
 
     def begin(self, data: str, arguments: Sequence[str]) -> None:
         """Writes what all runs share, or checks that it is what they shared before; raises UserError if it is not."""
@@ -144,7 +144,7 @@ class SweepFolder:
 
     def add(self, record: Ended) -> None:
         """Adds a line to ``runs.jsonl``."""
-        with claimed(self.path):
+        with folder_lock(self.path):
             append_line(self.runs, json.dumps(asdict(record)))
 
     def of(self, name: str) -> Path:
@@ -264,7 +264,7 @@ def run_all(
             not be started or recorded.
     """
     with folder.held():
-        remove_unfinished(folder.path)
+        remove_temporary_files(folder.path)
         known = folder.ended()
         for variation in wanted:
             record = known.get(variation.name)
@@ -321,7 +321,7 @@ def _run(folder: SweepFolder, variation: Variation, orders: _Orders) -> str:
 def _wait(run: Path, orders: _Orders) -> None:
     """Waits until nobody trains a run: a sweep that was killed outright has left it to itself."""
     told = False
-    while is_held(run / WRITER) and not orders.interrupted():
+    while is_locked(run / WRITER) and not orders.interrupted():
         if not told:
             orders.on_wait(f"waiting for the process that still trains {run}")
         told = True

@@ -21,7 +21,7 @@ from infogan.config.schema import Config, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.data.batches import check_enough
 from infogan.data.labels import FewLabels, read_labels
-from infogan.evaluation.evaluate import Evidence, evaluate
+from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN, Samples
 from infogan.models.networks import check_size
@@ -30,17 +30,17 @@ from infogan.reports import figures
 from infogan.reports.figures import picture_of, save_picture
 from infogan.reports.report import report
 from infogan.reports.sheets import samples_picture
-from infogan.training.clustering import Scan
+from infogan.training.clustering import ClusterCountScan
 from infogan.training.count_clusters import count_categories
 from infogan.training.loop import Interrupted, Watcher, train
 from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import Length, with_stages, within
 from infogan.training.trackers import Several, Tracker, numbers_of, read_codes
 from infogan.utils import distributed
-from infogan.utils.determinism import repeatable
+from infogan.utils.determinism import deterministic_algorithms
 from infogan.utils.errors import UserError
-from infogan.utils.files import replacing, write_bytes, write_json
-from infogan.utils.memory import shortage_told
+from infogan.utils.files import atomic_write, write_bytes, write_json
+from infogan.utils.memory import report_memory_shortage
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plan:
 
     config: Config
     images: ImageSet
-    counted: Scan | None = None  # how the number of categories was found, if it was to be
+    counted: ClusterCountScan | None = None  # how the number of categories was found, if it was to be
     few: FewLabels | None = None  # what the file in ``data.labels`` says
     caution: str | None = None  # a sentence, where its time is too short for a good model
 
@@ -81,18 +81,18 @@ def plan(
             given the same options.
     """
     versions = f"infogan {infogan.__version__}, torch {torch.__version__}, numpy {np.__version__}"
-    distributed.agreed("version of infogan, PyTorch or NumPy", versions)
-    distributed.agreed("configuration", json.dumps(options, default=str))
+    distributed.assert_same_on_all_ranks("version of infogan, PyTorch or NumPy", versions)
+    distributed.assert_same_on_all_ranks("configuration", json.dumps(options, default=str))
     counts = presets.counts_categories(options)
-    with distributed.together():
+    with distributed.all_or_none():
         config = trial(options)  # before any data is fetched, so that a misspelt option does not wait for it
         if images is None and not config.data.source:
             raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
         if images is None:
-            images = _load(config.data, progress, run if distributed.is_first() else None)
+            images = _load(config.data, progress, run if distributed.is_rank0() else None)
         few = _few(config, images)
     # Categories are counted, and steps timed, as they will be trained.
-    with repeatable(config.train.deterministic):
+    with deterministic_algorithms(config.train.deterministic):
         return _plan(options, config, counts, images, few, _known(run), device)
 
 
@@ -103,7 +103,7 @@ def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> Im
             data.source,
             size=data.size,
             channels=data.channels,
-            fit=data.fit,
+            fit=data.shape,
             strict=data.strict,
             progress=progress,
         )
@@ -127,7 +127,7 @@ def _known(run: Path | None) -> Config | None:
         there = run is not None and (run / "config.json").is_file()
         return RunFolder(run).read_config().model_dump_json() if run is not None and there else ""
 
-    found = distributed.from_first(read)
+    found = distributed.broadcast_from_rank0(read)
     return Config.model_validate_json(found) if found else None
 
 
@@ -153,7 +153,7 @@ def _plan(
             counted = count_categories(config, images, device)
             found = max(counted.best, len(few.names) if few else 0)
         options = presets.with_categories(options, found)
-    with distributed.together():
+    with distributed.all_or_none():
         if config.networks.encoder and (most := config.category_sizes[0]) > len(images):
             raise UserError(f"{most} categories, but only {len(images)} images to be filed under them: ask for fewer")
         shape = {"size": images.size, "channels": images.channels}
@@ -187,10 +187,10 @@ def _length(
 ) -> Length:
     """The configuration with the steps that its budget, said by nobody or by the user, or its images come to."""
     train = config.train
-    if train.images is not None:
+    if train.images_seen is not None:
         whole = sum(stage.share for stage in config.stages)
         a_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / whole
-        steps = max(len(config.stages), math.ceil(train.images / a_step))
+        steps = max(len(config.stages), math.ceil(train.images_seen / a_step))
     elif not isinstance(train.budget, float):
         return Length(config)
     elif known is None:
@@ -234,13 +234,13 @@ def train_run(
             process is training it, or workers have other images than the first, or a tracker can not begin.
         Interrupted: as `training.train`.
     """
-    with distributed.together():
+    with distributed.all_or_none():
         digest = planned.images.digest()
     if planned.few is not None:
         digest += f" {planned.few.digest()}"
-    distributed.agreed("set of images or labels", digest)
+    distributed.assert_same_on_all_ranks("set of images or labels", digest)
     # A worker that was cut off may hold the run until it notices.
-    patience = distributed.patience() if distributed.active() else 0.0
+    patience = distributed.timeout_seconds() if distributed.is_distributed() else 0.0
     told = Several(trackers)
     with ExitStack() as session:
 
@@ -249,8 +249,12 @@ def train_run(
             run.begin(planned.config, digest, device)
             session.enter_context(_session(run, told))
 
-        distributed.done_by_first(begin)
-        with shortage_told(), distributed.losses_told(), repeatable(planned.config.train.deterministic):
+        distributed.on_rank0(begin)
+        with (
+            report_memory_shortage(),
+            distributed.report_lost_workers(),
+            deterministic_algorithms(planned.config.train.deterministic),
+        ):
             return _train_run(planned, run, device, watch or Watcher(), told)
 
 
@@ -279,7 +283,7 @@ def _train_run(
 ) -> tuple[InfoGAN, dict[str, Any]]:
     """`train_run` by the only writer of the folder, within a session that has begun."""
     config, images, few = planned.config, planned.images, planned.few
-    distributed.done_by_first(partial(_record_data, planned, run, device))
+    distributed.on_rank0(partial(_record_data, planned, run, device))
 
     def begin(step: int) -> None:
         told.begin(run, config, step)
@@ -301,7 +305,7 @@ def _train_run(
 
     passing_on = replace(watch, on_begin=begin, on_report=report, on_picture=draw)
     model = train(config, images, run, device=device, watch=passing_on, few=few)
-    if not distributed.is_first():
+    if not distributed.is_rank0():
         return model, {}
     model.adopt(InfoGAN.load(run.model).config)  # with the names that it was given while it trained
     if few is not None and model.networks.reads_codes and model.layout.categorical and not model.config.names:
@@ -322,7 +326,7 @@ def _train_run(
 
 def _record_data(planned: Plan, run: RunFolder, device: str) -> None:
     images = planned.images
-    workers = f", {distributed.world_size()} workers" if distributed.active() else ""
+    workers = f", {distributed.world_size()} workers" if distributed.is_distributed() else ""
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
     if planned.caution:
         run.log(planned.caution)
@@ -342,7 +346,7 @@ def evaluate_run(
         UserError: as `evaluation.evaluate`.
     """
     test = _test_images(model, config)
-    return evaluate(Evidence(model, train_images, test, config.train.seed, config.invariance.strengths), metrics)
+    return evaluate(EvaluationInputs(model, train_images, test, config.train.seed, config.augment.strengths), metrics)
 
 
 def write_report(
@@ -374,7 +378,7 @@ def load_for(
     """Images in the shape that a model reads; raises UserError as `data.load`."""
     size, channels = model.config.size, model.config.channels
     return load(
-        data.source, split=split, size=size, channels=channels, fit=data.fit, strict=data.strict, progress=progress
+        data.source, split=split, size=size, channels=channels, fit=data.shape, strict=data.strict, progress=progress
     )
 
 
@@ -404,7 +408,7 @@ def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None
     """
     if out.suffix.lower() == ".npz":
         arrays = {"images": samples.images} | samples.codes
-        with replacing(out) as temporary, open(temporary, "wb") as file:
+        with atomic_write(out) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return [out]
     if out.suffix:

@@ -1,5 +1,5 @@
 """The command line: one module per group of commands."""
 
-from infogan.cli.app import app, main
+from infogan.cli.app import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from infogan.utils.errors import Silent, UserError
-from infogan.utils.memory import shortage_told
+from infogan.utils.errors import SilentError, UserError
+from infogan.utils.memory import report_memory_shortage
 
 if TYPE_CHECKING:
     from infogan.models.infogan import InfoGAN
@@ -116,8 +116,8 @@ def _workers(device: str) -> Iterator[str]:
     from infogan.cli import terminal
     from infogan.utils import distributed
 
-    with distributed.joined(train_run.pick_device(device)) as own:
-        if distributed.is_first():
+    with distributed.process_group(train_run.pick_device(device)) as own:
+        if distributed.is_rank0():
             yield own
             return
         terminal.ERR.quiet = True
@@ -130,10 +130,10 @@ def _shared_model(run: str | Path, device: str) -> "InfoGAN":
     from infogan.models.infogan import InfoGAN
     from infogan.utils import distributed
 
-    with distributed.together():
+    with distributed.all_or_none():
         model = InfoGAN.load(run).to(device)
-    distributed.agreed("model", model.digest())
-    model.shared = distributed.active()
+    distributed.assert_same_on_all_ranks("model", model.digest())
+    model.shared = distributed.is_distributed()
     return model
 
 
@@ -148,7 +148,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["categorical"] or given["continuous"] is not None:
         known = [presets.PRESETS.get(preset, {}), *layers]
         flags["codes"] = presets.codes_of(_sizes(given["categorical"]), given["continuous"], known)
-    return presets.resolve(preset, [*layers, flags], given["assignments"] or ())
+    return presets.compose(preset, [*layers, flags], given["assignments"] or ())
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +160,8 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
         "data": {
             "source": given["data"],
             "strict": given["strict"] or None,
-            **{name: given[name] for name in ("size", "channels", "fit", "labels")},
+            "shape": given["fit"],
+            **{name: given[name] for name in ("size", "channels", "labels")},
         },
         "train": {
             "compile": given["compile_"],
@@ -172,7 +173,7 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
     options: dict[str, Any] = {name: keys for name, keys in told.items() if keys}
     if given["invariance"] is not None:
-        options["invariance"] = presets.invariances(given["invariance"])
+        options["augment"] = presets.invariances(given["invariance"])
     return options
 
 
@@ -187,7 +188,7 @@ def _sizes(categorical: list[str] | None) -> list[int | str] | None:
 
 def _length(budget: str | None, steps: int | None, images: int | None) -> dict[str, Any]:
     """The length that was given, as options of the training."""
-    given = {"budget": None if budget is None else _seconds(budget), "steps": steps, "images": images}
+    given = {"budget": None if budget is None else _seconds(budget), "steps": steps, "images_seen": images}
     if sum(value is not None for value in given.values()) > 1:
         raise UserError("the length is given twice: pass one of --budget, --steps and --images")
     return given
@@ -217,8 +218,8 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     from infogan.training.run_dir import RunFolder
     from infogan.utils import distributed
 
-    with distributed.together():
-        told = trackers.called(track) if distributed.is_first() else []
+    with distributed.all_or_none():
+        told = trackers.called(track) if distributed.is_rank0() else []
     if presets.counts_categories(options) and not (out and (out / "config.json").is_file()):
         say("to count the categories, features of the images are learned first")
     with fetching() as progress:
@@ -233,7 +234,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
         made = RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), Path(config.data.source).stem)
         return str(made.path)
 
-    run = RunFolder(Path(distributed.from_first(folder)))
+    run = RunFolder(Path(distributed.broadcast_from_rank0(folder)))
     kind, side = config.objective.kind, images.size
     say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
     if planned.counted:
@@ -244,7 +245,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
     if planned.caution:
         say(planned.caution)
-    display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.active())
+    display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.is_distributed())
     watch = Watcher(on_report=display.report, on_step=display.step, interrupted=lambda: signals.received is not None)
     try:
         with signals.caught(), display:
@@ -252,7 +253,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     except Interrupted as stop:
         say(f"stopped after step {stop.step} of {config.train.steps}; to go on: {_resume_command(run.path)}")
         raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
-    if not distributed.is_first():
+    if not distributed.is_rank0():
         return
     pictures = sorted([*run.samples.glob("*.png")])[-2:] + sorted(run.traversals.glob("*.png"))
     if as_json:
@@ -287,12 +288,12 @@ def sample(
     wanted = seeds_of(seeds) if seeds is not None else None
     with _workers(device) as own:
         model = _shared_model(run, own)
-        with distributed.alike():
+        with distributed.errors_from_rank0():
             if wanted is None:
                 samples = model.sample(count, codes=_codes(code), seed=seed)
             else:
                 samples = train_run.first_of_each(model, wanted, _codes(code))
-        if not distributed.is_first():
+        if not distributed.is_rank0():
             return
     written = train_run.save_samples(samples, out, None if wanted is None else [f"seed{seed}" for seed in wanted])
     typer.echo(str(out) if len(written) == 1 else f"{len(written)} images in {out}")
@@ -336,21 +337,21 @@ def encode(
     device: Device = "cpu",
 ) -> None:
     """Read the codes of real images: a CSV, and on request folders by category. Goes on where it was stopped."""
-    from infogan.api.encode import Sorter, file_codes
+    from infogan.api.encode import Sorter, encode_dataset
     from infogan.cli.terminal import fetching, say
     from infogan.data import streamed
     from infogan.models.infogan import InfoGAN
     from infogan.utils import distributed
 
     with _workers(device) as own, fetching() as progress, ExitStack() as source:
-        with distributed.together():
+        with distributed.all_or_none():
             model = InfoGAN.load(run).to(own)
             read = streamed(
                 data, size=model.config.size, channels=model.config.channels, split=split, progress=progress
             )
             images = source.enter_context(read)
-            sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_first() else None
-        for skipped in file_codes(model, images, out, sort=sort, progress=progress):
+            sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_rank0() else None
+        for skipped in encode_dataset(model, images, out, sort=sort, progress=progress):
             say(f"skipped {skipped}")
     typer.echo(str(out))
     for folder in sort.folders if sort else ():
@@ -378,16 +379,16 @@ def evaluate(
 
     names = [name.strip() for name in metrics.split(",")] if metrics else None
     with _workers(device) as own:
-        with distributed.together():
+        with distributed.all_or_none():
             folder = RunFolder.existing(run)
             config = folder.read_config()
         model = _shared_model(run, own)
-        with distributed.together():
+        with distributed.all_or_none():
             images = train_run.load_for(model, config.data)
-        distributed.agreed("set of images", images.digest() if distributed.active() else "")
-        with distributed.alike():
+        distributed.assert_same_on_all_ranks("set of images", images.digest() if distributed.is_distributed() else "")
+        with distributed.errors_from_rank0():
             result = train_run.evaluate_run(model, config, images, names)
-        if not distributed.is_first():
+        if not distributed.is_rank0():
             return
     folder.add_metrics({"step": config.train.steps, **result})
     as_text = "\n".join([*summary(result), str(folder.metrics)])
@@ -757,10 +758,10 @@ def main() -> NoReturn:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        with shortage_told():
+        with report_memory_shortage():
             app()
     except UserError as error:
-        if not isinstance(error, Silent):
+        if not isinstance(error, SilentError):
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

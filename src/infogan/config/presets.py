@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from infogan.config.schema import merge, override
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 
 Options = dict[str, Any]
 
@@ -27,8 +27,8 @@ HEAVIER_KNOB: Options = {**KNOB, "weight": 0.3}
 # information gradient reaches generator, recognizer and shared trunk.
 GAME: Options = {
     "updates": [
-        {"players": ["discriminator", "recognizer"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
-        {"players": ["generator"], "terms": {"adversarial": 1.0, "information": 1.0}, **ADAM},
+        {"networks": ["discriminator", "recognizer"], "losses": {"adversarial": 1.0, "information": 1.0}, **ADAM},
+        {"networks": ["generator"], "losses": {"adversarial": 1.0, "information": 1.0}, **ADAM},
     ]
 }
 PLAIN: Options = {
@@ -60,27 +60,27 @@ ROBUST: Options = {
     "networks": {"architecture": "conv", "recognizer": "shared", "encoder": True, "conditional": True},
     "stages": [
         {
-            "name": "features",
+            "name": "pretrain",
             "share": 600,
-            "stretches": False,
+            "scales_with_budget": False,
             "batch_factor": 4,
-            "updates": [{"players": ["encoder"], "terms": {"contrast": 1.0}, **ENCODER_ADAM}],
+            "updates": [{"networks": ["encoder"], "losses": {"nt_xent": 1.0}, **ENCODER_ADAM}],
         },
         {
-            "name": "classes",
+            "name": "cluster",
             "share": 600,
-            "stretches": False,
+            "scales_with_budget": False,
             "batch_factor": 4,
-            "begin": ["cluster"],
+            "on_start": ["cluster"],
             "updates": [
                 {
-                    "players": ["encoder"],
-                    "terms": {
-                        "smoothness": 1.0,
-                        "consistency": [0.0, 1.5],
-                        "confidence": 0.3,
-                        "balance": 2.0,
-                        "contrast": [0.5, 0.0],
+                    "networks": ["encoder"],
+                    "losses": {
+                        "vat": 1.0,
+                        "uda": [0.0, 1.5],
+                        "conditional_entropy": 0.3,
+                        "marginal_kl": 2.0,
+                        "nt_xent": [0.5, 0.0],
                     },
                     **ENCODER_ADAM,
                     "decay": "linear",
@@ -90,18 +90,18 @@ ROBUST: Options = {
         {
             # At half the rate: at the full one, an encoder that is taught by its own readings can turn a whole group
             # that it files rightly, but not surely, to the wrong class within 200 steps.
-            "name": "refinement",
+            "name": "self_train",
             "share": 700,
-            "stretches": False,
+            "scales_with_budget": False,
             "batch_factor": 4,
-            "begin": ["refine"],
-            "updates": [{"players": ["encoder"], "terms": {"consistency": 1.0}, **ENCODER_ADAM, "learning_rate": 1e-3}],
+            "on_start": ["freeze_if_diffuse"],
+            "updates": [{"networks": ["encoder"], "losses": {"uda": 1.0}, **ENCODER_ADAM, "learning_rate": 1e-3}],
         },
         {
-            "name": "game",
+            "name": "gan",
             "share": 6400,
-            "begin": ["prior"],
-            "updates": [{**update, "learning_rate": RATES[update["players"][0]]} for update in GAME["updates"]],
+            "on_start": ["learn_prior"],
+            "updates": [{**update, "learning_rate": RATES[update["networks"][0]]} for update in GAME["updates"]],
         },
     ],
     "train": {"budget": AUTO, "batch_size": 64, "precision": "auto"},
@@ -121,13 +121,13 @@ PAPER_MNIST: Options = {
         {
             "updates": [
                 {
-                    "players": ["discriminator", "recognizer"],
-                    "terms": {"adversarial": 1.0, "information": 1.0},
+                    "networks": ["discriminator", "recognizer"],
+                    "losses": {"adversarial": 1.0, "information": 1.0},
                     "learning_rate": 2e-4,
                 },
                 {
-                    "players": ["generator"],
-                    "terms": {"adversarial": 1.0, "information": 1.0},
+                    "networks": ["generator"],
+                    "losses": {"adversarial": 1.0, "information": 1.0},
                     "learning_rate": 1e-3,
                 },
             ]
@@ -143,21 +143,26 @@ PAPER_MNIST: Options = {
 # where theirs share one: that parts codes on every seed that was tried, and theirs did not (docs/evaluation.md).
 CR_KNOB: Options = {"kind": "continuous", "deviation": 1.0, "weight": 0.05}
 CR_TERMS: dict[str, float] = {"adversarial": 1.0, "information": 1.0}
-CR_DISCRIMINATOR: Options = {"players": ["discriminator", "recognizer"], "terms": CR_TERMS, "learning_rate": 2e-3}
-CR_GENERATOR: Options = {"players": ["generator"], "terms": CR_TERMS, "learning_rate": 1e-3}
+CR_DISCRIMINATOR: Options = {"networks": ["discriminator", "recognizer"], "losses": CR_TERMS, "learning_rate": 2e-3}
+CR_GENERATOR: Options = {"networks": ["generator"], "losses": CR_TERMS, "learning_rate": 1e-3}
 DISENTANGLE: Options = {
     "noise": {"size": 5, "distribution": "uniform"},
     "codes": [CR_KNOB] * 5,
-    "networks": {"architecture": "conv", "recognizer": "shared", "spectral_norm": False, "comparer": True},
+    "networks": {"architecture": "conv", "recognizer": "shared", "spectral_norm": False, "pair_classifier": True},
     "stages": [
-        {"name": "game", "share": 288_000, "updates": [CR_DISCRIMINATOR, CR_GENERATOR, CR_GENERATOR]},
+        {"name": "gan", "share": 288_000, "updates": [CR_DISCRIMINATOR, CR_GENERATOR, CR_GENERATOR]},
         {
-            "name": "apart",
+            "name": "disentangle",
             "share": 34_560,
             "updates": [
                 {**CR_DISCRIMINATOR, "decay": "linear"},
-                {"players": ["comparer"], "terms": {"varying": 2.0}, "learning_rate": 2e-3, "decay": "linear"},
-                *[{**CR_GENERATOR, "terms": {**CR_TERMS, "varying": 2.0}, "decay": "linear"}] * 2,
+                {
+                    "networks": ["pair_classifier"],
+                    "losses": {"variation_predictability": 2.0},
+                    "learning_rate": 2e-3,
+                    "decay": "linear",
+                },
+                *[{**CR_GENERATOR, "losses": {**CR_TERMS, "variation_predictability": 2.0}, "decay": "linear"}] * 2,
             ],
         },
     ],
@@ -174,20 +179,20 @@ POST: Options = {
         {
             "updates": [
                 {
-                    "players": ["discriminator"],
-                    "terms": {"adversarial": 1.0},
+                    "networks": ["discriminator"],
+                    "losses": {"adversarial": 1.0},
                     "learning_rate": 1e-3,
                     "beta1": 0.9,
                 },
                 {
-                    "players": ["generator"],
-                    "terms": {"adversarial": 1.0},
+                    "networks": ["generator"],
+                    "losses": {"adversarial": 1.0},
                     "learning_rate": 1e-3,
                     "beta1": 0.9,
                 },
                 {
-                    "players": ["generator", "recognizer"],
-                    "terms": {"information": 1.0},
+                    "networks": ["generator", "recognizer"],
+                    "losses": {"information": 1.0},
                     "learning_rate": 1e-3,
                     "beta1": 0.9,
                 },
@@ -198,8 +203,8 @@ POST: Options = {
         "steps": 20_000,
         "batch_size": 32,
         "ema_half_life": 0.0,
-        "picture_every": 1000,
-        "picture": "one-value",
+        "sample_every": 1000,
+        "sample_grid": "one-value",
     },
 }
 
@@ -212,7 +217,7 @@ PRESETS: dict[str, Options] = {
     "disentangle": DISENTANGLE,
 }
 SUPERVISION = 0.5  # weight of a few labels where they are given
-LENGTHS = {"steps", "images", "budget"}  # options of `train` that say how long
+LENGTHS = {"steps", "images_seen", "budget"}  # options of `train` that say how long
 
 # How much of each transform does not matter, where only its name is given.
 STRENGTHS = {
@@ -246,7 +251,7 @@ INVARIANCES: dict[str, dict[str, float]] = {
 ANY_IMAGES = {"crop": 0.3, "shift": 0.08, "colour": 0.3}
 
 
-def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: Iterable[str] = ()) -> Options:
+def compose(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: Iterable[str] = ()) -> Options:
     """A preset with further options laid on it, as the predecessor that ``objective.kind`` asks for, if it does.
 
     A gan and a cgan lose the codes, recognizer, encoder and all terms but the adversarial one. Without a category there
@@ -262,7 +267,7 @@ def resolve(preset: str, layers: Iterable[Mapping[str, Any]] = (), assignments: 
         UserError: there is no such preset, or an assignment that can not be applied.
     """
     if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+        raise unknown_name("preset", preset, PRESETS)
     options: Options = PRESETS[preset]
     for layer in layers:
         if isinstance(layer.get("train"), Mapping) and LENGTHS & layer["train"].keys():
@@ -305,7 +310,7 @@ def for_size(options: Options, size: int) -> Options:
 def _is_robust(update: Options) -> bool:
     """Whether this update of the game has the optimiser of `ROBUST`, with the rate of `RATES`."""
     alike = update.get("beta2") == ADAM["beta2"]  # by the rate alone, other recipes would be taken for it
-    return alike and update.get("learning_rate") == RATES.get(update["players"][0])
+    return alike and update.get("learning_rate") == RATES.get(update["networks"][0])
 
 
 def _without_length(options: Options) -> Options:
@@ -318,17 +323,19 @@ def _without_length(options: Options) -> Options:
 
 def _completed(options: Options) -> Options:
     """The options with what follows from them: invariances of the data, and no parts that nothing is left for."""
-    if "invariance" not in options:
+    if "augment" not in options:
         source = options.get("data", {}).get("source", "")
-        options = {**options, "invariance": INVARIANCES.get(source, ANY_IMAGES)}
+        options = {**options, "augment": INVARIANCES.get(source, ANY_IMAGES)}
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
     if kind != "infogan":
-        return {**_without(options, {"recognizer", "encoder", "comparer"}, {"adversarial", "r1"}), "codes": []}
+        return {**_without(options, {"recognizer", "encoder", "pair_classifier"}, {"adversarial", "r1"}), "codes": []}
     if not options["networks"].get("encoder"):
         return options
     if not categories:
-        return _without(options, {"encoder"}, {"adversarial", "r1", "information", "sharing", "varying"})
+        return _without(
+            options, {"encoder"}, {"adversarial", "r1", "information", "infogan_cr", "variation_predictability"}
+        )
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior if it is not given another.
@@ -338,10 +345,10 @@ def _completed(options: Options) -> Options:
 
 def _supervised(stage: Options) -> Options:
     """The stage, with the few labels heeded if classes begin in it or are refined."""
-    if not {"cluster", "refine"} & set(stage.get("begin", ())):
+    if not {"cluster", "freeze_if_diffuse"} & set(stage.get("on_start", ())):
         return stage
     first, *others = stage["updates"]
-    return {**stage, "updates": [{**first, "terms": {"supervision": SUPERVISION, **first["terms"]}}, *others]}
+    return {**stage, "updates": [{**first, "losses": {"supervised": SUPERVISION, **first["losses"]}}, *others]}
 
 
 def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
@@ -350,15 +357,15 @@ def _without(options: Options, players: Set[str], terms: Set[str]) -> Options:
     for stage in options["stages"]:
         updates = []
         for update in stage["updates"]:
-            left = [player for player in update["players"] if player not in players]
-            kept = {name: weight for name, weight in update["terms"].items() if name in terms}
+            left = [player for player in update["networks"] if player not in players]
+            kept = {name: weight for name, weight in update["losses"].items() if name in terms}
             if left and kept:
-                updates.append({**update, "players": left, "terms": kept})
+                updates.append({**update, "networks": left, "losses": kept})
         if updates:
-            stages.append({**stage, "begin": [], "updates": updates})
+            stages.append({**stage, "on_start": [], "updates": updates})
     networks = {**options["networks"], "encoder": False, "conditional": False}
-    if "comparer" in players:
-        networks["comparer"] = False
+    if "pair_classifier" in players:
+        networks["pair_classifier"] = False
     return {**options, "networks": networks, "stages": stages}
 
 
@@ -377,7 +384,7 @@ def invariances(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, given, number = (word.strip() for word in part.partition("="))
         if name not in STRENGTHS:
-            raise unknown("invariance", name, STRENGTHS)
+            raise unknown_name("augment", name, STRENGTHS)
         try:
             strengths[name] = float(number) if given else STRENGTHS[name]
         except ValueError:

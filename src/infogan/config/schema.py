@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 
 # Terms that only an encoder can be given, and those among them that compare transformed views of an image.
-VIEW_TERMS = frozenset({"contrast", "consistency"})
+VIEW_TERMS = frozenset({"nt_xent", "uda"})
 NORMED = {"mlp", "conv", "paper"}  # architectures with batch norm
-ENCODER_TERMS = VIEW_TERMS | {"smoothness", "confidence", "balance", "supervision"}
+ENCODER_TERMS = VIEW_TERMS | {"vat", "conditional_entropy", "marginal_kl", "supervised"}
 
-Player = Literal["generator", "discriminator", "recognizer", "encoder", "comparer"]
-InformedPart = Literal["generator", "recognizer", "trunk"]
+NetworkName = Literal["generator", "discriminator", "recognizer", "encoder", "pair_classifier"]
+InformationTarget = Literal["generator", "recognizer", "trunk"]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,12 +37,12 @@ class DataSettings(Settings):
     source: str = ""  # a named data set, or the path of a folder, zip, npz, npy or IDX file
     size: Annotated[int, Field(ge=8, le=128)] | None = None  # height = width in pixels; None = the images' own
     channels: Literal[1, 3] | None = None  # 1 grey, 3 RGB; None = the images' own
-    fit: Literal["crop", "pad"] = "crop"  # how an image that is not square becomes one
+    shape: Literal["crop", "pad"] = "crop"  # how an image that is not square becomes one
     labels: str = ""  # path of a CSV file (image, label) with labels of a few training images; empty = none
     strict: bool = False  # refuse a source with unreadable images instead of skipping and naming them
 
 
-class InvarianceSettings(Settings):
+class AugmentSettings(Settings):
     """What the user declares not to matter: a random transform of the images, with its strength; None = it matters."""
 
     shift: Annotated[float, Field(gt=0, le=0.5)] | None = None  # moves by up to this share of the side, both ways
@@ -131,7 +131,9 @@ class NetworkSettings(Settings):
     encoder_width: Positive = 16  # channels of its first layer
     # The discriminator is told the encoder's code: of a fake what it was made from, of a real what the encoder reads.
     conditional: bool = False
-    comparer: bool = False  # tells which code two fakes share, or differ in, for the terms `sharing` and `varying`
+    pair_classifier: bool = (
+        False  # tells which code two fakes share, or differ in, for the terms `sharing` and `varying`
+    )
 
 
 class ObjectiveSettings(Settings):
@@ -141,7 +143,7 @@ class ObjectiveSettings(Settings):
     adversarial: Literal["non-saturating", "hinge", "relativistic"] = "non-saturating"
     # Which parts the information gradient reaches. The trunk counts only where the recognizer shares the
     # discriminator's. None = every part there is, which is what Chen et al.'s own code does.
-    information_to: tuple[InformedPart, ...] | None = None
+    information_to: tuple[InformationTarget, ...] | None = None
     # How far reals and fakes are moved by chance, as a share of their side, before the discriminator sees them (Zhao et
     # al. 2020). It learns no places by heart, neither those of a few images nor those of the generator's sub-pixels.
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -150,9 +152,9 @@ class ObjectiveSettings(Settings):
 class Update(Settings):
     """One optimiser's move within a step: these players learn on these terms, everybody else is frozen."""
 
-    players: Annotated[tuple[Player, ...], Field(min_length=1)]
+    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
     # Name in `terms.TERMS` -> weight, or (first, last): a weight that goes straight from one to the other.
-    terms: Annotated[dict[str, float | tuple[float, float]], Field(min_length=1)]
+    losses: Annotated[dict[str, float | tuple[float, float]], Field(min_length=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -162,13 +164,13 @@ class Update(Settings):
     @property
     def name(self) -> str:
         """The players' names joined by ``+``; what the statistics are filed under."""
-        return "+".join(self.players)
+        return "+".join(self.networks)
 
     @model_validator(mode="after")
     def _players_differ(self) -> Self:
-        if len(set(self.players)) < len(self.players):
-            raise ValueError(f"an update names a player twice: {', '.join(self.players)}")
-        if {"generator", "discriminator"} <= set(self.players):
+        if len(set(self.networks)) < len(self.networks):
+            raise ValueError(f"an update names a player twice: {', '.join(self.networks)}")
+        if {"generator", "discriminator"} <= set(self.networks):
             raise ValueError("the generator and the discriminator want opposite things and need an update each")
         return self
 
@@ -176,15 +178,15 @@ class Update(Settings):
 class Stage(Settings):
     """A part of the training in which every step makes the same updates, in order."""
 
-    name: str = "game"
+    name: str = "gan"
     share: Annotated[float, Field(gt=0)] = 1.0  # of `train.steps`, relative to the other stages' shares
     # Whether a budget makes it longer. A stage that does not stretch takes `share` steps, or fewer where time is short.
-    stretches: bool = True
+    scales_with_budget: bool = True
     batch_factor: Positive = 1  # the stage's batches are so many times `train.batch_size`
     # What is done once, before the first step. cluster: the training images are clustered by the encoder's features,
     # and its classes put where the clusters are; refine: an encoder whose clusters were not compact rests from here on;
     # prior: learned priors are set to the encoder's frequencies.
-    begin: tuple[Literal["cluster", "refine", "prior"], ...] = ()
+    on_start: tuple[Literal["cluster", "freeze_if_diffuse", "learn_prior"], ...] = ()
     updates: Annotated[tuple[Update, ...], Field(min_length=1)]
 
 
@@ -195,7 +197,7 @@ class TrainSettings(Settings):
     # A length in other words, from which the steps are worked out before the run begins; None = `steps` is meant.
     # Seconds for the whole run on this machine. auto: what images of their size need, by `recipes.for_size`.
     budget: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
-    images: Positive | None = None  # to be seen
+    images_seen: Positive | None = None  # to be seen
     batch_size: Positive = 128  # over all workers
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ema_half_life: Annotated[float, Field(ge=0)] = 10_000.0  # images until old weights count half; 0 = no averaging
@@ -205,18 +207,18 @@ class TrainSettings(Settings):
     deterministic: bool = False  # whether a GPU, too, is to give the same bits each time
     # Parts that a batch is learned from one after another, in less memory: batch norm, contrast and balance look at one
     # at a time, and gradients are added up. A way to run a run, in which it may go on with another number.
-    pieces: Positive = 1
-    synchronise: bool = True  # whether batch norm goes by all workers' samples, or by each worker's own
-    report_every: Positive = 100  # steps
+    accumulation_steps: Positive = 1
+    sync_batchnorm: bool = True  # whether batch norm goes by all workers' samples, or by each worker's own
+    log_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
-    picture_every: Positive = 1000  # steps between sample grids
+    sample_every: Positive = 1000  # steps between sample grids
     # sheet: a column for each value of the first category, the same noise along a row; one-value: the post's picture,
     # 4x4 images of one category drawn at random.
-    picture: Literal["sheet", "one-value"] = "sheet"
+    sample_grid: Literal["sheet", "one-value"] = "sheet"
 
 
 # Options that say how to run a run and not what it is: it may go on with others.
-WAYS_TO_RUN: dict[str, set[str]] = {"train": {"pieces"}}
+RUNTIME_OPTIONS: dict[str, set[str]] = {"train": {"accumulation_steps"}}
 
 
 class Config(Settings):
@@ -226,7 +228,7 @@ class Config(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     noise: NoiseSettings = NoiseSettings()
     codes: tuple[Code, ...] = ()
-    invariance: InvarianceSettings = InvarianceSettings()
+    augment: AugmentSettings = AugmentSettings()
     networks: NetworkSettings = NetworkSettings()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     train: TrainSettings = TrainSettings()
@@ -247,7 +249,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        if self.train.budget is not None and self.train.images is not None:
+        if self.train.budget is not None and self.train.images_seen is not None:
             raise ValueError("the length is given as a budget and as images: one of them decides")
         names = [code.name for code in self.codes]
         if len(set(names)) < len(names):
@@ -261,16 +263,20 @@ class Config(Settings):
             raise ValueError("an infogan needs at least one code, e.g. --categorical 10")
         if self.noise.size == 0 and not self.codes and kind != "cgan":
             raise ValueError("the generator needs an input: noise.size is 0 and there is no code")
-        uses = {term for stage in self.stages for update in stage.updates for term in update.terms}
-        plays = {player for stage in self.stages for update in stage.updates for player in update.players}
+        uses = {term for stage in self.stages for update in stage.updates for term in update.losses}
+        plays = {player for stage in self.stages for update in stage.updates for player in update.networks}
         if kind != "infogan" and ("information" in uses or plays & {"recognizer", "encoder"} or self.networks.encoder):
             raise ValueError(f"a {kind} has no recognizer, no encoder and no information term; its stages name one")
         for stage in self.stages:
-            if {"sharing", "varying"} <= {term for update in stage.updates for term in update.terms}:
+            if {"infogan_cr", "variation_predictability"} <= {
+                term for update in stage.updates for term in update.losses
+            }:
                 raise ValueError(f"stage {stage.name!r}: a comparer is told of codes in common or of others, not both")
-        if ({"sharing", "varying"} & uses or "comparer" in plays) and not self.networks.comparer:
+        if (
+            {"infogan_cr", "variation_predictability"} & uses or "pair_classifier" in plays
+        ) and not self.networks.pair_classifier:
             raise ValueError("a stage needs a comparer, but networks.comparer is false")
-        if self.networks.comparer and len(self.codes) < 2:
+        if self.networks.pair_classifier and len(self.codes) < 2:
             raise ValueError("networks.comparer tells several codes from one another: there must be two")
         if self.networks.conditional and not self.networks.encoder:
             raise ValueError("networks.conditional needs an encoder that reads a category in real images")
@@ -278,17 +284,17 @@ class Config(Settings):
             raise ValueError("networks.encoder needs a categorical code to read, e.g. --categorical 10")
         if self.train.batch_size < 2 and (self.networks.architecture in NORMED or self.networks.encoder):
             raise ValueError("train.batch_size is 1, but batch norm needs two images or more to go by")
-        begins = {action for stage in self.stages for action in stage.begin}
+        begins = {action for stage in self.stages for action in stage.on_start}
         if not self.networks.encoder and (begins or uses & ENCODER_TERMS or "encoder" in plays):
             raise ValueError("a stage needs an encoder, but networks.encoder is false")
-        if "supervision" in uses and not self.data.labels:
+        if "supervised" in uses and not self.data.labels:
             raise ValueError("a term learns from a few labels, but data.labels names no file of them")
-        if uses & VIEW_TERMS and not self.invariance.strengths:
+        if uses & VIEW_TERMS and not self.augment.strengths:
             raise ValueError("a term compares views of an image, but no invariance says how they may differ")
         if "r1" in uses and self.train.compile:
             raise ValueError("the term r1 needs second derivatives, which compiled networks do not have")
         learned = [code.name for code in self.codes if isinstance(code, CategoricalCode) and code.prior == "learned"]
-        if learned and (not self.networks.encoder or learned != [self.class_code]):
+        if learned and (not self.networks.encoder or learned != [self.encoder_code]):
             raise ValueError(f"the prior of {learned[-1]!r} can not be learned: the encoder does not read that code")
         if "trunk" in (self.objective.information_to or ()) and self.networks.recognizer == "separate":
             raise ValueError("objective.information_to names the trunk, but the separate recognizer shares none")
@@ -302,7 +308,7 @@ class Config(Settings):
         return tuple(code.size for code in self.codes if isinstance(code, CategoricalCode))
 
     @property
-    def class_code(self) -> str | None:
+    def encoder_code(self) -> str | None:
         """The name of the code that the encoder reads; None without an encoder."""
         names = [code.name for code in self.codes if isinstance(code, CategoricalCode)]
         return names[0] if self.networks.encoder and names else None
@@ -327,7 +333,7 @@ class Config(Settings):
         return seen
 
     @property
-    def information_to(self) -> frozenset[InformedPart]:
+    def information_to(self) -> frozenset[InformationTarget]:
         """The parts that the information gradient reaches, with the default filled in."""
         if self.objective.information_to is not None:
             return frozenset(self.objective.information_to)
@@ -426,7 +432,7 @@ def _as_user_error(error: ValidationError, model: type[BaseModel]) -> UserError:
     location = [str(part) for part in first["loc"] if part not in ("categorical", "continuous")]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        return unknown("option", key, _sibling_keys(model, location))
+        return unknown_name("option", key, _sibling_keys(model, location))
     if first["type"] == "missing":
         return UserError(f"option {key} is missing")
     message = first["msg"].removeprefix("Value error, ")

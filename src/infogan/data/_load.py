@@ -27,8 +27,8 @@ from infogan.data.readers.remote import Location, located
 from infogan.data.registry import DATASETS, read_named
 from infogan.data.shards import Made, is_sharded, read_shards, shard_splits, write_shards
 from infogan.data.stream import Stream, give_back
-from infogan.utils.errors import UserError, unknown
-from infogan.utils.files import replacing
+from infogan.utils.errors import UserError, unknown_name
+from infogan.utils.files import atomic_write
 
 SPLITS = ("train", "test")
 
@@ -64,7 +64,7 @@ def load(
     form = Form(size, channels, fit)
     split = split or "train"
     if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+        raise unknown_name("split", split, SPLITS)
     if isinstance(source, str) and source in DATASETS:
         return _load_named(source, split, form, progress)
     path = _existing(source)
@@ -103,7 +103,7 @@ def streamed(
     named = isinstance(source, str) and source in DATASETS
     form = Form(size, channels, fit)
     if split not in (None, *SPLITS):
-        raise unknown("split", str(split), SPLITS)
+        raise unknown_name("split", str(split), SPLITS)
     if not named and is_pictures(path := _existing(source)) and not is_sharded(path):
         with streamed_pictures(path, split or "train", size, channels, form.fit) as stream:
             yield stream
@@ -174,7 +174,7 @@ def prepare(
         images = load(source, split=split, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
         size, channels = images.size, images.channels
         written[split] = images
-    with replacing(destination) as temporary:
+    with atomic_write(destination) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **_parts(written))
     return written
 
@@ -233,7 +233,7 @@ def _load_named(name: str, split: str, form: Form, progress: Progress | None) ->
 def _existing(source: str | Path) -> Location:
     path = located(source)
     if isinstance(path, Path) and not path.exists():
-        raise UserError(f"no file or folder {str(source)!r}, and {unknown('data set', str(source), DATASETS)}")
+        raise UserError(f"no file or folder {str(source)!r}, and {unknown_name('data set', str(source), DATASETS)}")
     return path
 
 

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from infogan.utils.random import Chances
+from infogan.utils.random import BatchRandom
 
 Images = Float[Tensor, "batch channel height width"]
 ELASTIC_GRID = 4  # displacements are drawn on a grid of so many points a side, and smooth in between
 
 
-def augment(images: Images, invariances: Mapping[str, float], source: Chances | torch.Generator) -> Images:
+def augment(images: Images, invariances: Mapping[str, float], source: BatchRandom | torch.Generator) -> Images:
     """Transforms each image by chance.
 
     Args:
@@ -31,7 +31,7 @@ def augment(images: Images, invariances: Mapping[str, float], source: Chances | 
     Returns:
         Images in [-1, 1], of the same shape.
     """
-    draw = _Draw(len(images), Chances.of(source))
+    draw = _Draw(len(images), BatchRandom.of(source))
     matrix = _affine(invariances, draw)
     if matrix is not None or "elastic" in invariances:
         if matrix is None:
@@ -71,13 +71,13 @@ def sampled(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Imag
     return total
 
 
-def shifted(images: Images, most: int, source: Chances | torch.Generator) -> Images:
+def shifted(images: Images, most: int, source: BatchRandom | torch.Generator) -> Images:
     """Moves each image by a whole number of pixels, at most so many, along each axis.
 
     Nothing is interpolated: no detail is lost. What comes in from outside an image is its nearest border pixel.
     """
     height, width = images.shape[2:]
-    chances = Chances.of(source)
+    chances = BatchRandom.of(source)
 
     def selection(side: int) -> Float[Tensor, "batch side side"]:
         by = chances.integers(-most, most + 1, len(images), 1)
@@ -99,7 +99,7 @@ def _bicubic(side: int, device: torch.device) -> Float[Tensor, "side coarse"]:
 class _Draw:
     """Random numbers, one row an image."""
 
-    def __init__(self, count: int, chances: Chances) -> None:
+    def __init__(self, count: int, chances: BatchRandom) -> None:
         self.count, self.chances, self.device = count, chances, chances.device
 
     def uniform(self, low: float, high: float) -> Float[Tensor, " batch"]:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from infogan.data.dataset import ImageSet
 from infogan.data.shards import Shards, as_shards
-from infogan.utils.distributed import rows_of_worker
+from infogan.utils.distributed import micro_batch_slice_of_rank
 from infogan.utils.errors import UserError
-from infogan.utils.memory import usable
+from infogan.utils.memory import usable_bytes
 
 WINDOW = 32  # shards that are shuffled together
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -88,8 +88,9 @@ class Batches:
         held = images.images
         mapped = isinstance(held, np.memmap)
         shards = as_shards(held)
-        in_file = (mapped or shards is not None) and held.nbytes > RESIDENT * usable()
+        in_file = (mapped or shards is not None) and held.nbytes > RESIDENT * usable_bytes()
         self._starts: NDArray[np.int64] | None = None
+        self.pixels: Tensor
         if in_file and shards is not None:
             self._starts = shards.starts
             self.pixels = cast(Tensor, InShards(shards))
@@ -128,7 +129,7 @@ class Batches:
         count = len(self.pixels)
         batch = np.arange(step * batch_size, (step + 1) * batch_size)
         rows = [
-            rows_of_worker(batch_size, piece, self._pieces, self._rank, self._world_size)
+            micro_batch_slice_of_rank(batch_size, piece, self._pieces, self._rank, self._world_size)
             for piece in range(self._pieces)
         ]
         positions = np.concatenate([batch[some] for some in rows])

@@ -24,7 +24,7 @@ from typing import IO
 
 from infogan.data.preprocess import Progress, reason
 from infogan.utils.errors import UserError
-from infogan.utils.files import replacing
+from infogan.utils.files import atomic_write
 
 HTTP_TIMEOUT_S = 30.0  # for the connection, and for each piece of an answer
 NPM_TIMEOUT_S = 300.0
@@ -240,7 +240,7 @@ class _Arriving(io.RawIOBase):
 def _store(stream: _Stream, target: Path, file: File) -> None:
     """Copies a stream to ``target``, which appears only if all is there and its SHA-256 is right."""
     state, size = hashlib.sha256(), 0
-    with replacing(target) as temporary, open(temporary, "wb") as output:
+    with atomic_write(target) as temporary, open(temporary, "wb") as output:
         while piece := _next_piece(stream):
             state.update(piece)
             size += len(piece)

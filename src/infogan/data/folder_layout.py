@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from infogan.data.preprocess import image_extensions, reason
 from infogan.data.readers.remote import FetchedAhead, Location, Remote
 from infogan.utils.errors import UserError
-from infogan.utils.files import Bounded
+from infogan.utils.files import BoundedReader
 
 MAX_FILE_BYTES = 256 * 2**20  # of one picture in a zip, unpacked, or elsewhere
 WHOLE = 2**18  # bytes of a file that is read at once
@@ -64,7 +64,7 @@ def listed(path: Location) -> Iterator[Files]:
         return
     with ExitStack() as stack:
         try:
-            content = Bounded(path) if isinstance(path, Path) else path.open()
+            content = BoundedReader(path) if isinstance(path, Path) else path.open()
             archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(content)))
         except UserError:
             raise
@@ -123,7 +123,7 @@ def in_folder(root: Path, names: list[str], skipped: dict[str, str]) -> Files:
 
 def _open_picture(path: str) -> BinaryIO:
     """A file to read, at once where it is small: decoders of pictures ask for a few bytes at a time."""
-    file = Bounded(path)
+    file = BoundedReader(path)
     if os.fstat(file.fileno()).st_size > WHOLE:
         return file
     with file:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 
 Progress = Callable[[str, int, int], None]
 """Told what is under way, how much of it is done, and how much there is: bytes when fetching, images when reading."""
@@ -55,7 +55,7 @@ class Form:
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels {self.channels}: allowed are 1 (grey) and 3 (RGB)")
         if self.fit not in FITS:
-            raise unknown("fit", self.fit, FITS)
+            raise unknown_name("fit", self.fit, FITS)
 
     def settled_size(self, found: Mapping[tuple[int, int], str], where: str) -> int:
         """The size to bring images to.

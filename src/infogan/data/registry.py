@@ -18,7 +18,7 @@ from infogan.data.preprocess import Progress
 from infogan.data.readers.arrays import Arrays, read_idx
 from infogan.data.synthetic import dsprites, glyphs, shapes
 from infogan.data.synthetic.cache import Rendering, is_rendered, read_rendering, render_all
-from infogan.utils.errors import unknown
+from infogan.utils.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -297,5 +297,5 @@ def dataset_note(name: str) -> str:
 
 def _named(name: str) -> Dataset:
     if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
+        raise unknown_name("data set", name, DATASETS)
     return DATASETS[name]

@@ -27,9 +27,9 @@ from infogan.data.factors import Factors
 from infogan.data.preprocess import SIZES, Progress
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
-from infogan.utils.distributed import share_on_machine
+from infogan.utils.distributed import local_shard_slice
 from infogan.utils.errors import UserError
-from infogan.utils.files import held, make_own_folder, write_bytes
+from infogan.utils.files import file_lock, make_output_folder, write_bytes
 
 INDEX, PLAN = "index.json", "plan.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"
@@ -144,7 +144,7 @@ class Shards:
         Raises:
             UserError: one is not as it was written, or can not be read.
         """
-        mine = share_on_machine(len(self._files))
+        mine = local_shard_slice(len(self._files))
         for file, checksum in zip(self._files[mine], self._checksums[mine], strict=True):
             try:
                 with open(file, "rb") as content:
@@ -317,8 +317,8 @@ def write_shards(
     """
     if folder.is_dir() and not is_sharded(folder) and any(path.name != "writer.json" for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no shards: choose another destination")
-    make_own_folder(folder)
-    with held(folder / "writer.json", str(folder)), ExitStack() as stack:
+    make_output_folder(folder)
+    with file_lock(folder / "writer.json", str(folder)), ExitStack() as stack:
         streams = {split: stack.enter_context(opened()) for split, opened in splits.items()}
         most = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))
         planned = {split: f"{stream.count} {stream.stamp}" for split, stream in streams.items()}

@@ -27,7 +27,7 @@ from infogan.evaluation.metrics.information import categorical_information, cont
 from infogan.evaluation.metrics.intervals import bootstrap
 from infogan.evaluation.metrics.neighbours import density_coverage, precision_recall
 from infogan.models.infogan import Encoding, InfoGAN
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 
 MATCHED = 100_000  # training images, at most, whose labels say which category stands for which
 FACTORED = 50_000  # images, at most, whose factors are compared with what is read in them
@@ -59,7 +59,7 @@ class Clouds:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvaluationInputs:
     """What the metrics look at.
 
     Attributes:
@@ -103,7 +103,7 @@ class Evidence:
         )
 
 
-def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[str, Any]:
+def evaluate(evidence: EvaluationInputs, metrics: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures a model.
 
     Args:
@@ -122,7 +122,7 @@ def evaluate(evidence: Evidence, metrics: Sequence[str] | None = None) -> dict[s
     named = [name for name in metrics or () if name != ALL]
     for name in named:
         if name not in METRICS:
-            raise unknown("metric", name, [ALL, *METRICS])
+            raise unknown_name("metric", name, [ALL, *METRICS])
         if obstacle := METRICS[name].obstacle(evidence):
             raise UserError(f"metric {name!r} can not be measured: {obstacle}")
     everything = ALL in (metrics or ())
@@ -151,7 +151,7 @@ def _interval(statistic: Callable[..., Any], *arrays: NDArray[Any], **options: A
     return [found.low, found.high]
 
 
-def clusters(evidence: Evidence) -> dict[str, Any]:
+def clusters(evidence: EvaluationInputs) -> dict[str, Any]:
     """How the first categorical code files real images, against their labels, and if its probabilities are true."""
     model, fitted, reported = evidence.model, evidence.train, evidence.reported
     assert fitted.labels is not None and reported.labels is not None
@@ -181,7 +181,7 @@ def clusters(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def information(evidence: Evidence) -> dict[str, Any]:
+def information(evidence: EvaluationInputs) -> dict[str, Any]:
     """The bound L_I of each code on fresh samples, in nats, beside its entropy, and which codes are ignored.
 
     Beside the bound, an estimate that does not need the recognizer's probabilities: of the code and the category, or
@@ -218,17 +218,17 @@ def _estimated(code: Code, values: NDArray[Any], readings: NDArray[Any]) -> floa
     return estimate(values, readings)
 
 
-def frechet(evidence: Evidence) -> dict[str, Any]:
+def frechet(evidence: EvaluationInputs) -> dict[str, Any]:
     """The Fréchet distance of as many samples as there are reported images to them, and of the training images too."""
     return _frechet(evidence.clouds)
 
 
-def kernel(evidence: Evidence) -> dict[str, Any]:
+def kernel(evidence: EvaluationInputs) -> dict[str, Any]:
     """The kernel distance, with its standard error, where `frechet` has the Fréchet distance."""
     return _kernel(evidence.clouds, evidence.seed)
 
 
-def inception(evidence: Evidence) -> dict[str, Any]:
+def inception(evidence: EvaluationInputs) -> dict[str, Any]:
     """Both distances in the features of the FID, where they are the FID and the KID."""
     return _frechet(evidence.inception_clouds) | _kernel(evidence.inception_clouds, evidence.seed)
 
@@ -248,7 +248,7 @@ def _kernel(clouds: Clouds, seed: int) -> dict[str, Any]:
     return result
 
 
-def neighbours(evidence: Evidence) -> dict[str, Any]:
+def neighbours(evidence: EvaluationInputs) -> dict[str, Any]:
     """Whether samples lie among real images and reach all of them, of at most 5,000 of either."""
     clouds = evidence.clouds
     chosen = some_indices(len(clouds.reals), NEIGHBOURS)
@@ -257,7 +257,7 @@ def neighbours(evidence: Evidence) -> dict[str, Any]:
     return {f"{name}_{clouds.space}": share for name, share in shares.items()}
 
 
-def factors(evidence: Evidence) -> dict[str, Any]:
+def factors(evidence: EvaluationInputs) -> dict[str, Any]:
     """How well single codes, as they are read in real images, stand for single factors that these are known to have.
 
     A knob is one number, a category one a value: how probable it is. Factors of which the images show one value alone
@@ -269,7 +269,7 @@ def factors(evidence: Evidence) -> dict[str, Any]:
     return {"disentanglement": disentanglement(read, compared, nominal=nominal, seed=evidence.seed)}
 
 
-def _factors_of(evidence: Evidence) -> tuple[Factors, NDArray[np.int64], NDArray[np.int64], list[int]]:
+def _factors_of(evidence: EvaluationInputs) -> tuple[Factors, NDArray[np.int64], NDArray[np.int64], list[int]]:
     """What is known of factors, the images that are looked at, the factors that vary, and which have no order."""
     known = evidence.reported.factors
     assert known is not None
@@ -292,7 +292,7 @@ def _in_no_order(names: Sequence[str]) -> bool:
     return not all(NUMBER.fullmatch(name.strip()) for name in names)
 
 
-def trust(evidence: Evidence) -> dict[str, Any]:
+def trust(evidence: EvaluationInputs) -> dict[str, Any]:
     """The verdict on the run, from images alone, and the traces it was found by."""
     model = evidence.model
     traces = verdict.measure(model, evidence.train.images, evidence.invariances, evidence.seed)
@@ -303,7 +303,7 @@ def trust(evidence: Evidence) -> dict[str, Any]:
 # How each is measured, in words.
 
 
-def _clusters_protocol(evidence: Evidence) -> str:
+def _clusters_protocol(evidence: EvaluationInputs) -> str:
     matched = min(len(evidence.train), MATCHED)
     return (
         f"{len(evidence.reported)} images filed; values matched with labels, one to one, on {matched} "
@@ -311,23 +311,23 @@ def _clusters_protocol(evidence: Evidence) -> str:
     )
 
 
-def _information_protocol(evidence: Evidence) -> str:
+def _information_protocol(evidence: EvaluationInputs) -> str:
     return f"{SAMPLES} samples of seed {evidence.seed}, in nats; intervals of 95 % from {DRAWS} draws of samples"
 
 
-def _clouds_protocol(evidence: Evidence) -> str:
+def _clouds_protocol(evidence: EvaluationInputs) -> str:
     count = len(evidence.clouds.reals)
     return (
         f"{count} samples of seed {evidence.seed} and {count} images, in {evidence.clouds.space} of the training images"
     )
 
 
-def _inception_protocol(evidence: Evidence) -> str:
+def _inception_protocol(evidence: EvaluationInputs) -> str:
     count, space = len(evidence.inception_clouds.reals), evidence.inception_clouds.space
     return f"{count} samples of seed {evidence.seed} and {count} images, in {space} of pytorch-fid"
 
 
-def _neighbours_protocol(evidence: Evidence) -> str:
+def _neighbours_protocol(evidence: EvaluationInputs) -> str:
     count = min(NEIGHBOURS, len(evidence.clouds.reals))
     return (
         f"{count} samples and {count} images, in {evidence.clouds.space} of the training images; 3 neighbours for "
@@ -335,7 +335,7 @@ def _neighbours_protocol(evidence: Evidence) -> str:
     )
 
 
-def _factors_protocol(evidence: Evidence) -> str:
+def _factors_protocol(evidence: EvaluationInputs) -> str:
     known, chosen, varying, nominal = _factors_of(evidence)
     names = [known.names[factor] for factor in varying]
     without = f" ({', '.join(names[at] for at in nominal)} in no order)" if nominal else ""
@@ -344,7 +344,7 @@ def _factors_protocol(evidence: Evidence) -> str:
     )
 
 
-def _trust_protocol(evidence: Evidence) -> str:
+def _trust_protocol(evidence: EvaluationInputs) -> str:
     return f"{len(evidence.train)} images of the training and samples of seed {evidence.seed}; no labels"
 
 
@@ -359,20 +359,20 @@ class Metric:
         unasked: Whether they are measured where nobody names them; if not, they take long.
     """
 
-    measure: Callable[[Evidence], dict[str, Any]]
-    protocol: Callable[[Evidence], str]
-    obstacle: Callable[[Evidence], str]
+    measure: Callable[[EvaluationInputs], dict[str, Any]]
+    protocol: Callable[[EvaluationInputs], str]
+    obstacle: Callable[[EvaluationInputs], str]
     unasked: bool = True
 
 
-def _no_categories(evidence: Evidence) -> str:
+def _no_categories(evidence: EvaluationInputs) -> str:
     model = evidence.model
     if not model.networks.reads_codes:
         return f"a {model.config.kind} has no recognizer to file images with"
     return "" if model.layout.categorical else "the model has no categorical code"
 
 
-def _no_clusters(evidence: Evidence) -> str:
+def _no_clusters(evidence: EvaluationInputs) -> str:
     if obstacle := _no_categories(evidence):
         return obstacle
     if evidence.train.labels is None or evidence.reported.labels is None:
@@ -380,20 +380,20 @@ def _no_clusters(evidence: Evidence) -> str:
     return ""
 
 
-def _no_information(evidence: Evidence) -> str:
+def _no_information(evidence: EvaluationInputs) -> str:
     return "" if evidence.model.networks.reads_codes else f"a {evidence.model.config.kind} has no recognizer"
 
 
-def _too_few(evidence: Evidence) -> str:
+def _too_few(evidence: EvaluationInputs) -> str:
     fewest = min(len(evidence.train), len(evidence.reported))
     return "" if fewest >= 100 else f"{fewest} images are too few to compare with generated ones; 100 are needed"
 
 
-def _no_inception(evidence: Evidence) -> str:
+def _no_inception(evidence: EvaluationInputs) -> str:
     return _too_few(evidence) or no_inception()
 
 
-def _no_factors(evidence: Evidence) -> str:
+def _no_factors(evidence: EvaluationInputs) -> str:
     if obstacle := _no_information(evidence):
         return obstacle
     known = evidence.reported.factors

@@ -29,7 +29,7 @@ PART = 0.25  # of a kind, and of a value's images: from there on the one belongs
 
 
 @dataclass(frozen=True)
-class Traces:
+class Evidence:
     """What a run is judged by.
 
     Attributes:
@@ -61,7 +61,7 @@ class Traces:
 
 
 @dataclass(frozen=True)
-class Limit:
+class Threshold:
     """How little of a trace is still to be trusted, and what less of it means."""
 
     least: float
@@ -69,21 +69,21 @@ class Limit:
 
 
 LIMITS = {
-    "views_apart": Limit(
+    "views_apart": Threshold(
         0.3,
         "what was declared not to matter hardly changes an image ({found:.2f} of the distance to its neighbours), so "
         "nothing says which images are of one {code}",
     ),
-    "kinds_met": Limit(0.75, "{kinds} kinds of image stand apart, which is not how many values {code} has"),
-    "smallest_class": Limit(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
-    "view_agreement": Limit(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
-    "sureness": Limit(0.7, "the {code} of real images is unsure (mean probability {found:.2f})"),
-    "read_back": Limit(0.9, "the {code} put into an image is not read back ({found:.0%} are)"),
-    "neighbours": Limit(0.6, "like images are filed under different values of {code} (NMI {found:.2f})"),
+    "kinds_met": Threshold(0.75, "{kinds} kinds of image stand apart, which is not how many values {code} has"),
+    "smallest_class": Threshold(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
+    "view_agreement": Threshold(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
+    "sureness": Threshold(0.7, "the {code} of real images is unsure (mean probability {found:.2f})"),
+    "read_back": Threshold(0.9, "the {code} put into an image is not read back ({found:.0%} are)"),
+    "neighbours": Threshold(0.6, "like images are filed under different values of {code} (NMI {found:.2f})"),
 }
 
 
-def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int) -> Traces:
+def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int) -> Evidence:
     """Measures a model that has a categorical code on real images and on its own.
 
     Args:
@@ -108,7 +108,7 @@ def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str,
         kinds = kinds[:, kinds.sum(axis=0) > 0]
     count = kinds.shape[1]
     merged, split = merged_and_split(kinds)
-    return Traces(
+    return Evidence(
         views_apart=_views_apart(model, chosen, invariances, draws),
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
@@ -135,7 +135,7 @@ def merged_and_split(kinds: NDArray[Any]) -> tuple[tuple[int, ...], tuple[tuple[
     return merged, tuple(tuple(np.flatnonzero(belongs[:, kind]).tolist()) for kind in shared)
 
 
-def judge(traces: Traces, code: str) -> tuple[bool, str]:
+def judge(traces: Evidence, code: str) -> tuple[bool, str]:
     """Whether to trust, and why or why not, in a sentence.
 
     Args:
@@ -153,7 +153,7 @@ def judge(traces: Traces, code: str) -> tuple[bool, str]:
     )
 
 
-def _groups(traces: Traces, code: str) -> str:
+def _groups(traces: Evidence, code: str) -> str:
     """Which values look merged or split, as the end of a sentence."""
     said = ""
     if traces.merged:
@@ -176,7 +176,7 @@ def _views_apart(
     """`Traces.views_apart` of images, in their pixels at the size at which the encoder, if there is one, reads."""
     batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
     if model.networks.encoder is not None:
-        batch = model.networks.encoder.resized(batch)
+        batch = model.networks.encoder.resize(batch)
     between = clustering.neighbour_distance(batch.flatten(1).numpy())
     some = batch[:: -(-len(batch) // SPREAD_OF)]
     views = [augment(some, invariances, draws).flatten(1) for _ in range(VIEWS)]
@@ -196,6 +196,6 @@ def _views_filed(
             found.append(_filed(model, to_pixels(augment(batch, invariances, draws))))
         else:
             with torch.inference_mode():
-                views = augment(model.networks.encoder.resized(batch), invariances, draws)
+                views = augment(model.networks.encoder.resize(batch), invariances, draws)
                 found.append(model.networks.encoder(views.to(model.device)).argmax(dim=1).cpu().numpy())
     return np.concatenate(found)

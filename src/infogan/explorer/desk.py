@@ -23,7 +23,7 @@ from infogan.explorer.saved import LabelBook, Outdated, SharedFile, Unsaved
 from infogan.models.infogan import InfoGAN
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
-from infogan.utils.files import claimed
+from infogan.utils.files import folder_lock
 
 LONGEST_NAME = 64
 REMEMBERED = 100  # changes that can be undone
@@ -198,7 +198,7 @@ class Desk:
             Unsaved: see `Unsaved`.
             Outdated: another change is the last by now; or see `Outdated`.
         """
-        with claimed(self._folder):
+        with folder_lock(self._folder):
             if self._look():
                 raise Outdated(CHANGED_ELSEWHERE)
             if not self._history:
@@ -264,7 +264,7 @@ class Desk:
     @contextlib.contextmanager
     def _changing(self, change: str) -> Iterator[None]:
         """Holds the files, looks what others did to them, and saves what is changed inside; raises as `name_value`."""
-        with claimed(self._folder):
+        with folder_lock(self._folder):
             if self._look():
                 raise Outdated(CHANGED_ELSEWHERE)
             before = self._before(change)

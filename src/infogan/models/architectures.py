@@ -88,7 +88,7 @@ def small_normal(module: nn.Module) -> None:
 # features keep that order, so that neither way anything is moved.
 
 
-class ToFlat(nn.Module):
+class FlattenNHWC(nn.Module):
     """Maps to flat features: position by position, the channels of each."""
 
     def forward(self, maps: Maps) -> Features:
@@ -96,7 +96,7 @@ class ToFlat(nn.Module):
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
-class FromFlat(nn.Module):
+class UnflattenNHWC(nn.Module):
     """Flat features in that order to square maps."""
 
     def __init__(self, channels: int, side: int) -> None:
@@ -145,7 +145,7 @@ def with_edges(images: Images, before: int, after: int) -> Maps:
     return images
 
 
-class EdgeConv(nn.Conv2d):
+class ReplicatePadConv2d(nn.Conv2d):
     """A 3x3 convolution that keeps the map's size and sees its edge repeated; zeros there would frame every image."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
@@ -156,7 +156,7 @@ class EdgeConv(nn.Conv2d):
         return functional.conv2d(with_edges(input, 1, 1), self.weight, self.bias)
 
 
-class SubPixelConv(EdgeConv):
+class SubPixelConv(ReplicatePadConv2d):
     """One whose outputs, four for each channel, are sub-pixels for `nn.PixelShuffle`."""
 
 
@@ -177,12 +177,12 @@ class ConvGenerator(nn.Module):
             nn.Linear(latent, channels[0] * base**2, bias=False),
             BatchNorm1d(channels[0] * base**2),
             nn.ReLU(),
-            FromFlat(channels[0], base),
+            UnflattenNHWC(channels[0], base),
         )
         doublings: list[nn.Module] = []
         for wide, narrow in itertools.pairwise(channels):
             doublings += [
-                EdgeConv(wide, narrow, bias=False),
+                ReplicatePadConv2d(wide, narrow, bias=False),
                 BatchNorm2d(narrow),
                 nn.Upsample(scale_factor=2, mode="bilinear"),
                 nn.ReLU(),
@@ -221,7 +221,7 @@ class ConvTrunk(nn.Module):
             layers += [nn.AvgPool2d(2), nn.Conv2d(narrow, wide, 3, padding=1), nn.LeakyReLU(0.2)]
         self.features = 4 * width
         self.layers = nn.Sequential(
-            *layers, ToFlat(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
+            *layers, FlattenNHWC(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
         )
 
     def forward(self, images: Images) -> Features:
@@ -253,7 +253,7 @@ def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
     return nn.Sequential(
         *_dense(latent, 16 * width, nn.ReLU()),
         *_dense(16 * width, 2 * width * side**2, nn.ReLU()),
-        FromFlat(2 * width, side),
+        UnflattenNHWC(2 * width, side),
         nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
         BatchNorm2d(width),
         nn.ReLU(),
@@ -271,7 +271,7 @@ def paper_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
         nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
         BatchNorm2d(2 * width),
         nn.LeakyReLU(0.1),
-        ToFlat(),
+        FlattenNHWC(),
         *_dense(2 * width * side**2, 16 * width, nn.LeakyReLU(0.1)),
     ]
     return nn.Sequential(*layers), 16 * width

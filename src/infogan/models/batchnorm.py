@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from infogan.utils import distributed
 
 
-class InParts(nn.modules.batchnorm._BatchNorm):
+class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over each of ``parts`` equal parts of a batch by itself, in their order.
 
     Over reals and fakes together it would tell a discriminator which is which by their mixture, and show it another
@@ -31,7 +31,7 @@ class InParts(nn.modules.batchnorm._BatchNorm):
                     self._record(part)
             normed: Tensor = _NormOverAll.apply(values, self.weight, self.bias, moments, self.eps)  # type: ignore[no-untyped-call]
             return normed.to(input.dtype)
-        outputs: list[Tensor] = [super(InParts, self).forward(part) for part in input.chunk(self.parts)]
+        outputs: list[Tensor] = [super(SplitBatchNorm, self).forward(part) for part in input.chunk(self.parts)]
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def _record(self, moments: "Moments") -> None:
@@ -70,7 +70,7 @@ def _moments_over_all(values: Tensor, parts: int) -> list[Moments]:
             mean, variance = torch.ops.aten.batch_norm_update_stats(part, None, None, 0.0)
         count = part.numel() / channels
         known += [mean, count * variance, mean.new_tensor([count])]
-    told = distributed.from_all(torch.cat(known))
+    told = distributed.stack_from_all_ranks(torch.cat(known))
     moments = []
     for part in told.chunk(parts, dim=1):
         means, deviations, counts = torch.split(part, [channels, channels, 1], dim=1)
@@ -116,7 +116,7 @@ class _NormOverAll(torch.autograd.Function):
             )
             for gradient, part, known in parts
         ]  # as if the moments were given
-        sums = distributed.total(torch.stack([torch.stack(of_part[1:]) for of_part in held]))
+        sums = distributed.all_reduce_sum(torch.stack([torch.stack(of_part[1:]) for of_part in held]))
         for place, part, known in zip(whole, values.chunk(len(moments)), moments, strict=True):
             shape = [1, -1] + [1] * (part.ndim - 2)
             scale = torch.rsqrt(known.variance + context.eps)
@@ -143,9 +143,9 @@ def _normed(values: Tensor, weight: Tensor, bias: Tensor, parts: int, eps: float
     return torch.cat(outputs)
 
 
-class BatchNorm1d(InParts, nn.BatchNorm1d):
+class BatchNorm1d(SplitBatchNorm, nn.BatchNorm1d):
     """Of flat features."""
 
 
-class BatchNorm2d(InParts, nn.BatchNorm2d):
+class BatchNorm2d(SplitBatchNorm, nn.BatchNorm2d):
     """Of maps."""

@@ -29,7 +29,7 @@ from infogan.models import hub
 from infogan.models.architectures import ImageShape
 from infogan.models.hub import HubName
 from infogan.models.latents import CodeLayout
-from infogan.models.networks import Networks, folded
+from infogan.models.networks import Networks, fuse_batchnorm
 from infogan.models.serialization import (
     CONFIG,
     MOST_CONFIG,
@@ -46,8 +46,8 @@ from infogan.models.serialization import (
 from infogan.reports import figures, html_page, model_card
 from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
-from infogan.utils.errors import UserError, unknown
-from infogan.utils.files import as_json, claimed, write_bytes
+from infogan.utils.errors import UserError, unknown_name
+from infogan.utils.files import folder_lock, to_json, write_bytes
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
 
@@ -361,7 +361,7 @@ class InfoGAN:
         write_bytes(Path(folder) / CONFIG, self._config())
 
     def _config(self) -> bytes:
-        return as_json(self.config.model_dump(mode="json"))
+        return to_json(self.config.model_dump(mode="json"))
 
     def save_names(self, folder: str | Path, since: ModelConfig) -> None:
         """Writes ``config.json`` unless others changed it.
@@ -374,7 +374,7 @@ class InfoGAN:
             UserError: it says something else by now, and was left as it is; or it can not be read or written.
         """
         path = Path(folder) / CONFIG
-        with claimed(Path(folder)):
+        with folder_lock(Path(folder)):
             try:
                 now = ModelConfig.parse(path.read_bytes())
             except (OSError, ValueError, RecursionError) as error:
@@ -431,7 +431,7 @@ class InfoGAN:
             UserError: as `sample`, or another type of output.
         """
         if output_type not in OUTPUTS:
-            raise unknown("output_type", output_type, OUTPUTS)
+            raise unknown_name("output_type", output_type, OUTPUTS)
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
         images = self.sample(count, codes=codes, seed=seed).images
         if output_type == "pil":
@@ -652,7 +652,8 @@ class InfoGAN:
             raise UserError("this model has no encoder: there are no features to take from it")
         self._check(images)
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        return encoder.features_of_many(to_network(pixels)).cpu().numpy()
+        features: NDArray[np.float32] = encoder.features_in_batches(to_network(pixels)).cpu().numpy()
+        return features
 
     def log_likelihoods(
         self, images: NDArray[np.uint8], codes: Mapping[str, NDArray[Any]], *, batch_size: int = 500
@@ -859,7 +860,7 @@ class InfoGAN:
         weights = itertools.chain(self.networks.parameters(), self.networks.buffers())
         states = [(weight.data_ptr(), weight._version) for weight in weights]
         if self._folded is None or self._folded[0] != states:
-            self._folded = states, folded(self.networks)
+            self._folded = states, fuse_batchnorm(self.networks)
         return self._folded[1]
 
     def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: int) -> Tensor:
@@ -873,7 +874,7 @@ class InfoGAN:
                 batch = torch.from_numpy(np.ascontiguousarray(images[few])).to(self.device)
                 pieces.append(networks.posterior(to_network(batch)).cpu())
             read = torch.cat(pieces)
-            return distributed.gathered(read, len(images)) if self.shared else read
+            return distributed.all_gather(read, len(images)) if self.shared else read
 
     def _check(self, images: NDArray[np.uint8] | Shards) -> None:
         """Raises UserError where images have another shape or type than the model reads."""
@@ -938,11 +939,11 @@ class InfoGAN:
                 latents = self.layout.latents(noise[few], {name: values[few] for name, values in codes.items()})
                 pieces.append(to_pixels(networks.generate(latents.to(self.device))))
         images = np.concatenate(pieces)
-        return distributed.gathered(torch.from_numpy(images), len(noise)).numpy() if self.shared else images
+        return distributed.all_gather(torch.from_numpy(images), len(noise)).numpy() if self.shared else images
 
     def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
         """The images of this worker, a batch at a time."""
-        mine = distributed.share(count) if self.shared else slice(0, count)
+        mine = distributed.shard_slice(count) if self.shared else slice(0, count)
         for first in range(mine.start, mine.stop, batch_size):
             yield slice(first, min(first + batch_size, mine.stop))
 

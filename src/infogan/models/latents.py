@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from infogan.config.schema import CategoricalCode, Code, ContinuousCode, NoiseSettings
 from infogan.training.losses.functions import categorical_log_likelihood, gaussian_log_likelihood
-from infogan.utils.errors import unknown
-from infogan.utils.random import Chances
+from infogan.utils.errors import unknown_name
+from infogan.utils.random import BatchRandom
 
 Codes = Mapping[str, Shaped[Tensor, " batch"]]  # int64 for a categorical code, float in [-1, 1] for a continuous one
 
@@ -27,7 +27,7 @@ MINIMUM_DEVIATION = 0.1  # of a learned Gaussian Q: bounds the information bound
 
 
 @dataclass(frozen=True)
-class Reading:
+class CodeReading:
     """What the recognizer says of one code for a batch of images.
 
     Attributes:
@@ -67,7 +67,7 @@ class CodeLayout:
     def code(self, name: str) -> Code:
         """The code of that name; raises UserError with the nearest valid name where there is none."""
         if name not in self.codes:
-            raise unknown("code", name, self.codes)
+            raise unknown_name("code", name, self.codes)
         return self.codes[name]
 
     @property
@@ -101,24 +101,24 @@ class CodeLayout:
             return math.log(2)
         return float(torch.special.entr(self.prior(code).double()).sum())
 
-    def sample_noise(self, count: int, source: Chances | torch.Generator) -> Float[Tensor, "batch noise"]:
+    def sample_noise(self, count: int, source: BatchRandom | torch.Generator) -> Float[Tensor, "batch noise"]:
         """Draws z, on the device of the random numbers."""
-        chances = Chances.of(source)
+        chances = BatchRandom.of(source)
         if self.noise.distribution == "normal":
             return chances.normal(count, self.noise.size)
         return 2 * chances.uniform(count, self.noise.size) - 1
 
-    def sample_codes(self, count: int, source: Chances | torch.Generator) -> Codes:
+    def sample_codes(self, count: int, source: BatchRandom | torch.Generator) -> Codes:
         """Draws every code from its prior, on the device of the random numbers."""
-        chances = Chances.of(source)
+        chances = BatchRandom.of(source)
         return {name: self._sample(code, count, chances) for name, code in self.codes.items()}
 
-    def _sample(self, code: Code, count: int, chances: Chances) -> Tensor:
+    def _sample(self, code: Code, count: int, chances: BatchRandom) -> Tensor:
         if isinstance(code, ContinuousCode):
             return 2 * chances.uniform(count) - 1
         if isinstance(code.prior, str) and code.name not in self._learned:
             return chances.integers(0, code.size, count)
-        return chances.choices(self.prior(code), count)
+        return chances.multinomial(self.prior(code), count)
 
     def latents(self, noise: Float[Tensor, "batch noise"], codes: Codes) -> Float[Tensor, "batch latent"]:
         """Joins noise and codes to what the generator takes."""
@@ -156,15 +156,15 @@ class CodeLayout:
                 result[name] = gaussian_log_likelihood(mean, deviation, codes[name])
         return result
 
-    def read(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, Reading]:
+    def read(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, CodeReading]:
         """The recognizer's output as probabilities, means and deviations, by name of the code."""
         readings = {}
         for name, code in self.codes.items():
             parameters = posterior[:, self.posterior_slices[name]]
             if isinstance(code, CategoricalCode):
-                readings[name] = Reading(probabilities=parameters.softmax(dim=1))
+                readings[name] = CodeReading(probabilities=parameters.softmax(dim=1))
             else:
-                readings[name] = Reading(mean=parameters[:, 0], deviation=deviation_of(parameters[:, 1], code))
+                readings[name] = CodeReading(mean=parameters[:, 0], deviation=deviation_of(parameters[:, 1], code))
         return readings
 
 

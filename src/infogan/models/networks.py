@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fusion, parametrizations, parametrize
 
-from infogan.config.schema import NetworkSettings, Player
-from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, ToFlat, normed_conv
-from infogan.models.batchnorm import BatchNorm1d, InParts
+from infogan.config.schema import NetworkName, NetworkSettings
+from infogan.models.architectures import ARCHITECTURES, Features, FlattenNHWC, Images, ImageShape, normed_conv
+from infogan.models.batchnorm import BatchNorm1d, SplitBatchNorm
 from infogan.models.latents import CodeLayout
 from infogan.utils.errors import UserError
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def run(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
+def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
     """The module's output in float32, computed in bfloat16 where that loses little if ``bfloat16``."""
     if inputs.ndim == 4:  # also of one channel, where the layout of what follows depends on it
         inputs = inputs.to(memory_format=torch.channels_last)
@@ -50,13 +50,13 @@ class Discriminator(nn.Module):
         self.trunk = trunk
         self.head = nn.Linear(features, 1)
         self.embedding = nn.Linear(conditions, features, bias=False) if conditions else None
-        self._norms = [module for module in trunk.modules() if isinstance(module, InParts)]
+        self._norms = [module for module in trunk.modules() if isinstance(module, SplitBatchNorm)]
 
     def features(self, images: Images, *, parts: int = 1) -> Features:
         """What the trunk sees in images, of which so many equal parts are normed apart."""
         for norm in self._norms:
             norm.parts = parts
-        return run(self.trunk, images, bfloat16=self.autocasts)
+        return forward_autocast(self.trunk, images, bfloat16=self.autocasts)
 
     def score(
         self, features: Features, condition: Float[Tensor, "batch condition"] | None = None
@@ -81,10 +81,10 @@ class Recognizer(nn.Module):
     def features(self, images: Images) -> Features:
         """What its own trunk sees in images."""
         assert self.trunk is not None
-        return run(self.trunk, images, bfloat16=self.autocasts)
+        return forward_autocast(self.trunk, images, bfloat16=self.autocasts)
 
 
-class Comparer(nn.Module):
+class PairClassifier(nn.Module):
     """H(x, x'): which code two images share (Lin et al. 2020), or differ in (Zhu et al. 2020).
 
     Args:
@@ -102,11 +102,13 @@ class Comparer(nn.Module):
 
     def forward(self, first: Images, second: Images) -> Float[Tensor, "batch code"]:
         """The logits of the codes, in their order."""
-        logits: Tensor = self.head(run(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocasts))
+        logits: Tensor = self.head(
+            forward_autocast(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocasts)
+        )
         return logits
 
 
-def averaged(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
+def area_downsample(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
     """Images averaged down to a side: each pixel is the mean of those that it covers, or touches."""
     if not (torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling()):
         return functional.interpolate(images, (side, side), mode="area")
@@ -160,7 +162,7 @@ class Encoder(nn.Module):
             wider = min(2 * channels, 8 * width)
             layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, wider)]
             channels, side = wider, math.ceil(side / 2)
-        layers += [*normed_conv(channels, channels), ToFlat()]
+        layers += [*normed_conv(channels, channels), FlattenNHWC()]
         layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
         self.trunk = nn.Sequential(*layers)
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
@@ -170,12 +172,12 @@ class Encoder(nn.Module):
         self.register_buffer("kinds", torch.zeros(classes, self.MOST_KINDS))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 
-    def resized(self, images: Images) -> Float[Tensor, "batch channel side side"]:
+    def resize(self, images: Images) -> Float[Tensor, "batch channel side side"]:
         """Images at the size that the trunk takes."""
         if images.shape[-1] == self.side + self.side % 2:
             return images
         if images.shape[-1] > self.side:
-            images = averaged(images, self.side)
+            images = area_downsample(images, self.side)
         if images.shape[-1] < self.side:
             images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
         # Space is folded two by two.
@@ -183,7 +185,7 @@ class Encoder(nn.Module):
 
     def features(self, images: Images) -> Features:
         """Unit vectors."""
-        return functional.normalize(run(self.trunk, self.resized(images), bfloat16=self.autocasts))
+        return functional.normalize(forward_autocast(self.trunk, self.resize(images), bfloat16=self.autocasts))
 
     def logits(self, features: Features) -> Float[Tensor, "batch category"]:
         """Of the code's values, from `features`."""
@@ -193,7 +195,7 @@ class Encoder(nn.Module):
         """Logits of the code's values."""
         return self.logits(self.features(images))
 
-    def features_of_many(self, images: Images, batch_size: int = 500) -> Features:
+    def features_in_batches(self, images: Images, batch_size: int = 500) -> Features:
         """`features` of any number of images, a batch at a time, in evaluation mode and without a graph."""
         learning = self.training
         self.eval()
@@ -203,7 +205,7 @@ class Encoder(nn.Module):
         return features
 
     @contextmanager
-    def unrecorded(self) -> Iterator[None]:
+    def without_running_stats(self) -> Iterator[None]:
         """While this lasts, batch norm goes by the batch without adding it to the running statistics."""
         norms = [layer for layer in self.modules() if isinstance(layer, BATCH_NORMS)]
         before = [layer.track_running_stats for layer in norms]
@@ -255,10 +257,10 @@ class Networks(nn.Module):
         if recognized and read_by_recognizer:
             own_trunk = family.trunk(shape, width)[0] if settings.recognizer == "separate" else None
             self.recognizer = Recognizer(family.recognizer_head(features, read_by_recognizer), own_trunk)
-        self.comparer: Comparer | None = None
-        if settings.comparer and recognized:
+        self.pair_classifier: PairClassifier | None = None
+        if settings.pair_classifier and recognized:
             pairs = family.trunk(ImageShape(2 * shape.channels, shape.size), width)
-            self.comparer = Comparer(*pairs, len(layout.codes))
+            self.pair_classifier = PairClassifier(*pairs, len(layout.codes))
         self.apply(family.initialise)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # the layout that processors convolve fastest in
@@ -300,19 +302,19 @@ class Networks(nn.Module):
 
     def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
         """G(z, c)."""
-        return run(self.generator, latents, bfloat16=self.autocasts)
+        return forward_autocast(self.generator, latents, bfloat16=self.autocasts)
 
     def compute_in_bfloat16(self, on: bool) -> None:
         """Whether generator and trunks compute in bfloat16. Heads, and what is made of their outputs, stay float32."""
         self.autocasts = on
-        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
+        for part in (self.discriminator, self.recognizer, self.encoder, self.pair_classifier):
             if part is not None:
                 part.autocasts = on
 
-    def synchronise(self, on: bool) -> None:
+    def sync_batchnorm(self, on: bool) -> None:
         """Whether batch norm goes by what all workers see of a batch, or by what each of them does."""
         for module in self.modules():
-            if isinstance(module, InParts):
+            if isinstance(module, SplitBatchNorm):
                 module.synchronised = on
 
     def compile_parts(self) -> None:
@@ -322,7 +324,7 @@ class Networks(nn.Module):
         no second derivative, which `objectives.r1` would need.
         """
         self.generator.compile()
-        for part in (self.discriminator, self.recognizer, self.encoder, self.comparer):
+        for part in (self.discriminator, self.recognizer, self.encoder, self.pair_classifier):
             if part is not None and part.trunk is not None:
                 part.trunk.compile()
 
@@ -332,24 +334,24 @@ class Networks(nn.Module):
         posterior: Tensor = self.recognizer.head(features)
         return posterior
 
-    def pace(self, players: Collection[Player]) -> float:
+    def lr_scale(self, players: Collection[NetworkName]) -> float:
         """The share of an update's learning rate at which these players learn: the encoder's ``pace``, else 1."""
         return float(self.encoder.pace) if self.encoder is not None and "encoder" in players else 1.0
 
-    def learners(self, players: Collection[Player]) -> Iterator[nn.Parameter]:
+    def parameters_of(self, players: Collection[NetworkName]) -> Iterator[nn.Parameter]:
         """The parameters of these players; the shared trunk belongs to the discriminator."""
-        for name, module in self._players():
+        for name, module in self._named_networks():
             if name in players:
                 yield from module.parameters()
 
-    def set_learners(self, players: Collection[Player]) -> None:
+    def set_trainable(self, players: Collection[NetworkName]) -> None:
         """Lets these players learn and freezes the others.
 
         A frozen player computes no gradients of its weights, and its batch norm goes by the batch without adding it
         to the running statistics. A frozen encoder goes by the running statistics, which are those of real images: it
         is to read fakes as it reads reals.
         """
-        for name, module in self._players():
+        for name, module in self._named_networks():
             learns = name in players
             module.requires_grad_(learns)
             for layer in module.modules():
@@ -358,15 +360,15 @@ class Networks(nn.Module):
             if name == "encoder":
                 module.train(learns)
 
-    def _players(self) -> Iterator[tuple[Player, nn.Module]]:
+    def _named_networks(self) -> Iterator[tuple[NetworkName, nn.Module]]:
         yield "generator", self.generator
         yield "discriminator", self.discriminator
         if self.recognizer is not None:
             yield "recognizer", self.recognizer
         if self.encoder is not None:
             yield "encoder", self.encoder
-        if self.comparer is not None:
-            yield "comparer", self.comparer
+        if self.pair_classifier is not None:
+            yield "pair_classifier", self.pair_classifier
 
 
 def build_networks(
@@ -379,7 +381,7 @@ def build_networks(
         return Networks(settings, layout, shape, conditions=conditions, recognized=kind == "infogan")
 
 
-def folded(networks: Networks) -> Networks:
+def fuse_batchnorm(networks: Networks) -> Networks:
     """A copy for inference alone, with fewer operations: what it gives differs in the last bits.
 
     Batch norm by running statistics is a scale and a shift, which become part of the layer before it, unless that is

@@ -12,14 +12,22 @@ import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from infogan.config.schema import WAYS_TO_RUN, CategoricalCode, Code, Config, NetworkSettings, NoiseSettings, Settings
+from infogan.config.schema import (
+    RUNTIME_OPTIONS,
+    CategoricalCode,
+    Code,
+    Config,
+    NetworkSettings,
+    NoiseSettings,
+    Settings,
+)
 from infogan.data.preprocess import SIZES
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
-from infogan.utils.memory import shortage_told
+from infogan.utils.memory import report_memory_shortage
 
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 FORMAT = 1  # of a model folder
@@ -99,7 +107,7 @@ class ModelConfig(Settings):
             noise=config.noise,
             codes=config.codes,
             networks=config.networks,
-            trained_as=sha256(config.model_dump_json(exclude=WAYS_TO_RUN).encode()).hexdigest()[:16],
+            trained_as=sha256(config.model_dump_json(exclude=RUNTIME_OPTIONS).encode()).hexdigest()[:16],
             names={code: tuple(values) for code, values in (names or {}).items() if values},
         )
 
@@ -136,7 +144,7 @@ def most_bytes(folder: Path, config: ModelConfig) -> int:
 def _reading(folder: Path) -> Iterator[None]:
     """Says in a sentence what is wrong with a model folder."""
     try:
-        with shortage_told():
+        with report_memory_shortage():
             yield
     except UserError:
         raise

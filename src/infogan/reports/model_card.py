@@ -175,7 +175,7 @@ def _facts(subject: Subject, run: RunFolder, config: Config) -> dict[str, str]:
     last: Mapping[str, Any] = sessions[-1] if sessions else {}
     done, whole = (stats[-1]["step"] if stats else 0), config.train.steps
     versions = [f"{name} {last[name]}" for name in ("infogan", "python", "torch", "numpy") if name in last]
-    strengths = [f"{name} {strength:g}" for name, strength in config.invariance.strengths.items()]
+    strengths = [f"{name} {strength:g}" for name, strength in config.augment.strengths.items()]
     return {
         "images": f"{shortened(config.data.source)}: {subject.config.images_in_words}",
         "what does not matter": ", ".join(strengths),

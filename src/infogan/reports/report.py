@@ -74,7 +74,7 @@ def report(
 
 
 def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
-    strengths = config.invariance.strengths
+    strengths = config.augment.strengths
     said = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items()) or "nothing was said"
     codes = [
         f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else f"{code.name} (from -1 to 1)"

@@ -12,7 +12,7 @@ from infogan.reports import figures
 
 def samples_picture(model: InfoGAN, config: Config, step: int) -> Image.Image:
     """The picture of a training run at a step: always the same noise, so that pictures compare over time."""
-    if config.train.picture == "one-value" and model.layout.categorical:
+    if config.train.sample_grid == "one-value" and model.layout.categorical:
         code = model.first_categorical()
         value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
         return figures.image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)

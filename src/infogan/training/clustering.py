@@ -30,7 +30,7 @@ PROBED = 1_000  # points, at most, whose neighbours are measured
 
 
 @dataclass(frozen=True)
-class Modes:
+class DensityModes:
     """The peaks of density in a cloud of points, and who belongs to which.
 
     Two peaks are joined where the saddle between them is reached on the way down. How much mass rises over that saddle
@@ -77,7 +77,7 @@ class Modes:
         return 2 + int(falls.argmax()) if len(falls) and falls.max() >= DECISIVE else 0
 
 
-def modes(features: Features) -> Modes:
+def modes(features: Features) -> DensityModes:
     """The peaks of density, as ToMATo finds them (Chazal et al. 2013, Journal of the ACM 60(6)), and their excess.
 
     Classes of any shape and size are told apart as long as fewer points lie between them than within: large classes are
@@ -142,11 +142,11 @@ def modes(features: Features) -> Modes:
     place = {int(summits[which]): position for position, which in enumerate(order)}
     parents = np.array([place[joined[peak][1]] if peak in joined else 0 for peak in summits[order].tolist()])
     by_rank = np.array([place[int(peak)] for peak in climbed])
-    return Modes(downward[summits[order]], excesses[order], parents, by_rank[rank], beside)
+    return DensityModes(downward[summits[order]], excesses[order], parents, by_rank[rank], beside)
 
 
 @dataclass(frozen=True)
-class Scan:
+class ClusterCountScan:
     """How well each number of clusters describes a cloud of points.
 
     Attributes:
@@ -165,7 +165,7 @@ class Scan:
     best: int
 
 
-def scan(features: Features, most: int, *, seed: int) -> Scan:
+def scan(features: Features, most: int, *, seed: int) -> ClusterCountScan:
     """Looks for the number of clusters: where excess falls at once, and where two halves of the points agree.
 
     A peak that belongs to a class stands out and is found again in other images of it; one peak more is chance.
@@ -195,7 +195,7 @@ def scan(features: Features, most: int, *, seed: int) -> Scan:
         )
         stabilities.append(nmi(first, second))
     scores = [stability * math.log(fall) for stability, fall in zip(stabilities, falls, strict=True)]
-    return Scan(counts, falls, stabilities, scores, counts[int(np.argmax(scores))])
+    return ClusterCountScan(counts, falls, stabilities, scores, counts[int(np.argmax(scores))])
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
     return Clusters(labels, are_modes=clear, kinds=_kinds(found, labels, clusters))
 
 
-def _kinds(found: Modes, labels: Labels, clusters: int) -> NDArray[np.int64]:
+def _kinds(found: DensityModes, labels: Labels, clusters: int) -> NDArray[np.int64]:
     count = found.clear_count()
     if not count:
         return np.zeros((clusters, 0), np.int64)

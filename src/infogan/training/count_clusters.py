@@ -11,7 +11,7 @@ import torch
 
 from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
-from infogan.training.clustering import Scan, scan
+from infogan.training.clustering import ClusterCountScan, scan
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import CLUSTERED, some_of
@@ -23,7 +23,7 @@ MOST = 30  # categories that are looked for
 LEAST = 300  # steps in which the features are learned
 
 
-def count_categories(config: Config, images: ImageSet, device: torch.device | str = "cpu") -> Scan:
+def count_categories(config: Config, images: ImageSet, device: torch.device | str = "cpu") -> ClusterCountScan:
     """Counts the categories of images by the features that the first stages of a run learn.
 
     Args:
@@ -34,10 +34,10 @@ def count_categories(config: Config, images: ImageSet, device: torch.device | st
     Raises:
         UserError: the configuration has no such stages, or the images show no groups.
     """
-    first = next((i for i, stage in enumerate(config.stages) if "cluster" in stage.begin), 0)
+    first = next((i for i, stage in enumerate(config.stages) if "cluster" in stage.on_start), 0)
     if first == 0:
         needed = "only a recipe whose encoder learns before its classes begin can count them: say how many"
-        raise distributed.by_first(UserError(needed))
+        raise distributed.rank0_error(UserError(needed))
     # Shares are steps where a budget rules; otherwise they may be any numbers, and no features are learned in a few.
     scale = max(1.0, LEAST / sum(stage.share for stage in config.stages[:first]))
     stages = [
@@ -52,4 +52,4 @@ def count_categories(config: Config, images: ImageSet, device: torch.device | st
         pixels = some_of(torch.from_numpy(np.ascontiguousarray(images.images)), CLUSTERED, seed)
         return json.dumps(asdict(scan(model.features(pixels.numpy()), MOST, seed=seed)))
 
-    return Scan(**json.loads(distributed.from_first(scanned)))
+    return ClusterCountScan(**json.loads(distributed.broadcast_from_rank0(scanned)))

@@ -34,13 +34,13 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Encoder, Networks, build_networks
 from infogan.models.serialization import ModelConfig
-from infogan.training.losses.terms import TERMS, Play, Weight
+from infogan.training.losses.terms import LOSSES, StepContext, Weight
 from infogan.training.run_dir import Checkpoint, RunFolder
-from infogan.training.stage_hooks import BEGINNINGS, Pixels
+from infogan.training.stage_hooks import STAGE_HOOKS, Pixels
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 from infogan.utils.memory import keep_freed_blocks
-from infogan.utils.random import Chances
+from infogan.utils.random import BatchRandom
 
 # Streams of random numbers that must not meet, whatever the seed.
 INITIAL, ORDER, STEP, BEGIN = 1, 2, 3, 4
@@ -116,12 +116,12 @@ def train(
     ).to(device)
     average = copy.deepcopy(networks).eval().requires_grad_(False)
     networks.compute_in_bfloat16(computes_in_bfloat16(config, device))
-    networks.synchronise(world_size > 1 and config.train.synchronise)
+    networks.sync_batchnorm(world_size > 1 and config.train.sync_batchnorm)
     if config.train.compile:
         networks.compile_parts()
     model = InfoGAN(ModelConfig.of(config, shape, _label_names(config, images)), average)
     layout = model.layout
-    pieces = config.train.pieces
+    pieces = config.train.accumulation_steps
     order = stream_seed(seed, ORDER)
     batches = Batches(images, order, rank=rank, world_size=world_size, device=device, pieces=pieces)
     check_enough(images, *config.largest_batch)
@@ -129,8 +129,8 @@ def train(
     labels = _labels(config, images, device)
     if few is not None:
         few_indices, few_values = (torch.from_numpy(part).to(device) for part in (few.indices, few.values))
-    tally = Tally(device)
-    records = Records(run, model, watch)
+    tally = RunningMeans(device)
+    records = CheckpointManager(run, model, watch)
     optimisers: list[Adam] = []
 
     # Resume from the newest whole checkpoint.
@@ -142,8 +142,8 @@ def train(
             optimisers = _optimisers(config.stages[config.stage_at(first)[0]].updates, networks)
         _restore(checkpoint, networks, average, optimisers)
         model.adopt_prior()
-        distributed.done_by_first(records.save_model)  # a kill may have come between the checkpoint and the model
-    distributed.done_by_first(partial(watch.on_begin, first))
+        distributed.on_rank0(records.save_model)  # a kill may have come between the checkpoint and the model
+    distributed.on_rank0(partial(watch.on_begin, first))
 
     keep_freed_blocks()
     clock = time.monotonic()
@@ -153,38 +153,38 @@ def train(
         stage = config.stages[index]
         progress = (step - start) / (end - start)
         if step == start:
-            if stage.begin:
+            if stage.on_start:
                 assert networks.encoder is not None
                 assert average.encoder is not None
                 networks.encoder.load_state_dict(average.encoder.state_dict())
                 begin = partial(_begin, stage, networks.encoder, batches.pixels, stream_seed(seed, BEGIN, index), few)
-                distributed.done_by_first(begin)
-                distributed.spread(networks.encoder)
+                distributed.on_rank0(begin)
+                distributed.broadcast_module(networks.encoder)
                 average.encoder.load_state_dict(networks.encoder.state_dict())
                 model.adopt_prior()
             optimisers = _optimisers(stage.updates, networks)
         if step in (start, first):
-            paces = [networks.pace(update.players) for update in stage.updates]
+            paces = [networks.lr_scale(update.networks) for update in stage.updates]
 
         # Draw images, noise and codes, for each piece of the batch.
         whole = config.batch_size(index)
         indices, reals = batches.batch(index, step - start, whole)
         plays, dealt = [], 0
         for piece in range(pieces):
-            rows = distributed.rows_of(whole, piece, pieces)
+            rows = distributed.micro_batch_slice(whole, piece, pieces)
             own = slice(dealt, dealt + rows.stop - rows.start)
             dealt = own.stop
             generator = torch.Generator(device).manual_seed(stream_seed(seed, STEP, 0, step))
-            randomness = Chances(generator, rows, whole)
+            randomness = BatchRandom(generator, rows, whole)
             noise = layout.sample_noise(len(reals[own]), randomness)
             codes = layout.sample_codes(len(reals[own]), randomness)
             if labels is not None:
                 codes = {name: labels[indices[own]] for name in codes}
             labelled = None
-            if few is not None and any("supervision" in update.terms for update in stage.updates):
+            if few is not None and any("supervised" in update.losses for update in stage.updates):
                 chosen = randomness.integers(0, len(few.indices), len(reals[own]))
                 labelled = batches.reals(few_indices[chosen]), few_values[chosen]
-            play = Play(
+            play = StepContext(
                 networks,
                 layout,
                 config,
@@ -192,8 +192,8 @@ def train(
                 noise=noise,
                 codes=codes,
                 randomness=randomness,
-                whole=distributed.samples_of(whole, piece, pieces),
-                generator_learns=any("generator" in update.players for update in stage.updates),
+                whole=distributed.micro_batch_size(whole, piece, pieces),
+                generator_learns=any("generator" in update.networks for update in stage.updates),
                 labelled=labelled,
             )
             plays.append(play)
@@ -205,46 +205,46 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             given: dict[str, Tensor] = {}
             for play in plays:
-                seen = play.begin(update.players, update.terms)
-                values = {name: TERMS[name].compute(seen) for name in update.terms}
-                weights = {name: weight_at(weight, progress) for name, weight in update.terms.items()}
-                means = {name: distributed.part_of_mean(value, whole) for name, value in values.items()}
+                seen = play.begin(update.networks, update.losses)
+                values = {name: LOSSES[name].compute(seen) for name in update.losses}
+                weights = {name: weight_at(weight, progress) for name, weight in update.losses.items()}
+                means = {name: distributed.partial_mean(value, whole) for name, value in values.items()}
                 torch.autograd.backward(torch.stack([weights[name] * mean for name, mean in means.items()]).sum())
                 for name, mean in means.items():
                     given[f"{update.name}/{name}"] = given.get(f"{update.name}/{name}", 0) + mean.detach()
                 if "information" in values:
                     for name, likelihood in seen.log_likelihoods.items():
-                        bound = distributed.part_of_mean(likelihood.detach() + layout.entropy(name), whole)
+                        bound = distributed.partial_mean(likelihood.detach() + layout.entropy(name), whole)
                         given[f"information/{name}"] = given.get(f"information/{name}", 0) + bound
                 if pieces > 1:
                     play.let_go()
-            distributed.sum_gradients(networks.learners(update.players))
+            distributed.all_reduce_gradients(networks.parameters_of(update.networks))
             for group in optimiser.param_groups:
                 group["lr"] = update.learning_rate * pace * decay(update.decay, progress)
             optimiser.step()
             for play in plays:
-                play.end(update.players)
+                play.end(update.networks)
             for name, mean in given.items():
                 tally.add(name, mean, step)
         done = step + 1
-        stopping = done < steps and distributed.any_of(watch.interrupted())
+        stopping = done < steps and distributed.any_rank(watch.interrupted())
         saves = done == steps or done % config.train.save_every == 0 or stopping
-        draws = done == steps or done % config.train.picture_every == 0
+        draws = done == steps or done % config.train.sample_every == 0
         kept = ema_decay(config, step)
         if kept > 0 or saves or draws or done == end:  # an average that keeps nothing is a copy, made where it is read
             update_average(average, networks, kept)
 
         # Report, draw, save.
         now = seconds + time.monotonic() - clock
-        if done % config.train.report_every == 0 or saves:
+        if done % config.train.log_every == 0 or saves:
             told = {"step": done, "images": config.images_seen(done), "seconds": round(now, 3), "stage": stage.name}
             means_told, bad = tally.read()
-            distributed.done_by_first(partial(records.report, told | means_told, bad))
+            distributed.on_rank0(partial(records.report, told | means_told, bad))
         if draws:
-            distributed.done_by_first(partial(watch.on_picture, done, model))
+            distributed.on_rank0(partial(watch.on_picture, done, model))
         if saves:
             state = _tensors(networks, average, optimisers)
-            distributed.done_by_first(partial(records.save, Checkpoint(done, now, state)))
+            distributed.on_rank0(partial(records.save, Checkpoint(done, now, state)))
         watch.on_step(done)
         if stopping:
             raise Interrupted(done)
@@ -257,22 +257,22 @@ def _check_shares(config: Config, workers: int) -> None:
     Batch norm needs two samples: in a piece, or where it goes by each worker's own, in each worker's share of it. In a
     batch of one that is neither parted nor shared, networks with batch norm say so themselves.
     """
-    smallest, pieces = min(map(config.batch_size, range(len(config.stages)))), config.train.pieces
-    apart = workers > 1 and not config.train.synchronise
+    smallest, pieces = min(map(config.batch_size, range(len(config.stages)))), config.train.accumulation_steps
+    apart = workers > 1 and not config.train.sync_batchnorm
     least = 2 if apart or pieces > 1 else 1
     if smallest < pieces * max(workers, least * (workers if apart else 1)):
         of = f" in {pieces} pieces" if pieces > 1 else ""
         by = f" by {workers} workers" if workers > 1 else ""
-        raise distributed.by_first(UserError(f"a batch of {smallest} can not be shared{by}{of}"))
+        raise distributed.rank0_error(UserError(f"a batch of {smallest} can not be shared{by}{of}"))
 
 
 def _begin(stage: Stage, encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None) -> None:
     """What is done once, at the beginning of a stage."""
-    for action in stage.begin:
-        BEGINNINGS[action](encoder, pixels, seed, few)
+    for action in stage.on_start:
+        STAGE_HOOKS[action](encoder, pixels, seed, few)
 
 
-class Records:
+class CheckpointManager:
     """What the first worker, or the only one, reads and writes in the run folder.
 
     Args:
@@ -300,11 +300,11 @@ class Records:
             self._run.rewind_stats(found.step if found else 0)
             return json.dumps((found.step, found.seconds) if found else None)
 
-        told = json.loads(distributed.from_first(look))
+        told = json.loads(distributed.broadcast_from_rank0(look))
         if told is None:
             return None
         step, seconds = told
-        return Checkpoint(step, seconds, distributed.spread_tensors(found.tensors if found else {}))
+        return Checkpoint(step, seconds, distributed.broadcast_tensors(found.tensors if found else {}))
 
     def report(self, report: dict[str, Any], bad: tuple[int, str] | None) -> None:
         """Writes a line of ``stats.jsonl``, and tells it.
@@ -336,7 +336,7 @@ class Records:
             self._model.save_config(self._run.model)
 
 
-class Tally:
+class RunningMeans:
     """Means of what the terms gave since the last report, kept on the device so that no step waits for them.
 
     Args:
@@ -368,8 +368,8 @@ class Tally:
         if not self._sums:  # nobody learned
             return {}, None
         names = list(self._sums)
-        sums = distributed.total(torch.stack([self._sums[name] for name in names]))
-        places = distributed.least(torch.stack([self._first_bad[name] for name in names])).tolist()
+        sums = distributed.all_reduce_sum(torch.stack([self._sums[name] for name in names]))
+        places = distributed.all_reduce_min(torch.stack([self._first_bad[name] for name in names])).tolist()
         means = {name: float(told) / self._counts[name] for name, told in zip(names, sums, strict=True)}
         place, name = min(zip(places, names, strict=True))
         self._sums, self._counts, self._first_bad = {}, {}, {}
@@ -422,12 +422,14 @@ def _optimisers(updates: tuple[Update, ...], networks: Networks) -> list[Adam]:
     for update in updates:
         if (alike := _rates(update)) not in made:
             betas = (update.beta1, update.beta2)
-            made[alike] = Adam(networks.learners(update.players), lr=update.learning_rate, betas=betas, fused=True)
+            made[alike] = Adam(
+                networks.parameters_of(update.networks), lr=update.learning_rate, betas=betas, fused=True
+            )
     return [made[_rates(update)] for update in updates]
 
 
 def _rates(update: Update) -> tuple[object, ...]:
-    return update.players, update.learning_rate, update.beta1, update.beta2, update.decay
+    return update.networks, update.learning_rate, update.beta1, update.beta2, update.decay
 
 
 def _labels(config: Config, images: ImageSet, device: torch.device) -> Tensor | None:

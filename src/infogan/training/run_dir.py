@@ -26,17 +26,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 import infogan
-from infogan.config.schema import WAYS_TO_RUN, Config
+from infogan.config.schema import RUNTIME_OPTIONS, Config
 from infogan.utils import distributed
-from infogan.utils.determinism import coverage
+from infogan.utils.determinism import reproducibility
 from infogan.utils.errors import UserError
 from infogan.utils.files import (
-    UNFINISHED,
+    TEMPORARY_NAME,
     append_line,
-    held,
+    file_lock,
+    fsync_folder,
     make_folder,
-    remove_unfinished,
-    sync_folder,
+    remove_temporary_files,
     write_bytes,
     write_json,
 )
@@ -117,7 +117,7 @@ class RunFolder:
         Args:
             patience: Seconds to wait for one that may be about to end.
         """
-        return held(self.path / WRITER, str(self.path), patience)
+        return file_lock(self.path / WRITER, str(self.path), patience)
 
     # Beginning and resuming.
 
@@ -134,7 +134,7 @@ class RunFolder:
                     path.mkdir()
                 except FileExistsError:
                     continue
-                sync_folder(parent)
+                fsync_folder(parent)
                 return cls(path)
         except OSError as error:
             raise UserError(f"cannot make a run folder in {parent}: {error.strerror}") from error
@@ -151,7 +151,7 @@ class RunFolder:
             make_folder(path)
             # A run that was killed at its very beginning has left nothing but its lock and what was half-written.
             others = [entry.name for entry in path.iterdir() if entry.name not in (WRITER, IMAGES)]
-            foreign = not (path / "config.json").is_file() and not all(map(UNFINISHED.fullmatch, others))
+            foreign = not (path / "config.json").is_file() and not all(map(TEMPORARY_NAME.fullmatch, others))
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"cannot make the run folder {path}: there is a file in its place") from error
         except OSError as error:
@@ -186,7 +186,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run with another configuration or other images; the first difference is named.
         """
-        remove_unfinished(self.path)
+        remove_temporary_files(self.path)
         mine = config.model_dump(mode="json")
         sessions = []
         if self.config.is_file():
@@ -404,14 +404,14 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
         "command": sys.argv,
         "data_digest": data_digest,
         "workers": distributed.world_size(),
-        "pieces": config.train.pieces,
+        "pieces": config.train.accumulation_steps,
         "infogan": infogan.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         **{name: version(name) for name in ("scipy", "scikit-learn")},
         "platform": platform.platform(),
-        **coverage(device, deterministic=deterministic, timed=timed),
+        **reproducibility(device, deterministic=deterministic, timed=timed),
     }
 
 
@@ -448,7 +448,7 @@ def _is_number(told: Any) -> bool:
 
 
 def _what(config: Config) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude=WAYS_TO_RUN)
+    return config.model_dump(mode="json", exclude=RUNTIME_OPTIONS)
 
 
 def _first_difference(known: Any, mine: Any, key: str = "") -> str | None:

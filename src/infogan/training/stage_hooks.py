@@ -43,14 +43,14 @@ def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None =
     Given a few labels, the first classes are those that most of their images are in, in the labels' order.
     """
     images = _seen(encoder, some_of(pixels, CLUSTERED, seed))
-    features = encoder.features_of_many(images).cpu().numpy()
+    features = encoder.features_in_batches(images).cpu().numpy()
     classes = len(encoder.directions)
     clusters = clustering.cluster(features, classes, seed=seed % 2**31)
     labels, kinds = clusters.labels, clusters.kinds
     directions = clustering.directions(features, labels, classes)
     if few is not None:
         known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
-        nearest = (encoder.features_of_many(known).cpu().numpy() @ directions.T).argmax(axis=1)
+        nearest = (encoder.features_in_batches(known).cpu().numpy() @ directions.T).argmax(axis=1)
         mapping = hungarian_mapping(nearest, few.values, classes, len(few.names))
         order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
         directions, labels, kinds = directions[order], np.argsort(order)[labels], kinds[order]
@@ -81,17 +81,17 @@ def refine(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = 
 
 def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
     """Sets the encoder's prior to how often it finds each value in the images."""
-    features = encoder.features_of_many(_seen(encoder, some_of(pixels, COUNTED, seed)))
+    features = encoder.features_in_batches(_seen(encoder, some_of(pixels, COUNTED, seed)))
     with torch.no_grad():
         found = encoder.logits(features).argmax(dim=1)
         frequencies = torch.bincount(found, minlength=len(encoder.directions)) / len(found)
         encoder.prior.copy_(_smoothed(frequencies))
 
 
-BEGINNINGS: dict[str, Callable[[Encoder, Pixels, int, FewLabels | None], None]] = {
+STAGE_HOOKS: dict[str, Callable[[Encoder, Pixels, int, FewLabels | None], None]] = {
     "cluster": cluster,
-    "refine": refine,
-    "prior": learn_prior,
+    "freeze_if_diffuse": refine,
+    "learn_prior": learn_prior,
 }
 
 
@@ -102,7 +102,7 @@ def _smoothed(frequencies: Tensor) -> Tensor:
 def _seen(encoder: Encoder, pixels: Pixels) -> Images:
     """The images as the encoder sees them, made in parts: as floats of their own size all would take much memory."""
     parts = (to_network(part.to(encoder.directions.device)) for part in torch.split(pixels, 500))
-    return torch.cat([encoder.resized(part) for part in parts])
+    return torch.cat([encoder.resize(part) for part in parts])
 
 
 def some_of(pixels: Pixels, count: int, seed: int) -> Pixels:

@@ -23,7 +23,7 @@ from infogan.data.labels import FewLabels
 from infogan.models.networks import Encoder
 from infogan.training.loop import Watcher, computes_in_bfloat16, train
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import BEGINNINGS, CLUSTERED
+from infogan.training.stage_hooks import CLUSTERED, STAGE_HOOKS
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 
@@ -71,10 +71,14 @@ def within(
     started = time.monotonic()
     beginnings, a_step = _measure(config, images, device, few)
     # One clock, so that all workers come to the same steps.
-    before = float(distributed.from_first(lambda: repr(beginnings + time.monotonic() - started)))
-    wanted = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.stretches)
-    elastic = sum(stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.stretches)
-    shares = sum(stage.share for stage in config.stages if stage.stretches)
+    before = float(distributed.broadcast_from_rank0(lambda: repr(beginnings + time.monotonic() - started)))
+    wanted = sum(
+        stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.scales_with_budget
+    )
+    elastic = sum(
+        stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.scales_with_budget
+    )
+    shares = sum(stage.share for stage in config.stages if stage.scales_with_budget)
     enough = 0.0
     if elastic:
         enough = (before + max(wanted + LEAST * elastic / shares, wanted / FIXED)) / (1 - RESERVE)
@@ -86,13 +90,13 @@ def within(
     if left < least:
         needed = (seconds - left + least) / (1 - RESERVE)
         short = f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s"
-        raise distributed.by_first(UserError(short))
+        raise distributed.rank0_error(UserError(short))
     fixed = min(wanted, FIXED * left) if elastic else left
     stages = []
     for stage in config.stages:
-        factor = (left - fixed) / elastic if stage.stretches else fixed / wanted
+        factor = (left - fixed) / elastic if stage.scales_with_budget else fixed / wanted
         stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
-    played = int(sum(stage.share for stage in stages if stage.stretches))
+    played = int(sum(stage.share for stage in stages if stage.scales_with_budget))
     caution = None
     if seconds < enough and played < LEAST:  # in just enough they may be one fewer, as steps are whole
         caution = (
@@ -116,12 +120,12 @@ def _measure(
     All workers make the steps, which are shared; the first alone begins stages.
     """
     a_step, encoder = seconds_a_step(config, images, device, few)
-    actions = [action for stage in config.stages for action in stage.begin]
+    actions = [action for stage in config.stages for action in stage.on_start]
 
     def told() -> str:
         return json.dumps((0.0 if encoder is None else _seconds_to_begin(actions, encoder, images), a_step))
 
-    beginnings, a_step = json.loads(distributed.from_first(told))
+    beginnings, a_step = json.loads(distributed.broadcast_from_rank0(told))
     return beginnings, a_step
 
 
@@ -132,13 +136,13 @@ def seconds_a_step(
     never = 2**31
     short = config.model_copy(
         update={
-            "stages": tuple(stage.model_copy(update={"share": 1.0, "begin": ()}) for stage in config.stages),
+            "stages": tuple(stage.model_copy(update={"share": 1.0, "on_start": ()}) for stage in config.stages),
             "train": config.train.model_copy(
                 update={
                     "steps": PROBES * len(config.stages),
-                    "report_every": never,
+                    "log_every": never,
                     "save_every": never,
-                    "picture_every": never,
+                    "sample_every": never,
                 }
             ),
         }
@@ -176,7 +180,7 @@ def _seconds_to_begin(actions: Sequence[str], encoder: Encoder, images: ImageSet
         pixels = torch.from_numpy(np.ascontiguousarray(images.images[:: -(-len(images) // count)]))
         started = time.monotonic()
         for action in actions:
-            BEGINNINGS[action](encoder, pixels, 0, None)
+            STAGE_HOOKS[action](encoder, pixels, 0, None)
         return time.monotonic() - started
 
     if not actions:

@@ -33,7 +33,7 @@ from infogan.evaluation.evaluate import as_numbers
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import image_grid
 from infogan.training.run_dir import RunFolder
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import write_json
 
 READ = 400  # images, at most, whose codes are told
@@ -358,7 +358,7 @@ def check_names(names: Iterable[str]) -> None:
     """Raises UserError for a name that is not one of ``TRACKERS``."""
     for name in names:
         if name not in TRACKERS:
-            raise unknown("tracker", name, TRACKERS)
+            raise unknown_name("tracker", name, TRACKERS)
 
 
 def called(names: Sequence[str]) -> list[Tracker]:

@@ -18,7 +18,7 @@ LACKING = "does not have a deterministic implementation"  # says PyTorch of an o
 
 
 @contextmanager
-def repeatable(wanted: bool) -> Iterator[None]:
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     """While this lasts, and if it is wanted, PyTorch computes by algorithms that give the same bits each time.
 
     To be entered before the first product on a GPU: cuBLAS reads its setting when it begins.
@@ -44,7 +44,7 @@ def repeatable(wanted: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[1]
 
 
-def coverage(device: torch.device | str, *, deterministic: bool, timed: bool) -> dict[str, Any]:
+def reproducibility(device: torch.device | str, *, deterministic: bool, timed: bool) -> dict[str, Any]:
     """What a session of training computed on, and what it takes to get the same weights again.
 
     Args:

@@ -26,69 +26,69 @@ from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from infogan.utils.errors import Silent, UserError
+from infogan.utils.errors import SilentError, UserError
 
-LARGE = 2**16  # values of a gradient that is worth a message of its own
-PATIENCE = 600.0  # seconds that workers wait for one another, unless INFOGAN_PATIENCE says otherwise
+LARGE_GRADIENT = 2**16  # values of a gradient that is worth a message of its own
+DEFAULT_TIMEOUT = 600.0  # seconds that workers wait for one another, unless INFOGAN_PATIENCE says otherwise
 
 
-def active() -> bool:
+def is_distributed() -> bool:
     """Whether there are other processes."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def rank() -> int:
     """This process's number, 0 if it is alone."""
-    return distributed.get_rank() if active() else 0
+    return distributed.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
     """How many processes train together, 1 if alone."""
-    return distributed.get_world_size() if active() else 1
+    return distributed.get_world_size() if is_distributed() else 1
 
 
-def is_first() -> bool:
+def is_rank0() -> bool:
     """Whether this process is the one that writes and speaks."""
     return rank() == 0
 
 
-def share(count: int) -> slice:
+def shard_slice(count: int) -> slice:
     """Which of ``count`` samples are this process's: shares follow on one another and differ by one at most."""
-    return share_of(count, rank(), world_size())
+    return split_slice(count, rank(), world_size())
 
 
-def share_of(count: int, worker: int, workers: int) -> slice:
+def split_slice(count: int, worker: int, workers: int) -> slice:
     """Which of ``count`` samples are those of one of several workers."""
     return slice(worker * count // workers, (worker + 1) * count // workers)
 
 
-def rows_of(count: int, piece: int, pieces: int) -> slice:
+def micro_batch_slice(count: int, piece: int, pieces: int) -> slice:
     """Which of ``count`` samples, that are dealt with in pieces, are this process's share of one of the pieces."""
-    return rows_of_worker(count, piece, pieces, rank(), world_size())
+    return micro_batch_slice_of_rank(count, piece, pieces, rank(), world_size())
 
 
-def share_on_machine(count: int) -> slice:
+def local_shard_slice(count: int) -> slice:
     """Which of ``count`` things, that only one worker of each machine need do, are this process's."""
     local = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")  # torchrun's
-    return share_of(count, *(int(os.environ[name]) for name in local)) if active() else slice(0, count)
+    return split_slice(count, *(int(os.environ[name]) for name in local)) if is_distributed() else slice(0, count)
 
 
-def samples_of(count: int, piece: int, pieces: int) -> int:
+def micro_batch_size(count: int, piece: int, pieces: int) -> int:
     """How many of ``count`` samples are in a piece, over all processes."""
-    whole = share_of(count, piece, pieces)
+    whole = split_slice(count, piece, pieces)
     return int(whole.stop - whole.start)
 
 
-def rows_of_worker(count: int, piece: int, pieces: int, worker: int, workers: int) -> slice:
+def micro_batch_slice_of_rank(count: int, piece: int, pieces: int, worker: int, workers: int) -> slice:
     """`rows_of` one of several workers."""
-    whole = share_of(count, piece, pieces)
-    own = share_of(whole.stop - whole.start, worker, workers)
+    whole = split_slice(count, piece, pieces)
+    own = split_slice(whole.stop - whole.start, worker, workers)
     return slice(whole.start + own.start, whole.start + own.stop)
 
 
-def patience() -> float:
+def timeout_seconds() -> float:
     """Seconds that workers wait for one another before they give up; raises UserError where none can be read."""
-    told = os.environ.get("INFOGAN_PATIENCE", str(PATIENCE))
+    told = os.environ.get("INFOGAN_PATIENCE", str(DEFAULT_TIMEOUT))
     try:
         seconds = float(told)
     except ValueError:
@@ -99,7 +99,7 @@ def patience() -> float:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[str]:
+def process_group(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started with this one, if it did; yields the device of this process.
 
     Raises:
@@ -114,22 +114,22 @@ def joined(device: str) -> Iterator[str]:
         torch.cuda.set_device(device)
     # Words go over gloo in any case: over NCCL each would wait for all that was asked of the GPU.
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    waits = timedelta(seconds=patience())
+    waits = timedelta(seconds=timeout_seconds())
     try:
         store, number, workers = next(rendezvous("env://", timeout=waits))
-        place = _new_place(store, number, workers)
-        with _said_as_an_aside():
+        place = _unused_store(store, number, workers)
+        with _stdout_to_stderr():
             distributed.init_process_group(backend, store=place, rank=number, world_size=workers, timeout=waits)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the other workers can not be reached: {str(error).splitlines()[0]}") from error
-    with losses_told():
+    with report_lost_workers():
         yield device
     # Not after an error: the others may be anywhere, and who waits for them would wait for ever.
     distributed.destroy_process_group()
 
 
 @contextmanager
-def _said_as_an_aside() -> Iterator[None]:
+def _stdout_to_stderr() -> Iterator[None]:
     """Has what libraries say on standard output, as gloo of PyTorch 2.9 does, go to standard error."""
     sys.stdout.flush()
     output = os.dup(1)
@@ -141,7 +141,7 @@ def _said_as_an_aside() -> Iterator[None]:
         os.close(output)
 
 
-def _new_place(store: Store, number: int, workers: int) -> Store:
+def _unused_store(store: Store, number: int, workers: int) -> Store:
     """A part of the store that workers of before have not written to.
 
     torchrun may keep a store while it starts workers anew, and with it the addresses of those that are gone, which the
@@ -153,27 +153,27 @@ def _new_place(store: Store, number: int, workers: int) -> Store:
     """
     mine = secrets.token_hex(8)
     store.set(f"infogan/here/{number}", mine)
-    until = time.monotonic() + patience()
+    until = time.monotonic() + timeout_seconds()
     while time.monotonic() < until:
         if number == 0:
-            here = [_said(store, f"infogan/here/{other}") for other in range(workers)]
+            here = [_read_key(store, f"infogan/here/{other}") for other in range(workers)]
             store.set("infogan/answer", " ".join(here))
-            confirmed = [_said(store, f"infogan/confirmed/{other}") for other in range(1, workers)]
+            confirmed = [_read_key(store, f"infogan/confirmed/{other}") for other in range(1, workers)]
         else:
-            here, confirmed = _said(store, "infogan/answer").split(" "), []
+            here, confirmed = _read_key(store, "infogan/answer").split(" "), []
         if len(here) == workers and here[number] == mine and all(word == here[0] for word in confirmed):
             store.set(f"infogan/confirmed/{number}", here[0])
             return PrefixStore(here[0], store)
         time.sleep(0.02)
-    raise UserError(f"not all of {workers} workers came within {patience():g} s")
+    raise UserError(f"not all of {workers} workers came within {timeout_seconds():g} s")
 
 
-def _said(store: Store, key: str) -> str:
+def _read_key(store: Store, key: str) -> str:
     return store.get(key).decode() if store.check([key]) else ""
 
 
 @contextmanager
-def losses_told() -> Iterator[None]:
+def report_lost_workers() -> Iterator[None]:
     """Turns what PyTorch raises where another worker is gone, or does not answer in time, into one sentence.
 
     Raises:
@@ -185,18 +185,18 @@ def losses_told() -> Iterator[None]:
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
         reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0][:200]
-        raise by_first(UserError(f"another worker ended, or did not answer in time: {reason}")) from error
+        raise rank0_error(UserError(f"another worker ended, or did not answer in time: {reason}")) from error
 
 
 # Sums.
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """The sum over all processes; its gradient is the sum of theirs."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
-        if values.numel() * distributed.get_world_size() <= LARGE:  # one way to the others, not there and back
+        if values.numel() * distributed.get_world_size() <= LARGE_GRADIENT:  # one way to the others, not there and back
             told = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
             distributed.all_gather(told, values.contiguous())
             return torch.stack(told).sum(dim=0, dtype=values.dtype)
@@ -206,57 +206,57 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        found: Tensor = _Total.apply(gradients[0])  # type: ignore[no-untyped-call]
+        found: Tensor = _AllReduceSum.apply(gradients[0])  # type: ignore[no-untyped-call]
         return found
 
 
-def total(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum of all processes' tensors of one shape, which can be differentiated."""
-    if not active():
+    if not is_distributed():
         return values
-    summed: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+    summed: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
     return summed
 
 
-def gathered(rows: Tensor, count: int) -> Tensor:
+def all_gather(rows: Tensor, count: int) -> Tensor:
     """The rows of all processes, in their order, which can be differentiated.
 
     Args:
         rows: (samples of this process's `share`, ...).
         count: Samples of the whole batch.
     """
-    if not active():
+    if not is_distributed():
         return rows
-    mine = share(count)
+    mine = shard_slice(count)
     whole = rows.new_zeros((count, *rows.shape[1:]))
     # Each process puts its rows into their places, and the sum has all of them: shares may differ in size.
     before, after = whole[: mine.start], whole[mine.stop :]
-    return total(torch.cat([before, rows, after]))
+    return all_reduce_sum(torch.cat([before, rows, after]))
 
 
-def from_all(values: Tensor) -> Tensor:
+def stack_from_all_ranks(values: Tensor) -> Tensor:
     """All processes' values, of one length each, which can be differentiated: (values,) to (processes, values)."""
     before = values.new_zeros(rank() * len(values))
     after = values.new_zeros((world_size() - 1 - rank()) * len(values))
-    return total(torch.cat([before, values, after])).view(world_size(), len(values))
+    return all_reduce_sum(torch.cat([before, values, after])).view(world_size(), len(values))
 
 
-def mean(values: Tensor, count: int) -> Tensor:
+def batch_mean(values: Tensor, count: int) -> Tensor:
     """The mean over the samples of all processes, which can be differentiated: (samples, ...) to (...).
 
     Args:
         values: A row for each sample of this process's `share`.
         count: Samples of the whole batch.
     """
-    return total(values.sum(dim=0)) / count if active() else values.mean(dim=0)
+    return all_reduce_sum(values.sum(dim=0)) / count if is_distributed() else values.mean(dim=0)
 
 
-def part_of_mean(values: Tensor, count: int) -> Tensor:
+def partial_mean(values: Tensor, count: int) -> Tensor:
     """What these values are of a mean over ``count``, of which others have the rest: the sum of parts is the mean."""
     return values.mean() if len(values) == count else values.sum() / count
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Adds up the gradients of all processes, in ``grad``: of a loss of which each has computed those of its part.
 
     Large ones are summed where they are, all others in one message. DistributedDataParallel would do the same, but its
@@ -267,15 +267,15 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Args:
         parameters: Those that learn; others are left as they are.
     """
-    if not active():
+    if not is_distributed():
         return
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in learning:  # where one process has a gradient, all have
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [_as_it_lies(parameter.grad) for parameter in learning if parameter.grad is not None]
-    large = [gradient for gradient in gradients if len(gradient) >= LARGE]
-    small = [gradient for gradient in gradients if len(gradient) < LARGE]
+    gradients = [_flat_view(parameter.grad) for parameter in learning if parameter.grad is not None]
+    large = [gradient for gradient in gradients if len(gradient) >= LARGE_GRADIENT]
+    small = [gradient for gradient in gradients if len(gradient) < LARGE_GRADIENT]
     waited = [distributed.all_reduce(gradient, async_op=True) for gradient in large]
     if small:
         flat = torch.cat(small)
@@ -286,14 +286,14 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
             work.wait()
 
 
-def _as_it_lies(tensor: Tensor) -> Tensor:
+def _flat_view(tensor: Tensor) -> Tensor:
     """A flat view of a tensor that fills its part of the memory, in whatever order."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def least(values: Tensor) -> Tensor:
+def all_reduce_min(values: Tensor) -> Tensor:
     """The least of all processes' values, element by element; without a gradient."""
-    if not active():
+    if not is_distributed():
         return values
     found = values.clone()
     distributed.all_reduce(found, distributed.ReduceOp.MIN)
@@ -303,13 +303,13 @@ def least(values: Tensor) -> Tensor:
 # Words.
 
 
-def by_first(error: UserError) -> UserError:
+def rank0_error(error: UserError) -> UserError:
     """The error as the first process raises it, in the others one of which nothing is said."""
-    return error if is_first() else Silent(str(error))
+    return error if is_rank0() else SilentError(str(error))
 
 
 @contextmanager
-def alike() -> Iterator[None]:
+def errors_from_rank0() -> Iterator[None]:
     """What every process does in the same way: of its errors, which all of them meet, the first alone tells.
 
     Raises:
@@ -317,32 +317,32 @@ def alike() -> Iterator[None]:
     """
     try:
         yield
-    except Silent:
+    except SilentError:
         raise
     except UserError as error:
-        raise by_first(error) from error
+        raise rank0_error(error) from error
 
 
-def any_of(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether this is so in any process."""
-    if not active():
+    if not is_distributed():
         return flag
     number = torch.tensor(int(flag))
     distributed.all_reduce(number, distributed.ReduceOp.MAX)
     return bool(number)
 
 
-def from_first(words: Callable[[], str]) -> str:
+def broadcast_from_rank0(words: Callable[[], str]) -> str:
     """What the first process says, in all of them; the others do not even ask for theirs.
 
     Raises:
         UserError: the first process could not say it, in every process.
     """
-    if not active():
+    if not is_distributed():
         return words()
     failed: UserError | None = None
     content = b""
-    if is_first():
+    if is_rank0():
         try:
             content = b"+" + words().encode("utf-8", "surrogateescape")
         except UserError as error:
@@ -350,7 +350,7 @@ def from_first(words: Callable[[], str]) -> str:
     length = torch.tensor(len(content))
     distributed.broadcast(length, 0)
     letters = torch.zeros(int(length), dtype=torch.uint8)
-    if is_first():
+    if is_rank0():
         letters.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     distributed.broadcast(letters, 0)
     if failed is not None:
@@ -358,22 +358,22 @@ def from_first(words: Callable[[], str]) -> str:
     said = letters.numpy().tobytes()
     text = said[1:].decode("utf-8", "surrogateescape")
     if said[:1] == b"-":
-        raise Silent(text)
+        raise SilentError(text)
     return text
 
 
-def done_by_first(action: Callable[[], object]) -> None:
+def on_rank0(action: Callable[[], object]) -> None:
     """Has the first process do something while the others wait; raises its UserError in every process."""
 
     def done() -> str:
         action()
         return ""
 
-    from_first(done)
+    broadcast_from_rank0(done)
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def all_or_none() -> Iterator[None]:
     """What every process does for itself, such as reading its images: where one can not, none goes on.
 
     Raises:
@@ -384,55 +384,55 @@ def together() -> Iterator[None]:
         yield
     except UserError as error:
         failed = error
-    if active():
+    if is_distributed():
         others = torch.zeros(world_size(), dtype=torch.int64)
         others[rank()] = int(failed is not None)
         distributed.all_reduce(others)
         failing = others.nonzero().flatten().tolist()
         if failing and failing[0] != rank():  # one of them speaks
-            raise Silent(f"worker {failing[0]} can not go on") from failed
+            raise SilentError(f"worker {failing[0]} can not go on") from failed
     if failed is not None:
         raise failed
 
 
-def agreed(what: str, words: str) -> None:
+def assert_same_on_all_ranks(what: str, words: str) -> None:
     """Raises UserError in every process where not all say the same.
 
     Args:
         what: What the words are of.
         words: This process's.
     """
-    if not active():
+    if not is_distributed():
         return
-    first = from_first(lambda: words)
+    first = broadcast_from_rank0(lambda: words)
     differing = torch.zeros(world_size(), dtype=torch.int64)
     differing[rank()] = int(words != first)
     distributed.all_reduce(differing)
     if others := differing.nonzero().flatten().tolist():
         named = f"worker {others[0]} has" if len(others) == 1 else f"workers {', '.join(map(str, others))} have"
-        raise by_first(UserError(f"{named} another {what} than worker 0"))
+        raise rank0_error(UserError(f"{named} another {what} than worker 0"))
 
 
-def spread(module: nn.Module) -> None:
+def broadcast_module(module: nn.Module) -> None:
     """Gives every process the first one's weights and buffers."""
-    if active():
+    if is_distributed():
         state = module.state_dict()
-        found = spread_tensors(state)
+        found = broadcast_tensors(state)
         with torch.no_grad():
             for name, tensor in state.items():
                 tensor.copy_(found[name])
 
 
-def spread_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def broadcast_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The first process's tensors, by name, in all of them, on the CPU; those of the others are of no matter."""
-    if not active():
+    if not is_distributed():
         return dict(tensors)
-    described = from_first(
+    described = broadcast_from_rank0(
         lambda: json.dumps([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
     )
     found = {}
     for name, dtype, shape in json.loads(described):
-        if is_first():
+        if is_rank0():
             found[name] = tensors[name].detach().cpu().contiguous()
         else:
             found[name] = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))

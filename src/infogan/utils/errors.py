@@ -12,11 +12,11 @@ class UserError(ValueError):
     """
 
 
-class Silent(UserError):
+class SilentError(UserError):
     """Ends one of several workers for a reason that another one tells."""
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     """Builds the error for a name that is not among the allowed ones, with the nearest valid name.
 
     Args:

@@ -24,14 +24,14 @@ except ModuleNotFoundError:  # not on Windows
 
 
 # What `replacing` calls a file until it is whole, and for how many seconds a file may be just that.
-UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")
-LEFT_ALONE = 600
-SMALL = 2**16  # bytes that may be asked for of any file
+TEMPORARY_NAME = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")
+TEMPORARY_LIFETIME_S = 600
+SMALL_READ = 2**16  # bytes that may be asked for of any file
 BUSY = "is being written by"  # says whoever finds a folder held
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Holds a folder so that what others look at and then write in it, under a claim of their own, waits.
 
     For moments only. Where the platform or the file system knows no such locks, or there is no folder, it is not held.
@@ -49,7 +49,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+def file_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Holds ``what``, of which there is one writer at a time, as long as this lasts or the process lives.
 
     The lock is the operating system's, on the file at ``path``, and ends with the process however that ends. The file
@@ -81,7 +81,7 @@ def held(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         yield
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether some process holds what `held` locks by this file."""
     if not path.is_file():
         return False
@@ -118,7 +118,7 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-class Bounded(io.BufferedReader):
+class BoundedReader(io.BufferedReader):
     """A file to read, of which no more memory is asked for than it has bytes, however many its reader asks for.
 
     Readers of pictures and archives believe the lengths in a file, and Python makes room for what is asked.
@@ -134,17 +134,17 @@ class Bounded(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to so many bytes; all that are left, without a number."""
-        if size is not None and 0 <= size <= SMALL:
+        if size is not None and 0 <= size <= SMALL_READ:
             return super().read(size)
         left = max(0, self._size - self.tell())
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes what writers that were killed have left half-written, here and below; not what is being written."""
     for path in folder.rglob(".*"):
         with contextlib.suppress(OSError):
-            if UNFINISHED.fullmatch(path.name) and path.lstat().st_mtime < time.time() - LEFT_ALONE:
+            if TEMPORARY_NAME.fullmatch(path.name) and path.lstat().st_mtime < time.time() - TEMPORARY_LIFETIME_S:
                 path.unlink()
 
 
@@ -177,7 +177,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it is synced to disk and takes the place of ``path``.
 
     The folder is created when missing. On any error the temporary file is removed and what stood at ``path`` stays.
@@ -199,7 +199,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -207,7 +207,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """`replacing`, for a folder: yields an empty one beside it that on success takes the place of ``path``.
 
     What stands at ``path`` is moved aside for that and removed afterwards, or put back.
@@ -224,11 +224,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes it private to its owner
-        sync_folder(temporary)
+        fsync_folder(temporary)
         if os.path.lexists(path):
             os.rename(path, aside)
         os.rename(temporary, path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -243,10 +243,10 @@ def make_folder(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        sync_folder(folder.parent)
+        fsync_folder(folder.parent)
 
 
-def make_own_folder(path: Path) -> None:
+def make_output_folder(path: Path) -> None:
     """`make_folder`, which raises UserError where it can not."""
     try:
         make_folder(path)
@@ -256,16 +256,16 @@ def make_own_folder(path: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes ``content`` to ``path`` all or nothing; raises UserError where it can not."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON to ``path`` all or nothing; raises UserError where it can not."""
-    write_bytes(path, as_json(value))
+    write_bytes(path, to_json(value))
 
 
-def as_json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
     """``value`` as indented JSON."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -277,7 +277,7 @@ def _umask() -> int:
     return mask
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Has the names in a folder kept on disk: a new or another name is durable only once its folder is."""
     # Not every platform can open a folder.
     if hasattr(os, "O_DIRECTORY"):

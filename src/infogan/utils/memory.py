@@ -40,7 +40,7 @@ def keep_freed_blocks() -> bool:
     return all([library.mallopt(name, value) == 1 for name, value in wanted])
 
 
-def usable() -> int:
+def usable_bytes() -> int:
     """Bytes of memory that this process may use: the machine's, or less where a container is given less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
@@ -50,7 +50,7 @@ def usable() -> int:
 
 
 @contextmanager
-def shortage_told() -> Iterator[None]:
+def report_memory_shortage() -> Iterator[None]:
     """Turns what Python, NumPy, the system and PyTorch raise where memory runs out into one sentence.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Chances:
+class BatchRandom:
     """Draws rows of random numbers.
 
     Args:
@@ -27,9 +27,9 @@ class Chances:
         self.device = generator.device
 
     @classmethod
-    def of(cls, source: "Chances | torch.Generator") -> "Chances":
+    def of(cls, source: "BatchRandom | torch.Generator") -> "BatchRandom":
         """Those of a generator, for all samples; chances are what they are."""
-        return source if isinstance(source, Chances) else cls(source)
+        return source if isinstance(source, BatchRandom) else cls(source)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
         """Numbers in [0, 1), (count, *shape).
@@ -53,7 +53,7 @@ class Chances:
             lambda rows: torch.randint(low, high, (rows, *shape), generator=self._generator, device=self.device),
         )
 
-    def choices(self, probabilities: Tensor, count: int) -> Tensor:
+    def multinomial(self, probabilities: Tensor, count: int) -> Tensor:
         """Places in ``probabilities``, as likely as these say, (count,); see `uniform`."""
         weights = probabilities.to(self.device)
         return self._rows(

@@ -18,7 +18,7 @@ from infogan.data import ImageSet, has_test_split, load
 from infogan.data.folder_layout import natural
 from infogan.data.preprocess import render
 from infogan.utils.errors import UserError
-from infogan.utils.files import Bounded
+from infogan.utils.files import BoundedReader
 
 Tree = dict[str, bytes]
 Layout = Callable[[Path, Tree], Path]
@@ -308,7 +308,7 @@ def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
 def test_no_more_is_asked_of_a_file_than_there_is(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
-    with Bounded(path) as file:
+    with BoundedReader(path) as file:
         assert file.read(2**62) == b"0123456789"  # for which there is no memory
         assert file.read(5) == b""
         file.seek(4)

@@ -649,6 +649,6 @@ def test_factors_are_never_touched_in_training(tmp_path: Path, kind: str) -> Non
 
 def test_no_invariance_of_these_sets_touches_a_factor() -> None:
     for name in ("dsprites", "shapes", "glyphs"):
-        strengths = build(presets.resolve("robust", [{"data": {"source": name}}])).invariance.strengths
+        strengths = build(presets.compose("robust", [{"data": {"source": name}}])).augment.strengths
         assert strengths and set(strengths) <= {"colour", "shift"}
         assert "shift" not in strengths or name == "glyphs"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from infogan.evaluation.evaluate import ALL, METRICS, Evidence, evaluate
+from infogan.evaluation.evaluate import ALL, METRICS, EvaluationInputs, evaluate
 from infogan.evaluation.metrics import inception
 from infogan.evaluation.metrics.inception import InceptionFeatures, obstacle
 from infogan.utils.errors import UserError
@@ -29,7 +29,7 @@ needs_package = pytest.mark.skipif(outside is None, reason="needs pytorch-fid")
 
 @pytest.mark.skipif(outside is not None, reason="pytorch-fid is there")
 def test_without_the_extra_it_is_named() -> None:
-    evidence = Evidence(small_model(), image_set(120), None, 0)
+    evidence = EvaluationInputs(small_model(), image_set(120), None, 0)
     with pytest.raises(UserError, match=r"pip install 'infogan\[inception\]'|can not be used here: "):
         evaluate(evidence, ["inception"])
     with pytest.raises(ValueError, match="pytorch-fid"):
@@ -40,14 +40,14 @@ def test_it_is_measured_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPat
     assert [name for name, metric in METRICS.items() if not metric.unasked] == ["inception"]
     measured: list[str] = []
 
-    def noted(name: str, evidence: Evidence) -> dict[str, Any]:
+    def noted(name: str, evidence: EvaluationInputs) -> dict[str, Any]:
         measured.append(name)
         return {}
 
     for name in METRICS:
         changes: dict[str, Any] = {"measure": partial(noted, name), "obstacle": lambda _: "", "protocol": lambda _: ""}
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], **changes))
-    evidence = Evidence(small_model(), image_set(120), None, 0)
+    evidence = EvaluationInputs(small_model(), image_set(120), None, 0)
     evaluate(evidence)
     assert measured == [name for name in METRICS if name != "inception"]
     measured.clear()
@@ -95,7 +95,7 @@ def test_the_features_are_those_of_the_package(cache: Path, monkeypatch: pytest.
     assert features.shape == (35, 2048)
     assert np.allclose(features, expected, atol=1e-4 * float(expected.std()))
     assert np.ptp(features, axis=0).max() > 0
-    result = evaluate(Evidence(small_model(), image_set(100), None, 0), ["inception"])
+    result = evaluate(EvaluationInputs(small_model(), image_set(100), None, 0), ["inception"])
     assert {"frechet_inception2048", "kernel_inception2048", "kernel_inception2048_error"} <= result.keys()
     with pytest.raises(ValueError, match="1 or 3 channels"):
         InceptionFeatures()(images.repeat(2, axis=1))

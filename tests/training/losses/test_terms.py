@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.config.schema import ENCODER_TERMS, Config, Player
+from infogan.config.schema import ENCODER_TERMS, Config, NetworkName
 from infogan.models.networks import Networks
-from infogan.training.losses.terms import TERMS, Pairing, Play
+from infogan.training.losses.terms import LOSSES, Pairing, StepContext
 from infogan.utils.errors import UserError
 from tests.helpers import DISCRIMINATOR, GENERATOR, play_of, small_config
 
@@ -28,9 +28,9 @@ def parts_with_gradient(networks: Networks) -> set[str]:
     return moved
 
 
-def backward(play: Play, players: tuple[Player, ...], terms: dict[str, float]) -> None:
+def backward(play: StepContext, players: tuple[NetworkName, ...], terms: dict[str, float]) -> None:
     seen = play.begin(players, terms)
-    total = sum((weight * TERMS[name].compute(seen).mean() for name, weight in terms.items()), torch.zeros(()))
+    total = sum((weight * LOSSES[name].compute(seen).mean() for name, weight in terms.items()), torch.zeros(()))
     if total.requires_grad:
         torch.autograd.backward(total)
     play.end(players)
@@ -58,7 +58,7 @@ def test_information_gradient_reaches_generator_and_recognizer() -> None:
     ],
 )
 def test_information_gradient_goes_where_the_option_says_with_a_shared_trunk(
-    to: list[str], players: tuple[Player, ...], expected: set[str]
+    to: list[str], players: tuple[NetworkName, ...], expected: set[str]
 ) -> None:
     play, networks = play_of(shared(objective={"information_to": to}))
     backward(play, players, INFORMATION)
@@ -133,7 +133,7 @@ def test_one_pass_over_both_gives_what_two_passes_give(preset: str) -> None:
 def test_the_generators_graph_survives_the_discriminators_step() -> None:
     # Public implementations fail here on current PyTorch: an in-place change by the discriminator's optimiser.
     play, networks = play_of(small_config())
-    optimiser = torch.optim.Adam(networks.learners(DISCRIMINATOR), lr=0.1)
+    optimiser = torch.optim.Adam(networks.parameters_of(DISCRIMINATOR), lr=0.1)
     backward(play, ("discriminator",), ADVERSARIAL)
     optimiser.step()
     backward(play, ("generator", "recognizer"), ADVERSARIAL | INFORMATION)
@@ -153,7 +153,7 @@ def test_every_term_gives_one_value_per_sample(adversarial: str) -> None:
     for players, names in ((DISCRIMINATOR, ("adversarial", "r1")), (GENERATOR, ("adversarial", "information"))):
         seen = play.begin(players, dict.fromkeys(names, 1.0))
         for name in names:
-            assert TERMS[name].compute(seen).shape == (8,)
+            assert LOSSES[name].compute(seen).shape == (8,)
 
 
 def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
@@ -164,12 +164,12 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
     for players in (DISCRIMINATOR, GENERATOR):
         names = [
             name
-            for name, term in TERMS.items()
+            for name, term in LOSSES.items()
             if term.over == "sample" and name not in ENCODER_TERMS and (name != "r1" or players[0] != "generator")
         ]
         seen = whole.begin(players, dict.fromkeys(names, 1.0))
-        values = {name: TERMS[name].compute(seen) for name in names}
-        some = Play(
+        values = {name: LOSSES[name].compute(seen) for name in names}
+        some = StepContext(
             networks,
             whole.layout,
             config,
@@ -183,7 +183,7 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
         some._partners = {pairing: images[2:5] for pairing, images in whole._partners.items()}
         part = some.begin(players, dict.fromkeys(names, 1.0))
         for name in names:
-            torch.testing.assert_close(TERMS[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(LOSSES[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
 
 
 def test_information_weighs_codes_and_batch_size_one_works() -> None:
@@ -197,7 +197,7 @@ def test_information_weighs_codes_and_batch_size_one_works() -> None:
     seen = play.begin(("recognizer",), INFORMATION)
     likelihoods = seen.log_likelihoods
     expected = -2 * likelihoods["category"] - 0.5 * likelihoods["knob1"]
-    torch.testing.assert_close(TERMS["information"].compute(seen), expected)
+    torch.testing.assert_close(LOSSES["information"].compute(seen), expected)
 
 
 def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
@@ -219,7 +219,7 @@ PAIRINGS = get_args(Pairing)
 
 
 def compared(**sections: Any) -> Config:
-    networks = {"recognizer": "shared", "width": 4, "comparer": True}
+    networks = {"recognizer": "shared", "width": 4, "pair_classifier": True}
     return small_config(**{"networks": networks, **sections})
 
 
@@ -244,15 +244,15 @@ def test_partners_share_the_one_code_that_is_named_or_all_but_that(pairing: Pair
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_comparing_costs_as_much_as_guessing_at_first_and_teaches_generator_and_comparer(pairing: Pairing) -> None:
     play, networks = play_of(compared())
-    assert networks.comparer is not None
+    assert networks.pair_classifier is not None
     with torch.no_grad():
-        networks.comparer.head.weight.zero_()
-        networks.comparer.head.bias.zero_()
-    loss = TERMS[pairing].compute(play.begin(("comparer",), {pairing: 1.0}))
+        networks.pair_classifier.head.weight.zero_()
+        networks.pair_classifier.head.bias.zero_()
+    loss = LOSSES[pairing].compute(play.begin(("pair_classifier",), {pairing: 1.0}))
     torch.testing.assert_close(loss, torch.full((8,), math.log(3)))
     play, networks = play_of(compared())
-    backward(play, ("comparer",), {pairing: 1.0})
-    assert parts_with_gradient(networks) == {"comparer"}
+    backward(play, ("pair_classifier",), {pairing: 1.0})
+    assert parts_with_gradient(networks) == {"pair_classifier"}
     play, networks = play_of(compared())
     backward(play, ("generator",), {pairing: 1.0})
     assert parts_with_gradient(networks) == {"generator"}
@@ -263,7 +263,7 @@ def test_partners_are_made_once_until_the_generator_moves(pairing: Pairing) -> N
     play, networks = play_of(compared())
     made: list[Tensor] = []
     networks.generator.register_forward_hook(lambda _, __, output: made.append(output))
-    backward(play, ("comparer",), {pairing: 1.0})
+    backward(play, ("pair_classifier",), {pairing: 1.0})
     backward(play, ("generator",), {pairing: 1.0})
     assert len(made) == 2
     backward(play, ("generator",), {pairing: 1.0})
@@ -273,9 +273,9 @@ def test_partners_are_made_once_until_the_generator_moves(pairing: Pairing) -> N
 def test_a_comparer_needs_two_codes_and_the_term_needs_a_comparer() -> None:
     with pytest.raises(UserError, match="there must be two"):
         compared(codes=[{"kind": "continuous"}])
-    stages = [{"updates": [{"players": ["generator"], "terms": {"sharing": 1.0}, "learning_rate": 1e-3}]}]
+    stages = [{"updates": [{"networks": ["generator"], "losses": {"infogan_cr": 1.0}, "learning_rate": 1e-3}]}]
     with pytest.raises(UserError, match=r"networks\.comparer is false"):
         small_config(stages=stages)
-    stages[0]["updates"][0]["terms"] = {"sharing": 1.0, "varying": 1.0}
+    stages[0]["updates"][0]["losses"] = {"infogan_cr": 1.0, "variation_predictability": 1.0}
     with pytest.raises(UserError, match="not both"):
         compared(stages=stages)

@@ -19,8 +19,8 @@ from infogan.data.dataset import ImageSet, Numbers
 from infogan.data.factors import Factors
 from infogan.data.preprocess import Form, reason, render_array
 from infogan.utils.errors import UserError
-from infogan.utils.files import Bounded
-from infogan.utils.memory import usable
+from infogan.utils.files import BoundedReader
+from infogan.utils.memory import usable_bytes
 
 MAX_LABEL = 65_535
 _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
@@ -91,7 +91,7 @@ def read_arrays(path: Path, split: str) -> Arrays:
 
 def _check_header(path: Path) -> None:
     """Raises ValueError where the header of a .npy file is longer than the file, before room is made for it."""
-    with Bounded(path) as file:
+    with BoundedReader(path) as file:
         major, _ = np.lib.format.read_magic(file)
         header = file.read(2 if major == 1 else 4)
         length = int.from_bytes(header, "little")
@@ -196,7 +196,7 @@ def _check_unpacked(archive: np.lib.npyio.NpzFile, keys: Sequence[str], path: Pa
     """Raises UserError where arrays would take more memory than there is: packed zeros are a thousandth of that."""
     assert archive.zip is not None  # it is open
     sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
-    needed, most = sum(sizes.get(key, 0) for key in keys), usable()
+    needed, most = sum(sizes.get(key, 0) for key in keys), usable_bytes()
     if needed > most:
         raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {most:,} of memory that there are")
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from infogan.utils.errors import UserError, unknown
+from infogan.utils.errors import UserError, unknown_name
 
 AHEAD, AHEAD_BYTES = 64, 2**26  # files that are fetched together: at most so many, and no more than so large
 
@@ -105,7 +105,7 @@ def located(source: str | Path) -> Location:
         return Path(source)
     protocol = source.split("://")[0].lower()
     if protocol not in PROTOCOLS:
-        raise unknown("kind of address", f"{protocol}://", [f"{known}://" for known in PROTOCOLS])
+        raise unknown_name("kind of address", f"{protocol}://", [f"{known}://" for known in PROTOCOLS])
     if protocol == "file":
         return Path(url2pathname(unquote(urlsplit(source).path)))
     return Remote(source)

@@ -22,7 +22,7 @@ from infogan.data.factors import Grid, held_out, shuffled
 from infogan.data.preprocess import Progress, render_array
 from infogan.data.readers.arrays import Arrays, reading
 from infogan.utils.errors import UserError
-from infogan.utils.files import replacing
+from infogan.utils.files import atomic_write
 
 ABANDONED_S = 3600.0  # an unfinished file that nobody wrote to for so long belongs to nobody
 SPLIT_SEED, ORDER_SEED = 1, 2
@@ -93,7 +93,7 @@ def render_all(rendering: Rendering, folder: Path, size: int, progress: Progress
     shape = (len(rendering.grid), rendering.channels, size, size)
     if _is_whole(path, shape):
         return path
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         _remove_abandoned(path, temporary)
         needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
         if needed > free:

@@ -13,8 +13,8 @@ from pathlib import Path
 from infogan.models.export import keras, onnx, program, site
 from infogan.models.export.graphs import description
 from infogan.models.infogan import InfoGAN
-from infogan.utils.errors import UserError, unknown
-from infogan.utils.files import replacing_folder, write_json
+from infogan.utils.errors import UserError, unknown_name
+from infogan.utils.files import atomic_folder, write_json
 
 # Each writes a model's files into an empty folder: (model, folder), and the site's (model, folder, runtime=...).
 FORMATS: dict[str, Callable[..., object]] = {
@@ -44,12 +44,12 @@ def export(model: InfoGAN, format: str, out: str | Path, *, runtime: str | Path 
             not be written, or what is exported would not give what the model gives.
     """
     if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+        raise unknown_name("format", format, FORMATS)
     if runtime is not None and format != "site":
         raise UserError(f"a runtime is for a site, and there is none in the format {format}")
     folder = Path(out).resolve()
     _check_free(folder)
-    with replacing_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         FORMATS[format](model, temporary, **({"runtime": runtime} if format == "site" else {}))
         made = sorted(path.name for path in temporary.iterdir())
         told = description(model, channels_last=format == "keras")

@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 import infogan
 from infogan.config.schema import CategoricalCode
 from infogan.models.infogan import InfoGAN
-from infogan.models.latents import CodeLayout, Reading
-from infogan.models.networks import Encoder, Networks, build_networks, folded
+from infogan.models.latents import CodeLayout, CodeReading
+from infogan.models.networks import Encoder, Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 
 FORMAT = 1  # of the description
@@ -134,7 +134,7 @@ class Recognizer(nn.Module):
             read = self.head(self.trunk(signed))
             pieces = [read[:, : self._encoded.start], read[:, self._encoded.start :]]
         if self.encoder is not None:  # not by `Encoder.features`, which says in what it computes
-            features = nn.functional.normalize(self.encoder.trunk(self.encoder.resized(signed)))
+            features = nn.functional.normalize(self.encoder.trunk(self.encoder.resize(signed)))
             pieces.insert(1, self.encoder.logits(features))
         readings = self._layout.read(torch.cat(pieces, dim=1))
         return {name: _parts(reading) for name, reading in readings.items()}
@@ -188,7 +188,7 @@ def _plain(model: InfoGAN, networks: Networks) -> Networks:
         if parametrize.is_parametrized(module, "weight"):
             state[f"{name}.weight"] = module.weight
     plain.load_state_dict(state)
-    plain = folded(plain).requires_grad_(False)
+    plain = fuse_batchnorm(plain).requires_grad_(False)
     for parameter in plain.parameters():
         parameter.data = parameter.data.contiguous()  # and not in the layout that is fastest here
     return plain
@@ -199,7 +199,7 @@ def leaves(given: Iterable[Tensor | Mapping[str, Tensor]]) -> list[Tensor]:
     return [leaf for part in given for leaf in ([part] if isinstance(part, Tensor) else part.values())]
 
 
-def _parts(reading: Reading) -> dict[str, Tensor]:
+def _parts(reading: CodeReading) -> dict[str, Tensor]:
     """What is read of a code, by the names in ``READ``."""
     return {what: value for what, value in vars(reading).items() if value is not None}
 

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infogan.config.schema import CategoricalCode
-from infogan.models.architectures import ConvGenerator, ConvTrunk, EdgeConv, FromFlat, SignedPixels, ToFlat, UnitPixels
+from infogan.models.architectures import (
+    ConvGenerator,
+    ConvTrunk,
+    FlattenNHWC,
+    ReplicatePadConv2d,
+    SignedPixels,
+    UnflattenNHWC,
+    UnitPixels,
+)
 from infogan.models.export.graphs import (
     IMAGES,
     NOISE,
@@ -205,7 +213,7 @@ def _resized(stack: _Stack, encoder: Encoder, images: Any) -> Any:
     """As `Encoder.resized`, whose pixels are weighted sums along rows and along columns: two products with a matrix."""
     _, size, _, channels = images.shape
     lines = torch.eye(size)[:, None, :, None].expand(-1, 1, -1, size)  # one image for each row, which alone is 1
-    sums = encoder.resized(lines)[:, 0, :, 0]
+    sums = encoder.resize(lines)[:, 0, :, 0]
     side = sums.shape[1]
     if side == size:
         return images
@@ -270,7 +278,7 @@ def _linear(stack: _Stack, module: nn.Linear, x: Any) -> Any:
 def _conv(stack: _Stack, module: nn.Conv2d, x: Any) -> Any:
     # Unless they see edges repeated, convolutions here are padded so that they keep the map's size, or halve it.
     padding = "same"
-    if isinstance(module, EdgeConv):
+    if isinstance(module, ReplicatePadConv2d):
         x, padding = _with_edges(stack, x, 1, 1), "valid"
     options: Options = {"filters": module.out_channels, "kernel_size": module.kernel_size, "strides": module.stride}
     options |= {"padding": padding, "use_bias": module.bias is not None}
@@ -317,7 +325,7 @@ def _unflatten(stack: _Stack, module: nn.Unflatten, x: Any) -> Any:
     return stack.add(stack.layers.Permute, x, dims=(2, 3, 1))
 
 
-def _from_flat(stack: _Stack, module: FromFlat, x: Any) -> Any:
+def _from_flat(stack: _Stack, module: UnflattenNHWC, x: Any) -> Any:
     return stack.add(stack.layers.Reshape, x, target_shape=(module.side, module.side, module.channels))
 
 
@@ -356,8 +364,8 @@ PUT: dict[type[nn.Module], Callable[[_Stack, Any, Any], Any]] = {
     nn.Upsample: _upsample,
     nn.Flatten: _flatten,
     nn.Unflatten: _unflatten,
-    ToFlat: lambda stack, _, x: stack.add(stack.layers.Flatten, x, **LAST),
-    FromFlat: _from_flat,
+    FlattenNHWC: lambda stack, _, x: stack.add(stack.layers.Flatten, x, **LAST),
+    UnflattenNHWC: _from_flat,
     UnitPixels: lambda _graph, _module, x: x,  # which `_sees_unit_pixels` has seen to
     SignedPixels: lambda _graph, _module, x: x,
 }

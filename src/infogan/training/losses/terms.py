@@ -17,14 +17,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from infogan.config.schema import Config, Player
+from infogan.config.schema import Config, NetworkName
 from infogan.data.augment import augment, shifted
 from infogan.models.architectures import Features, Images
 from infogan.models.latents import CodeLayout, Codes
 from infogan.models.networks import Encoder, Networks
 from infogan.training.losses import functions
 from infogan.utils import distributed
-from infogan.utils.random import Chances
+from infogan.utils.random import BatchRandom
 
 Weight = float | tuple[float, float]
 Logits = Float[Tensor, "batch category"]
@@ -32,14 +32,14 @@ Condition = Float[Tensor, "batch condition"]
 
 CONTRAST_TEMPERATURE = 0.35
 CONSISTENCY_EXPONENT = 2.0  # targets are made so much surer before a transformed view is held to them
-READING_TERMS = {"smoothness", "consistency", "confidence", "balance"}  # which read reals as they are
+READING_TERMS = {"vat", "uda", "conditional_entropy", "marginal_kl"}  # which read reals as they are
 MARGINAL_KEPT = 0.9  # of the running marginal, at each step
 
 
 Pairing = Literal["sharing", "varying"]
 
 
-class Play:
+class StepContext:
     """The material of one step.
 
     Args:
@@ -64,7 +64,7 @@ class Play:
         reals: Images,
         noise: Float[Tensor, "batch noise"],
         codes: Codes,
-        randomness: Chances | torch.Generator,
+        randomness: BatchRandom | torch.Generator,
         whole: int | None = None,
         generator_learns: bool,
         labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None,
@@ -76,7 +76,7 @@ class Play:
         self.codes = codes
         self.noise = noise
         self.latents = layout.latents(noise, codes)
-        self.randomness = Chances.of(randomness)
+        self.randomness = BatchRandom.of(randomness)
         self.whole = len(reals) if whole is None else whole
         self.generator_learns = generator_learns
         self.labelled = labelled
@@ -103,7 +103,7 @@ class Play:
             logits = encoder(self.reals)
         return functional.one_hot(logits.argmax(dim=1), logits.shape[1]).to(self.reals.dtype)
 
-    def fakes(self, players: tuple[Player, ...]) -> Images:
+    def fakes(self, players: tuple[NetworkName, ...]) -> Images:
         """G(z, c), made once for all updates until the generator moves; detached where it does not learn."""
         if self._fakes is None:
             self._fakes = self._generated(self.latents, players)
@@ -132,27 +132,27 @@ class Play:
         self._partner_latents[pairing] = self.layout.latents(noise, codes)
         return self._partner_latents[pairing]
 
-    def partners(self, pairing: Pairing, players: tuple[Player, ...]) -> Images:
+    def partners(self, pairing: Pairing, players: tuple[NetworkName, ...]) -> Images:
         """For each fake another to compare it with; made and kept as `fakes` are."""
         if pairing not in self._partners:
             self._partners[pairing] = self._generated(self.partner_latents(pairing), players)
         made = self._partners[pairing]
         return made if "generator" in players else made.detach()
 
-    def _generated(self, latents: Float[Tensor, "batch latent"], players: tuple[Player, ...]) -> Images:
+    def _generated(self, latents: Float[Tensor, "batch latent"], players: tuple[NetworkName, ...]) -> Images:
         # The graph must lead to the generator's weights even if the first to ask is the discriminator.
-        makers: tuple[Player, ...] = ("generator",) if self.generator_learns else ()
-        self.networks.set_learners(makers)
+        makers: tuple[NetworkName, ...] = ("generator",) if self.generator_learns else ()
+        self.networks.set_trainable(makers)
         images = self.networks.generate(latents)
-        self.networks.set_learners(players)
+        self.networks.set_trainable(players)
         return images
 
-    def begin(self, players: tuple[Player, ...], terms: Mapping[str, Weight]) -> "Pass":
+    def begin(self, players: tuple[NetworkName, ...], terms: Mapping[str, Weight]) -> "ForwardCache":
         """Starts an update: these players learn, the others are frozen."""
-        self.networks.set_learners(players)
-        return Pass(self, players, terms)
+        self.networks.set_trainable(players)
+        return ForwardCache(self, players, terms)
 
-    def end(self, players: tuple[Player, ...]) -> None:
+    def end(self, players: tuple[NetworkName, ...]) -> None:
         """Ends an update: what a player that moved had made is outdated."""
         if "generator" in players:
             self.let_go()
@@ -164,10 +164,10 @@ class Play:
         self._partners.clear()
 
 
-class Pass:
+class ForwardCache:
     """What the networks say of a step's images during one update, each computed once, when first asked for."""
 
-    def __init__(self, play: Play, players: tuple[Player, ...], terms: Mapping[str, Weight]) -> None:
+    def __init__(self, play: StepContext, players: tuple[NetworkName, ...], terms: Mapping[str, Weight]) -> None:
         needs_real_gradient = "r1" in terms
         self.play = play
         self.players = players
@@ -225,7 +225,7 @@ class Pass:
         """
         read = self.play.layout.posterior_slices
         parts = {name: self._posterior_of_fakes[:, columns] for name, columns in read.items()}
-        encoded = self.config.class_code
+        encoded = self.config.encoder_code
         if encoded is not None and self._encoder_is_idle:
             del parts[encoded]
         return self.play.layout.log_likelihoods_of(parts, self.play.codes)
@@ -254,7 +254,7 @@ class Pass:
         elif encoder is not None:
             # Seen as the encoder was taught to see: what is read must survive what does not matter, and the generator
             # can not please it with details that do not.
-            encoded = encoder(self._transformed(encoder.resized(fakes)))
+            encoded = encoder(self._transformed(encoder.resize(fakes)))
         return self.networks.joined(read, encoded)
 
     # What the encoder sees of real images.
@@ -266,12 +266,12 @@ class Pass:
         return self.networks.encoder
 
     def _transformed(self, images: Images) -> Images:
-        return augment(images, self.config.invariance.strengths, self.play.randomness)
+        return augment(images, self.config.augment.strengths, self.play.randomness)
 
     @cached_property
     def resized_reals(self) -> Images:
         """The reals at the encoder's size."""
-        return self.encoder.resized(self.reals)
+        return self.encoder.resize(self.reals)
 
     @cached_property
     def plain_features(self) -> Features:
@@ -295,7 +295,7 @@ class Pass:
         Where reals are read as they are, too, batch norm's running statistics are to be of those alone: they are what
         will be read in the end, and transforms can move the statistics far.
         """
-        with self.encoder.unrecorded() if self._reads_reals else nullcontext():
+        with self.encoder.without_running_stats() if self._reads_reals else nullcontext():
             return self.encoder.features(self._transformed(self.resized_reals))
 
     @cached_property
@@ -311,7 +311,7 @@ class Pass:
         return bool(self.terms.keys() & READING_TERMS)
 
 
-def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
+def adversarial(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """The discriminator's or the generator's side of the game, by who learns in this update."""
     loss = functions.ADVERSARIAL[seen.config.objective.adversarial]
     if "discriminator" in seen.players:
@@ -320,14 +320,14 @@ def adversarial(seen: Pass) -> Float[Tensor, " batch"]:
     return loss.generator(*logits)
 
 
-def information(seen: Pass) -> Float[Tensor, " batch"]:
+def information(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """-Σ_i λ_i log Q(c_i|G(z, c)): up to the constant H(c), minus the bound L_I (Chen et al. 2016, equation 5)."""
     weights = {code.name: code.weight for code in seen.config.codes}
     weighted = [weights[name] * likelihood for name, likelihood in seen.log_likelihoods.items()]
     return -torch.stack(weighted).sum(dim=0) if weighted else seen.reals.new_zeros(len(seen.reals))
 
 
-def sharing(seen: Pass) -> Float[Tensor, " batch"]:
+def sharing(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """-log H(i|x, x') of two fakes that share code i alone: Lin et al. 2020 (InfoGAN-CR), section 3.
 
     Generator and comparer minimise it together: what one code changes is to be told from what the others change.
@@ -335,7 +335,7 @@ def sharing(seen: Pass) -> Float[Tensor, " batch"]:
     return _singled_out(seen, "sharing")
 
 
-def varying(seen: Pass) -> Float[Tensor, " batch"]:
+def varying(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """-log H(i|x, x') of two fakes that differ in code i alone: Zhu et al. 2020 (variation predictability), section 3.
 
     To the same end as `sharing`, and learned in a fraction of the steps: all that differs is that code's doing.
@@ -343,68 +343,68 @@ def varying(seen: Pass) -> Float[Tensor, " batch"]:
     return _singled_out(seen, "varying")
 
 
-def _singled_out(seen: Pass, pairing: Pairing) -> Float[Tensor, " batch"]:
-    assert seen.networks.comparer is not None
-    logits = seen.networks.comparer(seen.fakes, seen.play.partners(pairing, seen.players))
+def _singled_out(seen: ForwardCache, pairing: Pairing) -> Float[Tensor, " batch"]:
+    assert seen.networks.pair_classifier is not None
+    logits = seen.networks.pair_classifier(seen.fakes, seen.play.partners(pairing, seen.players))
     return functional.cross_entropy(logits, seen.play.singled, reduction="none")
 
 
-def r1(seen: Pass) -> Float[Tensor, " batch"]:
+def r1(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """The discriminator's squared gradient at the reals."""
     return functions.r1(seen.reals, seen.real_logits)
 
 
-def contrast(seen: Pass) -> Float[Tensor, " batch"]:
+def contrast(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """Two views of an image find each other among all others (`objectives.contrast`)."""
     whole = seen.play.whole
-    first, second = (distributed.gathered(features, whole) for features in seen.view_pairs)
-    own = distributed.share(whole) if distributed.active() else None
+    first, second = (distributed.all_gather(features, whole) for features in seen.view_pairs)
+    own = distributed.shard_slice(whole) if distributed.is_distributed() else None
     return functions.contrast(first, second, CONTRAST_TEMPERATURE, own)
 
 
-def smoothness(seen: Pass) -> Float[Tensor, " batch"]:
+def smoothness(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """KL between the posterior of an image and that of its worst neighbour: Miyato et al. 2018 (VAT), equation 5.
 
     The neighbour lies the encoder's ``radius`` away in the direction in which the posterior changes most.
     """
     images, target = seen.resized_reals.detach(), seen.target
     start = seen.play.randomness.normal(*images.shape)
-    with seen.encoder.unrecorded():  # these images are not of the data
+    with seen.encoder.without_running_stats():  # these images are not of the data
         direction = functions.adversarial_direction(seen.encoder, images, target, start)
         return functions.divergence(target, seen.encoder(images + seen.encoder.radius * direction))
 
 
-def consistency(seen: Pass) -> Float[Tensor, " batch"]:
+def consistency(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """A transformed view is held to what is read in the image as it is, made surer (Xie et al. 2020, equation 1)."""
     sharp = seen.target**CONSISTENCY_EXPONENT
     sharp = sharp / sharp.sum(dim=1, keepdim=True)
     return functions.cross_entropy(sharp, seen.encoder.logits(seen.view_features))
 
 
-def confidence(seen: Pass) -> Float[Tensor, " batch"]:
+def confidence(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """H(c|x): every real image is to be filed under one value (Krause et al. 2010, equation 3)."""
     return functions.entropy(seen.real_classes)
 
 
-def balance(seen: Pass) -> Float[Tensor, " batch"]:
+def balance(seen: ForwardCache) -> Float[Tensor, " batch"]:
     """How far the running marginal is from the encoder's prior: all values are to be used (`objectives.balance`)."""
     marginal = seen.encoder.marginal
     if "encoder" in seen.players:
-        marginal.lerp_(distributed.mean(seen.target, seen.play.whole), 1 - MARGINAL_KEPT)
+        marginal.lerp_(distributed.batch_mean(seen.target, seen.play.whole), 1 - MARGINAL_KEPT)
     return functions.balance(seen.real_classes, marginal, seen.encoder.prior)
 
 
-def supervision(seen: Pass) -> Float[Tensor, " labelled"]:
+def supervision(seen: ForwardCache) -> Float[Tensor, " labelled"]:
     """-log Q(label|x) of transformed images that a person has labelled: Spurr et al. 2017 (ss-InfoGAN)."""
     assert seen.play.labelled is not None
     images, values = seen.play.labelled
-    with seen.encoder.unrecorded():  # a few images over and over are not the data
-        logits = seen.encoder(seen._transformed(seen.encoder.resized(images)))
+    with seen.encoder.without_running_stats():  # a few images over and over are not the data
+        logits = seen.encoder(seen._transformed(seen.encoder.resize(images)))
     return functional.cross_entropy(logits, values, reduction="none")
 
 
 @dataclass(frozen=True)
-class Term:
+class Loss:
     """A term of an update.
 
     Attributes:
@@ -413,20 +413,20 @@ class Term:
             batch, of which several workers gather what they need, with gradients.
     """
 
-    compute: Callable[[Pass], Float[Tensor, " batch"]]
+    compute: Callable[[ForwardCache], Float[Tensor, " batch"]]
     over: Literal["sample", "batch"]
 
 
-TERMS = {
-    "adversarial": Term(adversarial, over="sample"),
-    "information": Term(information, over="sample"),
-    "sharing": Term(sharing, over="sample"),
-    "varying": Term(varying, over="sample"),
-    "r1": Term(r1, over="sample"),
-    "contrast": Term(contrast, over="batch"),
-    "smoothness": Term(smoothness, over="sample"),
-    "consistency": Term(consistency, over="sample"),
-    "confidence": Term(confidence, over="sample"),
-    "supervision": Term(supervision, over="sample"),
-    "balance": Term(balance, over="batch"),  # through the running marginal, which all workers must share
+LOSSES = {
+    "adversarial": Loss(adversarial, over="sample"),
+    "information": Loss(information, over="sample"),
+    "infogan_cr": Loss(sharing, over="sample"),
+    "variation_predictability": Loss(varying, over="sample"),
+    "r1": Loss(r1, over="sample"),
+    "nt_xent": Loss(contrast, over="batch"),
+    "vat": Loss(smoothness, over="sample"),
+    "uda": Loss(consistency, over="sample"),
+    "conditional_entropy": Loss(confidence, over="sample"),
+    "supervised": Loss(supervision, over="sample"),
+    "marginal_kl": Loss(balance, over="batch"),  # through the running marginal, which all workers must share
 }
