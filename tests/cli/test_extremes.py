@@ -17,7 +17,6 @@ from torch import Tensor
 from infogan.api import train_run
 from infogan.config import presets
 from infogan.config.schema import NORMED, CategoricalCode, ContinuousCode, NoiseSettings, build
-from infogan.evaluation.metrics.clustering import contingency
 from infogan.evaluation.metrics.information import categorical_information
 from infogan.models.architectures import ARCHITECTURES
 from infogan.models.latents import CodeLayout
@@ -25,6 +24,7 @@ from infogan.training.loop import train
 from infogan.training.losses import functions
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
+from infogan.utils.matching import contingency
 from tests.helpers import image_set, small_config, small_model
 
 # What a network that multiplies in bfloat16 can say, given back as float32; not the largest, of which a sum overflows.

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from infogan.config.schema import CategoricalCode
 from infogan.evaluation.evaluate import as_numbers
-from infogan.evaluation.metrics.clustering import nmi
 from infogan.evaluation.metrics.disentanglement import factorvae_score
 from infogan.models.infogan import InfoGAN
+from infogan.utils.matching import nmi
 
 Matrix = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from infogan.data.augment import augment
 from infogan.data.batches import to_network, to_pixels
-from infogan.evaluation.metrics.clustering import nmi
 from infogan.models.infogan import InfoGAN
 from infogan.training import clustering
+from infogan.utils.matching import nmi
 
 LOOKED_AT = 4_000  # real images, and as many fakes
 SPREAD_OF = 1_000  # real images whose views are compared

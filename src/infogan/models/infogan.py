@@ -24,7 +24,6 @@ from torch import Tensor
 from infogan.config.schema import CategoricalCode, ContinuousCode, is_code_name
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.shards import Shards
-from infogan.evaluation.metrics.clustering import contingency, hungarian_mapping
 from infogan.models import hub
 from infogan.models.architectures import ImageShape
 from infogan.models.hub import HubName
@@ -48,6 +47,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import folder_lock, to_json, write_bytes
+from infogan.utils.matching import contingency, hungarian_mapping
 
 Values = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]  # of a code: for all images, or one each
 

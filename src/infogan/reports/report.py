@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from infogan.config.schema import CategoricalCode, Config
 from infogan.data.dataset import ImageSet
 from infogan.evaluation.descriptions import measured_rows, names_today
-from infogan.evaluation.metrics.clustering import contingency, hungarian_mapping
 from infogan.models.infogan import MOST_VALUES, InfoGAN
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
+from infogan.utils.matching import contingency, hungarian_mapping
 
 SHOWN = 64  # reals, and samples beside them
 FRAMES = 21  # of a knob's traversal

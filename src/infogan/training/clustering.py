@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from infogan.evaluation.metrics.clustering import ari, contingency, nmi
 from infogan.utils.errors import UserError
+from infogan.utils.matching import ari, contingency, nmi
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from infogan.data.batches import stream_seed, to_network
 from infogan.data.labels import FewLabels
-from infogan.evaluation.metrics.clustering import hungarian_mapping
 from infogan.models.architectures import Images
 from infogan.models.networks import Encoder
 from infogan.training import clustering
+from infogan.utils.matching import hungarian_mapping
 
 Pixels = UInt8[Tensor, "image channel height width"]
 

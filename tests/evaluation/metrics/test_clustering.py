@@ -197,11 +197,11 @@ def test_independent_partitions_score_near_zero() -> None:
 @pytest.mark.parametrize(
     ("predicted", "labels", "message"),
     [
-        ([], [], "there are no images"),
-        ([0, 1], [0], r"shape \(2,\) and labels of shape \(1,\)"),
-        ([[0, 1]], [[0, 1]], "one of each per image"),
-        ([-1, 0], [0, 0], "cluster -1: allowed are 0 to"),
-        ([0, 0], [0, -2], "label -2: allowed are 0 to"),
+        ([], [], "at least one image"),
+        ([0, 1], [0], r"shape \(2,\) and labels \(1,\)"),
+        ([[0, 1]], [[0, 1]], "equal length"),
+        ([-1, 0], [0, 0], "cluster -1 .* allowed are 0 to"),
+        ([0, 0], [0, -2], "label -2 .* allowed are 0 to"),
     ],
 )
 def test_bad_input_is_named(metric, predicted: list[int], labels: list[int], message: str) -> None:  # type: ignore[no-untyped-def]
@@ -211,13 +211,13 @@ def test_bad_input_is_named(metric, predicted: list[int], labels: list[int], mes
 
 def test_numbers_beyond_the_range_are_named() -> None:
     two, three = np.array([0, 1]), np.array([0, 2])
-    with pytest.raises(ValueError, match="cluster 2: allowed are 0 to 1"):
+    with pytest.raises(ValueError, match="cluster 2 .* allowed are 0 to 1"):
         hungarian_mapping(three, two, 2, 2)
-    with pytest.raises(ValueError, match="label 2: allowed are 0 to 1"):
+    with pytest.raises(ValueError, match="label 2 .* allowed are 0 to 1"):
         hungarian_mapping(two, three, 2, 2)
-    with pytest.raises(ValueError, match="cluster 2: allowed are 0 to 1"):
+    with pytest.raises(ValueError, match="cluster 2 .* allowed are 0 to 1"):
         accuracy(np.array([0, 1]), three, two)
-    with pytest.raises(ValueError, match="there are no images"):
+    with pytest.raises(ValueError, match="at least one image"):
         accuracy(np.array([0, 1]), np.array([], dtype=np.int64), np.array([], dtype=np.int64))
 
 
@@ -310,7 +310,7 @@ def test_classes_without_a_cluster_and_clusters_without_a_class_cost() -> None:
 def test_bad_probabilities_are_named() -> None:
     with pytest.raises(ValueError, match=r"probabilities of shape \(2, 3\): \(images, 2\) are needed"):
         calibration(np.array([0, 1]), np.ones((2, 3)) / 3, np.array([0, 1]), 2)
-    with pytest.raises(ValueError, match=r"shape \(2,\) and labels of shape \(1,\)"):
+    with pytest.raises(ValueError, match=r"shape \(2,\) and labels \(1,\)"):
         calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0]), 2)
-    with pytest.raises(ValueError, match="label 2: allowed are 0 to 1"):
+    with pytest.raises(ValueError, match="label 2 .* allowed are 0 to 1"):
         calibration(np.array([0, 1]), np.ones((2, 2)) / 2, np.array([0, 2]), 2)

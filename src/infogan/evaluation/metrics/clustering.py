@@ -15,76 +15,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.integer[Any]]
+from infogan.utils.matching import (
+    UNMATCHED,
+    Integers,
+    ari,
+    check_pair,
+    check_range,
+    compact_contingency,
+    contingency,
+    hungarian_mapping,
+    nmi,
+)
 
-NOBODY = -1  # the class of a cluster that the one-to-one match leaves over
+__all__ = [
+    "UNMATCHED",
+    "Calibration",
+    "accuracy",
+    "ari",
+    "calibration",
+    "contingency",
+    "hungarian_mapping",
+    "nmi",
+    "purity",
+    "recall_per_class",
+]
+
 CONFIDENCE_BINS = 15
 LEAST = float(np.finfo(np.float32).eps)  # probabilities are float32: a smaller one may as well be 0
-
-
-def contingency(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
-    """Counts the images of each cluster that carry each label.
-
-    Args:
-        predicted: (images,), the cluster of each image, 0 to n_clusters - 1.
-        labels: (images,), its label, 0 to n_classes - 1.
-        n_clusters: How many clusters there are; some may be empty.
-        n_classes: How many classes there are; some may be without images.
-
-    Returns:
-        (n_clusters, n_classes), summing to the number of images.
-
-    Raises:
-        ValueError: no images, unequal lengths, not one-dimensional, or a number out of its range.
-    """
-    _check(predicted, labels)
-    _check_range("cluster", predicted, n_clusters)
-    _check_range("label", labels, n_classes)
-    cells = predicted.astype(np.int64, casting="safe") * n_classes + labels  # uint8 labels would overflow
-    counts = np.bincount(cells, minlength=n_clusters * n_classes)
-    return counts.reshape(n_clusters, n_classes).astype(np.int64)
-
-
-def meetings(predicted: Integers, labels: Integers) -> NDArray[np.int64]:
-    """The cells of `contingency` that are not empty, in no order that matters; of any number of clusters and classes.
-
-    Raises:
-        ValueError: no images, unequal lengths, not one-dimensional, or a negative number.
-    """
-    _check(predicted, labels)
-    high = [int(values.max()) + 1 for values in (predicted, labels)]
-    _check_range("cluster", predicted, high[0])
-    _check_range("label", labels, high[1])
-    cells = predicted.astype(np.int64, casting="safe") * high[1] + labels
-    counts: NDArray[np.int64] = np.unique(cells, return_counts=True)[1].astype(np.int64)
-    return counts
-
-
-def hungarian_mapping(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:
-    """The one-to-one assignment of clusters to classes under which most images agree.
-
-    Where there are more clusters than classes, the surplus clusters get ``NOBODY`` (-1), which agrees with no label;
-    where there are fewer, some classes are nobody's. Clusters without images share out the classes that are left, in an
-    arbitrary but reproducible way: an assigned class is no evidence that the cluster has members.
-
-    Args:
-        predicted: (images,), the cluster of each *training* image.
-        labels: (images,), its label.
-        n_clusters: How many clusters there are.
-        n_classes: How many classes there are.
-
-    Returns:
-        (n_clusters,), the class of each cluster or -1.
-
-    Raises:
-        ValueError: as `contingency`.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    clusters, classes = linear_sum_assignment(contingency(predicted, labels, n_clusters, n_classes), maximize=True)
-    mapping = np.full(n_clusters, NOBODY, dtype=np.int64)
-    mapping[clusters] = classes
-    return mapping
 
 
 def accuracy(mapping: NDArray[np.int64], predicted: Integers, labels: Integers) -> float:
@@ -99,8 +56,8 @@ def accuracy(mapping: NDArray[np.int64], predicted: Integers, labels: Integers) 
     Raises:
         ValueError: no images, unequal lengths, or a cluster outside the mapping.
     """
-    _check(predicted, labels)
-    _check_range("cluster", predicted, len(mapping))
+    check_pair(predicted, labels)
+    check_range("cluster", predicted, len(mapping))
     return float(np.mean(mapping[predicted] == labels))
 
 
@@ -126,7 +83,7 @@ def recall_per_class(
     """
     table = contingency(predicted, labels, len(mapping), n_classes)
     hits = np.zeros(n_classes)
-    matched = np.flatnonzero(mapping != NOBODY)
+    matched = np.flatnonzero(mapping != UNMATCHED)
     hits[mapping[matched]] = table[matched, mapping[matched]]
     totals = table.sum(axis=0)
     recall: NDArray[np.float64] = np.divide(hits, totals, out=np.full(n_classes, np.nan), where=totals > 0)
@@ -146,52 +103,7 @@ def purity(predicted: Integers, labels: Integers) -> float:
     Raises:
         ValueError: no images, unequal lengths, or a negative number.
     """
-    return float(_table(predicted, labels).max(axis=1).sum() / len(labels))
-
-
-def nmi(predicted: Integers, labels: Integers) -> float:
-    """Normalised mutual information I(k; c) / ((H(k) + H(c)) / 2), from 0 (independent) to 1 (the same partition).
-
-    The normaliser is the *arithmetic mean* of the two entropies, as in scikit-learn since 0.22; papers that
-    take the geometric mean or the maximum report other values. Not adjusted for chance: many small
-    clusters raise it (Vinh et al. 2010). Two partitions that both put everything together are the same, hence 1.
-
-    Args:
-        predicted: (images,), the cluster of each image.
-        labels: (images,), its label.
-
-    Raises:
-        ValueError: no images, unequal lengths, or a negative number.
-    """
-    joint = _table(predicted, labels) / len(labels)
-    of_clusters, of_classes = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
-    if of_clusters == of_classes == 0:
-        return 1.0
-    information = of_clusters + of_classes - _entropy(joint.ravel())
-    # The difference of entropies can leave [0, 1] by rounding.
-    return float(np.clip(2 * information / (of_clusters + of_classes), 0, 1))
-
-
-def ari(predicted: Integers, labels: Integers) -> float:
-    """Adjusted Rand index (Hubert & Arabie 1985, equation 5): 1 for the same partition, 0 expected by chance.
-
-    Of all pairs of images, those that both partitions put together, less what chance gives. It is negative, down to
-    -1/2, for partitions that agree less than chance. Two trivial partitions of one kind are the same, hence 1.
-
-    Args:
-        predicted: (images,), the cluster of each image.
-        labels: (images,), its label.
-
-    Raises:
-        ValueError: no images, unequal lengths, or a negative number.
-    """
-    table = _table(predicted, labels)
-    together = _pairs(table.ravel())
-    of_clusters, of_classes = _pairs(table.sum(axis=1)), _pairs(table.sum(axis=0))
-    if together == of_clusters == of_classes:
-        return 1.0
-    expected = of_clusters * of_classes / _pairs(np.array([len(labels)]))
-    return (together - expected) / ((of_clusters + of_classes) / 2 - expected)
+    return float(compact_contingency(predicted, labels).max(axis=1).sum() / len(labels))
 
 
 @dataclass(frozen=True)
@@ -244,15 +156,15 @@ def calibration(
     if probabilities.ndim != 2 or probabilities.shape[1] != len(mapping):
         raise ValueError(f"probabilities of shape {probabilities.shape}: (images, {len(mapping)}) are needed")
     found = probabilities.argmax(axis=1)
-    _check(found, labels)
-    _check_range("label", labels, n_classes)
+    check_pair(found, labels)
+    check_range("label", labels, n_classes)
     confidence = probabilities.max(axis=1).astype(np.float64)
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="higher"))
     place = np.searchsorted(edges, confidence, "right")
     excess = np.bincount(place, confidence - (mapping[found] == labels))  # of a bin: the sum over its images
 
     of_classes = np.zeros((len(labels), n_classes))
-    matched = np.flatnonzero(mapping != NOBODY)
+    matched = np.flatnonzero(mapping != UNMATCHED)
     of_classes[:, mapping[matched]] = probabilities[:, matched]
     images = np.arange(len(labels))
     of_label = of_classes[images, labels].copy()
@@ -262,33 +174,3 @@ def calibration(
         brier=float(np.square(of_classes).sum(axis=1).mean()),
         log_loss=float(-np.log(np.maximum(of_label, LEAST)).mean()),
     )
-
-
-def _table(predicted: Integers, labels: Integers) -> NDArray[np.int64]:
-    # Empty clusters and classes change none of the numbers, so the largest that occurs says how many there are.
-    _check(predicted, labels)
-    return contingency(predicted, labels, int(predicted.max()) + 1, int(labels.max()) + 1)
-
-
-def _entropy(probabilities: NDArray[np.float64]) -> float:
-    present = probabilities[probabilities > 0]
-    return float(-(present * np.log(present)).sum()) + 0.0  # one certain outcome has entropy 0, not -0
-
-
-def _pairs(counts: NDArray[np.int64]) -> float:
-    return float((counts * (counts - 1) // 2).sum())
-
-
-def _check(predicted: Integers, labels: Integers) -> None:
-    if predicted.ndim != 1 or predicted.shape != labels.shape:
-        raise ValueError(
-            f"clusters of shape {predicted.shape} and labels of shape {labels.shape}: one of each per image is needed"
-        )
-    if len(labels) == 0:
-        raise ValueError("there are no images to compare clusters and labels of")
-
-
-def _check_range(kind: str, numbers: Integers, count: int) -> None:
-    low, high = int(numbers.min()), int(numbers.max())
-    if low < 0 or high >= count:
-        raise ValueError(f"{kind} {low if low < 0 else high}: allowed are 0 to {count - 1}")

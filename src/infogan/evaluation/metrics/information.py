@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.evaluation.metrics.clustering import meetings
+from infogan.utils.matching import nonzero_contingency
 
 Values = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -42,7 +42,7 @@ def categorical_information(code: Integers, reading: Integers, *, corrected: boo
     Raises:
         ValueError: no images, unequal lengths, not one-dimensional, or a negative number.
     """
-    of_pairs = meetings(code, reading)
+    of_pairs = nonzero_contingency(code, reading)
     of_code, of_reading = (np.unique(values, return_counts=True)[1] for values in (code, reading))
     information = _entropy(of_code) + _entropy(of_reading) - _entropy(of_pairs)
     if not corrected:
