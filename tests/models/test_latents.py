@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from torch.distributions import Categorical, Normal
 
 from infogan.config.schema import CategoricalCode, Code, ContinuousCode, NoiseSettings
-from infogan.models.latents import MINIMUM_DEVIATION, CodeLayout, deviation_of
+from infogan.models.latents import (
+    MINIMUM_DEVIATION,
+    CodeLayout,
+    categorical_log_likelihood,
+    deviation_of,
+    gaussian_log_likelihood,
+)
 from infogan.utils.errors import UserError
 
 
@@ -98,6 +104,17 @@ def test_log_likelihoods_are_those_of_torch_distributions() -> None:
     assert list(found) == list(expected)
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values, rtol=1e-6, atol=1e-6)
+
+
+def test_log_likelihoods_have_the_right_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    values = torch.tensor([0, 4, 2, 2])
+    assert torch.autograd.gradcheck(lambda s: categorical_log_likelihood(s, values), (scores,))
+    mean = torch.randn(4, dtype=torch.float64, generator=generator, requires_grad=True)
+    deviation = torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    knob = torch.tensor([-1.0, 0.0, 0.4, 1.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda m, d: gaussian_log_likelihood(m, d, knob), (mean, deviation))
 
 
 def test_mutual_information_of_a_perfect_recognizer_is_the_entropy() -> None:

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from infogan.config.schema import CategoricalCode, Code, ContinuousCode, NoiseSettings
-from infogan.training.losses.functions import categorical_log_likelihood, gaussian_log_likelihood
 from infogan.utils.errors import unknown_name
 from infogan.utils.random import BatchRandom
 
@@ -178,3 +177,17 @@ def deviation_of(raw: Float[Tensor, " batch"], code: ContinuousCode) -> Float[Te
     if code.deviation is not None:
         return torch.full_like(raw, code.deviation)
     return MINIMUM_DEVIATION + functional.softplus(raw)
+
+
+def categorical_log_likelihood(
+    logits: Float[Tensor, "batch category"], values: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Return log Q(c|x) of a categorical code in nats: the log-softmax of the recognizer's logits at the value."""
+    return -functional.cross_entropy(logits, values, reduction="none")
+
+
+def gaussian_log_likelihood(
+    mean: Float[Tensor, " batch"], deviation: Float[Tensor, " batch"], values: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Return log N(c; mean, deviation²), the recognizer's density of a continuous code (Chen et al. 2016, section 6)."""
+    return -0.5 * ((values - mean) / deviation).square() - deviation.log() - 0.5 * math.log(2 * math.pi)
