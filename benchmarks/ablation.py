@@ -27,7 +27,7 @@ from infogan.data import ImageSet, load
 from infogan.data.batches import stream_seed
 from infogan.data.labels import FewLabels
 from infogan.evaluation.metrics.clustering import accuracy, hungarian_mapping, nmi
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training import time_budget
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder

@@ -19,7 +19,7 @@ from infogan.api.sweep import seeds_of
 from infogan.data import load
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training.run_dir import RunFolder
 from tests.helpers import small_model
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from infogan.training.losses.terms import LOSSES
 from torch.nn import functional
 
 from infogan.api import train_run
@@ -17,11 +18,11 @@ from infogan.data.batches import stream_seed, to_network
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import read_labels
 from infogan.models.architectures import ImageShape
+from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
-from infogan.models.networks import Encoder, Networks, build_networks
+from infogan.models.networks import Networks, build_networks
 from infogan.training.loop import INITIAL, Interrupted, Watcher, train, weight_at
-from infogan.training.losses.terms import LOSSES
 from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import CAUTIOUS, RADIUS, STAGE_HOOKS
 from infogan.utils.errors import UserError

@@ -4,8 +4,9 @@ from torch import Tensor, nn
 
 from infogan.config.schema import CategoricalCode, NetworkSettings, NoiseSettings
 from infogan.models.architectures import ARCHITECTURES, ImageShape, he_normal, with_edges
+from infogan.models.batchnorm import BATCH_NORMS
 from infogan.models.latents import CodeLayout
-from infogan.models.networks import BATCH_NORMS, Networks, build_networks, fuse_batchnorm
+from infogan.models.networks import Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 from tests.helpers import DISCRIMINATOR, GENERATOR
 

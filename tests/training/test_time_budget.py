@@ -14,7 +14,7 @@ from infogan.config import presets
 from infogan.config.schema import Config, build
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training import time_budget
 from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import STAGE_HOOKS

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from infogan.api import train_run
 from infogan.config import presets
 from infogan.config.schema import build
-from infogan.data.augment import sampled
-from infogan.models.networks import area_downsample
+from infogan.data.augment import bilinear_sample
+from infogan.models.encoder import area_downsample
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.utils.determinism import deterministic_algorithms, reproducibility
@@ -87,7 +87,7 @@ def test_sampling_by_corners_is_sampling() -> None:
     found = []
     for wanted in (False, True):
         with deterministic_algorithms(wanted):
-            looked = sampled(images, grid)
+            looked = bilinear_sample(images, grid)
             found.append([looked, *torch.autograd.grad((looked * weights_).sum(), (images, grid))])
     torch.testing.assert_close(found[1][:2], found[0][:2])
     inside = ((grid.abs() < 0.8).all(dim=3)).unsqueeze(3)  # where it is smooth

@@ -55,6 +55,15 @@ class Architecture:
     size_multiple: int = 1
 
 
+def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
+    """Return the module's output in float32; with ``bfloat16``, compute in bfloat16 where that loses little."""
+    if inputs.ndim == 4:  # also with one channel: the memory format of later layers depends on it
+        inputs = inputs.to(memory_format=torch.channels_last)
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+        output: Tensor = module(inputs)
+    return output.float() if bfloat16 else output
+
+
 # Initialisation.
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from infogan.utils import distributed
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
 
 class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over each of ``parts`` equal parts of a batch by itself, in their order.

@@ -189,5 +189,5 @@ def categorical_log_likelihood(
 def gaussian_log_likelihood(
     mean: Float[Tensor, " batch"], deviation: Float[Tensor, " batch"], values: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Return log N(c; mean, deviation²), the recognizer's density of a continuous code (Chen et al. 2016, section 6)."""
+    """Return log N(c; mean, deviation²) in nats, the density of a continuous code (Chen et al. 2016, section 6)."""
     return -0.5 * ((values - mean) / deviation).square() - deviation.log() - 0.5 * math.log(2 * math.pi)

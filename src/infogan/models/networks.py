@@ -8,32 +8,19 @@ images as well.
 """
 
 import copy
-import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import fusion, parametrizations, parametrize
 
 from infogan.config.schema import NetworkName, NetworkSettings
-from infogan.models.architectures import ARCHITECTURES, Features, FlattenNHWC, Images, ImageShape, normed_conv
-from infogan.models.batchnorm import BatchNorm1d, SplitBatchNorm
+from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, forward_autocast
+from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm
+from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
 from infogan.utils.errors import UserError
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
-
-def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
-    """The module's output in float32, computed in bfloat16 where that loses little if ``bfloat16``."""
-    if inputs.ndim == 4:  # also of one channel, where the layout of what follows depends on it
-        inputs = inputs.to(memory_format=torch.channels_last)
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
-        output: Tensor = module(inputs)
-    return output.float() if bfloat16 else output
 
 
 class Discriminator(nn.Module):
@@ -43,7 +30,7 @@ class Discriminator(nn.Module):
     embedding of it: the projection discriminator of Miyato & Koyama 2018, equation 4.
     """
 
-    autocasts: bool = False  # whether it computes in bfloat16
+    autocast_bfloat16: bool = False  # whether the trunk computes in bfloat16
 
     def __init__(self, trunk: nn.Module, features: int, conditions: int = 0) -> None:
         super().__init__()
@@ -56,7 +43,7 @@ class Discriminator(nn.Module):
         """What the trunk sees in images, of which so many equal parts are normed apart."""
         for norm in self._norms:
             norm.parts = parts
-        return forward_autocast(self.trunk, images, bfloat16=self.autocasts)
+        return forward_autocast(self.trunk, images, bfloat16=self.autocast_bfloat16)
 
     def score(
         self, features: Features, condition: Float[Tensor, "batch condition"] | None = None
@@ -71,7 +58,7 @@ class Discriminator(nn.Module):
 class Recognizer(nn.Module):
     """Q(c|x): a head on the discriminator's features, or on those of a trunk of its own."""
 
-    autocasts: bool = False
+    autocast_bfloat16: bool = False
 
     def __init__(self, head: nn.Module, trunk: nn.Module | None) -> None:
         super().__init__()
@@ -81,7 +68,7 @@ class Recognizer(nn.Module):
     def features(self, images: Images) -> Features:
         """What its own trunk sees in images."""
         assert self.trunk is not None
-        return forward_autocast(self.trunk, images, bfloat16=self.autocasts)
+        return forward_autocast(self.trunk, images, bfloat16=self.autocast_bfloat16)
 
 
 class PairClassifier(nn.Module):
@@ -93,7 +80,7 @@ class PairClassifier(nn.Module):
         codes: How many there are.
     """
 
-    autocasts: bool = False
+    autocast_bfloat16: bool = False
 
     def __init__(self, trunk: nn.Module, features: int, codes: int) -> None:
         super().__init__()
@@ -103,119 +90,9 @@ class PairClassifier(nn.Module):
     def forward(self, first: Images, second: Images) -> Float[Tensor, "batch code"]:
         """The logits of the codes, in their order."""
         logits: Tensor = self.head(
-            forward_autocast(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocasts)
+            forward_autocast(self.trunk, torch.cat([first, second], dim=1), bfloat16=self.autocast_bfloat16)
         )
         return logits
-
-
-def area_downsample(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:
-    """Images averaged down to a side: each pixel is the mean of those that it covers, or touches."""
-    if not (torch.are_deterministic_algorithms_enabled() or torch.compiler.is_compiling()):
-        return functional.interpolate(images, (side, side), mode="area")
-    # The same as products with matrices: the gradient of what is above has no fixed order of its sums on a GPU, and an
-    # exported network knows it only for sides that divide one another.
-    size = images.shape[-1]
-    places = torch.arange(size, device=images.device)
-    first = torch.arange(side, device=images.device).unsqueeze(1)
-    covered = (places >= first * size // side) & (places < -(-(first + 1) * size // side))
-    means = (covered / covered.sum(dim=1, keepdim=True)).to(images.dtype)
-    smaller: Images = means @ images @ means.T
-    return smaller
-
-
-class Encoder(nn.Module):
-    """Q(c|x) of one categorical code by the direction of features: images -> unit vectors -> cosines / TEMPERATURE.
-
-    Its features may first be taught to ignore what does not matter in real images, by comparing views of them; then
-    clusters of features become the directions of the code's values, and both learn on together.
-
-    Args:
-        shape: Of the images. Those smaller than ``SMALLEST`` are enlarged, so that transforms keep their detail; those
-            larger than ``LARGEST`` are averaged down to it, for classes show at that size and cost a fraction.
-        width: Channels of the first convolution; they double with each halving, up to eight times as many.
-        classes: Values of the code.
-    """
-
-    FEATURES = 128
-    TEMPERATURE = 0.1
-    SMALLEST, ENLARGED = 16, 28
-    LARGEST = 32
-    MOST_KINDS = 64
-
-    autocasts: bool = False
-    marginal: Tensor  # (classes,), the running mean of Q(c|x) over real images, for `terms.balance`
-    radius: Tensor  # (), how far `terms.smoothness` looks, as Euclidean distance in [-1, 1] pixels
-    pace: Tensor  # (), the share of its learning rate at which it learns
-    # (classes, MOST_KINDS), when the classes began: what share of the images was of each class and of each kind that
-    # its features showed beyond doubt; columns of kinds that there are not, or of all where nothing was clear, are 0.
-    kinds: Tensor
-    # (classes,). While classes form, what the marginal is held to; then how often each value is found in the training
-    # images, which is P(c) where that is learned.
-    prior: Tensor
-
-    def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
-        super().__init__()
-        self.side = min(shape.size, self.LARGEST) if shape.size >= self.SMALLEST else self.ENLARGED
-        channels, side = width, math.ceil(self.side / 2)
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *normed_conv(4 * shape.channels, width)]
-        while side > 4:
-            wider = min(2 * channels, 8 * width)
-            layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, wider)]
-            channels, side = wider, math.ceil(side / 2)
-        layers += [*normed_conv(channels, channels), FlattenNHWC()]
-        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
-        self.trunk = nn.Sequential(*layers)
-        self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
-        self.register_buffer("marginal", torch.full((classes,), 1 / classes))
-        self.register_buffer("radius", torch.tensor(1.0))
-        self.register_buffer("pace", torch.tensor(1.0))
-        self.register_buffer("kinds", torch.zeros(classes, self.MOST_KINDS))
-        self.register_buffer("prior", torch.full((classes,), 1 / classes))
-
-    def resize(self, images: Images) -> Float[Tensor, "batch channel side side"]:
-        """Images at the size that the trunk takes."""
-        if images.shape[-1] == self.side + self.side % 2:
-            return images
-        if images.shape[-1] > self.side:
-            images = area_downsample(images, self.side)
-        if images.shape[-1] < self.side:
-            images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
-        # Space is folded two by two.
-        return functional.pad(images, (0, self.side % 2, 0, self.side % 2), mode="replicate")
-
-    def features(self, images: Images) -> Features:
-        """Unit vectors."""
-        return functional.normalize(forward_autocast(self.trunk, self.resize(images), bfloat16=self.autocasts))
-
-    def logits(self, features: Features) -> Float[Tensor, "batch category"]:
-        """Of the code's values, from `features`."""
-        return functional.linear(features, functional.normalize(self.directions)) / self.TEMPERATURE
-
-    def forward(self, images: Images) -> Float[Tensor, "batch category"]:
-        """Logits of the code's values."""
-        return self.logits(self.features(images))
-
-    def features_in_batches(self, images: Images, batch_size: int = 500) -> Features:
-        """`features` of any number of images, a batch at a time, in evaluation mode and without a graph."""
-        learning = self.training
-        self.eval()
-        with torch.no_grad():
-            features = torch.cat([self.features(batch) for batch in torch.split(images, batch_size)])
-        self.train(learning)
-        return features
-
-    @contextmanager
-    def without_running_stats(self) -> Iterator[None]:
-        """While this lasts, batch norm goes by the batch without adding it to the running statistics."""
-        norms = [layer for layer in self.modules() if isinstance(layer, BATCH_NORMS)]
-        before = [layer.track_running_stats for layer in norms]
-        for layer in norms:
-            layer.track_running_stats = False
-        try:
-            yield
-        finally:
-            for layer, tracked in zip(norms, before, strict=True):
-                layer.track_running_stats = tracked
 
 
 class Networks(nn.Module):
@@ -234,7 +111,7 @@ class Networks(nn.Module):
         UserError: the architecture does not draw images of this size.
     """
 
-    autocasts: bool = False
+    autocast_bfloat16: bool = False
 
     def __init__(
         self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, conditions: int, recognized: bool
@@ -302,14 +179,14 @@ class Networks(nn.Module):
 
     def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
         """G(z, c)."""
-        return forward_autocast(self.generator, latents, bfloat16=self.autocasts)
+        return forward_autocast(self.generator, latents, bfloat16=self.autocast_bfloat16)
 
     def compute_in_bfloat16(self, on: bool) -> None:
         """Whether generator and trunks compute in bfloat16. Heads, and what is made of their outputs, stay float32."""
-        self.autocasts = on
+        self.autocast_bfloat16 = on
         for part in (self.discriminator, self.recognizer, self.encoder, self.pair_classifier):
             if part is not None:
-                part.autocasts = on
+                part.autocast_bfloat16 = on
 
     def sync_batchnorm(self, on: bool) -> None:
         """Whether batch norm goes by what all workers see of a batch, or by what each of them does."""

@@ -20,7 +20,7 @@ import torch
 from infogan.config.schema import Config, Stage
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training.loop import Watcher, computes_in_bfloat16, train
 from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import CLUSTERED, STAGE_HOOKS

