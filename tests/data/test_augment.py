@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infogan.config.presets import STRENGTHS
 from infogan.config.schema import AugmentSettings
-from infogan.data.augment import augment, shifted
+from infogan.data.augment import augment, random_shift
 
 COUNT = 300
 
@@ -135,7 +135,7 @@ def test_all_together_are_differentiable_in_the_images() -> None:
 
 def test_shifts_are_whole_pixels_of_at_most_so_many_and_repeat_the_border() -> None:
     images = torch.rand(COUNT, 3, 9, 7, generator=randomness(1))
-    moved = shifted(images, 2, randomness())
+    moved = random_shift(images, 2, randomness())
     found = set()
     for before, after in zip(images, moved, strict=True):
         rows, columns = torch.arange(9), torch.arange(7)
@@ -152,7 +152,7 @@ def test_shifts_are_whole_pixels_of_at_most_so_many_and_repeat_the_border() -> N
 
 def test_gradients_go_back_the_way_the_pixels_came() -> None:
     images = torch.zeros(50, 1, 6, 6, requires_grad=True)
-    moved = shifted(images, 1, randomness())
+    moved = random_shift(images, 1, randomness())
     torch.autograd.backward(moved[:, :, 2, 3].sum())
     assert images.grad is not None
     assert (images.grad.sum(dim=(1, 2, 3)) == 1).all()

@@ -167,11 +167,11 @@ def test_prepare_of_a_folder_reads_back_identical(tmp_path: Path) -> None:
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8)).save(path)
-    written = prepare(tmp_path / "in", tmp_path / "out.npz", size=16, fit="pad")
+    written = prepare(tmp_path / "in", tmp_path / "out.npz", size=16, shape="pad")
     assert set(written) == {"train", "test"} and has_test_split(tmp_path / "out.npz")
     for split, images in written.items():
         same(load(tmp_path / "out.npz", split=split), images)
-        same(load(tmp_path / "in", split=split, size=16, fit="pad"), images)
+        same(load(tmp_path / "in", split=split, size=16, shape="pad"), images)
     assert load(tmp_path / "out.npz").label_names == ("dog", "kätze")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.npz"]
 

@@ -10,7 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.data.preprocess import Form, channels_of, image_extensions, opened, render, render_array, to_bytes
+from infogan.data.preprocess import (
+    ImageSpec,
+    count_channels,
+    image_extensions,
+    open_image,
+    render,
+    render_array,
+    to_uint8,
+)
 from infogan.utils.errors import UserError
 
 
@@ -83,7 +91,7 @@ def test_alpha_is_composited_on_white(alpha: int, expected: tuple[int, int, int]
 
 def test_grey_alpha_stays_grey_and_exact() -> None:
     picture = reopened(Image.new("LA", (8, 8), (100, 51)), "PNG")
-    assert channels_of(picture) == 1
+    assert count_channels(picture) == 1
     assert (render(picture, 8, 1, "crop") == 224).all()
 
 
@@ -97,19 +105,19 @@ def test_palette_transparency_is_white() -> None:
 def test_a_palette_of_greys_is_grey_and_one_colour_makes_it_colour() -> None:
     picture = Image.new("P", (8, 8), 1)
     picture.putpalette([0, 0, 0, 9, 9, 9])
-    assert channels_of(reopened(picture, "PNG")) == 1
+    assert count_channels(reopened(picture, "PNG")) == 1
     picture.putpalette([0, 0, 0, 9, 9, 10])
-    assert channels_of(reopened(picture, "PNG")) == 3
+    assert count_channels(reopened(picture, "PNG")) == 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
 def test_grey_modes(mode: str) -> None:
-    assert channels_of(Image.new(mode, (8, 8))) == 1
+    assert count_channels(Image.new(mode, (8, 8))) == 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr"])
 def test_colour_modes(mode: str) -> None:
-    assert channels_of(Image.new(mode, (8, 8))) == 3
+    assert count_channels(Image.new(mode, (8, 8))) == 3
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
@@ -179,13 +187,13 @@ def png_that_claims(width: int, height: int) -> bytes:
 def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     with (
         pytest.raises(Exception, match=r"more than 67,108,864|decompression bomb"),
-        opened(io.BytesIO(png_that_claims(side, side))),
+        open_image(io.BytesIO(png_that_claims(side, side))),
     ):
         pass
 
 
 def test_the_largest_allowed_picture_is_opened() -> None:
-    with opened(io.BytesIO(png_that_claims(8192, 8192))) as picture:
+    with open_image(io.BytesIO(png_that_claims(8192, 8192))) as picture:
         assert picture.size == (8192, 8192)
 
 
@@ -194,27 +202,27 @@ def test_postscript_is_no_image_whatever_its_name() -> None:
     assert not {".eps", ".pdf", ".h5", ".mpg"} & image_extensions()
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
-    with pytest.raises(OSError, match="cannot identify"), opened(buffer):
+    with pytest.raises(OSError, match="cannot identify"), open_image(buffer):
         pass
 
 
 def test_arrays_are_scaled_by_their_type() -> None:
-    np.testing.assert_array_equal(to_bytes(np.array([0, 128, 129, 65535], np.uint16)), [0, 0, 1, 255])
-    np.testing.assert_array_equal(to_bytes(np.array([0.0, 0.4999, 1.0])), [0, 127, 255])
-    np.testing.assert_array_equal(to_bytes(np.array([0.0, 1.0], np.float16)), [0, 255])
-    np.testing.assert_array_equal(to_bytes(ramp()), ramp())
+    np.testing.assert_array_equal(to_uint8(np.array([0, 128, 129, 65535], np.uint16)), [0, 0, 1, 255])
+    np.testing.assert_array_equal(to_uint8(np.array([0.0, 0.4999, 1.0])), [0, 127, 255])
+    np.testing.assert_array_equal(to_uint8(np.array([0.0, 1.0], np.float16)), [0, 255])
+    np.testing.assert_array_equal(to_uint8(ramp()), ramp())
 
 
 @pytest.mark.parametrize("bad", [[0.0, 1.001], [-0.001, 1.0], [0.0, np.nan], [np.inf, 0.0]])
 def test_floats_beyond_0_to_1_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="allowed are 0 to 1"):
-        to_bytes(np.array(bad))
+        to_uint8(np.array(bad))
 
 
 @pytest.mark.parametrize("type", [np.int64, np.bool_, np.complex128, "U3"])
 def test_other_types_are_refused(type: Any) -> None:
     with pytest.raises(ValueError, match="allowed are uint8, uint16 and float"):
-        to_bytes(np.zeros(3, type))
+        to_uint8(np.zeros(3, type))
 
 
 def test_an_array_is_made_grey_and_colour_like_a_picture() -> None:
@@ -235,16 +243,16 @@ def test_an_array_is_made_grey_and_colour_like_a_picture() -> None:
 )
 def test_a_form_that_is_not_allowed(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Form(**arguments)
+        ImageSpec(**arguments)
 
 
 def test_the_smallest_and_largest_size_are_allowed() -> None:
-    assert Form(size=8).settled_size({(3, 4): "a"}, "x") == 8
-    assert Form(size=128).settled_size({(3, 4): "a"}, "x") == 128
+    assert ImageSpec(size=8).settled_size({(3, 4): "a"}, "x") == 8
+    assert ImageSpec(size=128).settled_size({(3, 4): "a"}, "x") == 128
 
 
 def test_open_sizes_and_channels_are_settled_by_the_images_or_refused() -> None:
-    assert Form().settled_size({(28, 28): "a.png"}, "x") == 28
+    assert ImageSpec().settled_size({(28, 28): "a.png"}, "x") == 28
     for found in (
         {(28, 28): "a.png", (32, 32): "b.png"},
         {(28, 27): "a.png"},
@@ -252,8 +260,8 @@ def test_open_sizes_and_channels_are_settled_by_the_images_or_refused() -> None:
         {(129, 129): "a.png"},
     ):
         with pytest.raises(UserError, match=r"a\.png.*--size N"):
-            Form().settled_size(found, "x")
-    assert Form().settled_channels({3: "a.png"}, "x") == 3
-    assert Form(channels=1).settled_channels({1: "a.png", 3: "b.png"}, "x") == 1
+            ImageSpec().settled_size(found, "x")
+    assert ImageSpec().settled_channels({3: "a.png"}, "x") == 3
+    assert ImageSpec(channels=1).settled_channels({1: "a.png", 3: "b.png"}, "x") == 1
     with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\): pass --channels 1"):
-        Form().settled_channels({3: "b.png", 1: "a.png"}, "x")
+        ImageSpec().settled_channels({3: "b.png", 1: "a.png"}, "x")

@@ -196,11 +196,11 @@ def test_large_shards_are_read_a_batch_at_a_time(tmp_path: Path, monkeypatch: py
     np.save(tmp_path / "images.npy", pictures(200))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
     prepared = load(tmp_path / "a")
-    monkeypatch.setattr(batches, "RESIDENT", 0.0)
+    monkeypatch.setattr(batches, "MAX_RESIDENT_SHARE", 0.0)
 
     def seen(rank: int, workers: int) -> list[NDArray[np.int64]]:
         source = Batches(prepared, 3, rank=rank, world_size=workers, device=CPU)
-        assert isinstance(source.pixels, batches.InShards)
+        assert isinstance(source.pixels, batches.ShardTensor)
         found = []
         for step in range(45):
             indices, reals = source.batch(0, step, 10)
@@ -220,7 +220,7 @@ def test_large_shards_are_read_a_batch_at_a_time(tmp_path: Path, monkeypatch: py
 def test_a_run_on_shards_left_in_their_files_ends_like_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "images.npy", image_set(96).images)
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    monkeypatch.setattr(batches, "RESIDENT", 0.0)
+    monkeypatch.setattr(batches, "MAX_RESIDENT_SHARE", 0.0)
     length = {"steps": 12, "batch_size": 16, "save_every": 12, "log_every": 4, "budget": None}
     config = small_config(preset="robust", codes=[{"kind": "categorical", "size": 2}], train=length)
     run = RunFolder.at(tmp_path / "run")

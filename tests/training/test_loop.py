@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from infogan.config.schema import Config, build
 from infogan.data import load
-from infogan.data.batches import Batches, check_enough, stream_seed, to_network, to_pixels
+from infogan.data.batches import Batches, check_enough_images, stream_seed, to_network, to_pixels
 from infogan.data.dataset import ImageSet
 from infogan.models.networks import Networks
 from infogan.training.loop import Interrupted, RunningMeans, Watcher, decay, ema_decay, train, update_average
@@ -275,7 +275,7 @@ def test_images_that_stay_in_their_file_come_as_those_in_memory_do(
     device = torch.device("cpu")
     whole = Batches(images, 3, rank=0, world_size=1, device=device)
     read_into_memory = Batches(mapped, 3, rank=0, world_size=1, device=device)
-    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    monkeypatch.setattr("infogan.data.batches.MAX_RESIDENT_SHARE", 0.0)
     left = Batches(mapped, 3, rank=0, world_size=1, device=device)
     assert torch.equal(left.pixels, whole.pixels)
     # Steps in their order, one again, one out of order, another stage: whatever had been read ahead.
@@ -296,7 +296,7 @@ def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
 ) -> None:
     mapped = in_file(tmp_path / "a.npy", image_set().images)
     config = small_config()
-    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    monkeypatch.setattr("infogan.data.batches.MAX_RESIDENT_SHARE", 0.0)
     run, other = trained(tmp_path / "mapped", config, mapped), trained(tmp_path / "memory", config, image_set())
     assert (run.model / "model.safetensors").read_bytes() == (other.model / "model.safetensors").read_bytes()
 
@@ -304,7 +304,7 @@ def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
 def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infogan.data.batches.RESIDENT", 0.0)
+    monkeypatch.setattr("infogan.data.batches.MAX_RESIDENT_SHARE", 0.0)
     batches = Batches(
         in_file(tmp_path / "a.npy", image_set(20).images), 3, rank=0, world_size=1, device=torch.device("cpu")
     )
@@ -337,7 +337,7 @@ def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
-        check_enough(image_set(10), 16)
+        check_enough_images(image_set(10), 16)
 
 
 def test_pixels_survive_the_way_into_the_networks_and_back() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data import Progress
-from infogan.data.readers.parquet import arrow_parquet
+from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import picture_of, save_picture
@@ -95,7 +95,7 @@ def encode_dataset(
         model.check_reads_codes()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
-            arrow_parquet()
+            import_parquet()
     with ExitStack() as stack:
 
         def begin() -> None:
@@ -136,7 +136,7 @@ def encode_dataset(
 def _begin(filing: EncodeJob) -> None:
     """Keeps the blocks that are there if they are of the same model and images, and removes them otherwise."""
     stream = filing.stream
-    what = {"model": filing.model.digest(), "images": stream.stamp, "count": stream.count, "block": BLOCK}
+    what = {"model": filing.model.digest(), "images": stream.fingerprint, "count": stream.count, "block": BLOCK}
     what_path = filing.parts / "what.json"
     known = None
     with suppress(OSError, ValueError):
@@ -218,7 +218,7 @@ def _write_csv(filing: EncodeJob) -> None:
 
 
 def _write_parquet(filing: EncodeJob) -> None:
-    parquet = arrow_parquet()
+    parquet = import_parquet()
     import pyarrow as pa
 
     with ExitStack() as stack:

@@ -15,8 +15,8 @@ from typing import Any
 
 from infogan.api import train_run
 from infogan.config import presets
-from infogan.data.preprocess import Form
-from infogan.data.readers.in_memory import is_path, streamed_object
+from infogan.data.preprocess import ImageSpec
+from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
@@ -96,7 +96,7 @@ def fit(
     run = RunFolder.at(Path(out)) if out is not None else RunFolder.numbered(Path("runs"), _name(data))
     images = run.path / IMAGES
     with _nothing_left(images if there else run.path, new=not (there and images.exists())):
-        source = named or _keep(data, test, images, Form(size, channels, shape))
+        source = named or _keep(data, test, images, ImageSpec(size, channels, shape))
         resolved["data"] = {**resolved["data"], "source": source}
         planned = train_run.plan(resolved, run=run.path, device=chosen)
     if planned.caution:
@@ -115,12 +115,12 @@ def _nothing_left(folder: Path, *, new: bool) -> Iterator[None]:
         raise
 
 
-def _keep(data: Any, test: Any, folder: Path, form: Form) -> str:
+def _keep(data: Any, test: Any, folder: Path, form: ImageSpec) -> str:
     """Keeps images as shards in a folder, or finds that they are there; returns its path."""
-    first = streamed_object(data, form)
+    first = stream_object(data, form)
     sample = first.read(0, 1)
-    form = Form(sample.size, sample.channels, form.fit)
-    streams = {"train": first} | ({} if test is None else {"test": streamed_object(test, form)})
+    form = ImageSpec(sample.size, sample.channels, form.shape)
+    streams = {"train": first} | ({} if test is None else {"test": stream_object(test, form)})
     splits = {name: partial(_same, stream) for name, stream in streams.items()}
     write_shards(splits, folder, (sample.channels, sample.size), strict=False, workers=1)
     return str(folder)

@@ -25,8 +25,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from infogan.api import train_run
 from infogan.config import presets
 from infogan.config.schema import Config, build
-from infogan.data.batches import check_enough
-from infogan.data.dataset import ImageSet, Numbers
+from infogan.data.batches import check_enough_images
+from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import SIZES
 from infogan.models.infogan import Encoding, InfoGAN
 from infogan.models.serialization import ModelConfig
@@ -150,7 +150,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             config = train_run.plan(options, images=images, device=self._device()).config
         else:
             config = build(json.loads(begun["config"]))
-            check_enough(images, *config.largest_batch)
+            check_enough_images(images, *config.largest_batch)
         done = 0 if begun is None else int(begun["step"])
         more = self.steps or math.ceil(len(images) / config.train.batch_size)
         updates = [update.model_copy(update={"decay": "none"}) for update in config.stages[0].updates]
@@ -381,7 +381,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             )
         scaled = np.zeros((len(rows), math.prod(self.image_shape_)), np.uint8)
         scaled[:, : rows.shape[1]] = np.rint(np.clip((rows - low) / (high - low), 0, 1) * 255)
-        return ImageSet(scaled.reshape(len(rows), *self.image_shape_), Numbers(len(rows)), "X")
+        return ImageSet(scaled.reshape(len(rows), *self.image_shape_), NumberedNames(len(rows)), "X")
 
     def _as_rows(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         rows = images.reshape(len(images), -1)[:, : self.n_features_in_]

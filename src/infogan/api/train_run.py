@@ -19,7 +19,7 @@ import infogan
 from infogan.config import presets
 from infogan.config.schema import Config, DataSettings, build
 from infogan.data import ImageSet, Progress, has_test_split, load
-from infogan.data.batches import check_enough
+from infogan.data.batches import check_enough_images
 from infogan.data.labels import FewLabels, read_labels
 from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 from infogan.models.architectures import ImageShape
@@ -103,7 +103,7 @@ def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> Im
             data.source,
             size=data.size,
             channels=data.channels,
-            fit=data.shape,
+            shape=data.shape,
             strict=data.strict,
             progress=progress,
         )
@@ -113,7 +113,7 @@ def _few(config: Config, images: ImageSet) -> FewLabels | None:
     """The few labels of the images; raises UserError where either is not such as the configuration needs."""
     data = config.data
     few = read_labels(Path(data.labels), images) if data.labels else None
-    check_enough(images, *config.largest_batch)
+    check_enough_images(images, *config.largest_batch)
     check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan" and images.labels is None:
         raise UserError(f"a cgan needs a label for each image, and {images.source} has none")
@@ -378,7 +378,7 @@ def load_for(
     """Images in the shape that a model reads; raises UserError as `data.load`."""
     size, channels = model.config.size, model.config.channels
     return load(
-        data.source, split=split, size=size, channels=channels, fit=data.shape, strict=data.strict, progress=progress
+        data.source, split=split, size=size, channels=channels, shape=data.shape, strict=data.strict, progress=progress
     )
 
 

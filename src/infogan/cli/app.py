@@ -712,7 +712,7 @@ def prepare_data(
                 destination,
                 size=size,
                 channels=channels,
-                fit=fit,
+                shape=fit,
                 strict=strict,
                 workers=workers,
                 progress=progress,
@@ -724,7 +724,9 @@ def prepare_data(
         typer.echo(str(destination))
         return
     with fetching() as progress:
-        written = prepare(source, destination, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
+        written = prepare(
+            source, destination, size=size, channels=channels, shape=fit, strict=strict, progress=progress
+        )
     for split, images in written.items():
         for skipped in images.skipped:
             say(f"skipped {skipped}")

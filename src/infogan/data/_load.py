@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.dataset import ImageSet, Numbers
-from infogan.data.preprocess import Form, Progress
-from infogan.data.readers.arrays import Arrays, array_splits, image_set, in_form, read_arrays
+from infogan.data.dataset import ImageSet, NumberedNames
+from infogan.data.preprocess import ImageSpec, Progress
+from infogan.data.readers.arrays import Arrays, array_splits, convert, read_arrays, to_image_set
 from infogan.data.readers.image_files import (
-    is_pictures,
-    picture_splits,
-    read_pictures,
-    settled_pictures,
-    streamed_pictures,
+    image_splits,
+    is_image_source,
+    read_images,
+    resolve_target,
+    stream_images,
 )
-from infogan.data.readers.remote import Location, located
+from infogan.data.readers.remote import Location, parse_location
 from infogan.data.registry import DATASETS, read_named
 from infogan.data.shards import Made, is_sharded, read_shards, shard_splits, write_shards
-from infogan.data.stream import Stream, give_back
+from infogan.data.stream import Stream, release_pages
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import atomic_write
 
@@ -39,7 +39,7 @@ def load(
     split: str | None = None,
     size: int | None = None,
     channels: int | None = None,
-    fit: str = "crop",
+    shape: str = "crop",
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ImageSet:
@@ -51,7 +51,7 @@ def load(
         split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything where there is no test split.
         size: Height and width in pixels, 8 to 128. None keeps them, if all images are square and of one such size.
         channels: 1 for grey, 3 for RGB. None keeps them, if all images agree.
-        fit: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` keeps all of it between bars.
+        shape: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` keeps all of it between bars.
         strict: Refuse images that cannot be used instead of skipping them.
         progress: Told of bytes fetched and pictures read.
 
@@ -61,7 +61,7 @@ def load(
     Raises:
         UserError: nothing by that name or path, nothing usable in it, no such split, or a value that is not allowed.
     """
-    form = Form(size, channels, fit)
+    form = ImageSpec(size, channels, shape)
     split = split or "train"
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -69,10 +69,10 @@ def load(
         return _load_named(source, split, form, progress)
     path = _existing(source)
     if is_sharded(path):
-        return in_form(read_shards(path, split), form)
-    if is_pictures(path):
-        return read_pictures(path, split, form, strict=strict, progress=progress)
-    return image_set(read_arrays(_here(path), split), form, str(path))
+        return convert(read_shards(path, split), form)
+    if is_image_source(path):
+        return read_images(path, split, form, strict=strict, progress=progress)
+    return to_image_set(read_arrays(_here(path), split), form, str(path))
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def streamed(
     size: int,
     channels: int,
     split: str | None = None,
-    fit: str = "crop",
+    shape: str = "crop",
     progress: Progress | None = None,
 ) -> Iterator[Stream]:
     """Yields one split of a data set to be read in pieces: pictures are opened as they are asked for.
@@ -94,33 +94,33 @@ def streamed(
         size: Height and width in pixels.
         channels: 1 for grey, 3 for RGB.
         split: As for `load`.
-        fit: As for `load`.
+        shape: As for `load`.
         progress: Told of bytes fetched.
 
     Raises:
         UserError: as `load`.
     """
     named = isinstance(source, str) and source in DATASETS
-    form = Form(size, channels, fit)
+    form = ImageSpec(size, channels, shape)
     if split not in (None, *SPLITS):
         raise unknown_name("split", str(split), SPLITS)
-    if not named and is_pictures(path := _existing(source)) and not is_sharded(path):
-        with streamed_pictures(path, split or "train", size, channels, form.fit) as stream:
+    if not named and is_image_source(path := _existing(source)) and not is_sharded(path):
+        with stream_images(path, split or "train", size, channels, form.shape) as stream:
             yield stream
         return
-    images = load(source, split=split, size=size, channels=channels, fit=fit, progress=progress)
+    images = load(source, split=split, size=size, channels=channels, shape=shape, progress=progress)
 
     def read(first: int, last: int) -> ImageSet:
         part = np.array(images.images[first:last])
-        give_back(images.images)
+        release_pages(images.images)
         labels = None if images.labels is None else images.labels[first:last]
         factors = None if images.factors is None else images.factors.subset(np.arange(first, first + len(part)))
         return ImageSet(part, images.names[first:last], images.source, labels, images.label_names, factors=factors)
 
-    changed = None if named else _here(located(source)).stat()
+    changed = None if named else _here(parse_location(source)).stat()
     stamp = f"{source} {split}" + (f" {changed.st_size} {changed.st_mtime_ns}" if changed else "")
-    numbered = isinstance(images.names, Numbers)
-    form_stamp = f"{stamp} {size} {channels} {fit}"
+    numbered = isinstance(images.names, NumberedNames)
+    form_stamp = f"{stamp} {size} {channels} {shape}"
     yield Stream(len(images), images.source, form_stamp, read, numbered=numbered, factors=images.factors)
 
 
@@ -135,7 +135,7 @@ def has_test_split(source: str | Path) -> bool:
     path = _existing(source)
     if is_sharded(path):
         return "test" in shard_splits(path)
-    return "test" in (picture_splits(path) if is_pictures(path) else array_splits(_here(path)))
+    return "test" in (image_splits(path) if is_image_source(path) else array_splits(_here(path)))
 
 
 def prepare(
@@ -144,7 +144,7 @@ def prepare(
     *,
     size: int | None = None,
     channels: int | None = None,
-    fit: str = "crop",
+    shape: str = "crop",
     strict: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, ImageSet]:
@@ -157,7 +157,7 @@ def prepare(
         destination: The .npz file, replaced if it exists.
         size: As for ``load``; None makes the test split follow the train split.
         channels: As for ``load``; None makes the test split follow the train split.
-        fit: As for ``load``.
+        shape: As for ``load``.
         strict: As for ``load``.
         progress: As for ``load``.
 
@@ -171,7 +171,7 @@ def prepare(
         raise UserError(f"cannot prepare {destination}: its name must end in .npz")
     written: dict[str, ImageSet] = {}
     for split in SPLITS if has_test_split(source) else SPLITS[:1]:
-        images = load(source, split=split, size=size, channels=channels, fit=fit, strict=strict, progress=progress)
+        images = load(source, split=split, size=size, channels=channels, shape=shape, strict=strict, progress=progress)
         size, channels = images.size, images.channels
         written[split] = images
     with atomic_write(destination) as temporary:
@@ -185,7 +185,7 @@ def prepare_shards(
     *,
     size: int | None = None,
     channels: int | None = None,
-    fit: str = "crop",
+    shape: str = "crop",
     strict: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
@@ -197,7 +197,7 @@ def prepare_shards(
         folder: Where to; what was stopped there goes on.
         size: As for `load`; None makes the test split follow the train split.
         channels: As for `load`; None makes the test split follow the train split.
-        fit: As for `load`.
+        shape: As for `load`.
         strict: As for `load`.
         workers: Processes that make shards.
         progress: As for `load`.
@@ -209,29 +209,29 @@ def prepare_shards(
         UserError: as for `load`, or the folder holds something else or can not be written.
     """
     if size is None or channels is None:
-        size, channels = _settled(source, Form(size, channels, fit), workers)
-    wanted = partial(streamed, source, size=size, channels=channels, fit=fit)
+        size, channels = _settled(source, ImageSpec(size, channels, shape), workers)
+    wanted = partial(streamed, source, size=size, channels=channels, shape=shape)
     splits = {split: partial(wanted, split=split) for split in (SPLITS if has_test_split(source) else SPLITS[:1])}
     return write_shards(splits, folder, (channels, size), strict=strict, workers=workers, progress=progress)
 
 
-def _settled(source: str | Path, form: Form, workers: int) -> tuple[int, int]:
+def _settled(source: str | Path, form: ImageSpec, workers: int) -> tuple[int, int]:
     """Size and channels of a source's train split."""
     named = isinstance(source, str) and source in DATASETS
-    if not named and is_pictures(path := _existing(source)) and not is_sharded(path):
-        return settled_pictures(path, SPLITS[0], form, workers)
-    images = load(source, size=form.size, channels=form.channels, fit=form.fit)
+    if not named and is_image_source(path := _existing(source)) and not is_sharded(path):
+        return resolve_target(path, SPLITS[0], form, workers)
+    images = load(source, size=form.size, channels=form.channels, shape=form.shape)
     return images.size, images.channels
 
 
-def _load_named(name: str, split: str, form: Form, progress: Progress | None) -> ImageSet:
+def _load_named(name: str, split: str, form: ImageSpec, progress: Progress | None) -> ImageSet:
     arrays = read_named(name, split, progress, size=form.size)
     named = Arrays(arrays.images, arrays.labels, label_names=DATASETS[name].classes, factors=arrays.factors)
-    return image_set(named, form, f"{name} ({split})")
+    return to_image_set(named, form, f"{name} ({split})")
 
 
 def _existing(source: str | Path) -> Location:
-    path = located(source)
+    path = parse_location(source)
     if isinstance(path, Path) and not path.exists():
         raise UserError(f"no file or folder {str(source)!r}, and {unknown_name('data set', str(source), DATASETS)}")
     return path

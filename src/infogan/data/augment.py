@@ -20,35 +20,35 @@ Images = Float[Tensor, "batch channel height width"]
 ELASTIC_GRID = 4  # displacements are drawn on a grid of so many points a side, and smooth in between
 
 
-def augment(images: Images, invariances: Mapping[str, float], source: BatchRandom | torch.Generator) -> Images:
+def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom | torch.Generator) -> Images:
     """Transforms each image by chance.
 
     Args:
         images: In [-1, 1]. What comes in from outside an image is its nearest border pixel.
-        invariances: Name -> strength, as in `config.InvarianceSettings`.
+        strengths: Name -> strength, as in `config.InvarianceSettings`.
         source: Of the random numbers; on the images' device.
 
     Returns:
         Images in [-1, 1], of the same shape.
     """
     draw = _Draw(len(images), BatchRandom.of(source))
-    matrix = _affine(invariances, draw)
-    if matrix is not None or "elastic" in invariances:
+    matrix = _affine(strengths, draw)
+    if matrix is not None or "elastic" in strengths:
         if matrix is None:
             matrix = torch.eye(2, 3, device=draw.device).expand(len(images), 2, 3)
         grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-        if "elastic" in invariances:
+        if "elastic" in strengths:
             # The side is 2 wide in grid units.
-            coarse = draw.normal(2, ELASTIC_GRID, ELASTIC_GRID) * (2 * invariances["elastic"])
+            coarse = draw.normal(2, ELASTIC_GRID, ELASTIC_GRID) * (2 * strengths["elastic"])
             down, along = (_bicubic(side, draw.device) for side in images.shape[2:])
             grid = grid + torch.einsum("hi,nkij,wj->nhwk", down, coarse, along)
-        images = sampled(images, grid.to(images.dtype))
-    if "colour" in invariances:
-        images = _colour(images, invariances["colour"], draw)
+        images = bilinear_sample(images, grid.to(images.dtype))
+    if "colour" in strengths:
+        images = _colour(images, strengths["colour"], draw)
     return images
 
 
-def sampled(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Images:
+def bilinear_sample(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Images:
     """Images at the points of a grid, bilinear; what is outside an image is its nearest border pixel.
 
     Args:
@@ -71,7 +71,7 @@ def sampled(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Imag
     return total
 
 
-def shifted(images: Images, most: int, source: BatchRandom | torch.Generator) -> Images:
+def random_shift(images: Images, max_pixels: int, source: BatchRandom | torch.Generator) -> Images:
     """Moves each image by a whole number of pixels, at most so many, along each axis.
 
     Nothing is interpolated: no detail is lost. What comes in from outside an image is its nearest border pixel.
@@ -80,7 +80,7 @@ def shifted(images: Images, most: int, source: BatchRandom | torch.Generator) ->
     chances = BatchRandom.of(source)
 
     def selection(side: int) -> Float[Tensor, "batch side side"]:
-        by = chances.integers(-most, most + 1, len(images), 1)
+        by = chances.integers(-max_pixels, max_pixels + 1, len(images), 1)
         places = (torch.arange(side, device=images.device) + by).clamp(0, side - 1)
         return functional.one_hot(places, side).to(images.dtype)
 

@@ -30,7 +30,7 @@ WINDOW = 32  # shards that are shuffled together
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """Gives the images at some places of an order."""
 
-RESIDENT = 0.25  # of the memory: mapped images up to this are read into it
+MAX_RESIDENT_SHARE = 0.25  # of the memory: mapped images up to this are read into it
 
 
 def stream_seed(*parts: int) -> int:
@@ -50,7 +50,7 @@ def to_pixels(images: Float[Tensor, "batch channel height width"]) -> NDArray[np
     return pixels
 
 
-def check_enough(images: ImageSet, batch_size: int, factor: int = 1) -> None:
+def check_enough_images(images: ImageSet, batch_size: int, factor: int = 1) -> None:
     """Raises UserError where there are fewer images than a batch.
 
     Args:
@@ -83,17 +83,24 @@ class Batches:
     """
 
     def __init__(
-        self, images: ImageSet, seed: int, *, rank: int, world_size: int, device: torch.device, pieces: int = 1
+        self,
+        images: ImageSet,
+        seed: int,
+        *,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+        accumulation_steps: int = 1,
     ) -> None:
         held = images.images
         mapped = isinstance(held, np.memmap)
         shards = as_shards(held)
-        in_file = (mapped or shards is not None) and held.nbytes > RESIDENT * usable_bytes()
+        in_file = (mapped or shards is not None) and held.nbytes > MAX_RESIDENT_SHARE * usable_bytes()
         self._starts: NDArray[np.int64] | None = None
         self.pixels: Tensor
         if in_file and shards is not None:
             self._starts = shards.starts
-            self.pixels = cast(Tensor, InShards(shards))
+            self.pixels = cast(Tensor, ShardTensor(shards))
         else:
             kept = np.asarray(held) if in_file else np.ascontiguousarray(held)
             self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
@@ -101,7 +108,7 @@ class Batches:
                 self.pixels = self.pixels.to(device)
         self.seed = seed
         self._device = device
-        self._rank, self._world_size, self._pieces = rank, world_size, pieces
+        self._rank, self._world_size, self._pieces = rank, world_size, accumulation_steps
         self._orders: dict[tuple[int, int], Order] = {}
         self._ahead = _ReadAhead(self._read) if in_file else None
 
@@ -160,7 +167,7 @@ class Batches:
         return self._orders[key]
 
 
-class InShards:
+class ShardTensor:
     """Images in shards that pass for a tensor where one is indexed by a tensor of places, or a slice."""
 
     device = torch.device("cpu")

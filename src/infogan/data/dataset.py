@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from infogan.data.factors import Factors
 
 
-class Numbers(Sequence[str]):
+class NumberedNames(Sequence[str]):
     """The names "0" to "count - 1", none of them kept: of ten million images they would be a gigabyte."""
 
     def __init__(self, count: int) -> None:
@@ -98,12 +98,12 @@ class ImageSet:
         )
 
 
-def some_indices(total: int, most: int) -> NDArray[np.int64]:
+def some_indices(total: int, limit: int) -> NDArray[np.int64]:
     """Indices, in order, of at most ``most`` of ``total`` images, by chance but always the same.
 
     The first ones would be of one class where images come class by class; evenly spaced ones fall in with any period of
     the order (every sixth image of MNIST is 7 % darker than the one after it).
     """
-    if total <= most:
+    if total <= limit:
         return np.arange(total)
-    return np.sort(np.random.default_rng(0).choice(total, most, replace=False))
+    return np.sort(np.random.default_rng(0).choice(total, limit, replace=False))

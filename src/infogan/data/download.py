@@ -22,7 +22,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
-from infogan.data.preprocess import Progress, reason
+from infogan.data.preprocess import Progress, error_reason
 from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write
 
@@ -171,7 +171,7 @@ def _failing_as(where: str) -> Iterator[None]:
     except (_Failed, *_FAILURES) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # as it is the answer, too
-        raise _Failed(f"{where}: {reason(error)}") from error
+        raise _Failed(f"{where}: {error_reason(error)}") from error
 
 
 def _from_folder(source: Path, missing: Sequence[File], folder: Path) -> list[str]:
@@ -256,7 +256,7 @@ def _next_piece(stream: _Stream) -> bytes:
     try:
         return stream.read(_PIECE_BYTES) or b""
     except _FAILURES as error:
-        raise _Failed(reason(error)) from error
+        raise _Failed(error_reason(error)) from error
 
 
 def _is_whole(path: Path, file: File) -> bool:

@@ -62,7 +62,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Grid:
+class FactorGrid:
     """Every combination of the values of some factors, each once, numbered so that the last factor varies fastest.
 
     Attributes:
@@ -94,24 +94,24 @@ class Grid:
         return Factors(self.names, self.sizes, self.values(numbers), self.value_names)
 
 
-def held_out(kin: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+def test_mask(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """Chooses a tenth for testing, by a rule that depends on nothing but the numbers: no library's random numbers.
 
     Args:
-        kin: (count,), the same number for images that must not be parted, e.g. because they are equal.
+        groups: (count,), the same number for images that must not be parted, e.g. because they are equal.
         seed: Which tenth.
 
     Returns:
         bool (count,), True for testing: of the different numbers in ``kin`` a tenth, rounded down.
     """
-    different, place = np.unique(kin, return_inverse=True)
+    different, place = np.unique(groups, return_inverse=True)
     order = np.argsort(_mixed(different.astype(np.uint64) + np.uint64(seed << 32)), kind="stable")
     chosen = np.zeros(len(different), np.bool_)
     chosen[order[: len(different) // HELD_OUT]] = True
     return np.asarray(chosen[place])
 
 
-def shuffled(count: int, seed: int) -> NDArray[np.int64]:
+def pseudorandom_permutation(count: int, seed: int) -> NDArray[np.int64]:
     """The numbers from 0 to count - 1 in an order that looks random, by the same rule: int64 (count,)."""
     return np.argsort(_mixed(np.arange(count, dtype=np.uint64) + np.uint64(seed << 32)), kind="stable").astype(np.int64)
 

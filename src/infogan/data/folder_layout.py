@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from infogan.data.preprocess import image_extensions, reason
-from infogan.data.readers.remote import FetchedAhead, Location, Remote
+from infogan.data.preprocess import error_reason, image_extensions
+from infogan.data.readers.remote import Location, PrefetchingReader, Remote
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 
@@ -27,7 +27,7 @@ WHOLE = 2**18  # bytes of a file that is read at once
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class Layout:
     """The names of images in each split, the class of each, and all classes, so that a label means the same in each."""
 
     splits: dict[str, list[str]]
@@ -36,7 +36,7 @@ class Arrangement:
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """Pictures in a folder, zip or table.
 
     Attributes:
@@ -49,15 +49,15 @@ class Files:
     names: list[str]
     open: Callable[[str], BinaryIO]
     skipped: dict[str, str]
-    arrangement: Arrangement | None = None
+    arrangement: Layout | None = None
 
-    def arranged(self) -> Arrangement:
+    def layout(self) -> Layout:
         """The splits and classes."""
-        return self.arrangement or by_folders(self.names)
+        return self.arrangement or layout_from_paths(self.names)
 
 
 @contextmanager
-def listed(path: Location) -> Iterator[Files]:
+def open_files(path: Location) -> Iterator[ImageFiles]:
     """Yields the pictures of a folder or zip; raises UserError where it can not be read."""
     if path.is_dir():
         yield _list_folder(path) if isinstance(path, Path) else _list_remote(path)
@@ -69,11 +69,11 @@ def listed(path: Location) -> Iterator[Files]:
         except UserError:
             raise
         except Exception as error:  # a broken zip directory raises more than BadZipFile
-            raise UserError(f"cannot read {path} as a zip file: {reason(error)}") from error
+            raise UserError(f"cannot read {path} as a zip file: {error_reason(error)}") from error
         yield _list_zip(archive)
 
 
-def _list_folder(root: Path) -> Files:
+def _list_folder(root: Path) -> ImageFiles:
     names: list[str] = []
     skipped: dict[str, str] = {}
     inside = root.resolve()
@@ -83,7 +83,7 @@ def _list_folder(root: Path) -> Files:
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
-            skipped[folder.rstrip("/") or "."] = reason(error)
+            skipped[folder.rstrip("/") or "."] = error_reason(error)
             continue
         for entry in entries:
             name = folder + entry.name
@@ -94,31 +94,33 @@ def _list_folder(root: Path) -> Files:
                     skipped[name] = "a link to a folder"
                 else:
                     folders.append(f"{name}/")
-            elif may_be_image(entry.name):
+            elif has_image_extension(entry.name):
                 if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
                     skipped[name] = "a link that leads out of the folder"
                 elif not entry.is_file():  # a pipe would never end, a dangling link never begin
                     skipped[name] = "not a file"
                 else:
                     names.append(name)
-    return in_folder(root, sorted(names, key=natural), skipped)
+    return folder_files(root, sorted(names, key=natural_key), skipped)
 
 
-def _list_remote(root: Remote) -> Files:
+def _list_remote(root: Remote) -> ImageFiles:
     sizes = {name: size for name, size in root.find().items() if not any(map(is_hidden, name.split("/")))}
-    skipped = {name: _too_large(size) for name, size in sizes.items() if may_be_image(name) and size > MAX_FILE_BYTES}
-    names = sorted((name for name in sizes if may_be_image(name) and name not in skipped), key=natural)
-    fetched = FetchedAhead(root, names, sizes)
-    return Files(names, lambda name: io.BytesIO(fetched(name)), skipped)
+    skipped = {
+        name: _too_large(size) for name, size in sizes.items() if has_image_extension(name) and size > MAX_FILE_BYTES
+    }
+    names = sorted((name for name in sizes if has_image_extension(name) and name not in skipped), key=natural_key)
+    fetched = PrefetchingReader(root, names, sizes)
+    return ImageFiles(names, lambda name: io.BytesIO(fetched(name)), skipped)
 
 
 def _too_large(size: int) -> str:
     return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}"
 
 
-def in_folder(root: Path, names: list[str], skipped: dict[str, str]) -> Files:
+def folder_files(root: Path, names: list[str], skipped: dict[str, str]) -> ImageFiles:
     """Pictures in a folder, when it is known which."""
-    return Files(names, lambda name: _open_picture(os.path.join(root, name)), skipped)
+    return ImageFiles(names, lambda name: _open_picture(os.path.join(root, name)), skipped)
 
 
 def _open_picture(path: str) -> BinaryIO:
@@ -130,13 +132,13 @@ def _open_picture(path: str) -> BinaryIO:
         return io.BytesIO(file.read())
 
 
-def _list_zip(archive: zipfile.ZipFile) -> Files:
+def _list_zip(archive: zipfile.ZipFile) -> ImageFiles:
     members: dict[str, zipfile.ZipInfo] = {}
     skipped: dict[str, str] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         # A member without a name is one that zipfile lists and can not ask whether it is a folder.
-        if not member.filename or member.is_dir() or not may_be_image(path.name):
+        if not member.filename or member.is_dir() or not has_image_extension(path.name):
             continue
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             skipped[str(path)] = "a path that leads out of the zip file"
@@ -146,10 +148,10 @@ def _list_zip(archive: zipfile.ZipFile) -> Files:
             members[str(path)] = member
 
     # zipfile stops at the file_size that was checked, whatever the packed bytes would go on to yield.
-    return Files(sorted(members, key=natural), lambda name: io.BytesIO(archive.read(members[name])), skipped)
+    return ImageFiles(sorted(members, key=natural_key), lambda name: io.BytesIO(archive.read(members[name])), skipped)
 
 
-def by_folders(names: Sequence[str]) -> Arrangement:
+def layout_from_paths(names: Sequence[str]) -> Layout:
     """What the paths of pictures say of their splits and classes."""
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
     columns = zip(*folders.values(), strict=False)
@@ -164,8 +166,8 @@ def by_folders(names: Sequence[str]) -> Arrangement:
         wrapper += 1
     class_of = {name: parts[wrapper] if len(parts) > wrapper else None for name, parts in folders.items()}
     class_of = {name: class_of[name] for members in splits.values() for name in members}
-    classes = sorted({name for name in class_of.values() if name is not None}, key=natural)
-    return Arrangement(splits, class_of, tuple(classes))
+    classes = sorted({name for name in class_of.values() if name is not None}, key=natural_key)
+    return Layout(splits, class_of, tuple(classes))
 
 
 def is_hidden(name: str) -> bool:
@@ -173,12 +175,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def may_be_image(name: str) -> bool:
+def has_image_extension(name: str) -> bool:
     """Whether a file of this name may be a picture."""
     return not is_hidden(name) and os.path.splitext(name)[1].lower() in image_extensions()
 
 
-def natural(path: str) -> tuple[list[list[Any]], str]:
+def natural_key(path: str) -> tuple[list[list[Any]], str]:
     """Sorts folder by folder, runs of digits as numbers; the path itself decides between 1.png and 01.png."""
 
     def pieces(part: str) -> list[Any]:

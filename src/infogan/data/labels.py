@@ -33,7 +33,7 @@ class FewLabels:
 
 
 @dataclass(frozen=True)
-class LabelSheet:
+class LabelTable:
     """A file of labels as it stands.
 
     Attributes:
@@ -45,7 +45,7 @@ class LabelSheet:
     rows: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @classmethod
-    def read(cls, content: bytes, where: str) -> "LabelSheet":
+    def read(cls, content: bytes, where: str) -> "LabelTable":
         """The sheet in a file's content; ``where`` names it for the error.
 
         Raises:
@@ -70,7 +70,7 @@ class LabelSheet:
         text = row[at] if at < len(row) else ""
         return text.strip() if column == "label" else text
 
-    def of(self, image: str, label: str, row: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def make_row(self, image: str, label: str, row: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A row that says so, with what ``row`` has in other columns."""
         said = {self.columns.index("image"): image, self.columns.index("label"): label}
         width = max(len(self.columns), len(row))
@@ -87,7 +87,7 @@ def read_labels(path: Path, images: ImageSet) -> FewLabels:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"the labels in {path} can not be read: {error}") from None
-    sheet = LabelSheet.read(content, str(path))
+    sheet = LabelTable.read(content, str(path))
     places = {name: place for place, name in enumerate(images.names)}
     found: dict[int, str] = {}
     for number, row in sheet.rows:

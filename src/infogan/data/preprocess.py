@@ -28,18 +28,18 @@ MAX_PIXELS = 64 * 2**20  # of one picture before it is resized: 256 MiB as RGBA
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
-class TooLarge(ValueError):
+class ImageTooLargeError(ValueError):
     """A picture has more pixels than are decoded."""
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageSpec:
     """What every image of a set is brought to.
 
     Attributes:
         size: Height and width in pixels, 8 to 128. None: as they are, if all are square and of one such size.
         channels: 1 for grey, 3 for RGB. None: as they are, if all agree.
-        fit: How a picture becomes square: a key of ``FITS``.
+        shape: How a picture becomes square: a key of ``FITS``.
 
     Raises:
         UserError: a value that is not allowed.
@@ -47,15 +47,15 @@ class Form:
 
     size: int | None = None
     channels: int | None = None
-    fit: str = "crop"
+    shape: str = "crop"
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size not in SIZES:
             raise UserError(f"size {self.size}: allowed are {SIZES.start} to {SIZES.stop - 1} pixels")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels {self.channels}: allowed are 1 (grey) and 3 (RGB)")
-        if self.fit not in FITS:
-            raise unknown_name("fit", self.fit, FITS)
+        if self.shape not in FITS:
+            raise unknown_name("fit", self.shape, FITS)
 
     def settled_size(self, found: Mapping[tuple[int, int], str], where: str) -> int:
         """The size to bring images to.
@@ -102,30 +102,30 @@ def image_extensions() -> frozenset[str]:
 
 
 @contextmanager
-def opened(
-    file: BinaryIO, *, most_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+def open_image(
+    file: BinaryIO, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
     """Yields the picture in ``file`` with its header read and its pixels not yet.
 
     Args:
         file: The picture.
-        most_pixels: It may have.
+        max_pixels: It may have.
         formats: Pillow's names of those that it may be in. None: all that can be decoded.
 
     Raises:
         Exception: whatever Pillow raises on a broken file, which is nearly anything.
-        TooLarge: more than ``most_pixels`` pixels.
+        TooLarge: more than ``max_pixels`` pixels.
     """
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, and of sizes that are refused here anyway; neither is the user's business.
         warnings.simplefilter("ignore")
         with Image.open(file, formats=formats or _decoded_formats()) as picture:
-            if picture.width * picture.height > most_pixels:
-                raise TooLarge(f"{picture.width}x{picture.height} pixels, more than {most_pixels:,}")
+            if picture.width * picture.height > max_pixels:
+                raise ImageTooLargeError(f"{picture.width}x{picture.height} pixels, more than {max_pixels:,}")
             yield picture
 
 
-def channels_of(picture: Image.Image) -> int:
+def count_channels(picture: Image.Image) -> int:
     """1 if the picture's colour model, or its whole palette, is grey; 3 otherwise."""
     if picture.mode in ("P", "PA"):
         palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
@@ -133,7 +133,7 @@ def channels_of(picture: Image.Image) -> int:
     return 1 if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;16") else 3
 
 
-def render(picture: Image.Image, size: int, channels: int, fit: str) -> NDArray[np.uint8]:
+def render(picture: Image.Image, size: int, channels: int, shape: str) -> NDArray[np.uint8]:
     """Brings a picture to its final form: uint8 of shape (channels, size, size).
 
     EXIF orientation is respected. Transparent parts show white, as in most viewers: what is drawn on nothing is mostly
@@ -145,20 +145,20 @@ def render(picture: Image.Image, size: int, channels: int, fit: str) -> NDArray[
     # Lets the JPEG decoder skip detail far below a pixel of the result: several times faster on photographs.
     picture.draft(None, (2 * size, 2 * size))
     picture = _flat(_eight_bits(ImageOps.exif_transpose(picture)))
-    pixels = np.asarray(FITS[fit](picture.convert("L" if channels == 1 else "RGB"), size))
+    pixels = np.asarray(FITS[shape](picture.convert("L" if channels == 1 else "RGB"), size))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def render_array(pixels: NDArray[Any], size: int, channels: int, fit: str) -> NDArray[np.uint8]:
+def render_array(pixels: NDArray[Any], size: int, channels: int, shape: str) -> NDArray[np.uint8]:
     """Like ``render``, for one image of shape (1 or 3, height, width) in a depth that ``to_bytes`` accepts."""
-    pixels = to_bytes(pixels)
+    pixels = to_uint8(pixels)
     if pixels.shape == (channels, size, size):
         return pixels
     rows = pixels.transpose(1, 2, 0)
-    return render(Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows), size, channels, fit)
+    return render(Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows), size, channels, shape)
 
 
-def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Scales uint16 and float in [0, 1] to uint8 0 to 255, rounding to nearest; uint8 stays as it is.
 
     Raises:
@@ -176,7 +176,7 @@ def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
-def reason(error: Exception) -> str:
+def error_reason(error: Exception) -> str:
     """What to tell the user of an error that a library raised."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read"  # Pillow's own words name a memory address
@@ -187,13 +187,13 @@ def reason(error: Exception) -> str:
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
-        return Image.fromarray(to_bytes(np.asarray(picture)))
+        return Image.fromarray(to_uint8(np.asarray(picture)))
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         # Mode I is 32 bits wide, but what files put there (16-bit PNG and PGM) has 16.
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"integer values from {values.min()} to {values.max()}; allowed are 0 to 65535")
-        return Image.fromarray(to_bytes(values.astype(np.uint16)))
+        return Image.fromarray(to_uint8(values.astype(np.uint16)))
     return picture
 
 

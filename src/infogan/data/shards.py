@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from infogan.data.dataset import ImageSet, Numbers
+from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
 from infogan.data.preprocess import SIZES, Progress
 from infogan.data.readers.remote import Location
@@ -226,7 +226,7 @@ def read_shards(path: Path, split: str) -> ImageSet:
         labels = np.concatenate([np.array(_beside(side).labels, np.int64) for side in sides])
         if len(labels) != len(images) or labels.min() < 0 or labels.max() >= len(index.label_names):
             raise UserError(f"{path} has labels that are none of its images'")
-    names: Sequence[str] = ShardNames(sides, images.starts) if index.named else Numbers(len(images))
+    names: Sequence[str] = ShardNames(sides, images.starts) if index.named else NumberedNames(len(images))
     factors = None if index.factors is None else _read_factors(path, sides, index.factors, len(images))
     return ImageSet(
         cast(NDArray[np.uint8], images), names, f"{path} ({split})", labels, index.label_names, factors=factors
@@ -321,7 +321,7 @@ def write_shards(
     with file_lock(folder / "writer.json", str(folder)), ExitStack() as stack:
         streams = {split: stack.enter_context(opened()) for split, opened in splits.items()}
         most = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))
-        planned = {split: f"{stream.count} {stream.stamp}" for split, stream in streams.items()}
+        planned = {split: f"{stream.count} {stream.fingerprint}" for split, stream in streams.items()}
         plan = {"format": FORMAT, "channels": shape[0], "size": shape[1], "most": most, "splits": planned}
         if (folder / PLAN).is_file() and (folder / PLAN).read_text(encoding="utf-8") != json.dumps(plan):
             raise UserError(f"{folder} holds shards of other images, or in another form: choose another destination")

@@ -20,7 +20,7 @@ class Stream:
     Attributes:
         count: How many there are, with those that will turn out not to be usable.
         source: What they are, in words for people.
-        stamp: Another one where there are other images; images that were changed in their place may not show.
+        fingerprint: Another one where there are other images; images that were changed in their place may not show.
         read: The images from one place to another, without those that can not be used, which it names as skipped.
         skipped: What else was left out, a line ``"name: why"`` each.
         root: The folder in which the images are files, by their names; None where they are no files of their own.
@@ -30,7 +30,7 @@ class Stream:
 
     count: int
     source: str
-    stamp: str
+    fingerprint: str
     read: Callable[[int, int], ImageSet]
     skipped: tuple[str, ...] = ()
     root: Path | None = None
@@ -38,7 +38,7 @@ class Stream:
     factors: Factors | None = None
 
 
-def give_back(array: NDArray[Any]) -> None:
+def release_pages(array: NDArray[Any]) -> None:
     """Lets go of what was read of a mapped file, which the system would else keep for this process for a while."""
     owner: Any = array
     while isinstance(owner, np.ndarray):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from infogan.data import has_test_split, load
-from infogan.data.dataset import Numbers
+from infogan.data.dataset import NumberedNames
 from infogan.utils.errors import UserError
 
 GREY = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
@@ -63,7 +63,7 @@ def test_arrays_are_resized_cropped_and_made_grey_like_pictures(tmp_path: Path) 
     path = npy(tmp_path / "a.npy", wide)
     assert (load(path, size=16).images == np.array([255, 0, 0]).reshape(3, 1, 1)).all()
     assert (load(path, size=16, channels=1).images == 76).all()
-    padded = load(path, size=20, fit="pad").images[0, 0]
+    padded = load(path, size=20, shape="pad").images[0, 0]
     assert (padded[5:15, 5:15] == 255).all() and (padded[:5] == 0).all()
     with pytest.raises(UserError, match=r"found 20x10 .*--size N"):
         load(path)
@@ -261,7 +261,7 @@ def test_random_bytes_are_one_clear_error(tmp_path: Path, content: bytes, kind: 
 
 def test_images_without_names_are_numbered_without_a_list_of_names(tmp_path: Path) -> None:
     names = load(npy(tmp_path / "a.npy", COLOUR)).names
-    assert isinstance(names, Numbers)
+    assert isinstance(names, NumberedNames)
     expected = [str(number) for number in range(len(COLOUR))]
     assert list(names) == expected == names
     assert (names[1], names[-1], names[1:], len(names)) == ("1", expected[-1], expected[1:], len(COLOUR))

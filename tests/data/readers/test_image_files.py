@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infogan.data import ImageSet, has_test_split, load
-from infogan.data.folder_layout import natural
+from infogan.data.folder_layout import natural_key
 from infogan.data.preprocess import render
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
@@ -92,7 +92,7 @@ def test_natural_order_on_its_own() -> None:
         "img12.png",
         "x",
     ]
-    assert sorted(shuffled, key=natural) == expected
+    assert sorted(shuffled, key=natural_key) == expected
 
 
 @both

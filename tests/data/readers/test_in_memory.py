@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from infogan.data import ImageSet
-from infogan.data.preprocess import Form
-from infogan.data.readers.in_memory import image_set_of, streamed_object
+from infogan.data.preprocess import ImageSpec
+from infogan.data.readers.in_memory import load_object, stream_object
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, pictures
 
-ANY = Form()
+ANY = ImageSpec()
 
 
 class Items(torch.utils.data.Dataset[Any]):
@@ -65,10 +65,10 @@ def as_pillow(count: int) -> list[Any]:
     ids=lambda held: type(held).__name__,
 )
 def test_images_are_the_same_in_whatever_form_they_come(held: Any) -> None:
-    found = image_set_of(held, ANY)
+    found = load_object(held, ANY)
     assert np.array_equal(found.images, pictures(6))
     assert found.names[5] == "5"
-    stream = streamed_object(held, ANY)
+    stream = stream_object(held, ANY)
     assert stream.count == 6
     assert np.array_equal(stream.read(2, 5).images, pictures(6)[2:5])
 
@@ -80,31 +80,31 @@ def test_labels_and_their_names_come_along() -> None:
         Items([(image, torch.tensor(label)) for image, label in zip(pictures(4), labels, strict=True)]),
         hugging_face(as_pillow(4), label=labels),
     ):
-        found = image_set_of(held, ANY)
+        found = load_object(held, ANY)
         assert found.labels is not None
         assert found.labels.tolist() == labels
         assert found.label_names == ("lying", "upright")
-    assert image_set_of(hugging_face(as_pillow(4), label=[0, 1, -1, 0]), ANY).labels is None
-    assert image_set_of(hugging_face(as_pillow(4), text=["a"] * 4), ANY).labels is None
-    factors = image_set_of(image_set(6), ANY)
+    assert load_object(hugging_face(as_pillow(4), label=[0, 1, -1, 0]), ANY).labels is None
+    assert load_object(hugging_face(as_pillow(4), text=["a"] * 4), ANY).labels is None
+    factors = load_object(image_set(6), ANY)
     assert isinstance(factors, ImageSet)
 
 
 def test_pictures_are_brought_to_form() -> None:
     mixed = [Image.new("RGB", (30, 20), "red"), Image.new("L", (9, 9), 7)]
-    found = image_set_of(mixed, Form(8, 3))
+    found = load_object(mixed, ImageSpec(8, 3))
     assert found.images.shape == (2, 3, 8, 8)
     assert found.images[0, :, 4, 4].tolist() == [255, 0, 0]
     with pytest.raises(UserError, match=r"has no one size .* 30x20 \(item 0\) and 9x9 \(item 1\)"):
-        image_set_of(mixed, Form(None, 3))
+        load_object(mixed, ImageSpec(None, 3))
     with pytest.raises(UserError, match=r"mixes grey images \(item 1\) and colour images \(item 0\)"):
-        image_set_of(mixed, Form(8))
+        load_object(mixed, ImageSpec(8))
 
 
 def test_what_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     held = [pictures(1)[0], np.full((1, 8, 8), 2.0), pictures(1)[0]]
-    found = image_set_of(held, Form(8, 1))
+    found = load_object(held, ImageSpec(8, 1))
     assert found.skipped == ("1: float values from 2 to 2; allowed are 0 to 1",)
     assert list(found.names) == ["0", "2"]
 
@@ -124,14 +124,14 @@ def test_what_can_not_be_used_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_no_set_of_images_is_refused_in_a_sentence(held: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        image_set_of(held, ANY)
+        load_object(held, ANY)
 
 
 def test_another_set_has_another_stamp() -> None:
     one, other = pictures(200), pictures(200)
     other[100] = 255 - other[100]
-    assert streamed_object(one, ANY).stamp == streamed_object(one.copy(), ANY).stamp
-    assert streamed_object(one, ANY).stamp != streamed_object(other, ANY).stamp
+    assert stream_object(one, ANY).fingerprint == stream_object(one.copy(), ANY).fingerprint
+    assert stream_object(one, ANY).fingerprint != stream_object(other, ANY).fingerprint
     items = [Items([(image, 0) for image in images]) for images in (one, one, 255 - one)]
-    stamps = [streamed_object(held, ANY).stamp for held in items]
+    stamps = [stream_object(held, ANY).fingerprint for held in items]
     assert stamps[0] == stamps[1] != stamps[2]

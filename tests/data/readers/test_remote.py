@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from infogan.data import has_test_split, load, prepare_shards
 from infogan.data.readers import remote
-from infogan.data.readers.remote import FetchedAhead, Remote, located
+from infogan.data.readers.remote import PrefetchingReader, Remote, parse_location
 from infogan.utils.errors import UserError
 from tests.commands import infogan
 from tests.data.readers.test_parquet import png, save
@@ -88,14 +88,14 @@ def test_files_are_fetched_together_and_not_too_many(monkeypatch: pytest.MonkeyP
         return fetch(self, wanted)
 
     monkeypatch.setattr(Remote, "fetch", remember)
-    monkeypatch.setattr(remote, "AHEAD", 4)
-    fetched = FetchedAhead(folder, names, folder.find())
+    monkeypatch.setattr(remote, "PREFETCH_FILES", 4)
+    fetched = PrefetchingReader(folder, names, folder.find())
     assert [fetched(name) for name in names] == [bytes([number]) * 10 for number in range(10)]
     assert asked == [4, 4, 2]
     assert fetched("3.bin") == bytes([3]) * 10  # also when asked out of order
-    monkeypatch.setattr(remote, "AHEAD_BYTES", 25)
+    monkeypatch.setattr(remote, "PREFETCH_BYTES", 25)
     asked.clear()
-    fetched = FetchedAhead(folder, names, folder.find())
+    fetched = PrefetchingReader(folder, names, folder.find())
     assert [fetched(name)[0] for name in names[:5]] == list(range(5))
     assert asked == [2, 2, 2]
     memory.rm("/many/9.bin")
@@ -115,8 +115,8 @@ def test_a_zip_and_a_table_on_the_web(folder: Path, served: str) -> None:
 
 
 def test_an_address_of_this_machine_is_a_path(folder: Path) -> None:
-    assert located(folder.as_uri()) == folder
-    assert located("photos") == Path("photos")
+    assert parse_location(folder.as_uri()) == folder
+    assert parse_location("photos") == Path("photos")
     assert infogan("data", "prepare", folder.as_uri(), folder.parent / "made.npz").returncode == 0
     assert np.array_equal(load(folder.parent / "made.npz").images, load(folder).images)
 

@@ -22,7 +22,7 @@ from PIL import Image, features
 from infogan.config import presets
 from infogan.config.schema import build
 from infogan.data import DATASETS, Factors, ImageSet, dataset_note, dataset_status, fetch, load, prepare
-from infogan.data.factors import Grid, held_out
+from infogan.data.factors import FactorGrid, test_mask
 from infogan.data.synthetic import cache as caching
 from infogan.data.synthetic import dsprites, glyphs, shapes
 from infogan.data.synthetic.cache import Rendering, read_rendering, render_all
@@ -93,7 +93,7 @@ def test_numbers_and_factors_are_one_to_one(number: int) -> None:
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5))
 def test_a_grid_has_each_combination_once(sizes: list[int]) -> None:
     names = tuple(map(str, range(len(sizes))))
-    grid = Grid(names, tuple(tuple(map(str, range(size))) for size in sizes))
+    grid = FactorGrid(names, tuple(tuple(map(str, range(size))) for size in sizes))
     values = grid.values(np.arange(len(grid)))
     assert len(np.unique(values, axis=0)) == len(grid) == math.prod(sizes)
     np.testing.assert_array_equal(grid.numbers(values), np.arange(len(grid)))
@@ -123,12 +123,12 @@ def test_a_subset_keeps_its_factors_and_the_digest_knows_none() -> None:
 
 def test_a_tenth_is_held_out_and_kin_stay_together() -> None:
     numbers = np.arange(10_000)
-    test = held_out(numbers, 1)
+    test = test_mask(numbers, 1)
     assert test.sum() == 1000
     # No stretch and no residue of the numbers is preferred.
     assert all(60 < part.sum() < 145 for part in [*test.reshape(10, 1000), *test.reshape(1000, 10).T])
-    assert (held_out(numbers, 2) != test).sum() > 1500
-    together = held_out(numbers // 4, 1).reshape(-1, 4)
+    assert (test_mask(numbers, 2) != test).sum() > 1500
+    together = test_mask(numbers // 4, 1).reshape(-1, 4)
     assert (together == together[:, :1]).all() and together.sum() == 1000
     assert digest(np.packbits(test)) == "11333e5b2806b47e"  # the same on every machine and with every numpy
 
@@ -287,7 +287,7 @@ def test_the_table_has_the_counts_of_the_splits() -> None:
 
 
 def tiny(draw: Any = None) -> Rendering:
-    grid = Grid(("a", "b"), (("0", "1", "2", "3"), tuple(map(str, range(10)))))
+    grid = FactorGrid(("a", "b"), (("0", "1", "2", "3"), tuple(map(str, range(10)))))
     every = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 8, 8), np.uint8)
     return Rendering("tiny", "tiny1", grid, 1, "a", draw or (lambda size: iter(np.split(every, 4))))
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.dataset import ImageSet, Numbers
+from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
-from infogan.data.preprocess import Form, reason, render_array
+from infogan.data.preprocess import ImageSpec, error_reason, render_array
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 from infogan.utils.memory import usable_bytes
@@ -81,7 +81,7 @@ def read_arrays(path: Path, split: str) -> Arrays:
     if split == "test":
         raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
     if path.suffix.lower() == ".npy":
-        with reading(path):
+        with wrap_read_errors(path):
             _check_header(path)
             # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
             return Arrays(np.lib.format.open_memmap(path, mode="c"))
@@ -111,7 +111,7 @@ def array_splits(path: Path) -> tuple[str, ...]:
         return tuple(_npz_keys(archive.files, path))
 
 
-def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
+def to_image_set(arrays: Arrays, form: ImageSpec, where: str) -> ImageSet:
     """Brings arrays to ``form``; images that have it already are neither copied nor, if memory-mapped, read.
 
     Raises:
@@ -122,23 +122,23 @@ def image_set(arrays: Arrays, form: Form, where: str) -> ImageSet:
     size = form.settled_size({(width, height): "every image"}, where)
     channels = form.settled_channels({channels: "every image"}, where)
     labels, label_names = _checked_labels(arrays, count, where)
-    names = Numbers(count) if arrays.names is None else list(arrays.names)
+    names = NumberedNames(count) if arrays.names is None else list(arrays.names)
     if len(names) != count:
         raise UserError(f"{where} has {count} images and {len(names)} names; allowed is one name an image")
     if arrays.factors is not None and len(arrays.factors) != count:
         raise UserError(
             f"{where} has {count} images and factors of {len(arrays.factors)}; allowed are the factors of each image"
         )
-    rendered = _rendered(images, (size, channels, form.fit), where)
+    rendered = _rendered(images, (size, channels, form.shape), where)
     return ImageSet(rendered, names, where, labels, label_names, factors=arrays.factors)
 
 
-def in_form(images: ImageSet, form: Form) -> ImageSet:
+def convert(images: ImageSet, form: ImageSpec) -> ImageSet:
     """The images brought to ``form``, those that have it already as they are; raises UserError as `image_set`."""
     size, channels = form.size or images.size, form.channels or images.channels
     if (size, channels) == (images.size, images.channels):
         return images
-    return replace(images, images=_rendered(np.asarray(images.images), (size, channels, form.fit), images.source))
+    return replace(images, images=_rendered(np.asarray(images.images), (size, channels, form.shape), images.source))
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
@@ -153,7 +153,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     """
     packed = path.suffix.lower() == ".gz"
     header_bytes = 4 + 4 * dimensions
-    with reading(path), gzip.open(path) if packed else open(path, "rb") as file:
+    with wrap_read_errors(path), gzip.open(path) if packed else open(path, "rb") as file:
         header = file.read(header_bytes)
         if header[:4] != bytes((0, 0, 8, dimensions)):
             raise UserError(
@@ -253,7 +253,7 @@ def _strings(array: NDArray[Any] | None, part: str, path: Path) -> list[str] | N
 
 @contextmanager
 def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    with reading(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
+    with wrap_read_errors(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise UserError(f"cannot read {path}: found a single array, as in a .npy file")
@@ -262,7 +262,7 @@ def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def wrap_read_errors(path: Path) -> Iterator[None]:
     """Turns whatever a broken file makes a library raise into a UserError that names the file."""
     try:
         with warnings.catch_warnings():
@@ -271,7 +271,7 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # numpy, zipfile and gzip raise nearly anything on a broken file
-        raise UserError(f"cannot read {path}: {reason(error)}") from error
+        raise UserError(f"cannot read {path}: {error_reason(error)}") from error
 
 
 def _channels_first(images: NDArray[Any], where: str) -> NDArray[Any]:

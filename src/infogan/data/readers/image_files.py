@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet
-from infogan.data.folder_layout import Arrangement, Files, in_folder, listed
-from infogan.data.preprocess import MAX_PIXELS, Form, Progress, channels_of, opened, reason, render
-from infogan.data.readers.parquet import is_table, listed_table
+from infogan.data.folder_layout import ImageFiles, Layout, folder_files, open_files
+from infogan.data.preprocess import MAX_PIXELS, ImageSpec, Progress, count_channels, error_reason, open_image, render
+from infogan.data.readers.parquet import is_parquet, open_tables
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
@@ -26,8 +26,8 @@ MANY = 2_000  # pictures whose headers several processes read
 LARGEST = 24 * MAX_PIXELS  # bytes that a picture may need, with copies, in the deepest format
 
 
-def read_pictures(
-    path: Location, split: str, form: Form, *, strict: bool = False, progress: Progress | None = None
+def read_images(
+    path: Location, split: str, form: ImageSpec, *, strict: bool = False, progress: Progress | None = None
 ) -> ImageSet:
     """Reads one split of a folder, zip or table of pictures, one picture in memory at a time.
 
@@ -51,7 +51,7 @@ def read_pictures(
             size, channels = _settled(headers, form, where)
         else:
             size, channels = form.size, form.channels
-        images, names = _rendered(files, names, (size, channels, form.fit), where, skipped, progress)
+        images, names = _rendered(files, names, (size, channels, form.shape), where, skipped, progress)
     problems = _problems(skipped)
     if not names:
         raise _nothing(where, problems)
@@ -62,7 +62,7 @@ def read_pictures(
 
 
 @contextmanager
-def streamed_pictures(path: Location, split: str, size: int, channels: int, fit: str) -> Iterator[Stream]:
+def stream_images(path: Location, split: str, size: int, channels: int, fit: str) -> Iterator[Stream]:
     """Yields one split of pictures, to be read in pieces; raises UserError as `read_pictures`."""
     with _listed(path) as files:
         arranged, names, where = _split(files, path, split)
@@ -74,11 +74,11 @@ def streamed_pictures(path: Location, split: str, size: int, channels: int, fit:
             return ImageSet(images, kept, where, labels, label_names, _problems(skipped))
 
         stamp = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-        root = path if isinstance(path, Path) and path.is_dir() and not is_table(path) else None
+        root = path if isinstance(path, Path) and path.is_dir() and not is_parquet(path) else None
         yield Stream(len(names), where, f"{stamp} {size} {channels} {fit}", read, _problems(files.skipped), root)
 
 
-def settled_pictures(path: Location, split: str, form: Form, workers: int = 1) -> tuple[int, int]:
+def resolve_target(path: Location, split: str, form: ImageSpec, workers: int = 1) -> tuple[int, int]:
     """The size and channels that one split of a folder, zip or table of pictures comes to; raises as `read_pictures`.
 
     Args:
@@ -110,28 +110,28 @@ def settled_pictures(path: Location, split: str, form: Form, workers: int = 1) -
     return size, channels
 
 
-def picture_splits(path: Location) -> tuple[str, ...]:
+def image_splits(path: Location) -> tuple[str, ...]:
     """The splits of a folder or zip: ``("train",)`` or ``("train", "test")``.
 
     Raises:
         UserError: a broken zip.
     """
     with _listed(path) as files:
-        return tuple(files.arranged().splits)
+        return tuple(files.layout().splits)
 
 
-def is_pictures(path: Location) -> bool:
+def is_image_source(path: Location) -> bool:
     """Whether this is a folder, zip or table; raises UserError where that can not be told."""
     return path.suffix.lower() in (".zip", ".parquet") or path.is_dir()
 
 
-def _listed(path: Location) -> AbstractContextManager[Files]:
-    return listed_table(path) if is_table(path) else listed(path)
+def _listed(path: Location) -> AbstractContextManager[ImageFiles]:
+    return open_tables(path) if is_parquet(path) else open_files(path)
 
 
-def _split(files: Files, path: Location, split: str) -> tuple[Arrangement, list[str], str]:
+def _split(files: ImageFiles, path: Location, split: str) -> tuple[Layout, list[str], str]:
     """How the files are arranged, the names of those of a split, and that split in words."""
-    arranged = files.arranged()
+    arranged = files.layout()
     if split not in arranged.splits:
         raise UserError(f"{path} has no test split: that needs top-level folders named train and test")
     where = str(path) if len(arranged.splits) == 1 else f"{path} ({split})"
@@ -156,11 +156,11 @@ class _Headers:
     skipped: dict[str, str]
 
 
-def _headers(files: Files, names: Sequence[str]) -> _Headers:
+def _headers(files: ImageFiles, names: Sequence[str]) -> _Headers:
     found = _Headers({}, {}, [], {})
     for name in names:
-        with _skipping(name, found.skipped), files.open(name) as file, opened(file) as picture:
-            found.channels.setdefault(channels_of(picture), name)
+        with _skipping(name, found.skipped), files.open(name) as file, open_image(file) as picture:
+            found.channels.setdefault(count_channels(picture), name)
             found.sizes.setdefault(picture.size, name)
             found.readable.append(name)
     return found
@@ -168,12 +168,12 @@ def _headers(files: Files, names: Sequence[str]) -> _Headers:
 
 def _headers_in(path: Location, names: Sequence[str]) -> _Headers:
     """Of pictures in a folder or zip that is not looked through again for what is in it, where that can be spared."""
-    local = isinstance(path, Path) and path.is_dir() and not is_table(path)
-    with nullcontext(in_folder(Path(str(path)), list(names), {})) if local else _listed(path) as files:
+    local = isinstance(path, Path) and path.is_dir() and not is_parquet(path)
+    with nullcontext(folder_files(Path(str(path)), list(names), {})) if local else _listed(path) as files:
         return _headers(files, names)
 
 
-def _settled(headers: _Headers, form: Form, where: str) -> tuple[int, int]:
+def _settled(headers: _Headers, form: ImageSpec, where: str) -> tuple[int, int]:
     """Size and channels; zeros where no picture has a header."""
     if not headers.readable:
         return 0, 0
@@ -181,7 +181,7 @@ def _settled(headers: _Headers, form: Form, where: str) -> tuple[int, int]:
 
 
 def _rendered(
-    files: Files,
+    files: ImageFiles,
     names: Sequence[str],
     target: tuple[int, int, str],
     where: str,
@@ -192,7 +192,7 @@ def _rendered(
     images = np.empty((len(names), channels, size, size), np.uint8)
     kept: list[str] = []
     for done, name in enumerate(names, start=1):
-        with _skipping(name, skipped), files.open(name) as file, opened(file) as picture:
+        with _skipping(name, skipped), files.open(name) as file, open_image(file) as picture:
             images[len(kept)] = render(picture, size, channels, fit)
             kept.append(name)
         if progress is not None:
@@ -200,7 +200,7 @@ def _rendered(
     return images[: len(kept)], kept
 
 
-def _labels(names: Sequence[str], arranged: Arrangement) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _labels(names: Sequence[str], arranged: Layout) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     classes, class_of = arranged.classes, arranged.class_of
     if len(classes) < 2 or any(class_of[name] is None for name in names):
         return None, ()
@@ -216,9 +216,9 @@ def _skipping(name: str, skipped: dict[str, str]) -> Iterator[None]:
         raise
     except MemoryError as error:  # decoders also say so of a size that can not be; then there is memory enough
         np.empty(LARGEST, np.uint8)
-        skipped[name] = reason(error)
+        skipped[name] = error_reason(error)
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-        skipped[name] = reason(error)
+        skipped[name] = error_reason(error)
 
 
 def _few(problems: Sequence[str]) -> str:

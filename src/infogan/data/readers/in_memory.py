@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.data.dataset import ImageSet, Numbers, some_indices
-from infogan.data.preprocess import Form, channels_of, reason, render, render_array
-from infogan.data.readers.arrays import Arrays, image_set
+from infogan.data.dataset import ImageSet, NumberedNames, some_indices
+from infogan.data.preprocess import ImageSpec, count_channels, error_reason, render, render_array
+from infogan.data.readers.arrays import Arrays, to_image_set
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
 
@@ -60,7 +60,7 @@ def is_path(data: object) -> bool:
     return isinstance(data, str | Path)
 
 
-def image_set_of(data: Any, form: Form) -> ImageSet:
+def load_object(data: Any, form: ImageSpec) -> ImageSet:
     """All of some images that a program holds, in memory.
 
     Args:
@@ -74,19 +74,19 @@ def image_set_of(data: Any, form: Form) -> ImageSet:
         UserError: it is none of these, has no image, or one that can not be used.
     """
     if isinstance(data, ImageSet):
-        return image_set(
+        return to_image_set(
             Arrays(data.images, data.labels, list(data.names), data.label_names, data.factors), form, data.source
         )
     if (array := _as_array(data)) is not None:
-        return image_set(Arrays(array), form, "an array")
+        return to_image_set(Arrays(array), form, "an array")
     rows = rows_of(data)
-    return _read(rows, range(len(rows)), (*settled(rows, form), form.fit))
+    return _read(rows, range(len(rows)), (*settled(rows, form), form.shape))
 
 
-def streamed_object(data: Any, form: Form) -> Stream:
+def stream_object(data: Any, form: ImageSpec) -> Stream:
     """Some images that a program holds, to be read in pieces; raises UserError as `image_set_of`."""
     if isinstance(data, ImageSet) or _as_array(data) is not None:
-        images = image_set_of(data, form)
+        images = load_object(data, form)
 
         def part(first: int, last: int) -> ImageSet:
             return images.subset(range(first, last))
@@ -96,9 +96,9 @@ def streamed_object(data: Any, form: Form) -> Stream:
     size, channels = settled(rows, form)
 
     def read(first: int, last: int) -> ImageSet:
-        return _read(rows, range(first, last), (size, channels, form.fit))
+        return _read(rows, range(first, last), (size, channels, form.shape))
 
-    stamp = f"{rows.source} {size} {channels} {form.fit} {_probed(rows, (size, channels, form.fit))}"
+    stamp = f"{rows.source} {size} {channels} {form.shape} {_probed(rows, (size, channels, form.shape))}"
     return Stream(len(rows), rows.source, stamp, read, numbered=True)
 
 
@@ -141,7 +141,7 @@ def _hugging_face(data: Any, features: Mapping[str, Any]) -> Rows:
     return Rows(plain, f"a {type(data).__name__}", found[0], label if numbered else None, names)
 
 
-def settled(rows: Rows, form: Form) -> tuple[int, int]:
+def settled(rows: Rows, form: ImageSpec) -> tuple[int, int]:
     """The size and channels that items come to; raises UserError where ``form`` and the items leave them open."""
     if form.size is not None and form.channels is not None:
         return form.size, form.channels
@@ -150,7 +150,7 @@ def settled(rows: Rows, form: Form) -> tuple[int, int]:
     for number in range(len(rows)):
         picture = rows.item(number)[0]
         if isinstance(picture, Image.Image):
-            size, depth = picture.size, channels_of(picture)
+            size, depth = picture.size, count_channels(picture)
         else:
             pixels = _channels_first(picture, number)
             size, depth = (pixels.shape[2], pixels.shape[1]), pixels.shape[0]
@@ -175,13 +175,15 @@ def _read(rows: Rows, numbers: Sequence[int], target: tuple[int, int, str]) -> I
         except UserError:
             raise
         except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-            skipped.append(f"{number}: {reason(error)}")
+            skipped.append(f"{number}: {error_reason(error)}")
             continue
         kept.append(number)
         if label is not None and label >= 0:
             labels.append(label)
     known = np.array(labels, np.int64) if labels and len(labels) == len(kept) else None
-    names: Sequence[str] = Numbers(len(kept)) if kept == list(range(len(kept))) else [str(number) for number in kept]
+    names: Sequence[str] = (
+        NumberedNames(len(kept)) if kept == list(range(len(kept))) else [str(number) for number in kept]
+    )
     called = rows.label_names if known is not None else ()
     if known is not None and not (called and known.max() < len(called)):
         called = tuple(str(value) for value in range(int(known.max()) + 1))

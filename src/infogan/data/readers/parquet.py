@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from infogan.data.folder_layout import Arrangement, Files, is_hidden, may_be_image, natural
-from infogan.data.preprocess import reason
+from infogan.data.folder_layout import ImageFiles, Layout, has_image_extension, is_hidden, natural_key
+from infogan.data.preprocess import error_reason
 from infogan.data.readers.remote import Location
 from infogan.utils.errors import UserError
 
@@ -26,22 +26,22 @@ PICTURES, LABELS = ("image", "img", "picture"), ("label", "labels")
 NAMES = ("file_name", "name", "path", "id")
 
 
-def is_table(path: Location) -> bool:
+def is_parquet(path: Location) -> bool:
     """Whether this is a Parquet file, or a folder of some without pictures of its own."""
     if not path.is_dir():
         return path.suffix.lower() == ENDING
     found = False
     for name in _files_in(path):
-        if may_be_image(name.rpartition("/")[2]):
+        if has_image_extension(name.rpartition("/")[2]):
             return False
         found = found or name.lower().endswith(ENDING)
     return found
 
 
 @contextmanager
-def listed_table(path: Location) -> Iterator[Files]:
+def open_tables(path: Location) -> Iterator[ImageFiles]:
     """Yields the pictures of a table; raises UserError where it can not be read or has none."""
-    parquet = arrow_parquet()
+    parquet = import_parquet()
     parts: list[_Part] = []
     with ExitStack() as stack:
         for name, file in _parquet_files(path):
@@ -53,7 +53,7 @@ def listed_table(path: Location) -> Iterator[Files]:
             except UserError:
                 raise
             except Exception as error:  # pyarrow raises errors of its own, and the system's
-                raise UserError(f"cannot read {file} as a Parquet file: {reason(error)}") from error
+                raise UserError(f"cannot read {file} as a Parquet file: {error_reason(error)}") from error
         yield _files(parts)
 
 
@@ -65,7 +65,7 @@ def _check_rows(metadata: Any, content: BinaryIO) -> None:
         raise ValueError(f"{metadata.num_rows} rows, of which {parts} are in its parts, in {size} bytes")
 
 
-def arrow_parquet() -> Any:
+def import_parquet() -> Any:
     """The library that reads and writes Parquet; raises UserError where it is missing."""
     try:
         from pyarrow import parquet
@@ -94,7 +94,7 @@ class _Part:
                 found = found.field(column.partition(".")[2])
             values: list[Any] = found.to_pylist()
         except Exception as error:
-            raise UserError(f"cannot read {self.where}: {reason(error)}") from error
+            raise UserError(f"cannot read {self.where}: {error_reason(error)}") from error
         if len(values) != self.table.metadata.num_rows:
             raise UserError(f"cannot read {self.where}: its column {column} has another length than it says")
         return values
@@ -144,7 +144,7 @@ def _label_names(metadata: dict[bytes, bytes], labels: str | None) -> tuple[str,
         return ()
 
 
-def _files(parts: "list[_Part]") -> Files:
+def _files(parts: "list[_Part]") -> ImageFiles:
     rows: dict[str, tuple[int, int]] = {}
     class_of: dict[str, str | None] = {}
     by_split: dict[str, list[str]] = {"train": [], "test": []}
@@ -169,10 +169,10 @@ def _files(parts: "list[_Part]") -> Files:
             class_of[name] = classes[row] if classes is not None else None
             by_split[(splits[place] if apart else None) or "train"].append(name)
     found = {name for name in class_of.values() if name is not None}
-    every = said if found <= {*said} else tuple(sorted(found, key=natural))
+    every = said if found <= {*said} else tuple(sorted(found, key=natural_key))
     filled = {split: names for split, names in by_split.items() if names or split == "train"}
-    arrangement = Arrangement(filled, class_of, every)
-    return Files(list(rows), _opener(parts, rows), skipped, arrangement)
+    arrangement = Layout(filled, class_of, every)
+    return ImageFiles(list(rows), _opener(parts, rows), skipped, arrangement)
 
 
 def _classes_of(part: _Part, names: tuple[str, ...]) -> list[str | None] | None:
@@ -219,8 +219,8 @@ def _split_of(name: str) -> str | None:
 def _parquet_files(path: Location) -> list[tuple[str, Location]]:
     if not path.is_dir():
         return [(path.name, path)]
-    names = sorted((name for name in _files_in(path) if name.lower().endswith(ENDING)), key=natural)
-    return [(name, path / name if isinstance(path, Path) else path.below(name)) for name in names]
+    names = sorted((name for name in _files_in(path) if name.lower().endswith(ENDING)), key=natural_key)
+    return [(name, path / name if isinstance(path, Path) else path.child(name)) for name in names]
 
 
 def _files_in(path: Location) -> Iterator[str]:

@@ -14,7 +14,10 @@ from urllib.request import url2pathname
 
 from infogan.utils.errors import UserError, unknown_name
 
-AHEAD, AHEAD_BYTES = 64, 2**26  # files that are fetched together: at most so many, and no more than so large
+PREFETCH_FILES, PREFETCH_BYTES = (
+    64,
+    2**26,
+)  # files that are fetched together: at most so many, and no more than so large
 
 PROTOCOLS = {
     "s3": "Amazon S3 and what answers like it",
@@ -76,7 +79,7 @@ class Remote:
             found = system.find(path, detail=True)
         return {name.removeprefix(root): int(known.get("size") or 0) for name, known in found.items()}
 
-    def below(self, name: str) -> "Remote":
+    def child(self, name: str) -> "Remote":
         """What the folder has under a name."""
         return Remote(f"{self.address.rstrip('/')}/{name}")
 
@@ -99,7 +102,7 @@ class Remote:
 Location = Path | Remote
 
 
-def located(source: str | Path) -> Location:
+def parse_location(source: str | Path) -> Location:
     """Where a source is; raises UserError for an address of a kind that is not opened."""
     if not isinstance(source, str) or "://" not in source:
         return Path(source)
@@ -111,7 +114,7 @@ def located(source: str | Path) -> Location:
     return Remote(source)
 
 
-class FetchedAhead:
+class PrefetchingReader:
     """Reads files of a remote folder, the next ones together with the one that is asked for: each way there is long.
 
     Args:
@@ -134,16 +137,16 @@ class FetchedAhead:
         """
         if name not in self._held:
             wanted, size = [name], self._sizes[name]
-            for after in self._names[self._places[name] + 1 : self._places[name] + AHEAD]:
+            for after in self._names[self._places[name] + 1 : self._places[name] + PREFETCH_FILES]:
                 size += self._sizes[after]
-                if size > AHEAD_BYTES:
+                if size > PREFETCH_BYTES:
                     break
                 wanted.append(after)
             self._held = self._folder.fetch(wanted)
         content = self._held.pop(name)
         if isinstance(content, FileNotFoundError):
             raise content
-        with _reaching(str(self._folder.below(name))):
+        with _reaching(str(self._folder.child(name))):
             if isinstance(content, Exception):
                 raise content
         return content

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.factors import Grid, held_out, shuffled
+from infogan.data.factors import FactorGrid, pseudorandom_permutation, test_mask
 from infogan.data.preprocess import Progress, render_array
-from infogan.data.readers.arrays import Arrays, reading
+from infogan.data.readers.arrays import Arrays, wrap_read_errors
 from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write
 
@@ -50,7 +50,7 @@ class Rendering:
 
     name: str
     edition: str
-    grid: Grid
+    grid: FactorGrid
     channels: int
     label: str
     draw: Callable[[int], Iterator[NDArray[np.uint8]]]
@@ -58,8 +58,8 @@ class Rendering:
 
     def splits(self) -> dict[str, NDArray[np.int64]]:
         """The numbers of the images for training and for testing, a fixed tenth, in their shuffled order."""
-        test = held_out(self.kin(np.arange(len(self.grid))), SPLIT_SEED)
-        order = shuffled(len(test), ORDER_SEED)
+        test = test_mask(self.kin(np.arange(len(self.grid))), SPLIT_SEED)
+        order = pseudorandom_permutation(len(test), ORDER_SEED)
         return {"train": order[~test[order]], "test": order[test[order]]}
 
 
@@ -73,7 +73,7 @@ def read_rendering(
     """
     path = render_all(rendering, folder, size, progress)
     splits = rendering.splits()
-    with reading(path):
+    with wrap_read_errors(path):
         # Copy-on-write, as torch wants arrays writable.
         images: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="c")
     border = len(splits["train"])

@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.factors import Grid
+from infogan.data.factors import FactorGrid
 from infogan.data.preprocess import Progress
-from infogan.data.readers.arrays import reading
+from infogan.data.readers.arrays import wrap_read_errors
 from infogan.data.synthetic.cache import Rendering, resized
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_json
@@ -68,11 +68,11 @@ class Agreement:
     overlap: dict[str, float]
 
 
-def grid() -> Grid:
+def grid() -> FactorGrid:
     """The factors; names of values are their published values."""
     _, scales, turns, *places = SIZES
     numbers = (np.linspace(0.5, 1, scales), np.linspace(0, 2 * math.pi, turns), *(np.linspace(0, 1, n) for n in places))
-    return Grid(NAMES, (SHAPES[: SIZES[0]], *(tuple(f"{value:.4g}" for value in values) for values in numbers)))
+    return FactorGrid(NAMES, (SHAPES[: SIZES[0]], *(tuple(f"{value:.4g}" for value in values) for values in numbers)))
 
 
 def render(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -226,7 +226,7 @@ def _official(folder: Path) -> Iterator[NDArray[np.uint8]]:
     """The published images of each shape, scale and orientation, uint8 (posX x posY, 1, 64, 64) of 0 and 255."""
     path, pose = folder / OFFICIAL, SIZES[3] * SIZES[4]
     with (
-        reading(path),
+        wrap_read_errors(path),
         zipfile.ZipFile(path) as archive,
         archive.open("latents_classes.npy") as classes,
         archive.open("imgs.npy") as images,
@@ -256,7 +256,7 @@ def _expect(path: Path, member: object, name: str, shape: tuple[int, ...], kind:
 def _official_edition(folder: Path) -> str:
     """Told by the checksum that the archive has of its images, so that another file is unpacked anew."""
     path = folder / OFFICIAL
-    with reading(path), zipfile.ZipFile(path) as archive:
+    with wrap_read_errors(path), zipfile.ZipFile(path) as archive:
         return f"published-{archive.getinfo('imgs.npy').CRC:08x}"
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
-from infogan.data.factors import Grid
+from infogan.data.factors import FactorGrid
 from infogan.data.synthetic.cache import Rendering
 from infogan.utils.errors import UserError
 
@@ -71,12 +71,12 @@ def rendering(folder: Path) -> Rendering:
     return Rendering("glyphs", f"{EDITION}-{state}", grid(faces), 1, "letter", lambda size: draw(faces, size))
 
 
-def grid(faces: Iterable[Face]) -> Grid:
+def grid(faces: Iterable[Face]) -> FactorGrid:
     """The factors, with the names of the fonts among those of the values."""
     weights = tuple(f"+{2 * weight:.0%}" for weight in WEIGHTS)
     slants, heights = tuple(f"{slant}°" for slant in SLANTS), tuple(f"{height:g}" for height in HEIGHTS)
     names = tuple(face.name for face in faces)
-    return Grid(("letter", "font", "weight", "slant", "size"), (tuple(LETTERS), names, weights, slants, heights))
+    return FactorGrid(("letter", "font", "weight", "slant", "size"), (tuple(LETTERS), names, weights, slants, heights))
 
 
 def draw(faces: list[Face], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.factors import Grid
+from infogan.data.factors import FactorGrid
 from infogan.data.synthetic.cache import Rendering
 
 SIDE = 32  # pixels of an image unless asked for another
@@ -32,7 +32,7 @@ FINE = 4  # points a pixel is the mean of, along each axis
 EDITION = "shapes1"  # another one whenever a pixel changes
 
 _HUE_NAMES = tuple(f"{round(360 * i / HUES)}°" for i in range(HUES))
-GRID = Grid(
+GRID = FactorGrid(
     ("floor_hue", "wall_hue", "object_hue", "shape", "size", "x"),
     (_HUE_NAMES, _HUE_NAMES, _HUE_NAMES, SHAPES, tuple(f"{2 * r:g}" for r in RADII), tuple(f"{x:g}" for x in PLACES)),
 )
