@@ -1,34 +1,35 @@
-"""Models on the Hugging Face Hub: from a name there to a file here, and from files to one commit there.
+"""Models on the Hugging Face Hub: download a configuration and weights, upload a folder in one commit.
 
-Of a model's repository two files are fetched, its configuration and its weights, neither of which can run code, and of
-neither more bytes than the caller allows. Everything is asked of ``huggingface_hub``, which knows the user's token,
-cache and proxies; nothing here is reached unless a name is asked for.
+``huggingface_hub`` is an optional library, imported only when a name on the Hub is used. It handles tokens, cache and
+proxies. Only two files of a repository are downloaded; neither can run code, and neither may be larger than expected.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import infogan
+from infogan.models.serialization import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, max_weight_bytes, read_config
 from infogan.utils.errors import UserError
 
-PREFIX = "hf://"  # as huggingface_hub itself writes what is there
+PREFIX = "hf://"  # as in huggingface_hub
+COMMIT_MESSAGE = "Upload a model trained by infogan"
 LIBRARY = {"library_name": "infogan", "library_version": infogan.__version__}
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class HubName:
-    """A model on the Hub.
+    """The name of a model on the Hub.
 
     Attributes:
         repo_id: ``user/name``.
-        revision: A branch, tag or commit; None = the main branch.
+        revision: Branch, tag or commit; None = the main branch.
     """
 
     repo_id: str
@@ -36,155 +37,158 @@ class HubName:
 
     @classmethod
     def parse(cls, text: str, revision: str | None = None) -> "HubName":
-        """``hf://user/name``, ``hf://user/name@revision`` or, with the revision apart, ``user/name``.
+        """Parse ``user/name``, ``hf://user/name`` or ``hf://user/name@revision``.
 
         Raises:
-            UserError: it is none of these, or two revisions are named.
-        """
-        name, at, said = text.removeprefix(PREFIX).partition("@") if text.startswith(PREFIX) else (text, "", "")
-        if not _NAME.fullmatch(name) or (at and not said):
-            form = f"{PREFIX}user/name or {PREFIX}user/name@revision"
-            raise UserError(f"{text!r} is neither a folder nor a name on the Hub such as user/name, {form}")
-        if said and revision not in (None, said):
-            raise UserError(f"{text!r} names the revision {said!r}, and revision= another one, {revision!r}")
-        return cls(name, said or revision)
+            UserError: the text has none of these forms, or there are two different revisions.
 
-    @classmethod
-    def checked(cls, repo_id: str) -> "HubName":
-        """``user/name``, with nothing before or after it; raises UserError where it is another thing."""
-        if not _NAME.fullmatch(repo_id):
-            raise UserError(f"a model is called user/name on the Hub, not {repo_id!r}")
-        return cls(repo_id)
+        Example:
+            >>> HubName.parse("hf://user/name@v1.0")
+            HubName(repo_id='user/name', revision='v1.0')
+        """
+        repo_id, at, suffix = text, "", ""
+        if text.startswith(PREFIX):
+            repo_id, at, suffix = text.removeprefix(PREFIX).partition("@")
+        if not _REPO_ID.fullmatch(repo_id) or (at and not suffix):
+            raise UserError(
+                f"{text!r} is neither a folder nor a name on the Hub; "
+                f"names are user/name, {PREFIX}user/name or {PREFIX}user/name@revision"
+            )
+        if suffix and revision not in (None, suffix):
+            raise UserError(f"{text!r} has the revision {suffix!r}, but revision= is {revision!r}; pass only one")
+        return cls(repo_id, suffix or revision)
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
 
 
-def fetch(
-    name: HubName,
-    file: str,
-    most: int,
-    *,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-) -> Path:
-    """A file of a model, from the cache where it is there already.
+def check_repo_id(repo_id: str) -> None:
+    """Raise UserError unless ``repo_id`` has the form ``user/name``."""
+    if not _REPO_ID.fullmatch(repo_id):
+        raise UserError(f"{repo_id!r} is not a name on the Hub; names have the form user/name")
+
+
+def download_model(text: str, revision: str | None = None, **options: Any) -> Path:
+    """Download the configuration and the weights of a model, unless they are in the cache.
 
     Args:
-        name: Of the model.
-        file: Of the file.
-        most: Bytes that it may have.
-        token: As `huggingface_hub.hf_hub_download` takes it, and so are the others.
-        cache_dir: Where fetched files are kept.
-        local_files_only: Whether to look into the cache alone.
-        force_download: Whether to fetch what is in the cache already.
+        text: ``user/name``, ``hf://user/name`` or ``hf://user/name@revision``.
+        revision: Branch, tag or commit; None = the main branch.
+        options: As for `huggingface_hub.hf_hub_download`.
 
     Returns:
-        Its path in the cache; the folder is named after the commit.
+        The folder in the cache that holds both files, of one commit.
 
     Raises:
-        UserError: no such model, revision or file; it is too large; the Hub can not be reached or refuses; or
-            huggingface_hub is not installed.
+        UserError: the name looks like a path that does not exist; there is no such model, revision or file; a file is
+            too large; the Hub cannot be reached or denies access; or huggingface_hub is not installed.
     """
-    get = partial(
-        _library().hf_hub_download,
-        name.repo_id,
-        file,
-        revision=name.revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        force_download=force_download,
-        **LIBRARY,
+    name = HubName.parse(text, revision)
+    parent = Path(text).parent
+    if not text.startswith(PREFIX) and parent.is_dir():
+        raise UserError(
+            f"there is no {Path(text).name} in the folder {parent}; use {PREFIX}{text} for the model on the Hub"
+        )
+    folder = _download(name, CONFIG, MAX_CONFIG_BYTES, **options).parent
+    # The folder is named after the commit, so that the weights match even if the branch has moved on.
+    commit = replace(name, revision=folder.name)
+    _download(commit, WEIGHTS, max_weight_bytes(folder, read_config(folder)), **options)
+    return folder
+
+
+def _download(name: HubName, file: str, max_bytes: int, **options: Any) -> Path:
+    """Return the path of a file in the cache; its size is checked before the download."""
+    download = partial(
+        _huggingface_hub().hf_hub_download, name.repo_id, file, revision=name.revision, **options, **LIBRARY
     )
-    with _in_words(str(name), file):
-        size = get(dry_run=True).file_size or 0
-        if size > most:
-            raise UserError(f"{file} of {name} on the Hub has {size} bytes, which is more than the {most} that it can")
-        return Path(get())
+    with _explain_errors(str(name), file):
+        size = download(dry_run=True).file_size or 0
+        if size > max_bytes:
+            raise UserError(f"{file} of {name} on the Hub has {size} bytes; the maximum for this model is {max_bytes}")
+        return Path(download())
 
 
 def upload(
     repo_id: str,
     files: Mapping[str, bytes],
     *,
-    commit_message: str,
+    commit_message: str = COMMIT_MESSAGE,
     private: bool | None = None,
     token: str | bool | None = None,
     branch: str | None = None,
     create_pr: bool | None = None,
 ) -> str:
-    """Commits files to a model's repository, all or none of them; it is made if there is none.
+    """Commit files to a model's repository in one commit; the repository is created if it does not exist.
 
     Args:
         repo_id: ``user/name``.
-        files: By name.
-        commit_message: A line that says what changed.
-        private: Whether only the user may see the repository; None = as the Hub has it.
-        token: As `huggingface_hub.HfApi` takes it; None = that of ``hf auth login``.
-        branch: To commit to; None = the main branch.
-        create_pr: Whether to propose the commit instead of making it.
+        files: Contents by file name.
+        commit_message: Summary of the change, one line.
+        private: Whether only the user can see the repository; None = the Hub's default.
+        token: Access token; None = the token of ``hf auth login``.
+        branch: Branch to commit to; None = the main branch.
+        create_pr: Whether to open a pull request instead of committing.
 
     Returns:
-        The address of the commit, or of the proposal.
+        The address of the commit or of the pull request.
 
     Raises:
-        UserError: the Hub can not be reached or refuses; a repository that is to be private is there and is not; or
+        UserError: the Hub cannot be reached or denies access; ``private`` is set and the repository is public; or
             huggingface_hub is not installed.
     """
-    library = _library()
-    with _in_words(repo_id):
+    library = _huggingface_hub()
+    with _explain_errors(repo_id):
         api = library.HfApi(token=token, **LIBRARY)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        # Of a repository that is there already the Hub leaves that as it is.
+        # The Hub does not change the visibility of an existing repository.
         if private and not api.model_info(repo_id).private:
-            raise UserError(f"{repo_id} is on the Hub already, and everyone can see it: make it private there first")
-        added = [library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in files]
-        done = api.create_commit(repo_id, added, commit_message=commit_message, revision=branch, create_pr=create_pr)
-        return str(done.pr_url or done.commit_url)
+            raise UserError(f"{repo_id} exists on the Hub and is public; make it private there first")
+        operations = [library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in files]
+        commit = api.create_commit(
+            repo_id, operations, commit_message=commit_message, revision=branch, create_pr=create_pr
+        )
+        return str(commit.pr_url or commit.commit_url)
 
 
-def _library() -> Any:
+def _huggingface_hub() -> Any:
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:
-        raise UserError("models on the Hugging Face Hub need another library: pip install 'infogan[hub]'") from error
+        raise UserError(
+            "models on the Hugging Face Hub need the library huggingface_hub: pip install 'infogan[hub]'"
+        ) from error
     module: ModuleType = huggingface_hub
     return module
 
 
 @contextmanager
-def _in_words(what: str, file: str = "") -> Iterator[None]:
-    """Says in a sentence what the Hub, or the way to it, did not allow."""
+def _explain_errors(name: str, file: str = "") -> Iterator[None]:
+    """Turn errors of huggingface_hub and its HTTP client into a UserError of one line."""
     from huggingface_hub import errors
 
-    client_error: Any = errors.HfHubHTTPError.__base__  # of its HTTP client, whichever this version uses
+    client_error: Any = errors.HfHubHTTPError.__base__  # the HTTP client depends on the version
     try:
         yield
     except UserError:
         raise
     except errors.GatedRepoError as error:
-        raise UserError(f"{what} on the Hub is given to those who ask: do so on its page, and log in here") from error
+        raise UserError(f"access to {name} on the Hub is restricted; request it on the model's page") from error
     except errors.RepositoryNotFoundError as error:
-        login = "if it is private, log in with `hf auth login` or pass a token"
-        raise UserError(f"there is no model {what} on the Hub for you: check the name, or {login}") from error
+        hint = "if it is private, log in with `hf auth login` or pass a token"
+        raise UserError(f"there is no model {name} on the Hub that you can access: check the name; {hint}") from error
     except errors.RevisionNotFoundError as error:
-        raise UserError(f"there is no revision {what} on the Hub") from error
+        raise UserError(f"there is no revision {name} on the Hub") from error
     except errors.LocalEntryNotFoundError as error:
-        reason = error.__cause__ or "only what was fetched before is looked at"
-        raise UserError(f"{what} was not fetched before, and the Hub is out of reach: {_said(reason)}") from error
+        reason = error.__cause__ or "local_files_only is set"
+        raise UserError(f"{name} is not in the cache, and the Hub was not reached: {_one_line(reason)}") from error
     except errors.EntryNotFoundError as error:
-        raise UserError(f"{what} on the Hub is no infogan model: it has no {file}") from error
+        raise UserError(f"{name} on the Hub is not an infogan model: it has no {file}") from error
     except (OSError, ValueError, RuntimeError, client_error) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
-            way = "log in with `hf auth login`, or pass a token that may"
-            raise UserError(f"the Hub does not let you do that with {what}: {way}") from error
-        raise UserError(f"the Hub did not do that with {what}: {_said(error)}") from error
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            hint = "log in with `hf auth login` or pass a token with write access"
+            raise UserError(f"the Hub denies access to {name}: {hint}") from error
+        raise UserError(f"the request to the Hub for {name} failed: {_one_line(error)}") from error
 
 
-def _said(error: object) -> str:
-    """What an error says, on one line of some length."""
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,10 +1,8 @@
-"""The latent layout: which columns of the generator's input are noise and which are which code.
+"""The latent layout: which columns of the generator's input are noise and which belong to which code.
 
-A layout is a slice table computed once from the configuration. With it, everything about codes is arithmetic on two
-kinds of flat vectors: *latents*, what the generator takes (noise, one-hot categories, continuous values), and
-*posteriors*, what the recognizer gives (logits of each category; mean and raw deviation of each continuous code).
-
-The prior is factored, as in Chen et al. 2016, section 5: P(c) = Π_i P(c_i), and so is the recognizer's Q(c|x).
+*Latents* are what the generator takes: noise, one-hot categories and continuous values. *Posteriors* are what the
+recognizer returns: the logits of each category, and the mean and raw deviation of each continuous code. The prior
+factorises as in Chen et al. 2016, section 5: P(c) = Π_i P(c_i), and so does the recognizer's Q(c|x).
 """
 
 import math
@@ -21,18 +19,19 @@ from infogan.utils.errors import unknown_name
 from infogan.utils.random import BatchRandom
 
 Codes = Mapping[str, Shaped[Tensor, " batch"]]  # int64 for a categorical code, float in [-1, 1] for a continuous one
+Noise = Float[Tensor, "batch noise"]
 
-MINIMUM_DEVIATION = 0.1  # of a learned Gaussian Q: bounds the information bound from above, see `deviation_of`
+MINIMUM_DEVIATION = 0.1  # of a learned Gaussian Q; bounds the log-likelihood, see `posterior_deviation`
 
 
 @dataclass(frozen=True)
-class CodeReading:
-    """What the recognizer says of one code for a batch of images.
+class CodePosterior:
+    """Q of one code for a batch of images.
 
     Attributes:
-        probabilities: For a categorical code, (batch, size), rows summing to 1; None otherwise.
-        mean: For a continuous code, (batch,); may leave [-1, 1]. None otherwise.
-        deviation: For a continuous code, (batch,), the standard deviation of Q; None otherwise.
+        probabilities: For a categorical code, (batch, size), rows summing to 1; otherwise None.
+        mean: For a continuous code, (batch,), possibly outside [-1, 1]; otherwise None.
+        deviation: For a continuous code, (batch,), the standard deviation; otherwise None.
     """
 
     probabilities: Float[Tensor, "batch category"] | None = None
@@ -41,11 +40,18 @@ class CodeReading:
 
 
 class CodeLayout:
-    """The slice table of noise and codes, and the distributions over them.
+    """The columns of noise and codes in latents and posteriors, and the distributions of noise and codes.
 
     Args:
-        noise: Size and distribution of z, which comes first in the latents.
+        noise: Size and distribution of z, which is the first part of the latents.
         codes: The codes, in the order of their columns.
+
+    Attributes:
+        codes: The codes by name.
+        latent_slices: By code, its columns in the latents.
+        posterior_slices: By code, its columns in the posterior.
+        latent_size: Number of columns of the latents.
+        posterior_size: Number of columns of the posterior.
     """
 
     def __init__(self, noise: NoiseSettings, codes: Sequence[Code]) -> None:
@@ -53,7 +59,7 @@ class CodeLayout:
         self.codes: dict[str, Code] = {code.name: code for code in codes}
         self.latent_slices: dict[str, slice] = {}
         self.posterior_slices: dict[str, slice] = {}
-        self._learned: dict[str, Tensor] = {}
+        self._learned_priors: dict[str, Tensor] = {}
         latent, posterior = noise.size, 0
         for code in codes:
             columns, parameters = (code.size, code.size) if isinstance(code, CategoricalCode) else (1, 2)
@@ -64,7 +70,7 @@ class CodeLayout:
         self.posterior_size = posterior
 
     def code(self, name: str) -> Code:
-        """The code of that name; raises UserError with the nearest valid name where there is none."""
+        """Return the code with this name; raises UserError, with the most similar name, if there is none."""
         if name not in self.codes:
             raise unknown_name("code", name, self.codes)
         return self.codes[name]
@@ -80,47 +86,63 @@ class CodeLayout:
         return [code for code in self.codes.values() if isinstance(code, ContinuousCode)]
 
     def prior(self, code: CategoricalCode) -> Float[Tensor, " category"]:
-        """The probabilities of a categorical code's values; those of a learned one are uniform until they are set."""
-        if code.name in self._learned:
-            return self._learned[code.name]
+        """Return the probability of each value of a categorical code; a learned prior is uniform until it is set."""
+        if code.name in self._learned_priors:
+            return self._learned_priors[code.name]
         if isinstance(code.prior, str):
             return torch.full((code.size,), 1 / code.size)
         return torch.tensor(code.prior, dtype=torch.get_default_dtype())
 
     def set_prior(self, name: str, probabilities: Float[Tensor, " category"]) -> None:
-        """Sets the probabilities of a code whose prior is learned; one of another kind keeps its own."""
+        """Set the prior of a code whose prior is learned; do nothing for other codes."""
         code = self.code(name)
         if isinstance(code, CategoricalCode) and code.prior == "learned":
-            self._learned[name] = probabilities.detach().cpu().clone()
+            self._learned_priors[name] = probabilities.detach().cpu().clone()
 
     def entropy(self, name: str) -> float:
-        """H(c) in nats: -Σ p log p for a category, log 2 for a continuous code uniform on [-1, 1]."""
+        """Return H(c) in nats: -Σ p log p of a categorical code, log 2 of a continuous code uniform on [-1, 1]."""
         code = self.code(name)
         if isinstance(code, ContinuousCode):
             return math.log(2)
         return float(torch.special.entr(self.prior(code).double()).sum())
 
-    def sample_noise(self, count: int, source: BatchRandom | torch.Generator) -> Float[Tensor, "batch noise"]:
-        """Draws z, on the device of the random numbers."""
-        chances = BatchRandom.of(source)
+    def sample_noise(self, count: int, source: BatchRandom | torch.Generator) -> Noise:
+        """Sample z, on the device of the random numbers."""
+        random = BatchRandom.of(source)
         if self.noise.distribution == "normal":
-            return chances.normal(count, self.noise.size)
-        return 2 * chances.uniform(count, self.noise.size) - 1
+            return random.normal(count, self.noise.size)
+        return 2 * random.uniform(count, self.noise.size) - 1
+
+    def interpolate_noise(self, start: Noise, end: Noise, fraction: Float[Tensor, " batch"]) -> Noise:
+        """Interpolate between two noises row by row; a fraction of 0 gives ``start``, 1 gives ``end``.
+
+        Normal noise follows the great circle, so that its norm stays typical (White 2016). Uniform noise follows the
+        straight line.
+        """
+        fraction = fraction.unsqueeze(1)
+        if self.noise.distribution != "normal":
+            return torch.lerp(start, end, fraction)
+        angle = torch.arccos(functional.cosine_similarity(start, end).clamp(-1, 1)).unsqueeze(1)
+        is_straight = angle < 1e-4  # the sines below vanish together
+        sine = torch.where(is_straight, 1, torch.sin(angle))
+        start_weight = torch.where(is_straight, 1 - fraction, torch.sin((1 - fraction) * angle) / sine)
+        end_weight = torch.where(is_straight, fraction, torch.sin(fraction * angle) / sine)
+        return start_weight * start + end_weight * end
 
     def sample_codes(self, count: int, source: BatchRandom | torch.Generator) -> Codes:
-        """Draws every code from its prior, on the device of the random numbers."""
-        chances = BatchRandom.of(source)
-        return {name: self._sample(code, count, chances) for name, code in self.codes.items()}
+        """Sample every code from its prior, on the device of the random numbers."""
+        random = BatchRandom.of(source)
+        return {name: self._sample_code(code, count, random) for name, code in self.codes.items()}
 
-    def _sample(self, code: Code, count: int, chances: BatchRandom) -> Tensor:
+    def _sample_code(self, code: Code, count: int, random: BatchRandom) -> Tensor:
         if isinstance(code, ContinuousCode):
-            return 2 * chances.uniform(count) - 1
-        if isinstance(code.prior, str) and code.name not in self._learned:
-            return chances.integers(0, code.size, count)
-        return chances.multinomial(self.prior(code), count)
+            return 2 * random.uniform(count) - 1
+        if isinstance(code.prior, str) and code.name not in self._learned_priors:
+            return random.integers(0, code.size, count)
+        return random.multinomial(self.prior(code), count)
 
-    def latents(self, noise: Float[Tensor, "batch noise"], codes: Codes) -> Float[Tensor, "batch latent"]:
-        """Joins noise and codes to what the generator takes."""
+    def latents(self, noise: Noise, codes: Codes) -> Float[Tensor, "batch latent"]:
+        """Concatenate noise and codes, with categories as one-hot vectors, to the generator's input."""
         columns = [noise]
         for name, code in self.codes.items():
             if isinstance(code, CategoricalCode):
@@ -132,47 +154,47 @@ class CodeLayout:
     def log_likelihoods(
         self, posterior: Float[Tensor, "batch posterior"], codes: Codes
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """Log Q(c_i|x) in nats of the codes that were put in, by name.
+        """Return log Q(c_i|x) in nats of the codes that the images were generated from, by name.
 
-        Its mean plus ``entropy(name)`` is the variational lower bound of the information between that code and the
-        image (Chen et al. 2016, equation 5).
+        The mean plus ``entropy(name)`` is the variational lower bound on the mutual information between the code and
+        the image (Chen et al. 2016, equation 5).
         """
-        return self.log_likelihoods_of(
-            {name: posterior[:, columns] for name, columns in self.posterior_slices.items()}, codes
-        )
+        parameters = {name: posterior[:, columns] for name, columns in self.posterior_slices.items()}
+        return self.log_likelihoods_of(parameters, codes)
 
     def log_likelihoods_of(
-        self, parts: Mapping[str, Float[Tensor, "batch some"]], codes: Codes
+        self, parameters: Mapping[str, Float[Tensor, "batch parameter"]], codes: Codes
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """As `log_likelihoods`, for some codes: by name, their columns of the posterior."""
+        """Return `log_likelihoods` of some of the codes, given their columns of the posterior by name."""
         result = {}
-        for name, parameters in parts.items():
+        for name, columns in parameters.items():
             code = self.codes[name]
             if isinstance(code, CategoricalCode):
-                result[name] = categorical_log_likelihood(parameters, codes[name])
+                result[name] = categorical_log_likelihood(columns, codes[name])
             else:
-                mean, deviation = parameters[:, 0], deviation_of(parameters[:, 1], code)
+                mean, deviation = columns[:, 0], posterior_deviation(columns[:, 1], code)
                 result[name] = gaussian_log_likelihood(mean, deviation, codes[name])
         return result
 
-    def read(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, CodeReading]:
-        """The recognizer's output as probabilities, means and deviations, by name of the code."""
-        readings = {}
+    def split_posterior(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, CodePosterior]:
+        """Return the probabilities, means and deviations of each code, by name, from the recognizer's output."""
+        result = {}
         for name, code in self.codes.items():
-            parameters = posterior[:, self.posterior_slices[name]]
+            columns = posterior[:, self.posterior_slices[name]]
             if isinstance(code, CategoricalCode):
-                readings[name] = CodeReading(probabilities=parameters.softmax(dim=1))
+                result[name] = CodePosterior(probabilities=columns.softmax(dim=1))
             else:
-                readings[name] = CodeReading(mean=parameters[:, 0], deviation=deviation_of(parameters[:, 1], code))
-        return readings
+                deviation = posterior_deviation(columns[:, 1], code)
+                result[name] = CodePosterior(mean=columns[:, 0], deviation=deviation)
+        return result
 
 
-def deviation_of(raw: Float[Tensor, " batch"], code: ContinuousCode) -> Float[Tensor, " batch"]:
-    """The standard deviation of a continuous code's Gaussian Q from the recognizer's raw output.
+def posterior_deviation(raw: Float[Tensor, " batch"], code: ContinuousCode) -> Float[Tensor, " batch"]:
+    """Return the standard deviation of a continuous code's Gaussian Q from the recognizer's raw output.
 
-    A fixed ``code.deviation`` is taken as it is. A learned one is MINIMUM_DEVIATION + softplus(raw): Chen et al. 2016
-    (appendix C) let it be exp(raw), with which the log-likelihood has no upper bound and runs away once a code is read
-    well; with the floor it stays below -log(0.1 √(2π)) = 1.38 nats.
+    A fixed ``code.deviation`` ignores the output. A learned deviation is MINIMUM_DEVIATION + softplus(raw). Chen et al.
+    2016 (appendix C) use exp(raw), with which the log-likelihood has no upper bound and diverges once a code is
+    predicted well; with the floor it stays below -log(0.1 √(2π)) = 1.38 nats.
     """
     if code.deviation is not None:
         return torch.full_like(raw, code.deviation)

@@ -1,4 +1,4 @@
-"""The model folder: ``config.json``, what a model is, and ``model.safetensors``, its weights."""
+"""The model folder: ``config.json`` describes a model, ``model.safetensors`` holds its weights."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
 
+from infogan.config.migrate import migrate_model_config
 from infogan.config.schema import (
     RUNTIME_OPTIONS,
     CategoricalCode,
@@ -30,76 +31,78 @@ from infogan.utils.files import write_bytes
 from infogan.utils.memory import report_memory_shortage
 
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
-FORMAT = 1  # of a model folder
-MOST_CONFIG, MOST_HEADER = 2**20, 2**20  # bytes, of a configuration and of what stands before the weights
+FORMAT = 2  # version of config.json; format 1 is migrated when read
+MAX_CONFIG_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20  # of a safetensors file
 
 
 class ModelConfig(Settings):
-    """What a model must know of itself to be rebuilt: ``config.json`` of a model folder."""
+    """Content of a model folder's ``config.json``: all that is needed to rebuild a model without its weights.
 
-    format: Literal[1] = 1
+    Attributes:
+        format: Version of this file's format.
+        kind: Objective that the model was trained with.
+        channels: Channels of the images.
+        size: Height and width of the images in pixels.
+        noise: Size and distribution of z.
+        codes: Latent codes, in the order of their columns.
+        networks: Architecture and widths.
+        trained_as: First digits of the SHA-256 of the run's configuration, to tell models apart; "" if unknown.
+        names: By categorical code, one name per value; "" for a value without a name.
+        order: By categorical code, its values in the order of display.
+    """
+
+    format: Literal[2] = 2
     kind: Literal["gan", "cgan", "infogan"]
     channels: Literal[1, 3]
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
     noise: NoiseSettings
     codes: tuple[Code, ...]
     networks: NetworkSettings
-    trained_as: str = ""  # the first digits of the SHA-256 of the run's configuration, which tells models apart
-    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # categorical code -> a name a value, "" = none
-    order: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # categorical code -> its values as they are shown
+    trained_as: str = ""
+    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    order: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names_and_order_fit(self) -> "ModelConfig":
+    def _check_names_and_order(self) -> "ModelConfig":
         sizes = {code.name: code.size for code in self.codes if isinstance(code, CategoricalCode)}
         for code, names in self.names.items():
             if len(names) != sizes.get(code):
-                raise ValueError(f"there are {len(names)} names for the values of {code!r}")
+                raise ValueError(f"code {code!r} has {sizes.get(code)} values but {len(names)} names")
         for code, order in self.order.items():
             if sorted(order) != list(range(sizes.get(code, -1))):
-                raise ValueError(f"the order of {code!r} is not one of its values")
+                raise ValueError(f"the order of code {code!r} must list each of its values once")
         return self
 
     @classmethod
     def parse(cls, content: bytes) -> "ModelConfig":
-        """What a file ``config.json`` holds.
+        """Parse the content of ``config.json``, in the format of this version or an older one.
 
         Raises:
             UserError: a newer version of infogan wrote it.
-            ValueError: it is no configuration of a model; or, by its depth, RecursionError.
+            ValueError: it is not the configuration of a model.
+            RecursionError: it is nested too deeply.
         """
-        told = json.loads(content.decode("utf-8"))
-        if isinstance(told, dict) and type(told.get("format")) is int and told["format"] > FORMAT:
-            raise UserError(
-                f"a newer version of infogan made this model (format {told['format']}, and this one reads {FORMAT}): "
-                "pip install --upgrade infogan"
-            )
-        return cls.model_validate(told)
-
-    def is_of_the_same_model(self, other: "ModelConfig") -> bool:
-        """Whether only the names and the orders differ."""
-
-        def unnamed(config: "ModelConfig") -> "ModelConfig":
-            codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
-            return config.model_copy(update={"codes": codes, "names": {}, "order": {}, "trained_as": ""})
-
-        alike = unnamed(self) == unnamed(other)
-        return alike and (self.trained_as == other.trained_as or "" in (self.trained_as, other.trained_as))
-
-    @property
-    def images_in_words(self) -> str:
-        """What the images are, such as ``28x28 grey images``."""
-        return f"{self.size}x{self.size} {'grey' if self.channels == 1 else 'colour'} images"
-
-    @property
-    def codes_in_words(self) -> str:
-        """What the codes are, such as ``category (10 values), knob1, knob2``."""
-        told = [f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else code.name
-                for code in self.codes]  # fmt: skip
-        return ", ".join(told) or "no codes"
+        values = json.loads(content.decode("utf-8"))
+        if isinstance(values, dict):
+            version = values.get("format")
+            if type(version) is int and version > FORMAT:
+                raise UserError(
+                    f"a newer version of infogan made this model (format {version}; this version reads up to {FORMAT}):"
+                    " run pip install --upgrade infogan"
+                )
+            values = migrate_model_config(values)
+        return cls.model_validate(values)
 
     @classmethod
     def of(cls, config: Config, shape: ImageShape, names: Mapping[str, Sequence[str]] | None = None) -> "ModelConfig":
-        """The model's part of a run's configuration."""
+        """Return the configuration of the model that a run trains.
+
+        Args:
+            config: Configuration of the run.
+            shape: Shape of its images.
+            names: By categorical code, one name per value.
+        """
         return cls(
             kind=config.objective.kind,
             channels=1 if shape.channels == 1 else 3,
@@ -111,58 +114,72 @@ class ModelConfig(Settings):
             names={code: tuple(values) for code, values in (names or {}).items() if values},
         )
 
+    @property
+    def shape(self) -> ImageShape:
+        """Shape of the images."""
+        return ImageShape(self.channels, self.size)
+
+    @property
+    def image_summary(self) -> str:
+        """Description of the images, such as ``28x28 grey images``."""
+        return f"{self.size}x{self.size} {'grey' if self.channels == 1 else 'colour'} images"
+
+    @property
+    def code_summary(self) -> str:
+        """Description of the codes, such as ``category (10 values), knob1, knob2``."""
+        return ", ".join(map(_describe_code, self.codes)) or "no codes"
+
+    def is_same_model(self, other: "ModelConfig") -> bool:
+        """Return whether two configurations differ only in the names and orders of codes and values."""
+
+        def without_names(config: "ModelConfig") -> "ModelConfig":
+            codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
+            return config.model_copy(update={"codes": codes, "names": {}, "order": {}, "trained_as": ""})
+
+        same_run = self.trained_as == other.trained_as or "" in (self.trained_as, other.trained_as)
+        return same_run and without_names(self) == without_names(other)
+
+
+def _describe_code(code: Code) -> str:
+    return f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else code.name
+
 
 def model_folder(path: Path) -> Path:
-    """The model folder of a run folder, or ``path`` itself."""
+    """Return the model folder of a run folder, or ``path`` itself if it has no subfolder ``model``."""
     return path / "model" if (path / "model").is_dir() else path
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a model folder; raises UserError where there is none that can be read."""
-    with _reading(folder):
+    """Read the configuration of a model folder; raises UserError if it is missing or damaged."""
+    with _explain_damage(folder):
         return ModelConfig.parse((folder / CONFIG).read_bytes())
 
 
 def read_networks(folder: Path, config: ModelConfig) -> Networks:
-    """The networks of a model folder, on the CPU; raises UserError where the weights are damaged or of other ones."""
-    with _reading(folder):
+    """Read the networks of a model folder, on the CPU; raises UserError if they are damaged or do not fit."""
+    with _explain_damage(folder):
         if _is_large(config):
             _check_weights(config, folder / WEIGHTS)
-        networks = networks_of(config)
+        networks = untrained_networks(config)
         networks.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return networks
 
 
-def most_bytes(folder: Path, config: ModelConfig) -> int:
-    """What the weights of a model take in a file, at most; raises UserError where there can be no such model."""
-    with _reading(folder), torch.device("meta" if _is_large(config) else "cpu"):
-        tensors = networks_of(config).state_dict().values()
-    return MOST_HEADER + sum(int(tensor.nbytes) for tensor in tensors)
+def max_weight_bytes(folder: Path, config: ModelConfig) -> int:
+    """Return the maximum size of a model's weight file in bytes; raises UserError if there can be no such model."""
+    with _explain_damage(folder), torch.device("meta" if _is_large(config) else "cpu"):
+        tensors = untrained_networks(config).state_dict().values()
+    return MAX_HEADER_BYTES + sum(int(tensor.nbytes) for tensor in tensors)
 
 
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """Says in a sentence what is wrong with a model folder."""
-    try:
-        with report_memory_shortage():
-            yield
-    except UserError:
-        raise
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        newer = " (a newer version of infogan may have made it)" if first["type"] == "extra_forbidden" else ""
-        raise UserError(f"{folder / CONFIG} is not a model's configuration: {key}: {first['msg']}{newer}") from error
-    except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
+def write_model_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write the files of `InfoGAN.files`, each atomically; an existing README.md stays as it is.
 
-
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes `InfoGAN.files`, each all or nothing, but for a card that is there already; says which it wrote.
+    Returns:
+        The paths of the files that were written.
 
     Raises:
-        UserError: the folder can not be written.
+        UserError: the folder is not writable.
     """
     paths = [folder / name for name in files if name != README or not (folder / name).exists()]
     for path in paths:
@@ -170,31 +187,49 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     return paths
 
 
-def networks_of(config: ModelConfig) -> Networks:
-    """Untrained networks of a configuration."""
-    layout, shape = CodeLayout(config.noise, config.codes), ImageShape(config.channels, config.size)
-    return build_networks(config.networks, layout, shape, kind=config.kind, seed=0)
+def untrained_networks(config: ModelConfig) -> Networks:
+    """Build the networks of a configuration, without trained weights."""
+    layout = CodeLayout(config.noise, config.codes)
+    return build_networks(config.networks, layout, config.shape, kind=config.kind, seed=0)
+
+
+@contextmanager
+def _explain_damage(folder: Path) -> Iterator[None]:
+    """Turn errors that a damaged model folder causes into a UserError of one line."""
+    try:
+        with report_memory_shortage():
+            yield
+    except UserError:
+        raise
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        hint = " (a newer version of infogan may have written it)" if first["type"] == "extra_forbidden" else ""
+        raise UserError(f"{folder / CONFIG} is not a model's configuration: {key}: {first['msg']}{hint}") from error
+    except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
 
 
 def _is_large(config: ModelConfig) -> bool:
-    """Whether networks are far larger than any recipe's, so that building them is to be thought about twice."""
-    settings, layout = config.networks, CodeLayout(config.noise, config.codes)
-    usual = ARCHITECTURES[settings.architecture].width
-    latent = config.noise.size + sum(code.size for code in layout.categorical) + len(config.codes)
-    return (settings.width or usual) > 2 * usual or settings.encoder_width > 32 or latent > 4096
+    """Return whether the networks are far larger than those of any preset, so that building them may exhaust memory."""
+    settings, default_width = config.networks, ARCHITECTURES[config.networks.architecture].width
+    categories = sum(code.size for code in config.codes if isinstance(code, CategoricalCode))
+    latent_size = config.noise.size + categories + len(config.codes)
+    return (settings.width or 0) > 2 * default_width or settings.encoder_width > 32 or latent_size > 4096
 
 
-def _check_weights(config: ModelConfig, weights: Path) -> None:
-    """Compares what the configuration asks for with what the file has, before memory is taken for it.
+def _check_weights(config: ModelConfig, path: Path) -> None:
+    """Compare names and shapes of a weight file with a configuration, before memory is allocated for the networks.
 
-    Not for all models: the first networks without memory cost a process a second of imports.
+    Used for large models only: PyTorch's meta device costs a process a second of imports.
 
     Raises:
-        ValueError: they are not of the same names and shapes.
+        ValueError: names or shapes differ.
     """
     with torch.device("meta"):
-        expected = {name: list(tensor.shape) for name, tensor in networks_of(config).state_dict().items()}
-    with safetensors.safe_open(weights, framework="pt") as file:
-        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    if found != expected:
-        raise ValueError("config.json tells of other networks than those whose weights these are")
+        expected = {name: list(tensor.shape) for name, tensor in untrained_networks(config).state_dict().items()}
+    with safetensors.safe_open(path, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    if shapes != expected:
+        raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")

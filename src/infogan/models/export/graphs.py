@@ -20,7 +20,7 @@ import infogan
 from infogan.config.schema import CategoricalCode
 from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
-from infogan.models.latents import CodeLayout, CodeReading
+from infogan.models.latents import CodeLayout, CodePosterior
 from infogan.models.networks import Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 
@@ -200,7 +200,7 @@ def leaves(given: Iterable[Tensor | Mapping[str, Tensor]]) -> list[Tensor]:
     return [leaf for part in given for leaf in ([part] if isinstance(part, Tensor) else part.values())]
 
 
-def _parts(reading: CodeReading) -> dict[str, Tensor]:
+def _parts(reading: CodePosterior) -> dict[str, Tensor]:
     """What is read of a code, by the names in ``READ``."""
     return {what: value for what, value in vars(reading).items() if value is not None}
 

@@ -187,7 +187,7 @@ def _recognizer(stack: _Stack, networks: Networks, model: InfoGAN, names: Names)
         else:
             mean = _read(stack, features, rows, 1)
             outputs[own["mean"]] = stack.add(layers.Reshape, mean, target_shape=(), name=own["mean"])
-            # As `codes.deviation_of`.
+            # As `codes.posterior_deviation`.
             learned = code.deviation is None
             raw = _read(stack, features, rows, 1, activation="softplus" if learned else None)
             scale, offset = (1.0, MINIMUM_DEVIATION) if learned else (0.0, code.deviation)

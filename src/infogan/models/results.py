@@ -1,0 +1,74 @@
+"""What a model returns: generated samples, and the codes that it reads in images."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_DISPLAYED = 64  # samples that a notebook shows
+
+
+@dataclass(frozen=True, repr=False)
+class Samples:
+    """Generated images and the codes that they were generated from.
+
+    Attributes:
+        images: uint8 (count, channels, height, width).
+        codes: By name: int64 (count,) for a categorical code, float32 (count,) in [-1, 1] for a continuous one.
+    """
+
+    images: NDArray[np.uint8]
+    codes: dict[str, NDArray[Any]]
+
+    def __repr__(self) -> str:
+        count, channels, height, width = self.images.shape
+        return f"<Samples: {count} images, {channels} x {height} x {width}; codes: {', '.join(self.codes) or 'none'}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return the images as a grid, for notebooks."""
+        from infogan.reports import figures, html_page
+
+        bundle, images = {"text/plain": repr(self)}, self.images[:MAX_DISPLAYED]
+        if len(images):
+            grid = figures.image_grid(images, math.ceil(math.sqrt(len(images))))
+            caption = f"The first {len(images)} of {len(self.images)}." if len(images) < len(self.images) else ""
+            bundle["text/html"] = html_page.figure(grid, f"{len(images)} generated images", caption)
+        return bundle
+
+
+@dataclass(frozen=True, repr=False)
+class Encoding:
+    """The codes that a recognizer predicts for images.
+
+    Attributes:
+        codes: By name: the most probable category, int64 (count,); or the mean of a continuous code, float32 (count,).
+        probabilities: By name of a categorical code: float32 (count, size).
+        deviations: By name of a continuous code: float32 (count,), the standard deviation of Q.
+        entropy: float32 (count,), entropy of all categorical posteriors together in nats; 0 = certain.
+    """
+
+    codes: dict[str, NDArray[Any]]
+    probabilities: dict[str, NDArray[np.float32]]
+    deviations: dict[str, NDArray[np.float32]]
+    entropy: NDArray[np.float32]
+
+    def to_array(self) -> NDArray[np.float64]:
+        """Return the codes as numbers, (images, columns): one column per knob, one per category for its probability."""
+        columns = [
+            self.probabilities[name] if name in self.probabilities else values[:, np.newaxis]
+            for name, values in self.codes.items()
+        ]
+        return np.concatenate(columns, axis=1).astype(np.float64)
+
+    def __repr__(self) -> str:
+        summaries = []
+        for name, values in self.codes.items():
+            if name in self.probabilities:
+                confidence = self.probabilities[name].max(axis=1)
+                suffix = f", mean probability {confidence.mean():.2f}" if len(values) else ""
+                summaries.append(f"{name} of {len(np.unique(values))} values{suffix}")
+            else:
+                summaries.append(f"{name} {values.mean():+.2f} on average" if len(values) else name)
+        return f"<Encoding of {len(self.entropy)} images: {'; '.join(summaries)}>"
