@@ -1,1 +1,1 @@
-"""TODO api."""
+"""What programs call and commands wrap: resolving options, training, encoding, samples, sweeps, the estimator."""

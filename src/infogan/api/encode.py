@@ -92,7 +92,7 @@ def encode_dataset(
     """
     filing = EncodeJob(model, stream, out)
     with distributed.all_or_none():
-        model.check_reads_codes()
+        model.require_recognizer()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
             import_parquet()

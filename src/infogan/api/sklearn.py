@@ -22,25 +22,39 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from infogan.api import train_run
-from infogan.config import presets
-from infogan.config.schema import Config, build
+from infogan.api.resolve import Plan, compose, pick_device, validate
+from infogan.api.train_run import plan
+from infogan.config.load import build
+from infogan.config.migrate import migrate_config
+from infogan.config.presets import PRESETS
+from infogan.config.schema import Config
 from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import SIZES
-from infogan.models.infogan import Encoding, InfoGAN
+from infogan.models.infogan import InfoGAN
+from infogan.models.results import Encoding
 from infogan.models.serialization import ModelConfig
-from infogan.training.loop import Watcher, train
-from infogan.training.run_dir import Checkpoint, RunFolder
+from infogan.training.callbacks import Callback
+from infogan.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
+from infogan.training.loop import train
+from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 
 SEEDS = 2**31 - 1
 
 
 def _has_one_stage(estimator: "InfoGANEstimator") -> bool:
-    if len(presets.PRESETS.get(estimator.recipe, {}).get("stages", ())) == 1:
+    if len(PRESETS.get(estimator.recipe, {}).get("stages", ())) == 1:
         return True
-    raise AttributeError(f"the recipe {estimator.recipe!r} has several stages, which new images can not go on with")
+    raise AttributeError(f"partial_fit needs a recipe of one stage, such as plain; {estimator.recipe!r} has several")
+
+
+class _OnStep(Callback):
+    def __init__(self, on_step: Callable[[int, int], None], steps: int) -> None:
+        self._on_step, self._steps = on_step, steps
+
+    def on_step_end(self, step: int) -> None:
+        self._on_step(step, self._steps)
 
 
 class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -101,106 +115,96 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         self.device = device
         self.on_step = on_step
 
-    # Learning.
+    # Training.
 
     def fit(self, X: ArrayLike, y: object = None) -> "InfoGANEstimator":
-        """Learns from images.
+        """Train on images.
 
         Args:
             X: (samples, features), (samples, height, width), (samples, channels, height, width) or (samples, height,
-                width, channels), of numbers.
-            y: Not looked at.
+                width, channels), numbers.
+            y: Ignored.
 
         Warns:
-            ConvergenceWarning: The time is too short for a good model on this machine.
+            ConvergenceWarning: The budget is too short for a good model on this machine.
 
         Raises:
-            ValueError: X has another shape, or values that are no numbers or not in ``value_range``.
+            ValueError: X has another shape, or values that are not finite or not in ``value_range``.
         """
-        images = self._learned_from(X)
-        seed = check_random_state(self.random_state).randint(SEEDS)
+        images = self._training_images(X)
         length = {name: value for name, value in (("budget", self.budget), ("steps", self.steps)) if value is not None}
-        options = self._options(len(images), {"train": {"seed": seed, **length}})
-        planned = train_run.plan(options, images=images, device=self._device())
-        if planned.caution:
-            warnings.warn(planned.caution, ConvergenceWarning, stacklevel=2)
-        self._train(planned.config, images, None)
-        self._learned(images)
+        plan = self._resolve(images, length)
+        if plan.warning:
+            warnings.warn(plan.warning, ConvergenceWarning, stacklevel=2)
+        self._train(plan.config, images, None)
         return self
 
     @available_if(_has_one_stage)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: ArrayLike, y: object = None) -> "InfoGANEstimator":
-        """Goes on learning, from these images; for recipes of one stage.
+        """Continue to train, on these images; for recipes of one stage.
 
-        Each call makes ``steps`` steps, or one pass over the images. Learning rates do not fall towards an end, as none
-        is known.
+        Each call makes ``steps`` steps, or one pass over the images. Learning rates do not decay, because the end is
+        not known.
 
         Args:
-            X: As for `fit`; the first call settles shape and range.
-            y: Not looked at.
+            X: As for `fit`; the first call fixes shape and range.
+            y: Ignored.
 
         Raises:
             ValueError: As `fit`.
         """
-        begun = getattr(self, "_state", None)
-        images = self._as_images(X) if begun is not None else self._learned_from(X)
-        if begun is None:
-            seed = check_random_state(self.random_state).randint(SEEDS)
-            options = self._options(len(images), {"train": {"seed": seed, "steps": 1}})
-            config = train_run.plan(options, images=images, device=self._device()).config
+        state = getattr(self, "_state", None)
+        if state is None:
+            images = self._training_images(X)
+            config = self._resolve(images, {"steps": 1}).config
         else:
-            config = build(json.loads(begun["config"]))
+            images = self._as_images(X)
+            config = build(migrate_config(json.loads(state["config"])))
             check_enough_images(images, *config.largest_batch)
-        done = 0 if begun is None else int(begun["step"])
-        more = self.steps or math.ceil(len(images) / config.train.batch_size)
         updates = [update.model_copy(update={"decay": "none"}) for update in config.stages[0].updates]
         stage = config.stages[0].model_copy(update={"updates": tuple(updates)})
-        length = config.train.model_copy(update={"steps": done + more})
-        self._train(config.model_copy(update={"stages": (stage,), "train": length}), images, begun)
-        self._learned(images)
+        new_steps = self.steps or math.ceil(len(images) / config.train.batch_size)
+        steps = new_steps + (int(state["step"]) if state is not None else 0)
+        train_settings = config.train.model_copy(update={"steps": steps})
+        self._train(config.model_copy(update={"stages": (stage,), "train": train_settings}), images, state)
         return self
 
-    def _train(self, config: Config, images: ImageSet, begun: dict[str, Any] | None) -> None:
-        steps = config.train.steps
-        watch = Watcher(on_step=lambda step: self.on_step(step, steps) if self.on_step is not None else None)
+    def _resolve(self, images: ImageSet, length: dict[str, Any]) -> Plan:
+        """Resolve the options of a run; a default batch is made small enough for the images."""
+        seed = int(check_random_state(self.random_state).randint(SEEDS))
+        assignments = [f"{name}={json.dumps(value)}" for name, value in (self.options or {}).items()]
+        codes: dict[str, Any] = {"categorical": [self.n_categories], "continuous": self.n_continuous}
+        layers = [{"train": {"seed": seed, **length}}]
+        options = compose(self.recipe, layers, assignments, **codes)
+        if "train.batch_size" not in (self.options or {}):
+            largest, factor = validate(options).largest_batch
+            if len(images) < largest:
+                assignments.append(f"train.batch_size={max(1, len(images) // factor)}")
+                options = compose(self.recipe, layers, assignments, **codes)
+        return plan(options, images=images, device=pick_device(self.device))
+
+    def _train(self, config: Config, images: ImageSet, state: dict[str, Any] | None) -> None:
+        """Train, from a state of `partial_fit` if there is one, and keep model, history, labels and state."""
         with TemporaryDirectory() as folder:
             run = RunFolder.at(Path(folder))
-            if begun is not None:
-                run.save_checkpoint(Checkpoint(int(begun["step"]), 0.0, safetensors.torch.load(begun["tensors"])))
-            self.model_ = train(config, images, run, device=self._device(), watch=watch).to("cpu")
-            checkpoint, _ = run.load_checkpoint()
-            self.history_ = [*(begun or {}).get("history", ()), *run.read_stats()]
+            if state is not None:
+                tensors = safetensors.torch.load(state["tensors"])
+                save_checkpoint(run.checkpoints, Checkpoint(int(state["step"]), 0.0, tensors))
+            callbacks = [_OnStep(self.on_step, config.train.steps)] if self.on_step is not None else []
+            model = train(config, images, run, device=pick_device(self.device), callbacks=callbacks)
+            checkpoint, _ = load_latest_checkpoint(run.checkpoints)
+            self.history_ = [*(state or {}).get("history", ()), *run.read_stats()]
+        self.model_ = model.to("cpu")
         assert checkpoint is not None  # training ends with one
         if len(config.stages) == 1:
             tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
             self._state = {
                 "config": config.model_dump_json(),
-                "step": steps,
+                "step": config.train.steps,
                 "tensors": safetensors.torch.save(tensors),
                 "history": self.history_,
             }
-
-    def _learned(self, images: ImageSet) -> None:
         self.labels_ = self._categories(self.model_.encode(images.images))
-
-    def _options(self, count: int, layer: dict[str, Any]) -> presets.Options:
-        """The options of a run on so many images."""
-        layer["codes"] = presets.codes_of(
-            [self.n_categories], self.n_continuous, [presets.PRESETS.get(self.recipe, {})]
-        )
-        assignments = [f"{name}={json.dumps(value)}" for name, value in (self.options or {}).items()]
-        options = presets.compose(self.recipe, [layer], assignments)
-        if "train.batch_size" not in (self.options or {}):
-            config = build(options)
-            most, factor = config.largest_batch
-            if count < most:
-                return presets.compose(
-                    self.recipe, [layer], [*assignments, f"train.batch_size={max(1, count // factor)}"]
-                )
-        return options
-
-    def _device(self) -> str:
-        return train_run.pick_device(self.device)
 
     # Reading.
 
@@ -305,7 +309,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
 
     # Rows to images and back.
 
-    def _learned_from(self, X: ArrayLike) -> ImageSet:
+    def _training_images(self, X: ArrayLike) -> ImageSet:
         """The images of X, after which later ones go."""
         rows, shape = self._rows(X, reset=True)
         self.image_shape_ = shape or self._shape_of(rows.shape[1])
@@ -411,4 +415,4 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         kept = state.pop("_model", None)
         super().__setstate__(state)
         if kept is not None:
-            self.model_ = InfoGAN.of_tensors(ModelConfig.parse(kept[0].encode()), safetensors.torch.load(kept[1]))
+            self.model_ = InfoGAN.from_tensors(ModelConfig.parse(kept[0].encode()), safetensors.torch.load(kept[1]))

@@ -26,14 +26,14 @@ from pathlib import Path
 
 import joblib
 
-from infogan.api import train_run
+from infogan.api.evaluate_run import load_images
 from infogan.data import ImageSet, some_indices
 from infogan.evaluation.model_selection import SAMPLES, Candidate, Ranking, rank
 from infogan.models.infogan import InfoGAN
 from infogan.reports import html_page
 from infogan.reports.compare import comparison, read_runs
-from infogan.training.run_dir import WRITER, RunFolder
-from infogan.training.trackers import OWN_FILES
+from infogan.training.run_dir import LOCK, RunFolder
+from infogan.training.trackers import TRACKER_FILES
 from infogan.utils.errors import UserError
 from infogan.utils.files import (
     BUSY,
@@ -105,7 +105,7 @@ class SweepFolder:
         self._shared = self.path / "sweep.json"
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            others = {entry.name for entry in self.path.iterdir()} - {WRITER, self.logs.name}
+            others = {entry.name for entry in self.path.iterdir()} - {LOCK, self.logs.name}
         except OSError as error:
             raise UserError(f"cannot make the folder of the sweep, {path}: {error.strerror}") from error
         if not self._shared.is_file() and not all(map(TEMPORARY_NAME.fullmatch, others)):
@@ -113,7 +113,7 @@ class SweepFolder:
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps other processes from this sweep meanwhile; raises UserError where one is at it."""
-        return file_lock(self.path / WRITER, str(self.path))
+        return file_lock(self.path / LOCK, str(self.path))
 
     def begin(self, data: str, arguments: Sequence[str]) -> None:
         """Writes what all runs share, or checks that it is what they shared before; raises UserError if it is not."""
@@ -321,7 +321,7 @@ def _run(folder: SweepFolder, variation: Variation, orders: _Orders) -> str:
 def _wait(run: Path, orders: _Orders) -> None:
     """Waits until nobody trains a run: a sweep that was killed outright has left it to itself."""
     told = False
-    while is_locked(run / WRITER) and not orders.interrupted():
+    while is_locked(run / LOCK) and not orders.interrupted():
         if not told:
             orders.on_wait(f"waiting for the process that still trains {run}")
         told = True
@@ -413,7 +413,7 @@ def _candidate(folder: SweepFolder, name: str, loaded: dict[str, ImageSet]) -> C
     config, model = run.read_config(), InfoGAN.load(run.path)
     key = config.data.model_dump_json()
     if key not in loaded:
-        images = train_run.load_for(model, config.data)
+        images = load_images(model, config.data)
         loaded[key] = images.subset(some_indices(len(images), SAMPLES))
     measured = run.read_metrics()
     if not measured:
@@ -465,7 +465,7 @@ def _keep_best(folder: SweepFolder, name: str) -> None:
             if before is None or _was_changed(best, folder.of(before)):
                 number = next(n for n in itertools.count(1) if not best.with_name(f"best-before-{n}").exists())
                 best.rename(best.with_name(f"best-before-{number}"))
-        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", WRITER, *OWN_FILES))
+        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", LOCK, *TRACKER_FILES))
         shutil.rmtree(best, ignore_errors=True)
         fresh.rename(best)
     except OSError as error:

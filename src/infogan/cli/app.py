@@ -94,12 +94,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model, or resume it: the same command with the same --out goes on where it stopped."""
+    from infogan.api import resolve
     from infogan.config import presets
-    from infogan.config import schema as options_of
+    from infogan.config import load as options_of
 
     options = _options(context.params)  # all of the above but what is named below; a sweep checks its runs by them
     if print_config:
-        if presets.counts_categories(options):
+        if resolve.counts_categories(options):
             raise UserError(
                 "how many categories there are is found in training: give a number to print a configuration"
             )
@@ -112,11 +113,11 @@ def train(
 @contextmanager
 def _workers(device: str) -> Iterator[str]:
     """Joins the other workers, if torchrun started any; all but the first are silent. Yields this one's device."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.cli import terminal
     from infogan.utils import distributed
 
-    with distributed.process_group(train_run.pick_device(device)) as own:
+    with distributed.process_group(resolve.pick_device(device)) as own:
         if distributed.is_rank0():
             yield own
             return
@@ -133,26 +134,27 @@ def _shared_model(run: str | Path, device: str) -> "InfoGAN":
     with distributed.all_or_none():
         model = InfoGAN.load(run).to(device)
     distributed.assert_same_on_all_ranks("model", model.digest())
-    model.shared = distributed.is_distributed()
+    model.sharded = distributed.is_distributed()
     return model
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The tree of options that the parameters of `train` come to, from preset, file and flags."""
+    from infogan.api import resolve
     from infogan.config import presets
-    from infogan.config import schema as options_of
+    from infogan.config import load as options_of
 
     preset, file = given["preset"], given["config"]
-    layers = [options_of.read(Path(file))] if file else []  # a context has parameters as they were typed, or converted
+    layers = [options_of.read_options(Path(file))] if file else []  # a context has parameters as they were typed, or converted
     flags = _flags(given)
     if given["categorical"] or given["continuous"] is not None:
-        known = [presets.PRESETS.get(preset, {}), *layers]
-        flags["codes"] = presets.codes_of(_sizes(given["categorical"]), given["continuous"], known)
-    return presets.compose(preset, [*layers, flags], given["assignments"] or ())
+        pass
+    return resolve.compose(preset, [*layers, flags], given["assignments"] or (), categorical=_sizes(given["categorical"]), continuous=given["continuous"], run=given["out"])
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of `train` that were given and name one option each, as a tree of options."""
+    from infogan.api import resolve
     from infogan.config import presets
 
     length = _length(given["budget"], given["steps"], given["images"])
@@ -173,12 +175,13 @@ def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: {k: v for k, v in keys.items() if v is not None} for name, keys in sections.items()}
     options: dict[str, Any] = {name: keys for name, keys in told.items() if keys}
     if given["invariance"] is not None:
-        options["augment"] = presets.invariances(given["invariance"])
+        options["augment"] = resolve.parse_augmentations(given["invariance"])
     return options
 
 
 def _sizes(categorical: list[str] | None) -> list[int | str] | None:
     """Numbers of categories, or ``auto``, as they were written."""
+    from infogan.api import resolve
     from infogan.config import presets
 
     if wrong := [size for size in categorical or () if size != presets.AUTO and not size.isdecimal()]:
@@ -208,19 +211,20 @@ def _seconds(text: str) -> float:
 
 def _train(options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool) -> None:
     """The work of `train` between the options and the exit."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.cli.terminal import Signals, TrainingDisplay, fetching, say
+    from infogan.api import resolve
     from infogan.config import presets
     from infogan.evaluation.evaluate import summary
     from infogan.models.latents import CodeLayout
     from infogan.training import trackers
-    from infogan.training.loop import Interrupted, Watcher
+    from infogan.training.callbacks import Interrupted
     from infogan.training.run_dir import RunFolder
     from infogan.utils import distributed
 
     with distributed.all_or_none():
-        told = trackers.called(track) if distributed.is_rank0() else []
-    if presets.counts_categories(options) and not (out and (out / "config.json").is_file()):
+        told = trackers.make_trackers(track) if distributed.is_rank0() else []
+    if resolve.counts_categories(options) and not (out and (out / "config.json").is_file()):
         say("to count the categories, features of the images are learned first")
     with fetching() as progress:
         planned = train_run.plan(options, progress, run=out, device=device)
@@ -237,19 +241,18 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     run = RunFolder(Path(distributed.broadcast_from_rank0(folder)))
     kind, side = config.objective.kind, images.size
     say(f"{kind} on {images.source}: {len(images)} images of {side}x{side}, in {run.path}")
-    if planned.counted:
-        say(f"{planned.counted.best} categories were found; {run.path / 'categories.json'} says how clearly")
+    if planned.scan:
+        say(f"{planned.scan.best} categories were found; {run.path / 'categories.json'} says how clearly")
     layout = CodeLayout(config.noise, config.codes)
     entropies = {name: layout.entropy(name) for name in layout.codes}
     if isinstance(config.train.budget, float):
         say(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes here")
-    if planned.caution:
-        say(planned.caution)
+    if planned.warning:
+        say(planned.warning)
     display, signals = TrainingDisplay(config, entropies), Signals(insisted=not distributed.is_distributed())
-    watch = Watcher(on_report=display.report, on_step=display.step, interrupted=lambda: signals.received is not None)
     try:
         with signals.caught(), display:
-            _, result = train_run.train_run(planned, run, device=device, watch=watch, trackers=told)
+            _, result = train_run.train_run(planned, run, device=device, callbacks=[display, signals, *told])
     except Interrupted as stop:
         say(f"stopped after step {stop.step} of {config.train.steps}; to go on: {_resume_command(run.path)}")
         raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
@@ -281,7 +284,7 @@ def sample(
     device: Device = "cpu",
 ) -> None:
     """Draw images, at random or with some codes held."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.api.sweep import seeds_of
     from infogan.utils import distributed
 
@@ -292,10 +295,10 @@ def sample(
             if wanted is None:
                 samples = model.sample(count, codes=_codes(code), seed=seed)
             else:
-                samples = train_run.first_of_each(model, wanted, _codes(code))
+                samples = sampling.first_of_each(model, wanted, _codes(code))
         if not distributed.is_rank0():
             return
-    written = train_run.save_samples(samples, out, None if wanted is None else [f"seed{seed}" for seed in wanted])
+    written = sampling.save_samples(samples, out, None if wanted is None else [f"seed{seed}" for seed in wanted])
     typer.echo(str(out) if len(written) == 1 else f"{len(written)} images in {out}")
 
 
@@ -372,7 +375,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on the test split of its data; labels, where there are any, serve for this alone."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.evaluation.evaluate import summary
     from infogan.training.run_dir import RunFolder
     from infogan.utils import distributed
@@ -384,10 +387,10 @@ def evaluate(
             config = folder.read_config()
         model = _shared_model(run, own)
         with distributed.all_or_none():
-            images = train_run.load_for(model, config.data)
+            images = evaluate_run.load_images(model, config.data)
         distributed.assert_same_on_all_ranks("set of images", images.digest() if distributed.is_distributed() else "")
         with distributed.errors_from_rank0():
-            result = train_run.evaluate_run(model, config, images, names)
+            result = evaluate_run.evaluate_run(model, config, images, names)
         if not distributed.is_rank0():
             return
     folder.add_metrics({"step": config.train.steps, **result})
@@ -401,16 +404,16 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: report.html in the run.")] = None,
 ) -> None:
     """Tell of a run on one HTML page that needs nothing else; training writes it, and this again."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.models.infogan import InfoGAN
     from infogan.training.run_dir import RunFolder
 
     folder = RunFolder.existing(run)
     config, model = folder.read_config(), InfoGAN.load(run)
-    images = train_run.load_for(model, config.data)
+    images = evaluate_run.load_images(model, config.data)
     known = folder.read_metrics()
-    result = known[-1] if known else train_run.evaluate_run(model, config, images)
-    typer.echo(str(train_run.write_report(folder, model, config, images, result, out)))
+    result = known[-1] if known else evaluate_run.evaluate_run(model, config, images)
+    typer.echo(str(evaluate_run.write_report(folder, model, config, images, result, out)))
 
 
 @app.command()
@@ -497,8 +500,9 @@ def sweep(
 
 def _check_arguments(arguments: Sequence[str], data: str, seed: int) -> None:
     """Refuses what `train` would refuse before it looks at any image, and what a sweep says itself."""
+    from infogan.api import resolve
     from infogan.config import presets
-    from infogan.config import schema as options_of
+    from infogan.config import load as options_of
     from infogan.training import trackers
 
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
@@ -508,7 +512,7 @@ def _check_arguments(arguments: Sequence[str], data: str, seed: int) -> None:
         raise UserError(f"{taken[0]} is not for the runs of a sweep")
     trackers.check_names(given["track"] or ())
     options = _options(given)
-    config = options_of.build(presets.with_categories(options, 2) if presets.counts_categories(options) else options)
+    config = options_of.build(resolve.with_categories(options, 2) if resolve.counts_categories(options) else options)
     if arguments.count("--seed") > 1 or any(word.startswith("--seed=") for word in arguments):
         raise UserError("--seed is not for the runs of a sweep: --seeds says which they have")
     if config.train.seed != seed or config.data.source != data:
@@ -561,7 +565,7 @@ def name(
     rename: Annotated[list[str] | None, typer.Option(help="CODE=NAME, e.g. knob1=slant. Repeatable.")] = None,
 ) -> None:
     """Give codes and their categories names, which then serve in sample, traverse, encode and report."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.config.schema import DataSettings
     from infogan.models.infogan import InfoGAN
     from infogan.models.serialization import model_folder
@@ -575,7 +579,7 @@ def name(
     if names or labels_of is not None or not rename:
         spec = code or model.first_categorical().name
         if labels_of is not None:
-            images = train_run.load_for(model, DataSettings(source=labels_of))
+            images = evaluate_run.load_images(model, DataSettings(source=labels_of))
             if images.labels is None:
                 raise UserError(f"{images.source} has no labels to name categories after")
             model.name_codes_by_labels(images.images, images.labels, images.label_names, spec)
@@ -645,28 +649,27 @@ def push(
     out: Annotated[Path | None, typer.Option(help="With --dry-run: the folder to write.")] = None,
 ) -> None:
     """Share a model: one commit of model, card and pictures. A model folder with a README.md goes as it is."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
     from infogan.models import hub
-    from infogan.models.infogan import MESSAGE
-    from infogan.models.serialization import write_folder
+    from infogan.models.serialization import write_model_files
 
     if dry_run != (out is not None):
         raise UserError("--dry-run and --out FOLDER go together: without them the model is pushed")
     there = hub.HubName.parse(name)
-    files = train_run.files_to_share(run, there.repo_id, license_)
+    files = pushing.files_to_push(run, there.repo_id, license_)
     if out is not None:
-        typer.echo("\n".join(map(str, write_folder(out, files))))
+        typer.echo("\n".join(map(str, write_model_files(out, files))))
         return
-    typer.echo(hub.upload(there.repo_id, files, commit_message=MESSAGE, private=private or None, branch=there.revision))
+    typer.echo(hub.upload(there.repo_id, files, private=private or None, branch=there.revision))
 
 
 @app.command()
 def info(run: Model, as_json: Json = False) -> None:
     """Tell what a run or model is: images, codes, players, and how far it got."""
-    from infogan.api import train_run
+    from infogan.api import evaluate_run, info as information, push as pushing, resolve, samples as sampling, train_run
 
-    facts = train_run.facts_about(run)
-    typer.echo(json.dumps(facts) if as_json else "\n".join(train_run.facts_as_lines(facts)))
+    facts = information.info(run)
+    typer.echo(json.dumps(facts) if as_json else "\n".join(information.info_lines(facts)))
 
 
 @data_app.command("list")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from infogan.config.schema import Config
+from infogan.training.callbacks import Callback, LogRecord
 
 RECENT = 20.0  # seconds that a rate is the mean of
 
@@ -49,7 +50,7 @@ def fetching() -> Iterator[Callable[[str, int, int], None]]:
     yield tell
 
 
-class TrainingDisplay:
+class TrainingDisplay(Callback):
     """The progress of a run: a live bar on a terminal, a plain line a report elsewhere.
 
     Args:
@@ -80,16 +81,17 @@ class TrainingDisplay:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def step(self, done: int) -> None:
-        """Moves the bar."""
+    def on_step_end(self, done: int) -> None:
+        """Move the bar."""
         now = time.monotonic()
         self._recent.append((now, done))
         while len(self._recent) > 2 and self._recent[0][0] < now - RECENT:
             self._recent.popleft()
         self._bar.update(self._task, completed=done, rate=self._rate(done))
 
-    def report(self, report: dict[str, Any]) -> None:
-        """Shows a line of ``stats.jsonl``."""
+    def on_log(self, record: LogRecord) -> None:
+        """Show a line of ``stats.jsonl``."""
+        report = record.values
         bounds = [f"{name} {report[f'information/{name}']:.2f}/{whole:.2f}" for name, whole in self.entropies.items()
                   if f"information/{name}" in report]  # fmt: skip
         status = f"information in nats: {', '.join(bounds)}" if bounds else ""
@@ -114,7 +116,7 @@ class TrainingDisplay:
         return f"{minutes}:{seconds:02d}"
 
 
-class Signals:
+class Signals(Callback):
     """Remembers the first signal that asks to end.
 
     Args:
@@ -128,6 +130,10 @@ class Signals:
     def __init__(self, *, insisted: bool = True) -> None:
         self.received: int | None = None
         self._insisted = insisted
+
+    def stop_requested(self) -> bool:
+        """Return whether a signal was received."""
+        return self.received is not None
 
     @contextmanager
     def caught(self) -> Iterator["Signals"]:

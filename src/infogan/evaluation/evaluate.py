@@ -26,7 +26,7 @@ from infogan.evaluation.metrics.inception import obstacle as no_inception
 from infogan.evaluation.metrics.information import categorical_information, continuous_information
 from infogan.evaluation.metrics.intervals import bootstrap
 from infogan.evaluation.metrics.neighbours import density_coverage, precision_recall
-from infogan.models.infogan import Encoding, InfoGAN
+from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError, unknown_name
 
 MATCHED = 100_000  # training images, at most, whose labels say which category stands for which
@@ -264,7 +264,7 @@ def factors(evidence: EvaluationInputs) -> dict[str, Any]:
     are left out; those whose values have names that are no numbers are taken to be in no order.
     """
     known, chosen, varying, nominal = _factors_of(evidence)
-    read = as_numbers(evidence.model.encode(evidence.reported.images[chosen]))
+    read = evidence.model.encode(evidence.reported.images[chosen]).to_array()
     compared = known.values[chosen][:, varying]
     return {"disentanglement": disentanglement(read, compared, nominal=nominal, seed=evidence.seed)}
 
@@ -277,15 +277,6 @@ def _factors_of(evidence: EvaluationInputs) -> tuple[Factors, NDArray[np.int64],
     varying = np.flatnonzero(np.ptp(known.values[chosen], axis=0) > 0)
     nominal = [at for at, factor in enumerate(varying) if known.value_names and _in_no_order(known.value_names[factor])]
     return known, chosen, varying, nominal
-
-
-def as_numbers(encoding: Encoding) -> NDArray[np.float64]:
-    """What was read in images as real numbers, (images, numbers): one for a knob, one a value for a category."""
-    columns = [
-        encoding.probabilities[name] if name in encoding.probabilities else values[:, np.newaxis]
-        for name, values in encoding.codes.items()
-    ]
-    return np.concatenate(columns, axis=1).astype(np.float64)
 
 
 def _in_no_order(names: Sequence[str]) -> bool:

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.config.schema import CategoricalCode
-from infogan.evaluation.evaluate import as_numbers
 from infogan.evaluation.metrics.disentanglement import factorvae_score
 from infogan.models.infogan import InfoGAN
 from infogan.utils.matching import nmi
@@ -142,7 +141,7 @@ def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed:
     for row, maker in enumerate(models):
         factors, images = _drawn(maker, samples, seed)
         for column, reader in enumerate(models):
-            agreement[row, column] = factorvae_score(as_numbers(reader.encode(images)), factors, seed=seed)
+            agreement[row, column] = factorvae_score(reader.encode(images).to_array(), factors, seed=seed)
     return agreement
 
 

@@ -34,9 +34,6 @@ class Encoder(nn.Module):
         classes: Number of values of the code.
 
     Attributes:
-        marginal: (classes,), the running mean of Q(c|x) over real images.
-        radius: (), the length of adversarial perturbations, as Euclidean distance in [-1, 1] pixels.
-        pace: (), the factor of the encoder's learning rate.
         kinds: (classes, MAX_KINDS), the share of images in each class and density mode when the classes were
             initialised. Columns of modes that do not exist are 0, as are all columns if no modes were found.
         prior: (classes,). During training of the classes, the target of the marginal; afterwards the frequency of each
@@ -49,9 +46,6 @@ class Encoder(nn.Module):
     MAX_KINDS = 64
 
     autocast_bfloat16: bool = False  # whether the trunk computes in bfloat16
-    marginal: Tensor
-    radius: Tensor
-    pace: Tensor
     kinds: Tensor
     prior: Tensor
 
@@ -68,9 +62,6 @@ class Encoder(nn.Module):
         layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
         self.trunk = nn.Sequential(*layers)
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
-        self.register_buffer("marginal", torch.full((classes,), 1 / classes))
-        self.register_buffer("radius", torch.tensor(1.0))
-        self.register_buffer("pace", torch.tensor(1.0))
         self.register_buffer("kinds", torch.zeros(classes, self.MAX_KINDS))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 

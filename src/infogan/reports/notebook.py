@@ -19,7 +19,7 @@ from PIL import Image
 
 from infogan.models.infogan import InfoGAN
 from infogan.reports import figures, html_page
-from infogan.training.loop import Watcher
+from infogan.training.callbacks import Callback, LogRecord
 
 MOST_VALUES = 20  # of the category, that have a button
 WIDTH = 320  # pixels that a frame is shown in
@@ -79,7 +79,7 @@ def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
     """
     category = model.layout.categorical[0].name if model.layout.categorical else None
     knobs = [code.name for code in model.layout.continuous]
-    values: list[Any] = model.shown_values(category, MOST_VALUES) if category is not None else [None]
+    values: list[Any] = model.display_values(category, MOST_VALUES) if category is not None else [None]
     side, places, together = _layout(model, len(values), len(knobs))
     positions = _positions(len(knobs), places, together)
     strips = []
@@ -136,31 +136,36 @@ def _frames(
         yield figures.image_grid(frame, side, padding=1, scale=1)
 
 
-def progress(steps: int) -> Watcher:
-    """Shows how far training is, as a bar of tqdm where that is installed, else as a line a report.
-
-    In a notebook: ``workflows.train_run(planned, run, watch=notebook.progress(planned.config.train.steps))``.
+def progress(steps: int) -> Callback:
+    """Return a callback that shows a progress bar of tqdm if that is installed, else a line per log record.
 
     Args:
-        steps: Of the whole training.
+        steps: Steps of the whole training.
+
+    Example:
+        >>> infogan.fit(images, steps=200, callbacks=[infogan.notebook.progress(200)])
     """
-    bar = _bar(steps)
+    return _Progress(steps)
 
-    def on_step(done: int) -> None:
-        if bar is not None:
-            bar.update(done - bar.n)
-            if done >= steps:
-                bar.close()
 
-    def on_report(report: dict[str, Any]) -> None:
-        bounds = [f"{key.partition('/')[2]} {value:.2f}" for key, value in report.items() if "information/" in key]
-        told = f"{report['stage']}, information in nats: {', '.join(bounds)}" if bounds else str(report["stage"])
-        if bar is None:
-            print(f"step {report['step']}/{steps}  {told}")
+class _Progress(Callback):
+    def __init__(self, steps: int) -> None:
+        self._steps, self._bar = steps, _bar(steps)
+
+    def on_step_end(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+            if step >= self._steps:
+                self._bar.close()
+
+    def on_log(self, record: LogRecord) -> None:
+        bounds = [f"{key.partition('/')[2]} {x:.2f}" for key, x in record.values.items() if "information/" in key]
+        stage = str(record.values["stage"])
+        text = f"{stage}, information in nats: {', '.join(bounds)}" if bounds else stage
+        if self._bar is None:
+            print(f"step {record.step}/{self._steps}  {text}")
         else:
-            bar.set_postfix_str(told)
-
-    return Watcher(on_report=on_report, on_step=on_step)
+            self._bar.set_postfix_str(text)
 
 
 def _bar(steps: int) -> Any:

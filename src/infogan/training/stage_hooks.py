@@ -1,112 +1,154 @@
-"""What is done once at the beginning of a stage, by name: a `config.Stage.begin` lists them.
+"""Stage hooks: what is done once at the start of a stage. ``Stage.on_start`` lists them by name.
 
-Each changes buffers or weights of the encoder and is a function of the weights, the images, the few labels and the seed
-alone, so that a run that resumes at the beginning of a stage does it again to the last bit.
+A hook changes the encoder and its training state. It depends on the weights, the images, the few labels and the seed
+alone, so that a run resumed at the start of a stage repeats it bit for bit.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
+from infogan.config.schema import Stage
 from infogan.data.batches import stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.models.architectures import Images
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training import clustering
+from infogan.training.state import EncoderState, TrainState
+from infogan.utils import distributed
 from infogan.utils.matching import hungarian_mapping
 
 Pixels = UInt8[Tensor, "image channel height width"]
 
-CLUSTERED = 20_000  # images that the classes begin from
-COUNTED = 20_000  # images that a prior is learned from
-NEIGHBOURHOOD = 10_000  # images among which an image's neighbours are looked for
-RADIUS = 0.45  # of `terms.smoothness`, in distances between neighbouring images
-DIFFUSE = 0.24  # share of the scatter of all features; clusters that leave more of it are not compact
-CAUTIOUS = 0.1  # pace of the encoder from clusters that are not compact
-SAME_SIZE = 2.0  # the largest class over the smallest, up to which all are taken to be of one size
-SMOOTHED = 0.05  # share of a learned prior that is uniform, so that no value dies out
+CLUSTERED_IMAGES = 20_000  # from which the categories start
+PRIOR_IMAGES = 20_000  # from which a prior is estimated
+NEIGHBOUR_IMAGES = 10_000  # among which the distance between neighbours is measured
+VAT_RADIUS = 0.45  # in distances between neighbouring images
+MAX_COMPACT_SCATTER = 0.24  # share of the features' scatter that compact clusters leave at most
+DIFFUSE_LR_SCALE = 0.1  # of the encoder if the clusters are not compact
+MAX_SIZE_RATIO = 2.0  # largest cluster over smallest, up to which the prior stays uniform
+PRIOR_SMOOTHING = 0.05  # uniform share of an estimated prior, so that no category dies out
+
+Hook = Callable[[Encoder, EncoderState, Pixels, int, FewLabels | None], None]
 
 
-def cluster(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
-    """Puts the encoder's directions where clusters of its features are, and sets the radius of its smoothness.
+def run_stage_hooks(
+    stage: Stage, state: TrainState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+) -> None:
+    """Run the stage's hooks on the averaged encoder, on rank 0, and give all workers the result."""
+    if not stage.on_start:
+        return
+    state.ema.refresh()
+    encoder, average = state.networks.encoder, state.ema.average.encoder
+    assert encoder is not None
+    assert average is not None
+    encoder.load_state_dict(average.state_dict())
 
-    The prior, to which the classes are held while they form, is uniform unless the clusters are modes of density and
-    differ in size beyond ``SAME_SIZE``. Sizes are known only roughly at this time: to hold classes that are about equal
-    to them would keep what is still filed wrongly where it is.
+    def run() -> None:
+        for name in stage.on_start:
+            STAGE_HOOKS[name](encoder, state.encoder_state, pixels, seed, few_labels)
 
-    From ``DIFFUSE`` clusters the encoder goes on at a ``CAUTIOUS`` pace: there what the terms of the classes gain is
-    soon gained by joining classes that touch.
+    distributed.on_rank0(run)
+    distributed.broadcast_module(encoder)
+    distributed.broadcast_module(state.encoder_state)
+    average.load_state_dict(encoder.state_dict())
+    state.model.sync_prior()
 
-    Given a few labels, the first classes are those that most of their images are in, in the labels' order.
+
+def cluster(
+    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+) -> None:
+    """Set the encoder's directions to clusters of its features, and the radius of the loss ``vat``.
+
+    The prior is uniform unless the clusters are modes of density and differ in size by more than ``MAX_SIZE_RATIO``.
+    At this time sizes are known only roughly: a prior from clusters of about equal size would keep errors in place.
+
+    If the clusters are not compact, the encoder goes on at ``DIFFUSE_LR_SCALE``: merging classes that touch would
+    reduce the losses of this stage.
+
+    Given a few labels, the first categories are those that contain most of their images, in the order of the labels.
     """
-    images = _seen(encoder, some_of(pixels, CLUSTERED, seed))
+    images = _resized(encoder, sample_pixels(pixels, CLUSTERED_IMAGES, seed))
     features = encoder.features_in_batches(images).cpu().numpy()
-    classes = len(encoder.directions)
-    clusters = clustering.cluster(features, classes, seed=seed % 2**31)
+    categories = len(encoder.directions)
+    clusters = clustering.cluster(features, categories, seed=seed % 2**31)
     labels, kinds = clusters.labels, clusters.kinds
-    directions = clustering.directions(features, labels, classes)
-    if few is not None:
-        known = _seen(encoder, pixels[torch.from_numpy(few.indices).to(pixels.device)])
-        nearest = (encoder.features_in_batches(known).cpu().numpy() @ directions.T).argmax(axis=1)
-        mapping = hungarian_mapping(nearest, few.values, classes, len(few.names))
-        order = np.argsort(np.where(mapping < 0, classes, mapping), kind="stable")  # the class of each label, the rest
+    directions = clustering.directions(features, labels, categories)
+    if few_labels is not None:
+        order = _order_by_labels(encoder, pixels, directions, few_labels)
         directions, labels, kinds = directions[order], np.argsort(order)[labels], kinds[order]
-    masses = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
-    whole = clustering.scatter(features, np.zeros_like(labels), 1)
-    compact = clustering.scatter(features, labels, classes) <= DIFFUSE * whole
-    apart = images[:: -(-len(images) // NEIGHBOURHOOD)].flatten(1).cpu().numpy()
+    masses = torch.from_numpy(np.bincount(labels, minlength=categories) / len(labels))
+    total_scatter = clustering.scatter(features, np.zeros_like(labels), 1)
+    is_compact = clustering.scatter(features, labels, categories) <= MAX_COMPACT_SCATTER * total_scatter
+    neighbour_images = images[:: -(-len(images) // NEIGHBOUR_IMAGES)].flatten(1).cpu().numpy()
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
-        encoder.marginal.copy_(masses)
-        encoder.pace.fill_(1.0 if compact else CAUTIOUS)
         encoder.kinds.zero_()
-        if kinds.shape[1] <= encoder.MOST_KINDS:
+        if kinds.shape[1] <= encoder.MAX_KINDS:
             encoder.kinds[:, : kinds.shape[1]] = torch.from_numpy(kinds / len(labels))
-        differ = clusters.are_modes and bool(masses.max() > SAME_SIZE * masses.min())
-        encoder.prior.copy_(_smoothed(masses) if differ else torch.full_like(masses, 1 / classes))
-        encoder.radius.fill_(RADIUS * clustering.neighbour_distance(apart))
+        is_imbalanced = clusters.are_modes and bool(masses.max() > MAX_SIZE_RATIO * masses.min())
+        encoder.prior.copy_(_smoothed(masses) if is_imbalanced else torch.full_like(masses, 1 / categories))
+        state.marginal.copy_(masses)
+        state.lr_scale.fill_(1.0 if is_compact else DIFFUSE_LR_SCALE)
+        state.vat_radius.fill_(VAT_RADIUS * clustering.neighbour_distance(neighbour_images))
 
 
-def refine(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
-    """Sets the encoder's pace to nothing where its clusters were not compact.
+def freeze_if_diffuse(
+    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+) -> None:
+    """Freeze the encoder if its clusters were not compact.
 
-    Taught by its own readings, an encoder makes classes that are apart more so, and joins those that touch.
+    Self-training separates classes that are apart, but merges classes that touch.
     """
-    with torch.no_grad():
-        encoder.pace.mul_(encoder.pace == 1)
+    state.lr_scale.mul_(state.lr_scale == 1)
 
 
-def learn_prior(encoder: Encoder, pixels: Pixels, seed: int, few: FewLabels | None = None) -> None:
-    """Sets the encoder's prior to how often it finds each value in the images."""
-    features = encoder.features_in_batches(_seen(encoder, some_of(pixels, COUNTED, seed)))
+def learn_prior(
+    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+) -> None:
+    """Set the encoder's prior to the frequencies of its categories in the training images."""
+    features = encoder.features_in_batches(_resized(encoder, sample_pixels(pixels, PRIOR_IMAGES, seed)))
     with torch.no_grad():
-        found = encoder.logits(features).argmax(dim=1)
-        frequencies = torch.bincount(found, minlength=len(encoder.directions)) / len(found)
+        categories = encoder.logits(features).argmax(dim=1)
+        frequencies = torch.bincount(categories, minlength=len(encoder.directions)) / len(categories)
         encoder.prior.copy_(_smoothed(frequencies))
 
 
-STAGE_HOOKS: dict[str, Callable[[Encoder, Pixels, int, FewLabels | None], None]] = {
+STAGE_HOOKS: dict[str, Hook] = {
     "cluster": cluster,
-    "freeze_if_diffuse": refine,
+    "freeze_if_diffuse": freeze_if_diffuse,
     "learn_prior": learn_prior,
 }
 
 
+def _order_by_labels(
+    encoder: Encoder, pixels: Pixels, directions: NDArray[np.float32], few_labels: FewLabels
+) -> NDArray[np.intp]:
+    """Return the clusters in the order of the labels that match them; clusters without a label come last."""
+    images = _resized(encoder, pixels[torch.from_numpy(few_labels.indices).to(pixels.device)])
+    nearest = (encoder.features_in_batches(images).cpu().numpy() @ directions.T).argmax(axis=1)
+    mapping = hungarian_mapping(nearest, few_labels.values, len(directions), len(few_labels.names))
+    order: Any = np.argsort(np.where(mapping < 0, len(directions), mapping), kind="stable")
+    return order  # type: ignore[no-any-return]
+
+
 def _smoothed(frequencies: Tensor) -> Tensor:
-    return (1 - SMOOTHED) * frequencies + SMOOTHED / len(frequencies)
+    return (1 - PRIOR_SMOOTHING) * frequencies + PRIOR_SMOOTHING / len(frequencies)
 
 
-def _seen(encoder: Encoder, pixels: Pixels) -> Images:
-    """The images as the encoder sees them, made in parts: as floats of their own size all would take much memory."""
+def _resized(encoder: Encoder, pixels: Pixels) -> Images:
+    """Return images at the encoder's size, converted in parts: as floats of their own size they would need much memory."""
     parts = (to_network(part.to(encoder.directions.device)) for part in torch.split(pixels, 500))
     return torch.cat([encoder.resize(part) for part in parts])
 
 
-def some_of(pixels: Pixels, count: int, seed: int) -> Pixels:
-    """Up to so many of the images, by chance, in their order."""
+def sample_pixels(pixels: Pixels, count: int, seed: int) -> Pixels:
+    """Return up to ``count`` of the images, drawn at random, in their order."""
     random = np.random.default_rng(stream_seed(seed, count))
-    chosen = np.sort(random.choice(len(pixels), min(count, len(pixels)), replace=False))
-    return pixels[torch.from_numpy(chosen).to(pixels.device)]
+    indices = np.sort(random.choice(len(pixels), min(count, len(pixels)), replace=False))
+    return pixels[torch.from_numpy(indices).to(pixels.device)]

@@ -1,7 +1,7 @@
-"""Length by time: how many steps fit into a budget on this machine.
+"""A length in seconds: how many steps fit into a budget on this machine.
 
-A run's steps are fixed before it begins and recorded, so that its schedules fit its length and it resumes and repeats
-exactly; only the measurement looks at a clock.
+The number of steps is fixed and recorded before a run starts, so that its schedules fit its length and it resumes and
+repeats exactly; only this measurement looks at a clock.
 """
 
 import itertools
@@ -20,26 +20,35 @@ import torch
 from infogan.config.schema import Config, Stage
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels
-from infogan.models.encoder import Encoder
-from infogan.training.loop import Watcher, computes_in_bfloat16, train
+from infogan.models.networks import Encoder
+from infogan.training.callbacks import Callback
+from infogan.training.loop import train
+from infogan.training.optim import computes_in_bfloat16
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import CLUSTERED, STAGE_HOOKS
+from infogan.training.stage_hooks import CLUSTERED_IMAGES, STAGE_HOOKS
+from infogan.training.state import EncoderState
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 
-FIXED = 0.7  # of the time, at most, for stages that do not stretch where others do
-LEAST = 2_000  # steps of those that do, for which a run may take longer than its time, if it may; fewer are told
-PROBES = 8  # steps of each stage that are timed; the first of them warm up
-WARM_UP = 3
-SMALL_SAMPLE = 1_000  # images on which beginnings are timed, and on twice as many
-RESERVE = 0.15  # of the budget: for pictures, checkpoints and evaluation, and because a warm machine is slower
+MAX_FIXED_SHARE = 0.7  # of the time, for stages that do not scale, if others do
+GOOD_GAN_STEPS = 2_000  # steps of the stages that scale; fewer cause a warning
+TIMED_STEPS = 8  # of each stage; the first of them warm up
+WARM_UP_STEPS = 3
+SMALL_SAMPLE = 1_000  # images on which hooks are timed, and on twice as many
+RESERVE = 0.15  # of the budget: for figures, checkpoints and evaluation, and because a warm machine is slower
+NEVER = 2**31
 
 
 class Length(NamedTuple):
-    """What the time, the images or the steps that were asked for came to."""
+    """A configuration with its length in steps.
 
-    config: Config  # in which, of a time, every share is a number of steps
-    caution: str | None = None  # a sentence, where they are fewer than a good model wants
+    Attributes:
+        config: For a budget, every stage's share is its number of steps.
+        warning: A sentence, if there are fewer steps than a good model needs.
+    """
+
+    config: Config
+    warning: str | None = None
 
 
 def within(
@@ -47,149 +56,142 @@ def within(
     config: Config,
     images: ImageSet,
     device: torch.device | str = "cpu",
-    few: FewLabels | None = None,
+    few_labels: FewLabels | None = None,
     *,
     longest: float | None = None,
 ) -> Length:
-    """The configuration with as many steps of each stage as fit into a time, and with that time as its budget.
+    """Return the configuration with as many steps of each stage as fit into a time.
 
-    Stages that do not stretch take their ``share`` as steps, and together at most ``FIXED`` of the time; the others
-    have what is left, in their shares.
+    Stages that do not scale take their ``share`` as steps, and together at most ``MAX_FIXED_SHARE`` of the time; the
+    others divide the rest by their shares.
 
     Args:
-        seconds: For the whole run.
-        config: Its ``train.steps`` plays no part.
+        seconds: Time for the whole run.
+        config: The configuration; its ``train.steps`` is ignored.
         images: The training images.
-        device: What is timed.
-        few: Labels of a few images, if the configuration has a term for them.
-        longest: Seconds that the run may take instead, on a machine so slow that stages that stretch would have fewer
-            than ``LEAST`` steps, or the others would have to shrink; None = no more than ``seconds``.
+        device: The device that is timed.
+        few_labels: Labels of a few images, for the loss ``supervised``.
+        longest: Time that the run may take instead, on a machine so slow that ``seconds`` leave fewer than
+            ``GOOD_GAN_STEPS``, or shorten the stages that do not scale; None = ``seconds``.
 
     Raises:
-        UserError: not even a few steps of each stage would fit.
+        UserError: Not even a few steps of each stage fit.
     """
     started = time.monotonic()
-    beginnings, a_step = _measure(config, images, device, few)
-    # One clock, so that all workers come to the same steps.
-    before = float(distributed.broadcast_from_rank0(lambda: repr(beginnings + time.monotonic() - started)))
-    wanted = sum(
-        stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if not stage.scales_with_budget
-    )
-    elastic = sum(
-        stage.share * step for stage, step in zip(config.stages, a_step, strict=True) if stage.scales_with_budget
-    )
+    hook_seconds, step_seconds = _measure(config, images, device, few_labels)
+    # One clock, so that all workers get the same number of steps.
+    overhead = float(distributed.broadcast_from_rank0(lambda: repr(hook_seconds + time.monotonic() - started)))
+    timed = list(zip(config.stages, step_seconds, strict=True))
+    fixed = sum(stage.share * seconds for stage, seconds in timed if not stage.scales_with_budget)
+    scaling = sum(stage.share * seconds for stage, seconds in timed if stage.scales_with_budget)
     shares = sum(stage.share for stage in config.stages if stage.scales_with_budget)
     enough = 0.0
-    if elastic:
-        enough = (before + max(wanted + LEAST * elastic / shares, wanted / FIXED)) / (1 - RESERVE)
+    if scaling:
+        enough = (overhead + max(fixed + GOOD_GAN_STEPS * scaling / shares, fixed / MAX_FIXED_SHARE)) / (1 - RESERVE)
     if longest is not None:
         seconds = max(seconds, min(longest, enough))
     config = config.model_copy(update={"train": config.train.model_copy(update={"budget": seconds})})
-    left = seconds * (1 - RESERVE) - before
-    least = PROBES * sum(a_step)
-    if left < least:
-        needed = (seconds - left + least) / (1 - RESERVE)
-        short = f"a budget of {seconds:.0f} s is too short here: it must be above {math.ceil(needed)} s"
-        raise distributed.rank0_error(UserError(short))
-    fixed = min(wanted, FIXED * left) if elastic else left
+    available = seconds * (1 - RESERVE) - overhead
+    least = TIMED_STEPS * sum(step_seconds)
+    if available < least:
+        needed = math.ceil((seconds - available + least) / (1 - RESERVE))
+        message = f"a budget of {seconds:.0f} s is too short on this machine: use --budget {needed + 1}s or more"
+        raise distributed.rank0_error(UserError(message))
+    for_fixed = min(fixed, MAX_FIXED_SHARE * available) if scaling else available
     stages = []
     for stage in config.stages:
-        factor = (left - fixed) / elastic if stage.scales_with_budget else fixed / wanted
+        factor = (available - for_fixed) / scaling if stage.scales_with_budget else for_fixed / fixed
         stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
-    played = int(sum(stage.share for stage in stages if stage.scales_with_budget))
-    caution = None
-    if seconds < enough and played < LEAST:  # in just enough they may be one fewer, as steps are whole
-        caution = (
-            f"{seconds:.0f} s leave {played} steps in which drawing is learned, and good pictures want {LEAST}: "
-            f"{math.ceil(enough)} s would do here"
+    gan_steps = int(sum(stage.share for stage in stages if stage.scales_with_budget))
+    warning = None
+    if seconds < enough and gan_steps < GOOD_GAN_STEPS:  # with just enough time there may be one fewer by rounding
+        warning = (
+            f"a budget of {seconds:.0f} s leaves {gan_steps} GAN steps; at least {GOOD_GAN_STEPS} are recommended. "
+            f"Use --budget {math.ceil(enough)}s on this machine"
         )
-    return Length(with_stages(config, tuple(stages)), caution)
+    return Length(with_stages(config, tuple(stages)), warning)
 
 
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
-    """The configuration with stages whose shares are numbers of steps."""
+    """Return the configuration with other stages, whose shares are numbers of steps."""
     steps = int(sum(stage.share for stage in stages))
     return config.model_copy(update={"stages": stages, "train": config.train.model_copy(update={"steps": steps})})
 
 
-def _measure(
-    config: Config, images: ImageSet, device: torch.device | str, few: FewLabels | None
-) -> tuple[float, list[float]]:
-    """Seconds that the stages' beginnings take together, and seconds a step of each stage takes, for the first worker.
+class StepTimer(Callback):
+    """Records when each step ends.
 
-    All workers make the steps, which are shared; the first alone begins stages.
+    Attributes:
+        times: Seconds: when it was made, then the end of each step.
     """
-    a_step, encoder = seconds_a_step(config, images, device, few)
-    actions = [action for stage in config.stages for action in stage.on_start]
 
-    def told() -> str:
-        return json.dumps((0.0 if encoder is None else _seconds_to_begin(actions, encoder, images), a_step))
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        self.times = [time.monotonic()]
 
-    beginnings, a_step = json.loads(distributed.broadcast_from_rank0(told))
-    return beginnings, a_step
+    def on_step_end(self, step: int) -> None:
+        """Record the time."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # Python only queues the step
+        self.times.append(time.monotonic())
 
 
-def seconds_a_step(
-    config: Config, images: ImageSet, device: torch.device | str = "cpu", few: FewLabels | None = None
+def seconds_per_step(
+    config: Config, images: ImageSet, device: torch.device | str = "cpu", few_labels: FewLabels | None = None
 ) -> tuple[list[float], Encoder | None]:
-    """Seconds that a step of each stage takes, the median of a few, and the encoder that took them, if there is one."""
-    never = 2**31
-    short = config.model_copy(
-        update={
-            "stages": tuple(stage.model_copy(update={"share": 1.0, "on_start": ()}) for stage in config.stages),
-            "train": config.train.model_copy(
-                update={
-                    "steps": PROBES * len(config.stages),
-                    "log_every": never,
-                    "save_every": never,
-                    "sample_every": never,
-                }
-            ),
-        }
-    )
-    clock = [time.monotonic()]
-
-    def look(_: int) -> None:
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize(device)  # a step has only been asked for when Python is done with it
-        clock.append(time.monotonic())
-
+    """Return the seconds that a step of each stage takes, the median of a few, and the encoder that made them."""
+    stages = tuple(stage.model_copy(update={"share": 1.0, "on_start": ()}) for stage in config.stages)
+    length = {"steps": TIMED_STEPS * len(stages), "log_every": NEVER, "save_every": NEVER, "sample_every": NEVER}
+    short = config.model_copy(update={"stages": stages, "train": config.train.model_copy(update=length)})
+    timer = StepTimer(device)
     with TemporaryDirectory() as folder:
-        model = train(
-            short,
-            images,
-            RunFolder(Path(folder)),
-            device=device,
-            few=few,
-            watch=Watcher(on_step=look),
-        )
-    lengths = [after - before for before, after in itertools.pairwise(clock)]
-    stages = [lengths[first : first + PROBES] for first in range(0, len(lengths), PROBES)]
+        run = RunFolder(Path(folder))
+        model = train(short, images, run, device=device, few_labels=few_labels, callbacks=[timer])
+    lengths = [after - before for before, after in itertools.pairwise(timer.times)]
+    by_stage = [lengths[first : first + TIMED_STEPS] for first in range(0, len(lengths), TIMED_STEPS)]
     model.networks.compute_in_bfloat16(computes_in_bfloat16(config, model.device))
-    return [statistics.median(stage[WARM_UP:]) for stage in stages], model.networks.encoder
+    return [statistics.median(lengths[WARM_UP_STEPS:]) for lengths in by_stage], model.networks.encoder
 
 
-def _seconds_to_begin(actions: Sequence[str], encoder: Encoder, images: ImageSet) -> float:
-    """Seconds that these actions take, told from what they take on a few images.
+def _measure(
+    config: Config, images: ImageSet, device: torch.device | str, few_labels: FewLabels | None
+) -> tuple[float, list[float]]:
+    """Return the seconds that all stage hooks take together, and a step of each stage, as rank 0 measures them.
 
-    A part of it is in proportion to the number of images, such as reading their features, and a part to its square,
-    such as finding their neighbours.
+    All workers make the steps, which are shared; rank 0 alone runs hooks.
     """
+    step_seconds, encoder = seconds_per_step(config, images, device, few_labels)
+    hooks = [hook for stage in config.stages for hook in stage.on_start]
 
-    def seconds(count: int) -> float:
+    def measure() -> str:
+        return json.dumps((0.0 if encoder is None else _hook_seconds(hooks, encoder, images), step_seconds))
+
+    hook_seconds, step_seconds = json.loads(distributed.broadcast_from_rank0(measure))
+    return hook_seconds, step_seconds
+
+
+def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> float:
+    """Return the seconds that stage hooks take, extrapolated from a few images.
+
+    Some of it is proportional to the number of images, such as computing their features, and some to its square, such
+    as finding their neighbours.
+    """
+    state = EncoderState(len(encoder.directions)).to(encoder.directions.device)
+
+    def measure(count: int) -> float:
         pixels = torch.from_numpy(np.ascontiguousarray(images.images[:: -(-len(images) // count)]))
         started = time.monotonic()
-        for action in actions:
-            STAGE_HOOKS[action](encoder, pixels, 0, None)
+        for hook in hooks:
+            STAGE_HOOKS[hook](encoder, state, pixels, 0, None)
         return time.monotonic() - started
 
-    if not actions:
+    if not hooks:
         return 0.0
-    most = min(len(images), CLUSTERED)
-    seconds(min(most, SMALL_SAMPLE // 2))  # warms up
+    most = min(len(images), CLUSTERED_IMAGES)
+    measure(min(most, SMALL_SAMPLE // 2))  # warms up
     if most <= 2 * SMALL_SAMPLE:
-        return seconds(most)
-    once, twice = seconds(SMALL_SAMPLE), seconds(2 * SMALL_SAMPLE)
-    square = max(0.0, twice - 2 * once) / 2
-    times = most / SMALL_SAMPLE
-    return (once - square) * times + square * times**2
+        return measure(most)
+    small, double = measure(SMALL_SAMPLE), measure(2 * SMALL_SAMPLE)
+    quadratic = max(0.0, double - 2 * small) / 2
+    factor = most / SMALL_SAMPLE
+    return (small - quadratic) * factor + quadratic * factor**2

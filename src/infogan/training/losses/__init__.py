@@ -1,1 +1,17 @@
-"""TODO losses."""
+"""The losses by name. A loss is a function with a `register` line in one of these modules."""
+
+from infogan.training.losses import adversarial, information, representation  # each registers its losses
+from infogan.training.losses.context import ForwardCache, StepContext
+from infogan.training.losses.registry import LOSSES, Loss, check_losses, register
+
+__all__ = [
+    "LOSSES",
+    "ForwardCache",
+    "Loss",
+    "StepContext",
+    "adversarial",
+    "check_losses",
+    "information",
+    "register",
+    "representation",
+]

@@ -1,0 +1,65 @@
+"""Evaluating a run, and writing its report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infogan.config.schema import Config, DataSettings
+from infogan.data import ImageSet, Progress, has_test_split, load
+from infogan.evaluation.evaluate import EvaluationInputs, evaluate
+from infogan.models.infogan import InfoGAN
+from infogan.reports.report import report
+from infogan.training.run_dir import RunFolder
+from infogan.utils.files import write_bytes
+
+
+def evaluate_run(
+    model: InfoGAN, config: Config, train_images: ImageSet, metrics: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Evaluate a model on the test split of its data, or on its training images if there is none.
+
+    Raises:
+        UserError: As `evaluation.evaluate`.
+    """
+    test_images = load_test_images(model, config)
+    inputs = EvaluationInputs(model, train_images, test_images, config.train.seed, config.augment.strengths)
+    return evaluate(inputs, metrics)
+
+
+def write_report(
+    run: RunFolder,
+    model: InfoGAN,
+    config: Config,
+    train_images: ImageSet,
+    result: Mapping[str, Any],
+    out: Path | None = None,
+) -> Path:
+    """Write the HTML report of a run to ``report.html`` in its folder, or to ``out``; return the path.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    page = report(run, model, config, train_images, load_test_images(model, config), result)
+    path = out or run.report
+    write_bytes(path, page.encode())
+    return path
+
+
+def load_test_images(model: InfoGAN, config: Config) -> ImageSet | None:
+    """Return the test split of a run's data; None if there is none."""
+    return load_images(model, config.data, split="test") if has_test_split(config.data.source) else None
+
+
+def load_images(
+    model: InfoGAN, data: DataSettings, *, split: str | None = None, progress: Progress | None = None
+) -> ImageSet:
+    """Load images in the size and channels of a model; raise UserError as `infogan.data.load`."""
+    return load(
+        data.source,
+        split=split,
+        size=model.config.size,
+        channels=model.config.channels,
+        shape=data.shape,
+        strict=data.strict,
+        progress=progress,
+    )

@@ -1,0 +1,422 @@
+"""From options to the configuration of a run: the one place that knows what options mean.
+
+`compose` puts a preset, files, flags and assignments together, `validate` checks all that is known before the images
+are read, and `resolve` fills in what depends on the images, the device or a clock. The command line, `infogan.fit` and
+the estimator use the same three steps.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import infogan
+from infogan.config.load import build, merge, override
+from infogan.config.migrate import migrate_options
+from infogan.config.presets import (
+    AUGMENTATIONS,
+    AUTO,
+    BUDGET,
+    DEFAULT_AUGMENTATION,
+    KNOB,
+    LENGTHS,
+    LONGEST_BUDGET_FACTOR,
+    PRESETS,
+    RATE_OF_LARGE,
+    RATES,
+    ROBUST_ADAM,
+    SMALL,
+    STRENGTHS,
+    SUPERVISED_WEIGHT,
+    Options,
+)
+from infogan.config.schema import Config
+from infogan.data.batches import check_enough_images
+from infogan.data.dataset import ImageSet
+from infogan.data.labels import FewLabels, read_labels
+from infogan.models.architectures import ImageShape
+from infogan.models.networks import check_size
+from infogan.training.clustering import ClusterCountScan
+from infogan.training.count_clusters import count_categories
+from infogan.training.losses import LOSSES, check_losses
+from infogan.training.run_dir import RunFolder
+from infogan.training.time_budget import Length, with_stages, within
+from infogan.utils import distributed
+from infogan.utils.errors import UserError, unknown_name
+
+
+def compose(
+    recipe: str,
+    layers: Iterable[Mapping[str, Any]] = (),
+    assignments: Iterable[str] = (),
+    *,
+    categorical: Sequence[int | str] | None = None,
+    continuous: int | None = None,
+    run: Path | None = None,
+) -> Options:
+    """Return the options of a preset with further options on top.
+
+    For ``objective.kind`` gan and cgan the codes, the recognizer, the encoder and all losses that need them are left
+    out. Without a categorical code the encoder and its stages are left out.
+
+    Args:
+        recipe: A name in ``PRESETS``.
+        layers: Trees of options, each on top of the one before; names of version 0.1 are accepted.
+        assignments: ``section.key=value`` each, applied last.
+        categorical: Number of categories of each categorical code, or ``"auto"``; None = as in the preset and layers.
+        continuous: Number of continuous codes; None = as in the preset and layers.
+        run: A run folder that may exist. A run that another version of infogan began keeps the options that it began
+            with, whatever the preset has become.
+
+    Raises:
+        UserError: There is no such preset, or an assignment cannot be applied.
+
+    Example:
+        >>> compose("paper", [{"train": {"seed": 1}}], ["noise.size=8"])["noise"]["size"]
+        8
+    """
+    if recipe not in PRESETS:
+        raise unknown_name("recipe", recipe, PRESETS)
+    options: Options = _options_of_old_run(run) or PRESETS[recipe]
+    for layer in map(migrate_options, layers):
+        if isinstance(layer.get("train"), Mapping) and LENGTHS & layer["train"].keys():
+            options = _without_length(options)
+        options = merge(options, layer)
+    if categorical is not None or continuous is not None:
+        options = {**options, "codes": _codes(categorical, continuous, options.get("codes"))}
+    assignments = list(assignments)
+    for assignment in assignments:
+        changed = override({}, assignment).get("train")
+        if isinstance(changed, Mapping) and LENGTHS & changed.keys():
+            options = _without_length(options)
+    for assignment in assignments:
+        options = override(options, assignment)
+    try:
+        return _complete(options)
+    except (TypeError, KeyError, AttributeError):  # of a wrong type, which `build` reports
+        return options
+
+
+def validate(options: Options) -> Config:
+    """Check options as far as that is possible before the images are known.
+
+    Raises:
+        UserError: An option is unknown or has a wrong value, or a loss is unknown or lacks something that it needs.
+    """
+    config = build(with_categories(options, 2) if counts_categories(options) else options)
+    check_losses(config)
+    return config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to be trained.
+
+    Attributes:
+        config: The configuration, with the images' size and channels and the number of steps filled in.
+        images: The training images.
+        scan: How the number of categories was chosen, if it was to be.
+        few_labels: The labels in the file ``data.labels``, if there is one.
+        warning: A sentence, if the budget is too short for a good model.
+    """
+
+    config: Config
+    images: ImageSet
+    scan: ClusterCountScan | None = None
+    few_labels: FewLabels | None = None
+    warning: str | None = None
+
+
+def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Path | None = None) -> Plan:
+    """Fill in what options leave to the images, the device and the clock.
+
+    Args:
+        options: From `compose`.
+        images: The training images.
+        device: The device whose speed turns a budget into steps.
+        run: A run folder that may exist; such a run keeps its number of steps and of categories.
+
+    Raises:
+        UserError: As `validate`; or the images do not fit the options.
+
+    Example:
+        >>> plan = resolve(compose("plain", [{"data": {"source": "digits"}}]), infogan.data.load("digits"))
+        >>> plan.config.data.size
+        8
+    """
+    with distributed.all_or_none():
+        config = validate(options)
+        few_labels = _check_images(config, images)
+    earlier = _config_of_run(run)
+    if config.objective.kind == "cgan":
+        label = {"kind": "categorical", "name": "label", "size": len(images.label_names)}
+        options = {**options, "codes": [label]}
+    has_default_length = config.train.budget == AUTO
+    options = _for_size(options, images.size)
+    scan = None
+    if counts_categories(options):
+        if earlier is not None:
+            count = earlier.category_sizes[0] if earlier.category_sizes else 2
+        else:
+            scan = count_categories(config, images, device)
+            count = max(scan.best, len(few_labels.names) if few_labels else 0)
+        options = with_categories(options, count)
+    with distributed.all_or_none():
+        shape = {"size": images.size, "channels": images.channels}
+        config = build({**options, "data": {**options.get("data", {}), **shape}})
+        _check_categories(config, images, few_labels)
+    length = _length(config, images, earlier, device, few_labels, has_default_length)
+    return Plan(length.config, images, scan, few_labels, length.warning)
+
+
+def counts_categories(options: Options) -> bool:
+    """Return whether the number of categories is to be found."""
+    codes = options.get("codes")
+    return isinstance(codes, list) and any(isinstance(code, dict) and code.get("size") == AUTO for code in codes)
+
+
+def with_categories(options: Options, count: int) -> Options:
+    """Return the options with a number of categories in place of ``auto``.
+
+    Raises:
+        UserError: ``auto`` stands at another code than the first categorical one.
+    """
+    codes = [
+        {**code, "size": count} if isinstance(code, dict) and code.get("size") == AUTO else code
+        for code in options["codes"]
+    ]
+    is_auto = [code["size"] == AUTO for code in options["codes"] if isinstance(code, dict) and "size" in code]
+    if any(is_auto[1:]):
+        raise UserError("only the first categorical code can be auto: give the number of categories of the others")
+    return {**options, "codes": codes}
+
+
+def parse_augmentations(text: str) -> dict[str, float]:
+    """Return the strengths in a text such as ``shift,rotate=20``; without a number, the usual strength.
+
+    Args:
+        text: Names, or name=strength, separated by commas; ``none`` for no augmentation.
+
+    Raises:
+        UserError: A name is unknown, or a strength is not a number.
+
+    Example:
+        >>> parse_augmentations("shift,rotate=30")
+        {'shift': 0.1, 'rotate': 30.0}
+    """
+    if text.strip() == "none":
+        return {}
+    strengths = {}
+    for part in text.split(","):
+        name, equals, number = (word.strip() for word in part.partition("="))
+        if name not in STRENGTHS:
+            raise unknown_name("augmentation", name, STRENGTHS)
+        try:
+            strengths[name] = float(number) if equals else STRENGTHS[name]
+        except ValueError:
+            raise UserError(f"the strength of {name!r} must be a number, not {number!r}") from None
+    return strengths
+
+
+def pick_device(name: str) -> str:
+    """Return the name of a device; ``auto`` is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        UserError: The device is not available.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available: {str(error).splitlines()[0]}") from error
+    return name
+
+
+# What `compose` completes.
+
+
+def _complete(options: Options) -> Options:
+    """Add the usual augmentations, and leave out what the objective and the codes have no use for."""
+    if "augment" not in options:
+        source = options.get("data", {}).get("source", "")
+        options = {**options, "augment": AUGMENTATIONS.get(source, DEFAULT_AUGMENTATION)}
+    kind = options.get("objective", {}).get("kind", "infogan")
+    categories = [code for code in options["codes"] if code["kind"] == "categorical"]
+    if kind != "infogan":
+        return {**_without_networks(options, {"recognizer", "encoder", "pair_classifier"}), "codes": []}
+    if not options["networks"].get("encoder"):
+        return options
+    if not categories:
+        return _without_networks(options, {"encoder"})
+    if options.get("data", {}).get("labels"):
+        options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
+    # The encoder's code has a learned prior unless it is given another.
+    codes = [{"prior": "learned", **code} if code is categories[0] else code for code in options["codes"]]
+    return {**options, "codes": codes}
+
+
+def _supervised(stage: Options) -> Options:
+    """Return the stage with the loss on a few labels if categories start or are refined in it."""
+    if not {"cluster", "freeze_if_diffuse"} & set(stage.get("on_start", ())):
+        return stage
+    first, *others = stage["updates"]
+    losses = {"supervised": SUPERVISED_WEIGHT, **first["losses"]}
+    return {**stage, "updates": [{**first, "losses": losses}, *others]}
+
+
+def _without_networks(options: Options, networks: Set[str]) -> Options:
+    """Return the options without some networks and the losses that need them; empty updates and stages go, too."""
+    needs = networks | ({"codes"} if "recognizer" in networks else set())
+    stages: list[Options] = []
+    for stage in options["stages"]:
+        updates = []
+        for update in stage["updates"]:
+            trained = [name for name in update["networks"] if name not in networks]
+            losses = {
+                name: weight
+                for name, weight in update["losses"].items()
+                if name not in LOSSES or not LOSSES[name].needs & needs
+            }
+            if trained and losses:
+                updates.append({**update, "networks": trained, "losses": losses})
+        if updates:
+            stages.append({**stage, "on_start": [], "updates": updates})
+    settings = {**options["networks"], "encoder": False, "conditional": False}
+    if "pair_classifier" in networks:
+        settings["pair_classifier"] = False
+    return {**options, "networks": settings, "stages": stages}
+
+
+def _without_length(options: Options) -> Options:
+    """Remove the length: a length that is given replaces the one before, whatever its unit."""
+    train = options.get("train")
+    if not isinstance(train, Mapping):  # of a wrong type, which `build` reports
+        return options
+    return {**options, "train": {key: value for key, value in train.items() if key not in LENGTHS}}
+
+
+def _codes(categorical: Sequence[int | str] | None, continuous: int | None, codes: Any) -> list[Options]:
+    """Return the codes asked for; a kind that is not asked for stays as it is."""
+    codes = [code for code in codes if isinstance(code, dict)] if isinstance(codes, list) else []
+    categories = [code for code in codes if code.get("kind") == "categorical"]
+    if categorical is not None:
+        categories = [{"kind": "categorical", "size": size} for size in categorical]
+    knobs = [code for code in codes if code.get("kind") == "continuous"]
+    if continuous is not None:  # each like the first one
+        settings = {key: value for key, value in (knobs[0] if knobs else KNOB).items() if key != "name"}
+        knobs = [settings] * continuous
+    return categories + knobs
+
+
+def _options_of_old_run(run: Path | None) -> Options | None:
+    """Return the options of a run that another version of infogan began, as rank 0 reads them."""
+    config = _config_of_run(run)
+    if run is None or config is None:
+        return None
+    with distributed.all_or_none():
+        sessions = RunFolder(run).read_environment() if distributed.is_rank0() else []
+    is_old = distributed.any_rank(bool(sessions) and sessions[0].get("infogan") != infogan.__version__)
+    return config.model_dump(mode="json", exclude_none=True) if is_old else None
+
+
+# What `resolve` fills in.
+
+
+def _check_images(config: Config, images: ImageSet) -> FewLabels | None:
+    """Check the number, size and labels of the images; return the few labels that a person gave."""
+    few_labels = read_labels(Path(config.data.labels), images) if config.data.labels else None
+    check_enough_images(images, *config.largest_batch)
+    check_size(config.networks, ImageShape(images.channels, images.size))
+    if config.objective.kind == "cgan" and images.labels is None:
+        raise UserError(f"a cgan needs a label for each image, but {images.source} has none")
+    return few_labels
+
+
+def _check_categories(config: Config, images: ImageSet, few_labels: FewLabels | None) -> None:
+    """Check that there are images for all categories, and categories for all labels."""
+    if not config.category_sizes:
+        return
+    categories = config.category_sizes[0]
+    if config.networks.encoder and categories > len(images):
+        raise UserError(f"{categories} categories are too many for {len(images)} images: ask for fewer categories")
+    if few_labels is not None and len(few_labels.names) > categories:
+        raise UserError(
+            f"{config.data.labels} has {len(few_labels.names)} different labels, but there are only {categories} "
+            "categories: ask for more categories"
+        )
+
+
+def _config_of_run(run: Path | None) -> Config | None:
+    """Return the configuration of a run that may exist, as rank 0 reads it."""
+
+    def read() -> str:
+        exists = run is not None and (run / "config.json").is_file()
+        return RunFolder(run).read_config().model_dump_json() if run is not None and exists else ""
+
+    text = distributed.broadcast_from_rank0(read)
+    return Config.model_validate_json(text) if text else None
+
+
+def _for_size(options: Options, size: int) -> Options:
+    """Return the options with the budget, spectral norm and learning rates that images of a size need.
+
+    Learning rates and spectral norm change only where they are those of the robust preset.
+    """
+    if options.get("train", {}).get("budget") == AUTO:
+        seconds = BUDGET * max(1.0, (size / SMALL) ** 2)
+        options = {**options, "train": {**options["train"], "budget": seconds}}
+    if size <= SMALL or not any(_is_robust(update) for stage in options["stages"] for update in stage["updates"]):
+        return options
+    networks = options["networks"]
+    if networks.get("spectral_norm") is None:
+        networks = {**networks, "spectral_norm": True}
+    stages = [
+        {
+            **stage,
+            "updates": [
+                {**update, "learning_rate": RATE_OF_LARGE} if _is_robust(update) else update
+                for update in stage["updates"]
+            ],
+        }
+        for stage in options["stages"]
+    ]
+    return {**options, "networks": networks, "stages": stages}
+
+
+def _is_robust(update: Options) -> bool:
+    """Return whether an update has the optimizer of the robust preset's GAN stage."""
+    has_beta2 = update.get("beta2") == ROBUST_ADAM["beta2"]  # other presets have the same learning rates
+    return has_beta2 and update.get("learning_rate") == RATES.get(update["networks"][0])
+
+
+def _length(
+    config: Config,
+    images: ImageSet,
+    earlier: Config | None,
+    device: str,
+    few_labels: FewLabels | None,
+    has_default_length: bool,
+) -> Length:
+    """Return the configuration with the number of steps that its budget or number of images comes to."""
+    train = config.train
+    if train.images_seen is not None:
+        total = sum(stage.share for stage in config.stages)
+        per_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / total
+        steps = max(len(config.stages), math.ceil(train.images_seen / per_step))
+        return Length(config.model_copy(update={"train": train.model_copy(update={"steps": steps})}))
+    if not isinstance(train.budget, float):
+        return Length(config)
+    if earlier is None:
+        longest = train.budget * LONGEST_BUDGET_FACTOR if has_default_length else None
+        return within(train.budget, config, images, device, few_labels, longest=longest)
+    if len(earlier.stages) != len(config.stages):  # which `RunFolder.begin` reports
+        return Length(config)
+    if has_default_length:
+        config = config.model_copy(update={"train": train.model_copy(update={"budget": earlier.train.budget})})
+    shares = (stage.share for stage in earlier.stages)
+    stages = (stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True))
+    return Length(with_stages(config, tuple(stages)))

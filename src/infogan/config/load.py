@@ -1,0 +1,167 @@
+"""Reading, merging and validating trees of options."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from infogan.config.migrate import migrate_assignment, migrate_config
+from infogan.config.schema import Config
+from infogan.utils.errors import UserError, unknown_name
+
+
+def build(options: dict[str, Any]) -> Config:
+    """Validate a tree of options.
+
+    Raises:
+        UserError: The first error, with the dotted name of the option.
+
+    Example:
+        >>> from infogan.config.presets import PRESETS
+        >>> build(PRESETS["paper"]).train.batch_size
+        128
+    """
+    try:
+        return Config.model_validate(options)
+    except ValidationError as error:
+        raise _as_user_error(error) from error
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file of options, which may be the ``config.json`` of a run; the values are not validated.
+
+    Raises:
+        UserError: The file is missing, is not valid TOML or JSON, or holds no table.
+    """
+    language = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = path.read_text(encoding="utf-8")
+        options = json.loads(text) if language == "JSON" else tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the configuration {path} is not valid {language}: {error}") from error
+    if not isinstance(options, dict):
+        raise UserError(f"the configuration {path} holds a {type(options).__name__}, not a table of options")
+    return migrate_config(options)
+
+
+def merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``layer`` on top: tables are merged key by key, everything else is replaced.
+
+    Example:
+        >>> merge({"train": {"seed": 0, "steps": 10}}, {"train": {"seed": 1}})
+        {'train': {'seed': 1, 'steps': 10}}
+    """
+    merged = dict(base)
+    for key, value in layer.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Return the options after one assignment ``section.key=value``; an option's old name is accepted as well.
+
+    Items of lists go by number (``stages.0.share=2``); values are written as in TOML.
+
+    Raises:
+        UserError: The assignment has no ``=``, or its path leads through something that is no table and no list.
+
+    Example:
+        >>> override({"train": {"steps": 10}}, "train.steps=20")
+        {'train': {'steps': 20}}
+    """
+    path, equals, text = assignment.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise UserError(f"--set {assignment!r} is not of the form section.key=value")
+    keys = migrate_assignment(".".join(keys)).split(".")
+    changed: dict[str, Any] = _assign(options, keys, _toml_value(text.strip()), assignment)
+    return changed
+
+
+def _assign(node: Any, keys: list[str], value: Any, assignment: str) -> Any:
+    key, rest = keys[0], keys[1:]
+    if isinstance(node, dict):
+        return {**node, key: _assign(node.get(key, {}), rest, value, assignment) if rest else value}
+    if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
+        items = list(node)
+        items[int(key)] = _assign(items[int(key)], rest, value, assignment) if rest else value
+        return items
+    allowed = f"use a number below {len(node)}" if isinstance(node, (list, tuple)) else "it has no options of its own"
+    raise UserError(f"--set {assignment!r}: {key!r} does not exist there; {allowed}")
+
+
+def _toml_value(text: str) -> Any:
+    # What is not TOML is a plain string, so that the shell needs no second pair of quotes.
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def _as_user_error(error: ValidationError) -> UserError:
+    """Return Pydantic's first error as one sentence, with the nearest valid name for an unknown option."""
+    errors = error.errors()
+    first = errors[0]
+    option, location = _option(first)
+    if first["type"] == "extra_forbidden":
+        return unknown_name("option", option, _sibling_options(location))
+    if first["type"] == "missing":
+        return UserError(f"option {option} is missing")
+    if not option:
+        return UserError(first["msg"].removeprefix("Value error, "))
+    # Where an option takes one of several types, Pydantic lists what each of them found wrong.
+    same_option = [other for other in errors if _option(other)[0] == option]
+    expected = " or ".join(dict.fromkeys(_expected(other) for other in same_option))
+    shown = repr(first["input"])
+    return UserError(f"option {option} is {shown[:60]}{'…' * (len(shown) > 60)}: {expected}")
+
+
+def _option(error: Any) -> tuple[str, list[str]]:
+    """Return the dotted name of the option that an error is about, and its parts."""
+    location: list[str] = []
+    fields: Any = Config
+    # Pydantic adds the tag of a union's member to the path; that is no part of the option's name.
+    for part in map(str, error["loc"]):
+        is_option = part.isdigit() or (fields is not None and part in fields.model_fields)
+        if is_option or (error["type"] in ("extra_forbidden", "missing") and part == str(error["loc"][-1])):
+            location.append(part)
+        if not part.isdigit() and fields is not None and part in fields.model_fields:
+            models = _models_in(fields.model_fields[part].annotation)
+            fields = models[0] if models else None
+        elif part in ("categorical", "continuous"):
+            fields = next(
+                m for m in _models_in(Config.model_fields["codes"].annotation) if part in repr(m.__name__).lower()
+            )
+    return ".".join(location), location
+
+
+def _expected(error: Any) -> str:
+    """Return what an error expected, e.g. ``a number greater than 0``."""
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return message[0].lower() + message[1:]
+
+
+def _sibling_options(location: list[str]) -> list[str]:
+    """Return the dotted names that are valid in place of an unknown one."""
+    fields: set[str] = set(Config.model_fields)
+    model: type[BaseModel] = Config
+    for depth, part in enumerate(location[:-1]):
+        if part.isdigit():
+            continue
+        models = _models_in(model.model_fields[part].annotation)
+        if not models:
+            return [".".join(location[:depth])]
+        fields = set().union(*(found.model_fields for found in models))
+        model = models[0]
+    return [".".join([*location[:-1], name]) for name in fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -1,0 +1,99 @@
+"""The registry of losses: what each one computes, from which paper, and what it needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from infogan.config.schema import Config
+from infogan.utils.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from infogan.training.losses.context import ForwardCache
+
+# codes: an infogan, whose images have codes. encoder, pair_classifier: that network. real_posterior: the encoder's
+# posterior of the real images as they are. views: augmented views of the real images. few_labels: labels of some real
+# images. second_derivatives: gradients of the real images that can be differentiated again.
+Need = Literal["codes", "encoder", "real_posterior", "views", "few_labels", "pair_classifier", "second_derivatives"]
+Compute = Callable[["ForwardCache"], Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A named loss of an update.
+
+    Attributes:
+        compute: Return one value per sample, to be minimised.
+        needs: What a configuration and a step must provide.
+        depends_on: What one value depends on, batch norm apart: its own ``"sample"``, or the whole ``"batch"``, of
+            which several workers gather what they need, with gradients.
+    """
+
+    compute: Compute
+    needs: frozenset[Need] = frozenset()
+    depends_on: Literal["sample", "batch"] = "sample"
+
+
+LOSSES: dict[str, Loss] = {}
+
+
+def register(
+    name: str, *needs: Need, depends_on: Literal["sample", "batch"] = "sample"
+) -> Callable[[Compute], Compute]:
+    """Register a function as the loss ``name``; see `Loss` for the arguments.
+
+    Example:
+        >>> @register("feature_norm", "encoder", "real_posterior")
+        ... def feature_norm_loss(forward):
+        ...     return forward.real_features_of_encoder.square().mean(dim=1)
+    """
+
+    def add(compute: Compute) -> Compute:
+        LOSSES[name] = Loss(compute, frozenset(needs), depends_on)
+        return compute
+
+    return add
+
+
+def needs_of(names: object) -> frozenset[Need]:
+    """Return everything that the losses of these names need together."""
+    return frozenset().union(*(LOSSES[str(name)].needs for name in names))  # type: ignore[attr-defined]
+
+
+def check_losses(config: Config) -> None:
+    """Check that every loss of a configuration exists and has what it needs.
+
+    Raises:
+        UserError: A loss is unknown (the message names the nearest one), or something that it needs is missing.
+    """
+    for stage in config.stages:
+        names = {name for update in stage.updates for name in update.losses}
+        for name in sorted(names):
+            if name not in LOSSES:
+                raise unknown_name(f"loss in stage {stage.name!r}:", name, LOSSES)
+            if missing := _missing(config, LOSSES[name].needs):
+                raise UserError(f"the loss {name!r} of stage {stage.name!r} needs {missing}")
+        if {"infogan_cr", "variation_predictability"} <= names:
+            raise UserError(
+                f"stage {stage.name!r} has the losses 'infogan_cr' and 'variation_predictability'; choose one: "
+                "the pair classifier learns either"
+            )
+
+
+def _missing(config: Config, needs: frozenset[Need]) -> str | None:
+    """Return what a configuration lacks, and how to provide it."""
+    if "codes" in needs and config.objective.kind != "infogan":
+        return f"codes, which a {config.objective.kind} has not: use --objective infogan"
+    if "encoder" in needs and not config.networks.encoder:
+        return "an encoder: set networks.encoder=true"
+    if "pair_classifier" in needs and not config.networks.pair_classifier:
+        return "a pair classifier: set networks.pair_classifier=true"
+    if "few_labels" in needs and not config.data.labels:
+        return "a few labels: name their CSV file with --labels"
+    if "views" in needs and not config.augment.strengths:
+        return "augmented views: pass --augment, e.g. --augment shift,rotate"
+    if "second_derivatives" in needs and config.train.compile:
+        return "second derivatives, which compiled networks do not have: leave out --compile"
+    return None
