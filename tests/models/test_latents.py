@@ -12,7 +12,7 @@ from infogan.models.latents import (
     MINIMUM_DEVIATION,
     CodeLayout,
     categorical_log_likelihood,
-    deviation_of,
+    posterior_deviation,
     gaussian_log_likelihood,
 )
 from infogan.utils.errors import UserError
@@ -147,7 +147,7 @@ def test_gaussian_bound_cannot_run_away() -> None:
 
 def test_a_fixed_deviation_ignores_the_raw_output() -> None:
     raw = torch.tensor([-3.0, 0.0, 9.0])
-    assert deviation_of(raw, ContinuousCode(name="x", deviation=0.5)).tolist() == [0.5, 0.5, 0.5]
+    assert posterior_deviation(raw, ContinuousCode(name="x", deviation=0.5)).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_readings_are_probabilities_means_and_deviations() -> None:

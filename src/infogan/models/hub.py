@@ -171,24 +171,25 @@ def _explain_errors(name: str, file: str = "") -> Iterator[None]:
         yield
     except UserError:
         raise
-    except errors.GatedRepoError as error:
-        raise UserError(f"access to {name} on the Hub is restricted; request it on the model's page") from error
-    except errors.RepositoryNotFoundError as error:
-        hint = "if it is private, log in with `hf auth login` or pass a token"
-        raise UserError(f"there is no model {name} on the Hub that you can access: check the name; {hint}") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"there is no revision {name} on the Hub") from error
-    except errors.LocalEntryNotFoundError as error:
-        reason = error.__cause__ or "local_files_only is set"
-        raise UserError(f"{name} is not in the cache, and the Hub was not reached: {_one_line(reason)}") from error
-    except errors.EntryNotFoundError as error:
-        raise UserError(f"{name} on the Hub is not an infogan model: it has no {file}") from error
-    except (OSError, ValueError, RuntimeError, client_error) as error:
-        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-            hint = "log in with `hf auth login` or pass a token with write access"
-            raise UserError(f"the Hub denies access to {name}: {hint}") from error
-        raise UserError(f"the request to the Hub for {name} failed: {_one_line(error)}") from error
+    except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError, client_error) as error:
+        raise UserError(_explanation(error, name, file)) from error
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _explanation(error: Exception, name: str, file: str) -> str:
+    from huggingface_hub import errors
+
+    reason = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
+    explanations = {  # subclasses first
+        errors.GatedRepoError: f"access to {name} on the Hub is restricted; request it on the model's page",
+        errors.RepositoryNotFoundError: f"there is no model {name} on the Hub that you can access: check the name; "
+        "if it is private, log in with `hf auth login` or pass a token",
+        errors.RevisionNotFoundError: f"there is no revision {name} on the Hub",
+        errors.LocalEntryNotFoundError: f"{name} is not in the cache, and the Hub was not reached: {reason}",
+        errors.EntryNotFoundError: f"{name} on the Hub is not an infogan model: it has no {file}",
+    }
+    for kind, explanation in explanations.items():
+        if isinstance(error, kind):
+            return explanation
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        return f"the Hub denies access to {name}: log in with `hf auth login` or pass a token with write access"
+    return f"the request to the Hub for {name} failed: {reason}"

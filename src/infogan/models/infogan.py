@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from infogan.config.migrate import migrate_model_tensors
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.shards import Shards
 from infogan.models import hub
@@ -192,7 +193,7 @@ class InfoGAN(CodeNames):
     def from_tensors(cls, config: ModelConfig, tensors: Mapping[str, Tensor]) -> "InfoGAN":
         """Return the model with this configuration and these weights; raises RuntimeError if they do not fit."""
         networks = untrained_networks(config)
-        networks.load_state_dict(dict(tensors))
+        networks.load_state_dict(migrate_model_tensors(tensors))
         return cls(config, networks)
 
     def save(self, folder: str | Path) -> None:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from infogan.config.migrate import migrate_model_config
+from infogan.config.migrate import migrate_model_config, migrate_model_tensors
 from infogan.config.schema import (
     RUNTIME_OPTIONS,
     CategoricalCode,
@@ -161,7 +161,7 @@ def read_networks(folder: Path, config: ModelConfig) -> Networks:
         if _is_large(config):
             _check_weights(config, folder / WEIGHTS)
         networks = untrained_networks(config)
-        networks.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        networks.load_state_dict(migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS)))
     return networks
 
 
@@ -231,5 +231,5 @@ def _check_weights(config: ModelConfig, path: Path) -> None:
         expected = {name: list(tensor.shape) for name, tensor in untrained_networks(config).state_dict().items()}
     with safetensors.safe_open(path, framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    if shapes != expected:
+    if migrate_model_tensors(shapes) != expected:
         raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
