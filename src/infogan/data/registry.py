@@ -1,19 +1,19 @@
-"""Named data sets: what they are, where their bytes come from, and how those bytes become arrays.
+"""The named data sets: what they contain, where their files come from and how the files become arrays.
 
-In flows a name from ``DATASETS``; out flow the arrays of one split, from files that ``fetching`` has verified, or that
-``rendered`` has drawn. ``digits`` comes with scikit-learn and is never fetched.
+`mnist`, `fashion-mnist`, `svhn` and `cifar10` are fetched, `dsprites`, `shapes` and `glyphs` are drawn, and `digits`
+comes with scikit-learn.
 """
 
 import os
-import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
-from infogan.data.download import File, Origin, fetch_files, tar_member, where_now
+from infogan.data.download import Origin, fetch_files, has_files, tar_member
 from infogan.data.preprocess import Progress
 from infogan.data.readers.arrays import Arrays, read_idx
 from infogan.data.synthetic import dsprites, glyphs, shapes
@@ -23,19 +23,19 @@ from infogan.utils.errors import unknown_name
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set, which is read or drawn.
+    """A named data set, which is either read from files or drawn.
 
     Attributes:
-        description: One line for people.
-        size: Height and width of its images in pixels.
+        description: One line about the content.
+        size: Height and width of an image in pixels.
         channels: 1 for grey, 3 for RGB.
-        counts: How many images are in ``"train"`` and ``"test"``; of glyphs, for each font.
-        classes: The names of its labels.
-        read: Reads one split, ``"train"`` or ``"test"``, from the folder of the cached files. None if it is drawn.
-        origin: Its files and where they may be had; None if it comes with a library.
-        rendering: How it is drawn, given the folder of the cached files. Such a set has factors, and of the images a
-            fixed pseudo-random tenth for testing.
-        note: What else is to be said of it, given that folder.
+        counts: Number of images in ``"train"`` and ``"test"``; of glyphs, per font.
+        classes: Names of the labels.
+        read: Function of the cache folder and a split that returns the split's arrays; None if the set is drawn.
+        origin: Files of the set and their sources; None if the set is drawn or comes with a library.
+        rendering: Function of the cache folder that returns how the set is drawn; None if the set is read. Drawn sets
+            have known factors, and a fixed pseudo-random tenth of the images is the test split.
+        note: Function of the cache folder that returns a remark about the set on this machine.
     """
 
     description: str
@@ -49,14 +49,14 @@ class Dataset:
     note: Callable[[Path], str] | None = None
 
 
-def _idx_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> tuple[File, ...]:
-    """MNIST's four files, which Fashion-MNIST has too, with their SHA-256."""
-    return (
-        File("train-images-idx3-ubyte", 16 + 60_000 * 28 * 28, train_images),
-        File("train-labels-idx1-ubyte", 8 + 60_000, train_labels),
-        File("t10k-images-idx3-ubyte", 16 + 10_000 * 28 * 28, test_images),
-        File("t10k-labels-idx1-ubyte", 8 + 10_000, test_labels),
-    )
+def _idx_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, str]:
+    """Return the four files that MNIST and Fashion-MNIST consist of, given their SHA-256."""
+    return {
+        "train-images-idx3-ubyte": train_images,
+        "train-labels-idx1-ubyte": train_labels,
+        "t10k-images-idx3-ubyte": test_images,
+        "t10k-labels-idx1-ubyte": test_labels,
+    }
 
 
 def _read_idx_split(folder: Path, split: str) -> Arrays:
@@ -71,8 +71,8 @@ def _read_digits(folder: Path, split: str) -> Arrays:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    chosen = {"train": slice(None, 1437), "test": slice(1437, None)}[split]
-    return Arrays(np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8), digits.target[chosen])
+    rows = {"train": slice(None, 1437), "test": slice(1437, None)}[split]
+    return Arrays(np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8), digits.target[rows])
 
 
 def _read_svhn(folder: Path, split: str) -> Arrays:
@@ -147,7 +147,7 @@ DATASETS: dict[str, Dataset] = {
         ),
     ),
     "digits": Dataset(
-        description="small scans of handwritten digits that come with scikit-learn: needs no network",
+        description="small scans of handwritten digits from scikit-learn; needs no network",
         size=8,
         channels=1,
         counts={"train": 1_437, "test": 360},
@@ -162,12 +162,10 @@ DATASETS: dict[str, Dataset] = {
         classes=tuple("0123456789"),
         read=_read_svhn,
         origin=Origin(
-            files=(
-                File(
-                    "train_32x32.mat", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"
-                ),
-                File("test_32x32.mat", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
-            ),
+            files={
+                "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+                "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+            },
             mirrors=("http://ufldl.stanford.edu/housenumbers/{}",),
         ),
     ),
@@ -179,13 +177,7 @@ DATASETS: dict[str, Dataset] = {
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         read=_read_cifar10,
         origin=Origin(
-            files=(
-                File(
-                    "cifar-10-binary.tar.gz",
-                    170_052_171,
-                    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-                ),
-            ),
+            files={"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
             mirrors=(
                 "https://www.cs.toronto.edu/~kriz/{}",
                 "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/{}",
@@ -221,18 +213,18 @@ DATASETS: dict[str, Dataset] = {
 
 
 def read_named(name: str, split: str, progress: Progress | None = None, *, size: int | None = None) -> Arrays:
-    """Reads one split, ``"train"`` or ``"test"``, of a named data set, after fetching or drawing what is missing.
+    """Return one split of a named data set, after fetching or drawing what is missing.
 
     Args:
-        name: A key of ``DATASETS``.
-        split: Of the two.
-        progress: Told of what is fetched or drawn.
-        size: In pixels, at which it is to be drawn if it is; None = its own.
+        name: Key of ``DATASETS``.
+        split: ``"train"`` or ``"test"``.
+        progress: Callback for the bytes fetched or the images drawn.
+        size: Size in pixels at which a drawn set is drawn. Default: the set's own.
 
     Raises:
-        UserError: an unknown name, no source has the files, or they can not be written.
+        UserError: The name is unknown, no source has the files, or the cache cannot be written.
     """
-    dataset, folder = _named(name), cache_folder(name)
+    dataset, folder = _lookup(name), cache_folder(name)
     if dataset.rendering is not None:
         return read_rendering(dataset.rendering(folder), folder, split, size or dataset.size, progress)
     fetch(name, progress)
@@ -241,61 +233,77 @@ def read_named(name: str, split: str, progress: Progress | None = None, *, size:
 
 
 def fetch(name: str, progress: Progress | None = None) -> list[Path]:
-    """Makes sure that a data set's files are in the cache, whole; returns their paths, none for one built in.
-
-    One that is drawn is drawn at its own size.
+    """Fetch or draw a data set into the cache and verify it; return the paths of its files.
 
     Args:
-        name: A key of ``DATASETS``.
-        progress: Told of the bytes that arrive, file by file.
+        name: Key of ``DATASETS``.
+        progress: Callback for the bytes fetched or the images drawn.
+
+    Returns:
+        The verified files; an empty list for `digits`, which comes with scikit-learn.
 
     Raises:
-        UserError: an unknown name, or no source has the files: it says for each that was tried why it failed.
+        UserError: The name is unknown, no source has the files (the message gives each source's failure), or the cache
+            cannot be written.
+
+    Example:
+        >>> from infogan.data import fetch
+        >>> fetch("digits")
+        []
     """
-    dataset, folder = _named(name), cache_folder(name)
+    dataset, folder = _lookup(name), cache_folder(name)
     if dataset.rendering is not None:
         return [render_all(dataset.rendering(folder), folder, dataset.size, progress)]
-    origin = dataset.origin
-    return fetch_files(name, origin, folder, progress) if origin else []
+    return fetch_files(name, dataset.origin, folder, progress) if dataset.origin else []
 
 
 def cache_folder(name: str) -> Path:
-    """Where the files of the data set ``name`` are kept: under ``INFOGAN_CACHE``, or the platform's cache folder."""
-    if chosen := os.environ.get("INFOGAN_CACHE"):
-        return Path(chosen) / name
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "infogan" / name
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "infogan" / "Cache" / name
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infogan" / name
+    """Return the folder of a data set's files, below ``INFOGAN_CACHE`` or the platform's cache folder.
+
+    The platform's cache folder is ``~/.cache/infogan`` on Linux, unless ``XDG_CACHE_HOME`` names another one.
+    """
+    root = os.environ.get("INFOGAN_CACHE") or platformdirs.user_cache_path("infogan", appauthor=False)
+    return Path(root) / name
 
 
 def dataset_status(name: str) -> str:
-    """Where a data set would come from now.
+    """Return where a data set comes from at the moment.
 
-    It is ``"built in"``, ``"cached"``, ``"on this system"``, ``"to be fetched"``, ``"drawn"`` or ``"to be drawn"``. It
-    looks at sizes only; ``fetch`` verifies.
+    The check looks at file names only; `fetch` verifies checksums.
+
+    Returns:
+        ``"built in"``, ``"cached"``, ``"on this system"``, ``"to be fetched"``, ``"drawn"`` or ``"to be drawn"``.
 
     Raises:
-        UserError: an unknown name.
+        UserError: The name is unknown.
+
+    Example:
+        >>> from infogan.data import dataset_status
+        >>> dataset_status("digits")
+        'built in'
     """
-    dataset, folder = _named(name), cache_folder(name)
+    dataset, folder = _lookup(name), cache_folder(name)
     if dataset.rendering is not None:
         return "drawn" if is_rendered(folder, dataset.size) else "to be drawn"
-    return where_now(dataset.origin, folder) if dataset.origin else "built in"
+    if dataset.origin is None:
+        return "built in"
+    if has_files(dataset.origin, folder):
+        return "cached"
+    system = dataset.origin.system
+    return "on this system" if system and has_files(dataset.origin, Path(system)) else "to be fetched"
 
 
 def dataset_note(name: str) -> str:
-    """What else is to be said of a data set as it is on this machine; mostly nothing.
+    """Return a remark about a data set on this machine, mostly an empty string.
 
     Raises:
-        UserError: an unknown name.
+        UserError: The name is unknown.
     """
-    note = _named(name).note
+    note = _lookup(name).note
     return note(cache_folder(name)) if note else ""
 
 
-def _named(name: str) -> Dataset:
+def _lookup(name: str) -> Dataset:
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     return DATASETS[name]

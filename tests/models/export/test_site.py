@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.data import load
-from infogan.data.download import File, Origin
+from infogan.data.download import Origin
 from infogan.data.preprocess import render
 from infogan.models.export import export
 from infogan.models.export import runtime as runtimes
@@ -314,7 +314,7 @@ def test_the_runtime_is_taken_from_where_it_is_said_to_be(runtime: None, tmp_pat
     dist = tmp_path / "unpacked" / "package" / "dist"
     dist.mkdir(parents=True)
     for file, content in parts.items():
-        (dist / file.name).write_bytes(content)
+        (dist / file).write_bytes(content)
     for folder in (dist, dist.parent, dist.parent.parent):
         assert read_runtime(folder) == parts
     with tarfile.open(tmp_path / "r.tgz", "w:gz", compresslevel=1) as archive:
@@ -323,28 +323,25 @@ def test_the_runtime_is_taken_from_where_it_is_said_to_be(runtime: None, tmp_pat
 
 
 def test_another_runtime_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"does not hold the npm package onnxruntime-web: no dist/ort\.wasm\.bundle"):
+    with pytest.raises(UserError, match=r"not the npm package onnxruntime-web.*ort\.wasm\.bundle"):
         read_runtime(tmp_path)
     for file in (SCRIPT, CODE):
-        (tmp_path / file.name).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"does not hold onnxruntime-web 1\.30\.0: ort\.wasm\.bundle\.min\.mjs is"):
+        (tmp_path / file).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"not version 1\.30\.0 of onnxruntime-web: ort\.wasm\.bundle\.min\.mjs"):
         read_runtime(tmp_path)
     (tmp_path / "r.tgz").write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"r\.tgz is not the npm package onnxruntime-web: "):
         read_runtime(tmp_path / "r.tgz")
     with tarfile.open(tmp_path / "r.tgz", "w:gz") as archive:
-        archive.add(tmp_path / SCRIPT.name, f"package/dist/{SCRIPT.name}")
-    with pytest.raises(UserError, match=r"r\.tgz does not hold onnxruntime-web 1\.30\.0"):
+        archive.add(tmp_path / SCRIPT, f"package/dist/{SCRIPT}")
+    with pytest.raises(UserError, match=r"r\.tgz is not version 1\.30\.0 of onnxruntime-web"):
         read_runtime(tmp_path / "r.tgz")
 
 
 def test_without_npm_one_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFOGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    wanted = (
-        r"a page needs onnxruntime-web 1\.30\.0, which npm could not give \(.*npm is not installed\): install npm, or"
-    )
-    with pytest.raises(UserError, match=wanted):
+    with pytest.raises(UserError, match=r"onnxruntime-web 1\.30\.0.*npm is not installed.*--runtime"):
         export(small_model(), "site", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -352,7 +349,7 @@ def test_without_npm_one_sentence_says_what_to_do(tmp_path: Path, monkeypatch: p
 def test_files_in_the_cache_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFOGAN_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
-    small = (File("a", 1, hashlib.sha256(b"a").hexdigest()), File("b", 1, hashlib.sha256(b"b").hexdigest()))
+    small = {name: hashlib.sha256(name.encode()).hexdigest() for name in "ab"}
     monkeypatch.setattr(runtimes, "ORIGIN", Origin(files=small, npm="none", npm_folder="package/dist"))
     folder = tmp_path / "onnxruntime-web-1.30.0"
     folder.mkdir()
@@ -360,7 +357,7 @@ def test_files_in_the_cache_are_verified(tmp_path: Path, monkeypatch: pytest.Mon
         (folder / name).write_text(name)
     assert [*read_runtime().values()] == [b"a", b"b"]
     (folder / "b").write_text("c")
-    with pytest.raises(UserError, match="npm could not give"):
+    with pytest.raises(UserError, match="could not be fetched"):
         read_runtime()
 
 
