@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.config import presets
-from infogan.config.schema import Config, NetworkName, NetworkSettings, NoiseSettings, build, override
+from infogan.api import resolve
+from infogan.config.load import build, override
+from infogan.config.schema import Config, NetworkName, NetworkSettings, NoiseSettings, Update
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
@@ -20,7 +21,41 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.models.serialization import ModelConfig
-from infogan.training.losses.terms import StepContext
+from infogan.training.callbacks import Callback, LogRecord
+from infogan.training.losses import ForwardCache, StepContext
+from infogan.training.run_dir import RunFolder
+
+
+class Hooks(Callback):
+    """A callback made of functions."""
+
+    def __init__(
+        self,
+        *,
+        on_begin: Callable[[int], object] = lambda _: None,
+        on_log: Callable[[dict[str, Any]], object] = lambda _: None,
+        on_step: Callable[[int], object] = lambda _: None,
+        on_sample: Callable[[int, InfoGAN], object] = lambda _, __: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._on_begin, self._on_log, self._on_step, self._on_sample = on_begin, on_log, on_step, on_sample
+        self._stop = stop
+
+    def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
+        self._on_begin(step)
+
+    def on_log(self, record: LogRecord) -> None:
+        self._on_log(record.values)
+
+    def on_step_end(self, step: int) -> None:
+        self._on_step(step)
+
+    def on_sample(self, step: int, model: InfoGAN) -> None:
+        self._on_sample(step, model)
+
+    def stop_requested(self) -> bool:
+        return self._stop()
+
 
 DISCRIMINATOR: tuple[NetworkName, ...] = ("discriminator",)
 GENERATOR: tuple[NetworkName, ...] = ("generator",)
@@ -76,7 +111,7 @@ APART: dict[str, Any] = {
 
 def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> Config:
     """A configuration that trains in a second: 8x8 images, narrow networks, few steps; by default, `APART`."""
-    options = presets.compose(
+    options = resolve.compose(
         preset,
         [
             APART if preset == "plain" else {},
@@ -143,7 +178,14 @@ def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepConte
         reals=to_network(torch.from_numpy(pictures(batch))),
         noise=layout.sample_noise(batch, generator),
         codes=layout.sample_codes(batch, generator),
-        randomness=generator,
-        generator_learns=True,
+        random=generator,
+        trains_generator=True,
     )
     return play, networks
+
+
+def begin_update(
+    context: StepContext, networks: tuple[NetworkName, ...], losses: dict[str, float | tuple[float, float]]
+) -> ForwardCache:
+    """Start an update of some networks on some losses."""
+    return context.begin_update(Update(networks=networks, losses=losses, learning_rate=1e-3))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infogan.config.schema import build
+from infogan.config.load import build
 from infogan.data.labels import FewLabels
 from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, SplitBatchNorm
 from infogan.training.loop import train
@@ -205,7 +205,7 @@ def training(folder: Path, name: str) -> None:
     if distributed.is_rank0():
         RunFolder.at(run.path)
     few = FEW if config.data.labels else None
-    train(config, image_set(96), run, few=few)
+    train(config, image_set(96), run, few_labels=few)
 
 
 if __name__ == "__main__":

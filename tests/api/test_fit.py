@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import infogan
-from infogan.config import presets
-from infogan.config.schema import build
-from infogan.training.loop import Interrupted, Watcher
+from infogan.api import resolve
+from infogan.config.load import build
+from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from tests import ROOT, commands
 from tests.data.readers.test_in_memory import Items
-from tests.helpers import pictures
+from tests.helpers import Hooks, pictures
 
 SMALL: dict[str, Any] = {
     "recipe": "plain",
@@ -42,7 +42,7 @@ def test_what_a_program_holds_is_kept_with_the_run(tmp_path: Path) -> None:
 
 def test_the_same_call_goes_on_and_another_is_refused(tmp_path: Path) -> None:
     images = pictures(96)
-    stop = Watcher(interrupted=lambda: True)
+    stop = Hooks(stop=lambda: True)
     with pytest.raises(Interrupted):
         infogan.fit(images, out=tmp_path / "run", watch=stop, **SMALL)
     gone_on = infogan.fit(images, out=tmp_path / "run", **SMALL)
@@ -69,7 +69,7 @@ def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: p
 def test_a_named_set_brings_its_invariances(tmp_path: Path) -> None:
     infogan.fit("digits", out=tmp_path / "run", **{**SMALL, "steps": 2})
     told = json.loads((tmp_path / "run" / "config.json").read_text())
-    own, usual = (build(presets.compose("plain", [layer])).augment for layer in ({"data": {"source": "digits"}}, {}))
+    own, usual = (build(resolve.compose("plain", [layer])).augment for layer in ({"data": {"source": "digits"}}, {}))
     assert told["augment"] == own.model_dump(mode="json")
     assert own != usual
 

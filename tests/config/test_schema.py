@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infogan.api import resolve
 from infogan.config import presets
-from infogan.config.schema import Config, build, merge, override, read
+from infogan.config.load import build, merge, override
+from infogan.config.schema import Config
 from infogan.utils.errors import UserError
 from tests.helpers import small_config
 
@@ -19,7 +21,7 @@ def options(**more: Any) -> dict[str, Any]:
 
 def test_every_preset_is_a_configuration_and_survives_json() -> None:
     for name in presets.PRESETS:
-        config = build(presets.compose(name))
+        config = build(resolve.compose(name))
         assert Config.model_validate_json(config.model_dump_json()) == config
 
 
@@ -113,7 +115,7 @@ TREES = st.recursive(
 def test_any_tree_gives_a_configuration_or_one_sentence(value: Any, section: str) -> None:
     try:
         build(options(**{section: value}))
-        build(presets.compose("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
+        build(resolve.compose("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
     except UserError as error:
         assert str(error)
 
@@ -122,7 +124,7 @@ def test_files_are_read_as_toml_or_json(tmp_path: Path) -> None:
     toml, as_json = tmp_path / "a.toml", tmp_path / "a.json"
     toml.write_text('[train]\nsteps = 7\n[[codes]]\nkind = "categorical"\nsize = 4\n')
     as_json.write_text(json.dumps({"train": {"steps": 7}, "codes": [{"kind": "categorical", "size": 4}]}))
-    assert read(toml) == read(as_json)
+    assert read_options(toml) == read_options(as_json)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +133,12 @@ def test_files_are_read_as_toml_or_json(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        read(tmp_path / name)
+        read_options(tmp_path / name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
-        read(tmp_path / "nowhere.toml")
+        read_options(tmp_path / "nowhere.toml")
 
 
 def test_stages_share_the_steps_without_gap_or_overlap() -> None:
@@ -156,7 +158,7 @@ def test_stages_share_the_steps_without_gap_or_overlap() -> None:
 def test_predecessors_lose_codes_recognizer_and_information() -> None:
     for preset in presets.PRESETS:
         for kind in ("gan", "cgan"):
-            config = build(presets.compose(preset, [{"objective": {"kind": kind}}]))
+            config = build(resolve.compose(preset, [{"objective": {"kind": kind}}]))
             assert config.codes == ()
             updates = [update for stage in config.stages for update in stage.updates]
             assert {update.networks for update in updates} == {("discriminator",), ("generator",)}
@@ -165,31 +167,31 @@ def test_predecessors_lose_codes_recognizer_and_information() -> None:
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown preset 'pots': did you mean 'post'\?"):
-        presets.compose("pots")
+        resolve.compose("pots")
 
 
 def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_given() -> None:
     def game(options: presets.Options) -> list[float]:
         return [update["learning_rate"] for update in options["stages"][-1]["updates"]]
 
-    options = presets.compose("robust", [], ["train.budget=100"])
-    assert presets.for_size(options, 32) == options
-    large = presets.for_size(options, 33)
+    options = resolve.compose("robust", [], ["train.budget=100"])
+    assert resolve._for_size(options, 32) == options
+    large = resolve._for_size(options, 33)
     assert build(large).networks.spectral_norm
     assert game(large) == [presets.RATE_OF_LARGE] * 2
     assert large["stages"][:3] == options["stages"][:3]
-    gan = presets.for_size(presets.compose("robust", [{"objective": {"kind": "gan"}}]), 64)
+    gan = resolve._for_size(resolve.compose("robust", [{"objective": {"kind": "gan"}}]), 64)
     assert game(gan) == [presets.RATE_OF_LARGE] * 2
     for preset in ("plain", "paper", "post", "disentangle"):
-        assert presets.for_size(presets.compose(preset), 64) == presets.compose(preset)
-    given = presets.for_size(presets.compose("robust", [], ["networks.spectral_norm=false"]), 64)
+        assert resolve._for_size(resolve.compose(preset), 64) == resolve.compose(preset)
+    given = resolve._for_size(resolve.compose("robust", [], ["networks.spectral_norm=false"]), 64)
     assert not build(given).networks.spectral_norm
     assert game(given) == [presets.RATE_OF_LARGE] * 2
-    given = presets.for_size(presets.compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
+    given = resolve._for_size(resolve.compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
     assert game(given) == [0.1, presets.RATE_OF_LARGE]
     # What is printed, laid on the preset again, is the same run.
     printed = json.loads(build(options).model_dump_json())
-    assert build(presets.for_size(presets.compose("robust", [printed]), 64)) == build(presets.for_size(options, 64))
+    assert build(resolve._for_size(resolve.compose("robust", [printed]), 64)) == build(resolve._for_size(options, 64))
 
 
 @pytest.mark.parametrize("name", ["", "a=b", "../up", "a\\b", " a", "a\n", "x" * 65])
@@ -201,18 +203,18 @@ def test_names_of_codes_are_fit_for_files_and_assignments(name: str) -> None:
 
 def test_a_kind_that_is_no_name_is_refused() -> None:
     with pytest.raises(UserError, match="kind"):
-        build(presets.compose("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))
+        build(resolve.compose("plain", [{"codes": [{"kind": [0.1, 0.2]}, {"kind": {"a": 1}}]}]))
 
 
 def test_a_length_takes_the_place_of_one_in_another_unit() -> None:
     file = {"train": {"steps": 300, "budget": 60.0, "images": None, "seed": 3}}
     train = {"steps": 7}
-    assert build(presets.compose("robust", [file, {"train": train}])).train.model_dump(
+    assert build(resolve.compose("robust", [file, {"train": train}])).train.model_dump(
         include={"steps", "budget", "images", "seed"}
     ) == {"steps": 7, "budget": None, "images": None, "seed": 3}
-    assigned = build(presets.compose("robust", [file], ["train.images_seen=5000"])).train
+    assigned = build(resolve.compose("robust", [file], ["train.images_seen=5000"])).train
     assert (assigned.images_seen, assigned.budget) == (5000, None)
-    alone = build(presets.compose("robust", [file, {"train": {"seed": 4}}])).train
+    alone = build(resolve.compose("robust", [file, {"train": {"seed": 4}}])).train
     assert (alone.steps, alone.budget, alone.seed) == (300, 60.0, 4)
     with pytest.raises(UserError):
-        build(presets.compose("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"]))
+        build(resolve.compose("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"]))

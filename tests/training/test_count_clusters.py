@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from infogan.config import presets
-from infogan.config.schema import build
+from infogan.api import resolve
+from infogan.config.load import build
 from infogan.data.augment import augment
 from infogan.data.batches import to_pixels
 from infogan.data.dataset import ImageSet
@@ -39,7 +39,7 @@ def test_kinds_of_pictures_are_counted() -> None:
 
 def test_a_recipe_without_such_features_can_not_count() -> None:
     with pytest.raises(UserError, match="only a recipe whose encoder learns"):
-        count_categories(build(presets.compose("plain")), image_set())
+        count_categories(build(resolve.compose("plain")), image_set())
 
 
 def test_only_the_first_category_is_counted_wherever_it_stands() -> None:
@@ -49,8 +49,8 @@ def test_only_the_first_category_is_counted_wherever_it_stands() -> None:
         {"kind": "categorical", "size": 3},
     )
     options = {"codes": [knob, counted, other]}
-    assert presets.counts_categories(options)
-    assert presets.with_categories(options, 7) == {"codes": [knob, {**counted, "size": 7}, other]}
-    assert not presets.counts_categories({"codes": [other]})
+    assert resolve.counts_categories(options)
+    assert resolve.with_categories(options, 7) == {"codes": [knob, {**counted, "size": 7}, other]}
+    assert not resolve.counts_categories({"codes": [other]})
     with pytest.raises(UserError, match="only the first category"):
-        presets.with_categories({"codes": [other, counted]}, 7)
+        resolve.with_categories({"codes": [other, counted]}, 7)

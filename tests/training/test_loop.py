@@ -12,17 +12,22 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from infogan.config.schema import Config, build
+from infogan.config.load import build
+from infogan.config.schema import Config
 from infogan.data import load
 from infogan.data.batches import Batches, check_enough_images, stream_seed, to_network, to_pixels
 from infogan.data.dataset import ImageSet
 from infogan.models.networks import Networks
-from infogan.training.loop import Interrupted, RunningMeans, Watcher, decay, ema_decay, train, update_average
+from infogan.training.callbacks import Interrupted, RunningMeans
+from infogan.training.loop import train
+from infogan.training.optim import ema_decay, learning_rate_factor
+from infogan.training.checkpoint import latest_checkpoint_path
+from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.memory import usable_bytes
 from tests.commands import Command, infogan
-from tests.helpers import image_set, networks_seen, pictures, small_config
+from tests.helpers import Hooks, image_set, networks_seen, pictures, small_config
 
 TWO_STAGES: list[dict[str, Any]] = [
     {"name": "first", "share": 1, "updates": [
@@ -38,7 +43,7 @@ TWO_STAGES: list[dict[str, Any]] = [
 
 
 def weights(run: RunFolder) -> dict[str, torch.Tensor]:
-    checkpoint, complaints = run.load_checkpoint()
+    checkpoint, complaints = load_latest_checkpoint(run.checkpoints)
     assert checkpoint is not None
     assert not complaints
     return checkpoint.tensors
@@ -48,7 +53,7 @@ def trained(path: Path, config: Config, images: ImageSet | None = None, **watch:
     images = images or image_set()
     run = RunFolder.at(path)
     run.begin(config, images.digest())
-    train(config, images, run, watch=Watcher(**watch))
+    train(config, images, run, callbacks=[Hooks(**watch)])
     return run
 
 
@@ -67,7 +72,7 @@ def test_resume_at_any_step_equals_the_uninterrupted_run_bit_for_bit(tmp_path: P
     whole = trained(tmp_path / "whole", config)
     steps: list[int] = []
     with pytest.raises(Interrupted) as caught:
-        trained(tmp_path / "cut", config, on_step=steps.append, interrupted=lambda: len(steps) == stop - 1)
+        trained(tmp_path / "cut", config, on_step=steps.append, stop=lambda: len(steps) == stop - 1)
     assert caught.value.step == stop
     cut = trained(tmp_path / "cut", config)
     assert_same(weights(whole), weights(cut))
@@ -90,7 +95,7 @@ def test_presets_resume_bit_for_bit(tmp_path: Path, preset: str) -> None:
     whole = trained(tmp_path / "whole", config)
     asked = itertools.count(1)
     with pytest.raises(Interrupted):
-        trained(tmp_path / "cut", config, interrupted=lambda: next(asked) == 3)
+        trained(tmp_path / "cut", config, stop=lambda: next(asked) == 3)
     assert_same(weights(whole), weights(trained(tmp_path / "cut", config)))
 
 
@@ -112,7 +117,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> 
     config = small_config()
     run = trained(tmp_path / "run", config)
     whole = weights(run)
-    newest = run.last_checkpoint()
+    newest = latest_checkpoint_path(run.checkpoints)
     assert newest is not None
     newest.write_bytes(newest.read_bytes()[:-1000])
     again = trained(tmp_path / "run", config)
@@ -172,7 +177,7 @@ def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(
     process.until("step 65/")
     process.signal(signal.SIGKILL)
     assert process.ended().returncode == -signal.SIGKILL
-    assert RunFolder(tmp_path / "cut").last_checkpoint() is not None
+    assert latest_checkpoint_path(RunFolder(tmp_path / "cut").checkpoints) is not None
     assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
 
 
@@ -205,7 +210,7 @@ def test_a_run_goes_on_in_another_number_of_pieces(tmp_path: Path) -> None:
     config = small_config()
     run = RunFolder(tmp_path)
     with pytest.raises(Interrupted):
-        trained(tmp_path, config, interrupted=lambda: run.last_checkpoint() is not None)
+        trained(tmp_path, config, stop=lambda: latest_checkpoint_path(run.checkpoints) is not None)
     trained(tmp_path, in_pieces(config, 4))
     assert [line["step"] for line in run.read_stats()] == [2, 3, 4, 6]
     assert [session["accumulation_steps"] for session in run.read_environment()] == [1, 4]
@@ -227,7 +232,7 @@ def in_pieces(config: Config, pieces: int) -> Config:
 def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
     images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
     run = trained(tmp_path, small_config(objective={"kind": kind}), images)
-    assert run.last_checkpoint() is not None
+    assert latest_checkpoint_path(run.checkpoints) is not None
     with pytest.raises(AssertionError, match="looked at"):
         _ = images.labels  # the loader does fail whoever looks
 
@@ -413,8 +418,8 @@ def test_reports_hold_every_term_and_the_information_of_every_code(tmp_path: Pat
 
 
 def test_learning_rate_falls_to_nothing_over_the_second_half() -> None:
-    assert [decay("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
-    assert decay("none", 0.99) == 1
+    assert [learning_rate_factor("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert learning_rate_factor("none", 0.99) == 1
 
 
 def test_the_average_halves_old_weights_in_a_half_life() -> None:
@@ -474,7 +479,7 @@ def test_two_moves_of_one_player_at_the_same_rates_are_one_optimisers(tmp_path: 
     # And a run that stops between goes on as if it had not.
     again = tmp_path / "again"
     with pytest.raises(Interrupted):
-        trained(again, config, interrupted=lambda: True)
+        trained(again, config, stop=lambda: True)
     train(config, image_set(), RunFolder.at(again))
     assert_same(weights(RunFolder.at(again)), weights(run))
 

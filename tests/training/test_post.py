@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infogan.config import presets
-from infogan.config.schema import build, override
+from infogan.api import resolve
+from infogan.config.load import build, override
 from infogan.data.batches import Batches, stream_seed
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
-from infogan.training.loop import INITIAL, ORDER, STEP, train
+from infogan.training.loop import train
+from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.run_dir import RunFolder
+from infogan.training.state import INITIAL_STREAM, ORDER_STREAM, STEP_STREAM
 
 STEPS = 3
 
@@ -57,7 +59,7 @@ def perceptron(x: Tensor, weights: list[Tensor]) -> Tensor:
 def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: Path, double: None) -> None:
     random = np.random.default_rng(0)
     images = ImageSet(random.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), [str(i) for i in range(64)], "noise")
-    options = presets.compose("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
+    options = resolve.compose("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
     config = build(override(options, f"train.steps={STEPS}"))
     train(config, images, run := RunFolder(tmp_path))
 
@@ -65,7 +67,7 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
     seed = config.train.seed
     layout = CodeLayout(config.noise, config.codes)
     initial = build_networks(
-        config.networks, layout, ImageShape(1, 28), kind="infogan", seed=stream_seed(seed, INITIAL)
+        config.networks, layout, ImageShape(1, 28), kind="infogan", seed=stream_seed(seed, INITIAL_STREAM)
     ).state_dict()
     before = {name: weight.clone() for name, weight in initial.items()}
     layers = {
@@ -85,10 +87,10 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
     d_solver, g_solver = PlainAdam(discriminator), PlainAdam(generator)
     q_solver = PlainAdam([*generator, *recognizer])
 
-    batches = Batches(images, stream_seed(seed, ORDER), rank=0, world_size=1, device=torch.device("cpu"))
+    batches = Batches(images, stream_seed(seed, ORDER_STREAM), rank=0, world_size=1, device=torch.device("cpu"))
     for step in range(STEPS):
         x = torch.from_numpy(images.images[batches.indices(0, step, 32).numpy()]).double().reshape(32, 784) / 255
-        draws = torch.Generator().manual_seed(stream_seed(seed, STEP, 0, step))
+        draws = torch.Generator().manual_seed(stream_seed(seed, STEP_STREAM, 0, step))
         z = layout.sample_noise(32, draws)
         c = one_hot(layout.sample_codes(32, draws)["category"], 10).double()
         z_c = torch.cat([z, c], dim=1)
@@ -104,7 +106,7 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
         q = torch.softmax(perceptron(g_sample, recognizer), dim=1)
         q_solver.step(torch.mean(-torch.sum(c * torch.log(q), dim=1)))
 
-    checkpoint, _ = run.load_checkpoint()
+    checkpoint, _ = load_latest_checkpoint(run.checkpoints)
     assert checkpoint is not None
     trained = {
         name.removeprefix("networks."): w for name, w in checkpoint.tensors.items() if name.startswith("networks")
@@ -117,7 +119,7 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
 
 
 def test_the_posts_initial_weights_have_the_posts_variance() -> None:
-    config = build(presets.compose("post"))
+    config = build(resolve.compose("post"))
     made = build_networks(
         config.networks, CodeLayout(config.noise, config.codes), ImageShape(1, 28), kind="infogan", seed=0
     )

@@ -17,13 +17,16 @@ import pytest
 import torch
 from PIL import Image
 
-from infogan.api.train_run import Plan, plan, train_run
+from infogan.api.resolve import Plan
+from infogan.api.train_run import plan, train_run
 from infogan.data import load
-from infogan.training.loop import Interrupted, Watcher
-from infogan.training.run_dir import Checkpoint, RunFolder
+from infogan.training.callbacks import Interrupted
+from infogan.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
+from infogan.training.checkpoint import latest_checkpoint_path
+from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import append_line, file_lock, is_locked, remove_temporary_files
-from tests.helpers import image_set, networks_seen, pictures, small_config
+from tests.helpers import Hooks, image_set, networks_seen, pictures, small_config
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -35,8 +38,8 @@ def checkpoint(step: int) -> Checkpoint:
 def run(tmp_path: Path) -> RunFolder:
     """Two checkpoints, after 1 and 2 steps."""
     run = RunFolder(tmp_path)
-    run.save_checkpoint(checkpoint(1))
-    run.save_checkpoint(checkpoint(2))
+    save_checkpoint(run.checkpoints, checkpoint(1))
+    save_checkpoint(run.checkpoints, checkpoint(2))
     return run
 
 
@@ -48,19 +51,19 @@ def same(found: Checkpoint | None, expected: Checkpoint) -> bool:
 
 
 def newest(run: RunFolder) -> Path:
-    path = run.last_checkpoint()
+    path = latest_checkpoint_path(run.checkpoints)
     assert path is not None
     return path
 
 
 def test_a_checkpoint_comes_back_as_it_was(run: RunFolder) -> None:
-    found, complaints = run.load_checkpoint()
+    found, complaints = load_latest_checkpoint(run.checkpoints)
     assert same(found, checkpoint(2))
     assert complaints == []
     # Names that look like a checksum's place change nothing.
     odd = Checkpoint(3, 0.0, {"0" * 64: torch.ones(2), "sha256": torch.zeros(1)})
-    run.save_checkpoint(odd)
-    assert same(run.load_checkpoint()[0], odd)
+    save_checkpoint(run.checkpoints, odd)
+    assert same(load_latest_checkpoint(run.checkpoints)[0], odd)
 
 
 def test_every_byte_counts(run: RunFolder) -> None:
@@ -70,7 +73,7 @@ def test_every_byte_counts(run: RunFolder) -> None:
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(random.integers(8))
         path.write_bytes(damaged)
-        found, complaints = run.load_checkpoint()
+        found, complaints = load_latest_checkpoint(run.checkpoints)
         assert same(found, checkpoint(1)), place
         assert len(complaints) == 1
         assert "\n" not in complaints[0]
@@ -81,7 +84,7 @@ def test_lengths_count(run: RunFolder) -> None:
     lengths = [content[:cut] for cut in range(0, len(content), 7)] + [content + b"\0", content * 2]
     for damaged in [*lengths, b"\0" * len(content), content[::-1]]:
         path.write_bytes(damaged)
-        assert same(run.load_checkpoint()[0], checkpoint(1))
+        assert same(load_latest_checkpoint(run.checkpoints)[0], checkpoint(1))
 
 
 def test_what_is_not_read_as_it_was_written_costs_no_checkpoint(
@@ -94,10 +97,10 @@ def test_what_is_not_read_as_it_was_written_costs_no_checkpoint(
 
     monkeypatch.setattr(Path, "write_bytes", failing_disk)
     with pytest.raises(UserError, match="is the disk failing"):
-        run.save_checkpoint(checkpoint(3))
+        save_checkpoint(run.checkpoints, checkpoint(3))
     monkeypatch.undo()
     assert sorted(path.name[7] for path in run.checkpoints.iterdir()) == ["1", "2", "3"]
-    assert same(run.load_checkpoint()[0], checkpoint(2))
+    assert same(load_latest_checkpoint(run.checkpoints)[0], checkpoint(2))
 
 
 def test_half_a_line_costs_that_line_alone(tmp_path: Path) -> None:
@@ -284,9 +287,9 @@ def test_what_ends_a_session_is_kept(tmp_path: Path) -> None:
     for what in ends:
         raised = UserError if isinstance(what, MemoryError) else type(what)
         with pytest.raises(raised):
-            train_run(planned, run, watch=Watcher(on_step=lambda step, what=what: asked(step, what)))  # type: ignore[misc]
+            train_run(planned, run, callbacks=[Hooks(on_step=lambda step, what=what: asked(step, what))])  # type: ignore[misc]
     with pytest.raises(Interrupted):
-        train_run(planned, run, watch=Watcher(interrupted=lambda: True))
+        train_run(planned, run, callbacks=[Hooks(stop=lambda: True)])
     train_run(planned, run)
     ended = [session["ended"] for session in run.read_environment()]
     assert ended[0] == "the disk is full"
@@ -303,10 +306,10 @@ def test_a_run_without_incidents_says_nothing_of_them(digits_run: Path) -> None:
 
 def test_a_damaged_checkpoint_is_put_aside_and_crowds_no_whole_one_out(run: RunFolder) -> None:
     newest(run).write_bytes(b"damaged")
-    assert same(run.load_checkpoint()[0], checkpoint(1))
-    assert run.load_checkpoint()[1] == []  # told once
+    assert same(load_latest_checkpoint(run.checkpoints)[0], checkpoint(1))
+    assert load_latest_checkpoint(run.checkpoints)[1] == []  # told once
     assert newest(run).name == "00000001.safetensors"
-    run.save_checkpoint(checkpoint(2))
+    save_checkpoint(run.checkpoints, checkpoint(2))
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "00000001.safetensors", "00000002.damaged", "00000002.safetensors"
     ]  # fmt: skip
@@ -332,15 +335,15 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
 
     said = r"stopped being finite by step 4: the last good .*00000002"
     with networks_seen() as seen, pytest.raises(UserError, match=said):
-        train_run(planned, run, watch=Watcher(on_step=overflow))
-    assert all(tensor.isfinite().all() for tensor in run.load_checkpoint()[0].tensors.values())  # type: ignore[union-attr]
+        train_run(planned, run, callbacks=[Hooks(on_step=overflow)])
+    assert all(tensor.isfinite().all() for tensor in load_latest_checkpoint(run.checkpoints)[0].tensors.values())  # type: ignore[union-attr]
     train_run(planned, run)
 
 
 def test_a_checkpoint_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
     planned, run = Plan(small_config("data.source=digits"), load("digits")), RunFolder.at(tmp_path)
     train_run(planned, run)
-    run.save_checkpoint(checkpoint(7))
+    save_checkpoint(run.checkpoints, checkpoint(7))
     with pytest.raises(UserError, match=r"^the checkpoint after 7 steps is none of this run: "):
         train_run(planned, run)
 
@@ -409,7 +412,7 @@ def test_strange_lines_and_sessions_are_left_out_or_refused(tmp_path: Path) -> N
     run.rewind_stats(3)
     (run.checkpoints / "\u00b2.safetensors").parent.mkdir()
     (run.checkpoints / "\u00b2.safetensors").write_text("")
-    assert run.last_checkpoint() is None
+    assert latest_checkpoint_path(run.checkpoints) is None
     for strange in ("{}", "[1]", "[" * 100_000):
         (tmp_path / "environment.json").write_text(strange)
         with pytest.raises(UserError, match=r"environment\.json is damaged"):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from infogan.api import train_run
+from infogan.api import resolve, train_run
 from infogan.config import presets
-from infogan.config.schema import Config, build
+from infogan.config.load import build
+from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
 from infogan.models.encoder import Encoder
@@ -26,7 +27,7 @@ from tests.helpers import image_set, small_config
 def clocked(monkeypatch: pytest.MonkeyPatch) -> Config:
     """Four stages whose steps take 10, 20, 15 and 5 ms, and their beginnings nothing."""
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015, 0.005]))
-    return build(presets.compose("robust", [{"data": {"source": "bars"}}]))
+    return build(resolve.compose("robust", [{"data": {"source": "bars"}}]))
 
 
 def steps(config: Config) -> list[int]:
@@ -132,22 +133,22 @@ def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> Non
 def test_a_length_that_nobody_said_is_longer_on_a_slow_machine_and_then_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = presets.compose("robust", [{"data": {"source": "digits"}}])
+    options = resolve.compose("robust", [{"data": {"source": "digits"}}])
     run = RunFolder.at(tmp_path / "run")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
     first = train_run.plan(options, run=run.path).config
     assert isinstance(first.train.budget, float)
-    assert presets.BUDGET < first.train.budget < presets.BUDGET * presets.LONGEST
+    assert presets.BUDGET < first.train.budget < presets.BUDGET * presets.LONGEST_BUDGET_FACTOR
     run.begin(first, "x")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))
     assert train_run.plan(options, run=run.path).config == first
-    said = presets.compose("robust", [{"data": {"source": "digits"}, "train": {"budget": presets.BUDGET}}])
+    said = resolve.compose("robust", [{"data": {"source": "digits"}, "train": {"budget": presets.BUDGET}}])
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
     assert train_run.plan(said).config.train.budget == presets.BUDGET
 
 
 def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
-    options = presets.compose("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
+    options = resolve.compose("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
     found = train_run.plan(options).config
     assert found.train.budget is None
     assert found.images_seen(found.train.steps) == pytest.approx(100_000, rel=0.02)
@@ -155,7 +156,7 @@ def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
 
 def test_large_images_have_time_in_proportion_to_their_pixels_unless_it_is_given() -> None:
     def seconds(size: int, *assignments: str) -> float:
-        budget: float = presets.for_size(presets.compose("robust", (), assignments), size)["train"]["budget"]
+        budget: float = resolve._for_size(resolve.compose("robust", (), assignments), size)["train"]["budget"]
         return budget
 
     assert seconds(8) == seconds(32) == presets.BUDGET
@@ -165,9 +166,9 @@ def test_large_images_have_time_in_proportion_to_their_pixels_unless_it_is_given
 
 
 def test_a_length_that_is_given_takes_the_place_of_the_presets() -> None:
-    assert build(presets.compose("robust")).train.budget == "auto"
+    assert build(resolve.compose("robust")).train.budget == "auto"
     for assignment in ("train.steps=77", "train.images_seen=77"):
-        assert build(presets.compose("robust", (), [assignment])).train.budget is None
-    assert build(presets.compose("post", [{"train": {"budget": 5.0}}])).train.budget == 5
+        assert build(resolve.compose("robust", (), [assignment])).train.budget is None
+    assert build(resolve.compose("post", [{"train": {"budget": 5.0}}])).train.budget == 5
     with pytest.raises(UserError, match="one of them"):
-        build(presets.compose("robust", [{"train": {"budget": 5.0, "images": 7}}]))
+        build(resolve.compose("robust", [{"train": {"budget": 5.0, "images": 7}}]))

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.api.train_run import Plan, train_run
+from infogan.api.train_run import Plan, encode_sample, train_run
 from infogan.cli import app
 from infogan.config.schema import Config
 from infogan.data import load
@@ -29,13 +29,13 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
 from infogan.models.serialization import ModelConfig
-from infogan.training.loop import Interrupted, Watcher
+from infogan.training.callbacks import EncodedSample, Interrupted
 from infogan.training.run_dir import RunFolder
-from infogan.training.trackers import TRACKERS, ReadCodes, Tracker, called, numbers_of, read_codes
+from infogan.training.trackers import TRACKERS, Tracker, make_trackers, numbers_of
 from infogan.utils.errors import UserError
 from tests import ROOT
 from tests.commands import infogan
-from tests.helpers import image_set, pictures, small_config, small_model
+from tests.helpers import Hooks, image_set, pictures, small_config, small_model
 
 ALL = ["tensorboard", "wandb", "mlflow"]
 STEPS, KILLED_AT, CHECKPOINT = 8, 7, 4
@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("whole")
     run = RunFolder.at(folder / "run")
     for _ in range(2):
-        train_run(often(folder), run, trackers=called(ALL))
+        train_run(often(folder), run, trackers=make_trackers(ALL))
     assert run.read_incidents() == []
     return run
 
@@ -86,8 +86,8 @@ import os, signal, sys
 sys.modules["tensorflow"] = None
 from tests.training.test_trackers import *
 folder = Path(sys.argv[1])
-stop = Watcher(on_step=lambda step: step == {KILLED_AT} and os.kill(os.getpid(), signal.SIGKILL))
-train_run(often(folder), RunFolder.at(folder / "run"), watch=stop, trackers=called(ALL))
+stop = Hooks(on_step=lambda step: step == {KILLED_AT} and os.kill(os.getpid(), signal.SIGKILL))
+train_run(often(folder), RunFolder.at(folder / "run"), watch=stop, trackers=make_trackers(ALL))
 """
 
 
@@ -103,7 +103,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     run = RunFolder.existing(folder / "run")
     assert [line["step"] for line in run.read_stats()] == list(range(1, KILLED_AT + 1))
-    train_run(often(folder), run, trackers=called(ALL))
+    train_run(often(folder), run, trackers=make_trackers(ALL))
     assert len(run.read_incidents()) == 1  # that the session ended without a word
     return run
 
@@ -306,7 +306,7 @@ def test_a_killed_run_goes_on_under_its_id_and_no_step_comes_twice(resumed: RunF
 def test_wandb_is_told_no_step_twice(tmp_path: Path) -> None:
     run = RunFolder.at(tmp_path / "run")
     for step, steps in ((0, range(1, 8)), (4, range(5, 10))):
-        (tracker,) = called(["wandb"])
+        (tracker,) = make_trackers(["wandb"])
         tracker.begin(run, small_config(), step)
         for number in steps:
             tracker.scalars(number, {"value": number + step / 10})
@@ -366,7 +366,7 @@ def test_a_store_that_goes_away_does_not_end_the_run(tmp_path: Path, monkeypatch
         if step == 3:
             store.rename(tmp_path / "gone")
 
-    train_run(bars(tmp_path), run, watch=Watcher(on_step=leave), trackers=called(["mlflow"]))
+    train_run(bars(tmp_path), run, callbacks=[Hooks(on_step=leave)], trackers=make_trackers(["mlflow"]))
     (incident,) = run.read_incidents()
     assert re.match("MLflow failed and is told no more: .*store' does not exist", incident["what"])
     assert incident["what"] in (run.path / "log.txt").read_text()
@@ -395,7 +395,7 @@ class Notes(Tracker):
     def evaluation(self, step: int, result: Mapping[str, Any]) -> None:
         self.told.append(("evaluation", step, result))
 
-    def codes(self, step: int, codes: ReadCodes) -> None:
+    def codes(self, step: int, codes: EncodedSample) -> None:
         self.told.append(("codes", step, codes))
 
     def end(self, status: str) -> None:
@@ -405,7 +405,7 @@ class Notes(Tracker):
 def test_a_program_may_bring_its_own_and_hears_what_is_written(tmp_path: Path) -> None:
     notes, run = Notes(), RunFolder.at(tmp_path / "mine")
     with pytest.raises(Interrupted):
-        train_run(bars(tmp_path), run, watch=Watcher(interrupted=lambda: len(notes.told) == 4), trackers=[notes])
+        train_run(bars(tmp_path), run, callbacks=[Hooks(stop=lambda: len(notes.told) == 4)], trackers=[notes])
     first, notes.told = notes.told, []
     train_run(bars(tmp_path), run, trackers=[notes])
     assert [(event[0], event[1]) for event in first] == [
@@ -448,7 +448,7 @@ def test_one_that_can_not_begin_ends_the_run_before_its_first_step(tmp_path: Pat
 
     notes, run, steps = Notes(), RunFolder.at(tmp_path / "run"), list[int]()
     with pytest.raises(UserError, match="NotLoggedIn can not begin: no key"):
-        train_run(bars(tmp_path), run, watch=Watcher(on_step=steps.append), trackers=[notes, NotLoggedIn()])
+        train_run(bars(tmp_path), run, callbacks=[Hooks(on_step=steps.append)], trackers=[notes, NotLoggedIn()])
     assert steps == []
     assert not run.stats.exists()
     assert notes.told == [("on_start", "run", 6, 0), ("end", "failed")]
@@ -479,7 +479,7 @@ def test_what_reads_no_codes_has_none_to_tell(tmp_path: Path) -> None:
 def test_features_are_what_the_encoder_sees_and_names_are_told() -> None:
     model = small_model(architecture="conv")
     model.name_codes({"category": ["a\tb", *[""] * 9]})
-    told = read_codes(model, image_set(500, labelled=False))
+    told = encode_sample(model, image_set(500, labelled=False))
     assert told.images.shape == (400, 1, 8, 8)
     read = model.encode(told.images)
     assert told.features.shape == (400, 12)  # ten probabilities and two means
@@ -491,7 +491,7 @@ def test_features_are_what_the_encoder_sees_and_names_are_told() -> None:
         config.networks, CodeLayout(config.noise, config.codes), ImageShape(1, 8), kind="infogan", seed=0
     )
     seeing = InfoGAN(ModelConfig.of(config, ImageShape(1, 8)), networks)
-    told = read_codes(seeing, image_set(30))
+    told = encode_sample(seeing, image_set(30))
     assert told.features.shape == (30, 128)
     np.testing.assert_array_equal(told.features, seeing.features(told.images))
 
@@ -500,16 +500,16 @@ def test_labels_are_not_looked_at() -> None:
     from tests.training.test_loop import Unlabelled
 
     hidden = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
-    assert len(read_codes(small_model(), hidden).codes["category"]) == 64
+    assert len(encode_sample(small_model(), hidden).codes["category"]) == 64
 
 
 def test_a_single_code_and_odd_names_fit_the_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, run = small_model(codes=[{"kind": "categorical", "size": 2}]), RunFolder.at(tmp_path / "run")
     model.name_codes({"category": ["lying\tdown\n", "up"]})
-    (board,) = called(["tensorboard"])
+    (board,) = make_trackers(["tensorboard"])
     board.begin(run, small_config(), 0)
     for _ in range(2):
-        board.codes(3, read_codes(model, image_set(40)))
+        board.codes(3, encode_sample(model, image_set(40)))
     board.end("finished")
     assert capsys.readouterr().out == ""  # where --json has its object
     lines = (run.path / "tensorboard" / "00003" / "codes" / "metadata.tsv").read_text().splitlines()
@@ -527,13 +527,13 @@ def test_numbers_are_found_within_and_words_left_out() -> None:
 
 def test_unknown_names_and_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="unknown tracker 'tensorbord': did you mean 'tensorboard'"):
-        called(["mlflow", "tensorbord"])
-    assert len(called(["mlflow", "mlflow"])) == 1
+        make_trackers(["mlflow", "tensorbord"])
+    assert len(make_trackers(["mlflow", "mlflow"])) == 1
     for module in ("torch.utils.tensorboard", "wandb", "mlflow"):
         monkeypatch.setitem(sys.modules, module, None)
     for name in TRACKERS:
         with pytest.raises(UserError, match=re.escape(f"needs another library: pip install 'infogan[{name}]'")):
-            called([name])
+            make_trackers([name])
 
 
 @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ def test_unknown_names_and_missing_libraries_are_named(monkeypatch: pytest.Monke
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     run = RunFolder.at(tmp_path / "run")
     run.path.joinpath(f"{name}.json").write_text(content)
-    (tracker,) = called([name])
+    (tracker,) = make_trackers([name])
     with pytest.raises(UserError, match=rf"{name}\.json is damaged: remove it"):
         tracker.begin(run, small_config(), 0)
 

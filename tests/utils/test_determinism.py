@@ -11,9 +11,8 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from infogan.api import train_run
-from infogan.config import presets
-from infogan.config.schema import build
+from infogan.api import resolve, train_run
+from infogan.config.load import build
 from infogan.data.augment import bilinear_sample
 from infogan.models.encoder import area_downsample
 from infogan.training.loop import train
@@ -53,7 +52,7 @@ def test_no_step_has_an_operation_that_a_gpu_can_not_repeat(preset: str, size: i
         "networks": {"width": 2, "encoder_width": 2} if preset == "robust" else {"width": 2},
         "train": {"steps": 8, "batch_size": 4, "precision": "fp32"},
     }
-    config = build(presets.compose(preset, [sections]))
+    config = build(resolve.compose(preset, [sections]))
     images, run = image_set(24, size), RunFolder.at(tmp_path)
     run.begin(config, "")
     with deterministic_algorithms(True), Recorded() as recorded:
@@ -103,7 +102,7 @@ def test_two_runs_are_the_same_bits(device: str, tmp_path: Path) -> None:
     }
     found = []
     for name in "ab":
-        planned = train_run.plan(presets.compose("robust", [sections]), device=device)
+        planned = train_run.plan(resolve.compose("robust", [sections]), device=device)
         run = RunFolder.at(tmp_path / name)
         train_run.train_run(planned, run, device=device)
         assert not torch.are_deterministic_algorithms_enabled()

@@ -7,17 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from infogan.api import train_run
-from infogan.config import presets
-from infogan.config.schema import NetworkSettings, NoiseSettings, build
+from infogan.api import resolve, train_run
+from infogan.config.load import build
+from infogan.config.schema import NetworkSettings, NoiseSettings
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
 from infogan.training import time_budget
-from infogan.training.loop import Interrupted, Watcher, train
+from infogan.training.callbacks import Interrupted
+from infogan.training.loop import train
+from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.run_dir import RunFolder
-from tests.helpers import image_set, pictures, small_config, small_model
+from tests.helpers import Hooks, image_set, pictures, small_config, small_model
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
@@ -53,7 +55,7 @@ def test_a_whole_run_with_everything_that_a_long_one_has(device: str, precision:
         "networks": {"width": 4},
         "train": {"steps": 8, "batch_size": 16, "log_every": 2, "sample_every": 4, "precision": precision},
     }
-    planned = train_run.plan(presets.compose("robust", [sections]), device=device)
+    planned = train_run.plan(resolve.compose("robust", [sections]), device=device)
     run = RunFolder.at(tmp_path / "run")
     model, result = train_run.train_run(planned, run, device=device)
     assert model.device.type == device
@@ -81,9 +83,9 @@ def test_a_run_that_was_interrupted_goes_on(device: str, tmp_path: Path) -> None
         run = RunFolder.at(path)
         run.begin(config, images.digest())
         steps.clear()
-        watch = Watcher(on_step=steps.append, interrupted=lambda: len(steps) + 1 == stop)
-        train(config, images, run, device=device, watch=watch)
-        checkpoint, complaints = run.load_checkpoint()
+        watch = Hooks(on_step=steps.append, stop=lambda: len(steps) + 1 == stop)
+        train(config, images, run, device=device, callbacks=[watch])
+        checkpoint, complaints = load_latest_checkpoint(run.checkpoints)
         assert checkpoint is not None
         assert not complaints
         return checkpoint.tensors
@@ -102,7 +104,7 @@ def test_a_run_that_was_interrupted_goes_on(device: str, tmp_path: Path) -> None
 @DEVICES
 def test_what_a_step_takes_is_timed_to_its_end(device: str) -> None:
     sections = {"data": {"source": "bars"}, "networks": {"width": 4, "encoder_width": 4}, "train": {"batch_size": 8}}
-    config = build(presets.compose("robust", [sections]))
+    config = build(resolve.compose("robust", [sections]))
     taken, encoder = time_budget.seconds_a_step(config, image_set(64), device)
     assert len(taken) == len(config.stages)
     assert all(1e-4 < seconds < 10 for seconds in taken)

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from benchmarks.sessions import progress, same
 
+from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
 from tests.commands import Command, infogan, infogan_of
@@ -93,7 +94,7 @@ def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
 
 
 def _tensors(run: RunFolder) -> dict[str, torch.Tensor]:
-    path = run.last_checkpoint()
+    path = latest_checkpoint_path(run.checkpoints)
     assert path is not None
     return safetensors.torch.load_file(path)
 

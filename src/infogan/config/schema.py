@@ -54,7 +54,7 @@ class AugmentSettings(Settings):
 
 
 def is_code_name(name: str) -> bool:
-    """Return whether a code can have this name: 1 to 64 printable characters without ``/``, ``\\`` and ``=``.
+    """Return whether a code can have this name: 1 to 64 printable characters, no slash, backslash or equals sign.
 
     Names are parts of assignments and of file names.
     """

@@ -166,9 +166,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"it is not a checkpoint: {str(error).splitlines()[0]}") from error
 
 
+def latest_checkpoint_path(folder: Path) -> Path | None:
+    """Return the path of the latest checkpoint, intact or not."""
+    return next(iter(_paths(folder)), None)
+
+
 def last_good_checkpoint(run: RunFolder) -> str:
     """Return a clause that names the latest checkpoint of a run."""
-    path = next(iter(_paths(run.checkpoints)), None)
+    path = latest_checkpoint_path(run.checkpoints)
     return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
 
 

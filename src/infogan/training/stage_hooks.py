@@ -142,7 +142,7 @@ def _smoothed(frequencies: Tensor) -> Tensor:
 
 
 def _resized(encoder: Encoder, pixels: Pixels) -> Images:
-    """Return images at the encoder's size, converted in parts: as floats of their own size they would need much memory."""
+    """Return images at the encoder's size, converted in parts: all of them as floats would need too much memory."""
     parts = (to_network(part.to(encoder.directions.device)) for part in torch.split(pixels, 500))
     return torch.cat([encoder.resize(part) for part in parts])
 

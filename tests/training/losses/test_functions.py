@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal
 
-from infogan.training.losses import functions
-from infogan.training.losses.functions import ADVERSARIAL
+from infogan.training.losses.adversarial import ADVERSARIAL
 
 
 def logits(*values: float) -> Tensor:

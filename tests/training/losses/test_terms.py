@@ -10,9 +10,10 @@ from torch import Tensor
 
 from infogan.config.schema import ENCODER_TERMS, Config, NetworkName
 from infogan.models.networks import Networks
-from infogan.training.losses.terms import LOSSES, Pairing, StepContext
+from infogan.training.losses import LOSSES, StepContext
+from infogan.training.losses.context import Pairing
 from infogan.utils.errors import UserError
-from tests.helpers import DISCRIMINATOR, GENERATOR, play_of, small_config
+from tests.helpers import begin_update, DISCRIMINATOR, GENERATOR, play_of, small_config
 
 INFORMATION = {"information": 1.0}
 ADVERSARIAL = {"adversarial": 1.0}
@@ -29,7 +30,7 @@ def parts_with_gradient(networks: Networks) -> set[str]:
 
 
 def backward(play: StepContext, players: tuple[NetworkName, ...], terms: dict[str, float]) -> None:
-    seen = play.begin(players, terms)
+    seen = begin_update(play, players, terms)
     total = sum((weight * LOSSES[name].compute(seen).mean() for name, weight in terms.items()), torch.zeros(()))
     if total.requires_grad:
         torch.autograd.backward(total)
@@ -122,7 +123,7 @@ def test_one_pass_of_the_discriminator_sees_reals_and_fakes() -> None:
 def test_one_pass_over_both_gives_what_two_passes_give(preset: str) -> None:
     play, networks = play_of(small_config(preset=preset))
     apart = copy.deepcopy(networks).discriminator  # with running statistics of its own
-    seen = play.begin(("discriminator",), ADVERSARIAL)
+    seen = begin_update(play, ("discriminator",), ADVERSARIAL)
     both = (seen.real_logits, seen.fake_logits)
     torch.testing.assert_close(both, tuple(apart.score(apart.features(part)) for part in (play.reals, seen.fakes)))
     for (name, mine), theirs in zip(networks.discriminator.named_buffers(), apart.buffers(), strict=True):
@@ -151,7 +152,7 @@ def test_r1_trains_the_discriminator_alone() -> None:
 def test_every_term_gives_one_value_per_sample(adversarial: str) -> None:
     play, _ = play_of(small_config(objective={"adversarial": adversarial}))
     for players, names in ((DISCRIMINATOR, ("adversarial", "r1")), (GENERATOR, ("adversarial", "information"))):
-        seen = play.begin(players, dict.fromkeys(names, 1.0))
+        seen = begin_update(play, players, dict.fromkeys(names, 1.0))
         for name in names:
             assert LOSSES[name].compute(seen).shape == (8,)
 
@@ -167,7 +168,7 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
             for name, term in LOSSES.items()
             if term.over == "sample" and name not in ENCODER_TERMS and (name != "r1" or players[0] != "generator")
         ]
-        seen = whole.begin(players, dict.fromkeys(names, 1.0))
+        seen = begin_update(whole, players, dict.fromkeys(names, 1.0))
         values = {name: LOSSES[name].compute(seen) for name in names}
         some = StepContext(
             networks,
@@ -181,7 +182,7 @@ def test_terms_over_a_sample_do_not_depend_on_the_rest_of_the_batch() -> None:
         )
         some.singled = whole.singled[2:5]  # which chance would draw
         some._partners = {pairing: images[2:5] for pairing, images in whole._partners.items()}
-        part = some.begin(players, dict.fromkeys(names, 1.0))
+        part = begin_update(some, players, dict.fromkeys(names, 1.0))
         for name in names:
             torch.testing.assert_close(LOSSES[name].compute(part), values[name][2:5], rtol=1e-4, atol=1e-5)
 
@@ -194,7 +195,7 @@ def test_information_weighs_codes_and_batch_size_one_works() -> None:
     ]
     play, networks = play_of(small_config(codes=codes, networks={"architecture": "post"}), batch=1)
     networks.eval()
-    seen = play.begin(("recognizer",), INFORMATION)
+    seen = begin_update(play, ("recognizer",), INFORMATION)
     likelihoods = seen.log_likelihoods
     expected = -2 * likelihoods["category"] - 0.5 * likelihoods["knob1"]
     torch.testing.assert_close(LOSSES["information"].compute(seen), expected)
@@ -205,11 +206,11 @@ def test_a_cgans_discriminator_is_told_the_label_of_reals_and_fakes() -> None:
     options = config.model_dump()
     options["codes"] = [{"kind": "categorical", "name": "label", "size": 2}]
     play, networks = play_of(Config.model_validate(options))
-    seen = play.begin(("discriminator",), ADVERSARIAL)
+    seen = begin_update(play, ("discriminator",), ADVERSARIAL)
     told = (seen.real_logits.clone(), seen.fake_logits.clone())
     mislabelled, _ = play_of(Config.model_validate(options))
     mislabelled.codes = {"label": 1 - play.codes["label"]}
-    other = mislabelled.begin(("discriminator",), ADVERSARIAL)
+    other = begin_update(mislabelled, ("discriminator",), ADVERSARIAL)
     assert not torch.allclose(told[0], other.real_logits)
     assert not torch.allclose(told[1], other.fake_logits)
     assert networks.recognizer is None
@@ -248,7 +249,7 @@ def test_comparing_costs_as_much_as_guessing_at_first_and_teaches_generator_and_
     with torch.no_grad():
         networks.pair_classifier.head.weight.zero_()
         networks.pair_classifier.head.bias.zero_()
-    loss = LOSSES[pairing].compute(play.begin(("pair_classifier",), {pairing: 1.0}))
+    loss = LOSSES[pairing].compute(begin_update(play, ("pair_classifier",), {pairing: 1.0}))
     torch.testing.assert_close(loss, torch.full((8,), math.log(3)))
     play, networks = play_of(compared())
     backward(play, ("pair_classifier",), {pairing: 1.0})
