@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from infogan.data import some_indices
 from infogan.data.factors import Factors
 from infogan.evaluation import evaluate as evaluation
-from infogan.evaluation.descriptions import measured_rows
+from infogan.evaluation.descriptions import metric_rows
 from infogan.evaluation.evaluate import IGNORED, METRICS, EvaluationInputs, evaluate, summary
 from infogan.evaluation.metrics import clustering
 from infogan.evaluation.metrics.disentanglement import disentanglement
 from infogan.evaluation.metrics.fidelity import PCAFeatures
 from infogan.evaluation.metrics.neighbours import precision_recall
-from infogan.models.infogan import Encoding, InfoGAN
+from infogan.models.infogan import InfoGAN
+from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, small_model
 
@@ -64,7 +65,7 @@ def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) 
     numbers |= {f"kernel_{space}_error", f"kernel_{space}_train_to_test", f"frechet_{space}_train_to_test"}
     others = {"information", "information_estimate", "entropy", "ignored", "verdict"}
     assert numbers | others | {"protocol", "protocols", "intervals"} == set(result)
-    rows = {row[0]: row[1:] for row in measured_rows(result, {})}
+    rows = {row[0]: row[1:] for row in metric_rows(result, {})}
     for name in numbers:
         value, meaning = rows[name.replace("_", " ")]
         ends = result["intervals"].get(name)
@@ -86,7 +87,7 @@ def test_every_number_has_a_line_and_a_meaning(monkeypatch: pytest.MonkeyPatch) 
     assert f"knob1 {result['information_estimate']['knob1']:.3f} nats" in lines
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].unasked])
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].by_default])
 def test_every_group_can_be_asked_for_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "SAMPLES", 200)
     values = np.random.default_rng(0).integers(3, size=(120, 2))
@@ -266,7 +267,7 @@ def test_codes_are_compared_with_the_factors_that_images_are_known_to_have(monke
     assert scores["modularity"] > 0.95
     assert 0.4 < scores["mig"] < 0.7  # all of the size is in one code, but the kind is in three
     assert f"MIG {scores['mig']:.3f}" in summary(result)[0]
-    assert {row[0] for row in measured_rows(result, {})} >= {"mig", "dci disentanglement", "irs"}
+    assert {row[0] for row in metric_rows(result, {})} >= {"mig", "dci disentanglement", "irs"}
     with pytest.raises(UserError, match="no known factors"):
         evaluate(EvaluationInputs(model, image_set(200), None, 0), ["disentanglement"])
 

@@ -7,7 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
-from infogan.evaluation.model_selection import Candidate, centrality, factor_agreement, filing_agreement, rank, udr
+from infogan.evaluation.model_selection import (
+    Candidate,
+    category_agreement,
+    factor_agreement,
+    mean_agreement,
+    rank_candidates,
+    udr,
+)
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from tests.helpers import pictures, small_model
@@ -16,10 +23,10 @@ from tests.helpers import pictures, small_model
 def test_centrality_is_the_mean_agreement_with_the_others_both_ways() -> None:
     agreement = np.array([[9.0, 0.8, 0.2], [0.6, 9.0, 0.1], [0.4, 0.3, 9.0]])
     expected = [(0.7 + 0.3) / 2, (0.7 + 0.2) / 2, (0.3 + 0.2) / 2]
-    assert centrality(agreement).tolist() == pytest.approx(expected)
+    assert mean_agreement(agreement).tolist() == pytest.approx(expected)
     for wrong in (np.ones((1, 1)), np.ones((2, 3)), np.ones((0, 0))):
         with pytest.raises(ValueError, match="a square of two models or more"):
-            centrality(wrong)
+            mean_agreement(wrong)
 
 
 def test_the_model_that_files_as_most_do_comes_first_whatever_its_numbers_mean() -> None:
@@ -31,10 +38,10 @@ def test_the_model_that_files_as_most_do_comes_first_whatever_its_numbers_mean()
         return np.asarray(random.permutation(5)[kept])
 
     filings = [filing(0.05), filing(0.3), filing(0.02), filing(0.9), filing(0.1)]
-    agreement = filing_agreement(filings)
+    agreement = category_agreement(filings)
     assert agreement[0, 1] == pytest.approx(normalized_mutual_info_score(filings[0], filings[1]))
     assert np.allclose(np.diag(agreement), 1)
-    assert np.argsort(-centrality(agreement)).tolist() == [2, 0, 4, 1, 3]
+    assert np.argsort(-mean_agreement(agreement)).tolist() == [2, 0, 4, 1, 3]
 
 
 def codes(mixing: float, seed: int, order: tuple[int, ...] = (0, 1, 2)) -> NDArray[np.float64]:
@@ -127,16 +134,16 @@ def candidates(kind: str = "infogan", codes: list[dict[str, object]] | None = No
     models = [small_model(seed=seed, kind=kind, codes=codes) for seed in range(3)]
     images, distances = pictures(64), [3.0, 1.0, 2.0]
     return [
-        Candidate(f"seed-{at}", model, images, trusted=at != 1, distance=distances[at])
+        Candidate(f"seed-{at}", model, images, trusted=at != 1, frechet=distances[at])
         for at, model in enumerate(models)
     ]
 
 
 def test_a_ranking_begins_with_those_that_are_trusted_and_goes_by_agreement() -> None:
     known = candidates()
-    ranking = rank(known)
+    ranking = rank_candidates(known)
     filings = [each.model.encode(each.images).codes["category"] for each in known]
-    agreement = centrality(filing_agreement(filings))
+    agreement = mean_agreement(category_agreement(filings))
     assert ranking.scores == ("agreement",)
     trusted = sorted((0, 2), key=lambda at: -agreement[at])
     assert [place.name for place in ranking.places] == [f"seed-{at}" for at in [*trusted, 1]]
@@ -145,8 +152,8 @@ def test_a_ranking_begins_with_those_that_are_trusted_and_goes_by_agreement() ->
 
 def test_models_without_categories_are_ranked_by_their_knobs() -> None:
     known = candidates(codes=[{"kind": "continuous"}, {"kind": "continuous"}])
-    ranking = rank(known)
-    expected = centrality(factor_agreement([each.model for each in known]))
+    ranking = rank_candidates(known)
+    expected = mean_agreement(factor_agreement([each.model for each in known]))
     assert ranking.scores == ("centrality",)
     assert {place.name: place.scores["centrality"] for place in ranking.places} == pytest.approx(
         {f"seed-{at}": score for at, score in enumerate(expected)}
@@ -156,35 +163,37 @@ def test_models_without_categories_are_ranked_by_their_knobs() -> None:
 
 def test_models_that_read_nothing_alike_are_ranked_by_what_they_draw() -> None:
     for known in (candidates("gan"), candidates(codes=[{"kind": "continuous"}]), candidates()[:1]):
-        ranking = rank(known)
+        ranking = rank_candidates(known)
         assert ranking.scores == ("frechet",)
         assert [place.name for place in ranking.places] == ["seed-2", "seed-0", "seed-1"][-len(known) :] or len(
             known
         ) == 1
     with pytest.raises(ValueError, match="no candidates"):
-        rank([])
+        rank_candidates([])
 
 
 def test_images_of_different_shapes_compare_by_filing_and_not_by_centrality() -> None:
     small, large = small_model(), small_model(size=16)
     images = pictures(64), np.repeat(np.repeat(pictures(64), 2, axis=2), 2, axis=3)
     pair = [Candidate("small", small, images[0]), Candidate("large", large, images[1])]
-    assert rank(pair).scores == ("agreement",)
+    assert rank_candidates(pair).scores == ("agreement",)
     knobs: list[dict[str, object]] = [{"kind": "continuous"}] * 2
     models = small_model(codes=knobs), small_model(size=16, codes=knobs)
-    pair = [Candidate("a", models[0], images[0], distance=2.0), Candidate("b", models[1], images[1], distance=1.0)]
-    assert [place.scores for place in rank(pair).places] == [{"frechet": None}] * 2  # spaces have nothing in common
+    pair = [Candidate("a", models[0], images[0], frechet=2.0), Candidate("b", models[1], images[1], frechet=1.0)]
+    assert [place.scores for place in rank_candidates(pair).places] == [
+        {"frechet": None}
+    ] * 2  # spaces have nothing in common
 
 
 def test_a_model_that_files_everything_alike_agrees_with_nobody() -> None:
     truth = np.random.default_rng(0).integers(4, size=500)
     noisy = np.where(np.random.default_rng(1).random(500) < 0.5, truth, 0)
     nothing = np.zeros(500, dtype=np.int64)
-    agreement = filing_agreement([noisy, nothing, nothing, nothing, truth])
-    assert centrality(agreement)[1:4].tolist() == [0, 0, 0]
-    assert centrality(agreement)[0] > 0
+    agreement = category_agreement([noisy, nothing, nothing, nothing, truth])
+    assert mean_agreement(agreement)[1:4].tolist() == [0, 0, 0]
+    assert mean_agreement(agreement)[0] > 0
 
 
 def test_models_without_a_verdict_come_between() -> None:
     known = [replace(each, trusted=trust) for each, trust in zip(candidates("gan"), (None, False, True), strict=True)]
-    assert [place.name for place in rank(known).places] == ["seed-2", "seed-0", "seed-1"]
+    assert [place.name for place in rank_candidates(known).places] == ["seed-2", "seed-0", "seed-1"]

@@ -11,7 +11,7 @@ from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.evaluation import verdict
 from infogan.evaluation.evaluate import EvaluationInputs, evaluate, summary
-from infogan.evaluation.verdict import LIMITS, Evidence, judge, measure, merged_and_split
+from infogan.evaluation.verdict import THRESHOLDS, Evidence, collect_evidence, judge, merged_and_split
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
@@ -39,9 +39,9 @@ def test_a_run_without_fault_is_trusted_and_says_why() -> None:
     assert judge(replace(GOOD, neighbours=None, kinds=None, kinds_met=None), "digit")[0]
 
 
-@pytest.mark.parametrize("name", sorted(LIMITS))
+@pytest.mark.parametrize("name", sorted(THRESHOLDS))
 def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None:
-    least = LIMITS[name].least
+    least = THRESHOLDS[name].minimum
     good, bad = (Evidence(**{**asdict(GOOD), name: value}) for value in (least, least - 0.01))
     assert judge(good, "digit")[0]
     trusted, reason = judge(bad, "digit")
@@ -53,7 +53,7 @@ def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None
 def test_traces_are_what_they_say() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
     images = pictures(90)
-    found = measure(model, images, {"flip": 1.0}, 5)
+    found = collect_evidence(model, images, {"flip": 1.0}, 5)
     filed = model.encode(images)
     assert found.smallest_class == pytest.approx(np.bincount(filed.codes["category"], minlength=3).min() / 30)
     assert found.sureness == pytest.approx(float(filed.probabilities["category"].max(axis=1).mean()), abs=1e-6)
@@ -62,12 +62,12 @@ def test_traces_are_what_they_say() -> None:
     read = model.encode(fakes.images).codes["category"]
     assert found.read_back == pytest.approx(float((read == fakes.codes["category"]).mean()))
     assert found.neighbours is None
-    assert measure(model, images, {"shift": 0.4, "rotate": 90.0}, 5).view_agreement < 1
+    assert collect_evidence(model, images, {"shift": 0.4, "rotate": 90.0}, 5).view_agreement < 1
 
 
 def test_how_far_views_are_apart_is_measured_in_distances_to_neighbours() -> None:
     model, images, shift = small_model(), pictures(40), {"shift": 0.3}
-    found = measure(model, images, shift, 5).views_apart
+    found = collect_evidence(model, images, shift, 5).views_apart
     # The same views again, drawn after those that agreement is measured on; the rest in another way.
     draws = torch.Generator().manual_seed(5)
     batch = to_network(torch.from_numpy(images))
@@ -78,9 +78,9 @@ def test_how_far_views_are_apart_is_measured_in_distances_to_neighbours() -> Non
     tenth = np.sort(distances, axis=1)[:, 10].mean()
     assert found == pytest.approx(np.sort(closest)[19] / tenth, rel=1e-4)  # torch's median is the lower one
     # Of three views, two are flipped alike.
-    assert measure(model, images, {"flip": 0.5}, 5).views_apart == 0
-    assert measure(model, images, {}, 5).views_apart == 0
-    assert measure(model, images[:1], shift, 5).views_apart is not None
+    assert collect_evidence(model, images, {"flip": 0.5}, 5).views_apart == 0
+    assert collect_evidence(model, images, {}, 5).views_apart == 0
+    assert collect_evidence(model, images[:1], shift, 5).views_apart is not None
 
 
 def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code() -> None:
@@ -92,7 +92,7 @@ def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code
     assert networks.encoder is not None
     for kinds, met in ((0, None), (4, 1.0), (5, 0.8), (8, 0.5), (2, 0.5)):
         networks.encoder.kinds.zero_()[:, :kinds] = 0.1
-        found = measure(model, pictures(60), {"flip": 1.0}, 5)
+        found = collect_evidence(model, pictures(60), {"flip": 1.0}, 5)
         assert (found.kinds, found.kinds_met) == (kinds or None, met)
     reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit")[1]
     assert reason.startswith("do not trust: 8 kinds of image stand apart")
@@ -126,4 +126,4 @@ def test_the_verdict_is_reached_without_labels_and_goes_last() -> None:
     result = evaluate(EvaluationInputs(model, hidden, None, 0, {"shift": 0.1}), ["trust"])
     assert result["verdict"]["trust"] is False
     assert result["verdict"]["reason"] == summary(result)[-1]
-    assert set(result["verdict"]) == {"trust", "reason", "kinds", "merged", "split", *LIMITS}
+    assert set(result["verdict"]) == {"trust", "reason", "kinds", "merged", "split", *THRESHOLDS}

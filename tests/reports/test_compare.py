@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from infogan.models.infogan import InfoGAN
-from infogan.reports.compare import as_text, comparison, read_runs, table
+from infogan.reports.compare import comparison_page, format_table, metric_table, read_runs
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from tests.commands import infogan
-from tests.explored import copy_of
+from tests.explorer_client import copy_run
 
 
 @pytest.fixture
 def two(digits_run: Path, tmp_path: Path) -> list[Path]:
     """A run and another that was measured otherwise, calls a value by a name, and is in a folder of the same name."""
-    paths = [copy_of(digits_run, tmp_path / part / "run") for part in ("a", "b")]
+    paths = [copy_run(digits_run, tmp_path / part / "run") for part in ("a", "b")]
     result = RunFolder.existing(paths[1]).read_metrics()[-1]
     result |= {"accuracy": 0.125, "verdict": {**result["verdict"], "trust": True, "reason": "trust: <it> well"}}
     del result["purity"]
@@ -29,7 +29,7 @@ def two(digits_run: Path, tmp_path: Path) -> list[Path]:
 def test_every_number_of_each_run_is_in_the_table(two: list[Path]) -> None:
     runs = read_runs(two)
     assert [run.name for run in runs] == ["a/run", "b/run"]
-    head, lines, meanings = table(runs)
+    head, lines, meanings = metric_table(runs)
     found = {name: cells for name, *cells in lines}
     first = runs[0].result
     assert head == ["", "a/run", "b/run"]
@@ -38,13 +38,13 @@ def test_every_number_of_each_run_is_in_the_table(two: list[Path]) -> None:
     assert found["information of knob1"][0] == f"{first['information']['knob1']:.3f} nats"
     assert found["trust"] == ["yes" if first["verdict"]["trust"] else "no", "yes"]
     assert set(found) == set(meanings)
-    text = as_text(head, lines).splitlines()
+    text = format_table(head, lines).splitlines()
     assert len({len(line) for line in text}) == 1
     assert text[0].split() == ["a/run", "b/run"]
 
 
 def test_the_page_shows_the_same_codes_of_all_and_needs_nothing_else(two: list[Path]) -> None:
-    page = comparison(read_runs(two))
+    page = comparison_page(read_runs(two))
     assert page.count("<h2>Code: ") == 3
     assert page.count("data:image/png;base64,") == 3  # one sheet a code, for both
     assert "Trust: &lt;it&gt; well." in page

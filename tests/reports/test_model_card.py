@@ -11,14 +11,12 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from infogan.api import train_run
-from infogan.config import presets
+from infogan.api import resolve, train_run
 from infogan.models.infogan import InfoGAN
-from infogan.reports.model_card import shortened
+from infogan.reports.model_card import strip_folders
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from tests.explored import model_without_recognizer
-from tests.helpers import small_config, small_model
+from tests.helpers import model_without_recognizer, small_config, small_model
 from tests.reports.test_report import Page
 
 
@@ -110,7 +108,7 @@ def test_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_words_of_a_command(word: str, told: str) -> None:
-    assert shortened(word) == told
+    assert strip_folders(word) == told
 
 
 def test_a_model_alone_tells_only_of_itself(tmp_path: Path, digits_run: Path) -> None:
@@ -173,7 +171,7 @@ def test_a_card_after_training_tells_of_the_run(tmp_path: Path) -> None:
         "networks": {"width": 4},
         "train": {"steps": 4, "batch_size": 16, "sample_every": 100},
     }
-    planned = train_run.plan(presets.compose("plain", [options]))
+    planned = train_run.plan(resolve.compose("plain", [options]))
     model, _ = train_run.train_run(planned, RunFolder.at(tmp_path / "run"))
     assert "4 of 4 steps" in card_of(model)
     shutil.rmtree(tmp_path / "run")

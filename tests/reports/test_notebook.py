@@ -18,13 +18,13 @@ from nbclient import NotebookClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.models.infogan import DISPLAYED, InfoGAN, Samples
+from infogan.models.infogan import InfoGAN
+from infogan.models.results import MAX_DISPLAYED, Samples
 from infogan.reports import figures, notebook
 from infogan.reports.notebook import LAYOUTS, MOST_SAMPLES, explore, progress
 from tests import ROOT
 from tests.blocks import blocks
-from tests.explored import model_without_recognizer
-from tests.helpers import pictures, small_model
+from tests.helpers import model_without_recognizer, pictures, small_model
 from tests.reports.test_report import Page
 
 EXAMPLE = ROOT / "examples" / "first-steps.ipynb"
@@ -71,7 +71,7 @@ def test_a_model_shows_a_sheet_and_says_what_it_is() -> None:
 def test_every_kind_of_model_shows_itself(model: InfoGAN, told: str, code: str | None) -> None:
     page = Page(model._repr_mimebundle_()["text/html"])
     (image,) = page.pictures()
-    expected = figures.image_grid(model.sample(64).images, 8) if code is None else model.sheet(code, rows=4, most=20)
+    expected = figures.image_grid(model.sample(64).images, 8) if code is None else model.sheet(code, rows=4, limit=20)
     assert np.array_equal(pixels(image), pixels(expected))
     assert told in repr(model)
     assert "\n" not in repr(model)
@@ -84,9 +84,9 @@ def test_samples_show_a_grid_of_the_first() -> None:
     assert repr(few) == "<Samples: 10 images, 1 x 8 x 8; codes: category, knob1, knob2>"
     (image,) = Page(few._repr_mimebundle_()["text/html"]).pictures()
     assert np.array_equal(pixels(image), pixels(figures.image_grid(few.images, 4)))
-    page = Page(BARS.sample(DISPLAYED + 1)._repr_mimebundle_()["text/html"])
-    assert f"The first {DISPLAYED} of {DISPLAYED + 1}." in page.texts
-    assert np.array_equal(pixels(page.pictures()[0]), pixels(figures.image_grid(BARS.sample(DISPLAYED).images, 8)))
+    page = Page(BARS.sample(MAX_DISPLAYED + 1)._repr_mimebundle_()["text/html"])
+    assert f"The first {MAX_DISPLAYED} of {MAX_DISPLAYED + 1}." in page.texts
+    assert np.array_equal(pixels(page.pictures()[0]), pixels(figures.image_grid(BARS.sample(MAX_DISPLAYED).images, 8)))
     none = Samples(np.empty((0, 1, 8, 8), np.uint8), {})
     assert none._repr_mimebundle_() == {"text/plain": "<Samples: 0 images, 1 x 8 x 8; codes: none>"}
 

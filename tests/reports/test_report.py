@@ -14,11 +14,12 @@ from PIL import Image
 
 from infogan.api import train_run
 from infogan.config import presets
-from infogan.config.schema import Config, build
+from infogan.config.load import build
+from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
 from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 from infogan.models.infogan import InfoGAN
-from infogan.reports.report import FRAMES, SIDE, report
+from infogan.reports.report import FRAMES, SIDE, report_page
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from tests.helpers import image_set, small_config
@@ -74,7 +75,7 @@ def reported(
     run.begin(config, images.digest())
     model = train(config, images, run)
     result = evaluate(EvaluationInputs(model, images, None, 0, config.augment.strengths))
-    return Page(report(run, model, config, images, None, result)), model, result, run, config
+    return Page(report_page(run, model, config, images, None, result)), model, result, run, config
 
 
 def test_the_page_needs_nothing_else_and_says_what_its_pictures_show(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_what_others_named_stays_text(tmp_path: Path) -> None:
     assert f"infogan on {HOSTILE}" in page.texts
     assert NAMES[0] in page.texts and NAMES[1] in page.texts
     model.name_codes({"category": ["<i>one", '"two"']})
-    named = Page(report(run, model, config, hostile, None, result))
+    named = Page(report_page(run, model, config, hostile, None, result))
     assert "<i>one" in named.texts and '"two"' in named.texts
     assert not named.all("i")
 
@@ -178,7 +179,7 @@ def test_values_that_are_not_finite_leave_a_gap_in_a_curve(tmp_path: Path) -> No
     for line in lines[:-1]:
         line["generator/adversarial"] = float("nan")
     run.stats.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert Page(report(run, model, config, image_set(), None, result)).pictures()
+    assert Page(report_page(run, model, config, image_set(), None, result)).pictures()
 
 
 def test_training_ends_with_it_and_the_command_writes_it_again(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ TRACES = {
 }
 
 
-def measured_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[list[str]]:
+def metric_rows(result: Mapping[str, Any], called: Mapping[str, str]) -> list[list[str]]:
     """The numbers of an evaluation: for each what it is called, its value and what it means.
 
     Args:
@@ -94,7 +94,7 @@ def with_interval(result: Mapping[str, Any], name: str, value: float, form: str)
     return format(value, form) + (f" ({ends[0]:{form}} to {ends[1]:{form}})" if ends else "")
 
 
-def names_today(config: Config, codes: Collection[str]) -> dict[str, str]:
+def current_code_names(config: Config, codes: Collection[str]) -> dict[str, str]:
     """The codes' names by those that they had while training, by which what was written then calls them.
 
     Args:

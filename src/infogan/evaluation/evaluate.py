@@ -67,14 +67,14 @@ class EvaluationInputs:
         train: Images for fitting.
         test: Images for reporting; None = there is no test split, and the training images serve for both.
         seed: Of the generated images.
-        invariances: What was declared not to matter, with strengths.
+        augmentations: What was declared not to matter, with strengths.
     """
 
     model: InfoGAN
     train: ImageSet
     test: ImageSet | None
     seed: int
-    invariances: Mapping[str, float] = field(default_factory=dict)
+    augmentations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reported(self) -> ImageSet:
@@ -126,7 +126,7 @@ def evaluate(evidence: EvaluationInputs, metrics: Sequence[str] | None = None) -
         if obstacle := METRICS[name].obstacle(evidence):
             raise UserError(f"metric {name!r} can not be measured: {obstacle}")
     everything = ALL in (metrics or ())
-    others = [name for name, metric in METRICS.items() if everything or (not metrics and metric.unasked)]
+    others = [name for name, metric in METRICS.items() if everything or (not metrics and metric.by_default)]
     obstacles = {name: METRICS[name].obstacle(evidence) for name in others}
     chosen = list(dict.fromkeys([*named, *(name for name, why in obstacles.items() if not why)]))
     split = "fitted on train, reported on test" if evidence.test else "fitted and reported on the same images"
@@ -286,7 +286,7 @@ def _in_no_order(names: Sequence[str]) -> bool:
 def trust(evidence: EvaluationInputs) -> dict[str, Any]:
     """The verdict on the run, from images alone, and the traces it was found by."""
     model = evidence.model
-    traces = verdict.measure(model, evidence.train.images, evidence.invariances, evidence.seed)
+    traces = verdict.collect_evidence(model, evidence.train.images, evidence.augmentations, evidence.seed)
     trusted, reason = verdict.judge(traces, model.first_categorical().name)
     return {"verdict": {"trust": trusted, "reason": reason, **asdict(traces)}}
 
@@ -347,13 +347,13 @@ class Metric:
         measure: The numbers by name; under ``intervals`` the ends of an interval for some of them.
         protocol: How they are measured here, in words.
         obstacle: Why they can not be measured here, in words; empty if they can.
-        unasked: Whether they are measured where nobody names them; if not, they take long.
+        by_default: Whether they are measured where nobody names them; if not, they take long.
     """
 
     measure: Callable[[EvaluationInputs], dict[str, Any]]
     protocol: Callable[[EvaluationInputs], str]
     obstacle: Callable[[EvaluationInputs], str]
-    unasked: bool = True
+    by_default: bool = True
 
 
 def _no_categories(evidence: EvaluationInputs) -> str:
@@ -399,7 +399,7 @@ METRICS = {
     "information": Metric(information, _information_protocol, _no_information),
     "frechet": Metric(frechet, _clouds_protocol, _too_few),
     "kernel": Metric(kernel, _clouds_protocol, _too_few),
-    "inception": Metric(inception, _inception_protocol, _no_inception, unasked=False),
+    "inception": Metric(inception, _inception_protocol, _no_inception, by_default=False),
     "neighbours": Metric(neighbours, _neighbours_protocol, _too_few),
     "disentanglement": Metric(factors, _factors_protocol, _no_factors),
     "trust": Metric(trust, _trust_protocol, _no_categories),

@@ -35,18 +35,18 @@ class Candidate:
         model: The model.
         images: uint8 (images, channels, height, width): real ones in the model's shape, for all candidates the same.
         trusted: What the verdict says; None = there is none.
-        distance: Fréchet distance of its samples to real images, in a feature space common to all; None = unknown.
+        frechet: Fréchet distance of its samples to real images, in a feature space common to all; None = unknown.
     """
 
     name: str
     model: InfoGAN
     images: NDArray[np.uint8]
     trusted: bool | None = None
-    distance: float | None = None
+    frechet: float | None = None
 
 
 @dataclass(frozen=True)
-class Place:
+class RankedRun:
     """A candidate's place in a ranking.
 
     Attributes:
@@ -72,7 +72,7 @@ class Ranking:
 
     criterion: str
     scores: tuple[str, ...]
-    places: tuple[Place, ...]
+    places: tuple[RankedRun, ...]
 
 
 LEVELS = 10  # values of a continuous code that stand for the truth
@@ -80,7 +80,7 @@ TRUST = {True: 0, None: 1, False: 2}  # places of what verdicts say
 SAMPLES = 10_000  # that models are compared on
 
 
-def centrality(agreement: Matrix) -> Matrix:
+def mean_agreement(agreement: Matrix) -> Matrix:
     """How well each model agrees with the others on average: Lin et al. 2020, section 4.
 
     Args:
@@ -101,7 +101,7 @@ def centrality(agreement: Matrix) -> Matrix:
     return result
 
 
-def filing_agreement(filings: Sequence[NDArray[np.int64]]) -> Matrix:
+def category_agreement(filings: Sequence[NDArray[np.int64]]) -> Matrix:
     """The normalised mutual information of how each two models file the same images, (models, models).
 
     A model that files all images under one value agrees with nobody, not even with another that does the same.
@@ -145,7 +145,7 @@ def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed:
     return agreement
 
 
-def rank(candidates: Sequence[Candidate]) -> Ranking:
+def rank_candidates(candidates: Sequence[Candidate]) -> Ranking:
     """Orders models by what needs no labels: by what verdicts say, if anything, and then by agreement.
 
     Models with a categorical code by how alike they and the others file real images (`filing_agreement`); else those
@@ -166,14 +166,14 @@ def rank(candidates: Sequence[Candidate]) -> Ranking:
     values: list[float | None] = [None] * len(candidates)
     if several and all(model.networks.reads_codes and model.layout.categorical for model in models):
         called, criterion = "agreement", "how alike a run and the others file the same images (mean NMI)"
-        values = centrality(filing_agreement([_filing(candidate) for candidate in candidates])).tolist()
+        values = mean_agreement(category_agreement([_filing(candidate) for candidate in candidates])).tolist()
     elif several and alike and all(model.networks.reads_codes and len(model.layout.codes) > 1 for model in models):
         called, criterion = "centrality", "ModelCentrality: how alike a run and the others take images apart into codes"
-        values = centrality(factor_agreement(models)).tolist()
+        values = mean_agreement(factor_agreement(models)).tolist()
     else:
         called, criterion = "frechet", "the distance of what a run draws to real images"
         # Spaces of images of different shapes have nothing in common.
-        values = [candidate.distance if alike else None for candidate in candidates]
+        values = [candidate.frechet if alike else None for candidate in candidates]
     sign = 1 if called == "frechet" else -1
 
     def order(at: int) -> tuple[int, float]:
@@ -181,7 +181,7 @@ def rank(candidates: Sequence[Candidate]) -> Ranking:
         return TRUST[candidates[at].trusted], np.inf if value is None else sign * value
 
     places = [
-        Place(candidates[at].name, candidates[at].trusted, {called: values[at]})
+        RankedRun(candidates[at].name, candidates[at].trusted, {called: values[at]})
         for at in sorted(range(len(candidates)), key=order)
     ]
     return Ranking(f"runs that are trusted first; then {criterion}", (called,), tuple(places))

@@ -64,11 +64,11 @@ class Evidence:
 class Threshold:
     """How little of a trace is still to be trusted, and what less of it means."""
 
-    least: float
-    meaning: str
+    minimum: float
+    problem: str
 
 
-LIMITS = {
+THRESHOLDS = {
     "views_apart": Threshold(
         0.3,
         "what was declared not to matter hardly changes an image ({found:.2f} of the distance to its neighbours), so "
@@ -83,7 +83,9 @@ LIMITS = {
 }
 
 
-def measure(model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int) -> Evidence:
+def collect_evidence(
+    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int
+) -> Evidence:
     """Measures a model that has a categorical code on real images and on its own.
 
     Args:
@@ -143,10 +145,10 @@ def judge(traces: Evidence, code: str) -> tuple[bool, str]:
         code: The name of the code, for the sentence.
     """
     measured, groups = asdict(traces), _groups(traces, code)
-    for name, limit in LIMITS.items():
+    for name, limit in THRESHOLDS.items():
         found = measured[name]
-        if found is not None and found < limit.least:
-            return False, f"do not trust: {limit.meaning.format(code=code, found=found, kinds=traces.kinds)}{groups}"
+        if found is not None and found < limit.minimum:
+            return False, f"do not trust: {limit.problem.format(code=code, found=found, kinds=traces.kinds)}{groups}"
     return True, (
         f"trust: {traces.view_agreement:.0%} of images keep their {code} under what does not matter, "
         f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused{groups}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infogan.evaluation.descriptions import measured_rows
+from infogan.evaluation.descriptions import metric_rows
 from infogan.models.infogan import InfoGAN
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
@@ -18,7 +18,7 @@ ROWS = 3  # of a code's sheet, for each run
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """A run that is to be compared.
 
     Attributes:
@@ -32,7 +32,7 @@ class Compared:
     result: dict[str, Any]
 
 
-def read_runs(paths: Sequence[Path]) -> list[Compared]:
+def read_runs(paths: Sequence[Path]) -> list[ComparedRun]:
     """The runs in these folders.
 
     Raises:
@@ -48,18 +48,18 @@ def read_runs(paths: Sequence[Path]) -> list[Compared]:
         measured = run.read_metrics()
         if not measured:
             raise UserError(f"{path} was not measured yet: infogan evaluate {path}")
-        found.append(Compared(name, InfoGAN.load(path), measured[-1]))
+        found.append(ComparedRun(name, InfoGAN.load(path), measured[-1]))
     return found
 
 
-def table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]], dict[str, str]]:
+def metric_table(runs: Sequence[ComparedRun]) -> tuple[list[str], list[list[str]], dict[str, str]]:
     """What was measured: the head, a row for each number with one cell a run, and what each number means."""
     columns: list[dict[str, str]] = []
     meanings: dict[str, str] = {}
     for run in runs:
         # Intervals of single runs do not say whether two differ on the same images, and columns would be wide; the
         # second estimate of information stands in what a number means, which is told once for all runs.
-        rows = measured_rows({**run.result, "intervals": {}, "information_estimate": {}}, {})
+        rows = metric_rows({**run.result, "intervals": {}, "information_estimate": {}}, {})
         columns.append({name: value for name, value, _ in rows})
         meanings |= {name: meaning for name, _, meaning in rows}
     lines = [[name, *(column.get(name, "") for column in columns)] for name in meanings]
@@ -70,7 +70,7 @@ def table(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]], dict[st
     return ["", *(run.name for run in runs)], lines, meanings
 
 
-def as_text(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table for the terminal."""
     rows = [head, *lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -81,14 +81,14 @@ def as_text(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(told)
 
 
-def comparison(runs: Sequence[Compared], lead: Sequence[str] = ()) -> str:
+def comparison_page(runs: Sequence[ComparedRun], lead: Sequence[str] = ()) -> str:
     """The page: the table, why each run is trusted or not, and a sheet for each code that at least two runs share.
 
     Args:
         runs: Two or more.
         lead: Sections (HTML) that go before all others.
     """
-    head, lines, meanings = table(runs)
+    head, lines, meanings = metric_table(runs)
     told = [[*line, meanings[line[0]]] for line in lines]
     sections = [*lead, html_page.section("Measured", html_page.table([*head, "what it means"], told))]
     reasons = [
@@ -106,9 +106,9 @@ def comparison(runs: Sequence[Compared], lead: Sequence[str] = ()) -> str:
     return html_page.page(f"{len(runs)} runs compared", sections)
 
 
-def _sheet(runs: Sequence[Compared], code: str) -> str:
+def _sheet(runs: Sequence[ComparedRun], code: str) -> str:
     """A code of runs whose images and values are alike: a column a value, and rows of each run."""
-    values = runs[0].model.shown_values(code)
+    values = runs[0].model.display_values(code)
     tables = [run.model.traverse(code, values=values, rows=ROWS) for run in runs]
     labels = [run.name for run in runs for _ in range(ROWS)]
     sheet = figures.labelled_sheet(
@@ -118,9 +118,9 @@ def _sheet(runs: Sequence[Compared], code: str) -> str:
     return html_page.figure(sheet, text, text)
 
 
-def _alike(runs: Sequence[Compared], code: str) -> list[list[Compared]]:
+def _alike(runs: Sequence[ComparedRun], code: str) -> list[list[ComparedRun]]:
     """The runs in groups that can share a sheet: of images of one shape, and as many values of the code."""
-    groups: dict[tuple[object, ...], list[Compared]] = {}
+    groups: dict[tuple[object, ...], list[ComparedRun]] = {}
     for run in runs:
         key = (run.model.shape, len(run.model.values_of(code)), type(run.model.layout.code(code)))
         groups.setdefault(key, []).append(run)

@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from infogan.config.schema import Config, ContinuousCode
+from infogan.models.infogan import InfoGAN
+from infogan.models.naming import CodeValues
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
@@ -407,7 +410,7 @@ def _check_labels(kind: str, labels: Sequence[str] | None, count: int) -> None:
         raise ValueError(f"{len(labels)} {kind} labels: {count} are needed")
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_image(picture: Image.Image, path: Path) -> None:
     """Writes a picture in the format of its name, all or nothing; raises UserError where it can not."""
     buffer = io.BytesIO()
     try:
@@ -417,6 +420,38 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def picture_of(image: NDArray[np.uint8]) -> Image.Image:
+def to_image(image: NDArray[np.uint8]) -> Image.Image:
     """One image, uint8 (channels, height, width), as it is."""
     return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def sample_grid(model: InfoGAN, config: Config, step: int) -> Image.Image:
+    """The picture of a training run at a step: always the same noise, so that pictures compare over time."""
+    if config.train.sample_grid == "one-value" and model.layout.categorical:
+        code = model.first_categorical()
+        value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
+        return image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)
+    if model.layout.categorical:
+        return model.sheet(model.first_categorical().name)
+    return image_grid(model.sample(100).images, 10)
+
+
+def traversal_gif(
+    model: InfoGAN,
+    code: str,
+    *,
+    rows: int = 4,
+    seed: int = 0,
+    codes: Mapping[str, CodeValues] | None = None,
+    limit: int | None = None,
+) -> bytes:
+    """A GIF of ``rows`` by ``rows`` images that goes through the values of one code, there and back.
+
+    Of a category with more than ``most`` values, so many are shown, evenly chosen.
+    """
+    continuous = isinstance(model.layout.code(code), ContinuousCode)
+    values = np.linspace(-1, 1, 25).tolist() if continuous else model.display_values(code, limit)
+    images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
+    captions = [f"{code} {value:+.2f}" if continuous else f"{code} {model.value_name(code, value)}" for value in values]
+    frames = animation_frames(np.ascontiguousarray(images.swapaxes(0, 1)), rows, captions=captions)
+    return gif_bytes(frames, 60 if continuous else 700)

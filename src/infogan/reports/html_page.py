@@ -43,24 +43,30 @@ def page(title: str, sections: Sequence[str], lead: str = "") -> str:
     )
 
 
-def as_data(picture: Image.Image) -> str:
-    """A picture as a ``data:`` address; grey ones in one channel."""
-    pixels = np.asarray(picture.convert("RGB"))
-    if (pixels == pixels[..., :1]).all():
-        picture = picture.convert("L")
+def png_bytes(picture: Image.Image, *, optimize: bool = True) -> bytes:
+    """Return an image as PNG: as small as possible, or written as fast as possible."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.save(buffer, "PNG", **({"optimize": True} if optimize else {"compress_level": 1}))
+    return buffer.getvalue()
+
+
+def png_data_url(picture: Image.Image, *, optimize: bool = True) -> str:
+    """Return an image as a ``data:`` URL of a PNG; with ``optimize``, grey images are stored in one channel."""
+    if optimize:
+        pixels = np.asarray(picture.convert("RGB"))
+        if (pixels == pixels[..., :1]).all():
+            picture = picture.convert("L")
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(picture, optimize=optimize)).decode()}"
 
 
 def figure(picture: Image.Image, alt: str, caption: str) -> str:
     """A picture with what it is called where it can not be seen, and what stands below it."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     size = f'width="{picture.width}" height="{picture.height}" style="max-width:100%;height:auto"'
-    return f'<figure><img src="{as_data(picture)}" alt="{html.escape(alt)}" {size}>{below}</figure>'
+    return f'<figure><img src="{png_data_url(picture)}" alt="{html.escape(alt)}" {size}>{below}</figure>'
 
 
-def scrubbed(
+def scrubber(
     strips: Sequence[Sequence[Image.Image]],
     *,
     sliders: Sequence[Control],
@@ -82,7 +88,7 @@ def scrubbed(
         caption: What stands below.
     """
     first = strips[0][0]
-    images = "".join(f'<img src="{as_data(_side_by_side(frames))}" alt=""{" hidden" if i else ""}>'
+    images = "".join(f'<img src="{png_data_url(_side_by_side(frames))}" alt=""{" hidden" if i else ""}>'
                      for i, frames in enumerate(strips))  # fmt: skip
     shown = (
         f'<div class="window" role="img" style="--frames:{len(strips[0])};aspect-ratio:{first.width}/{first.height};'

@@ -38,16 +38,16 @@ class Explorer:
 
     Attributes:
         figure: The figure with its controls, in HTML; needs ``scrub.js``.
-        still: What is seen where scripts are not run, in HTML.
-        says: What it is of.
+        fallback: What is seen where scripts are not run, in HTML.
+        summary: What it is of.
     """
 
     figure: str
-    still: str
-    says: str
+    fallback: str
+    summary: str
 
     def __repr__(self) -> str:
-        return f"<Explorer of {self.says}>"
+        return f"<Explorer of {self.summary}>"
 
     def _repr_html_(self) -> str:
         # Everything that moves is in the script: where that is removed, as from a notebook that is not trusted, the
@@ -57,7 +57,7 @@ class Explorer:
         # No "</script>", nor the beginning of a comment, may stand in a script.
         content = json.dumps(moving).replace("<", "\\u003c")
         return (
-            f'<div id="{place}">{self.still}</div>\n<script>\n(() => {{\n{html_page.static("scrub.js")}'
+            f'<div id="{place}">{self.fallback}</div>\n<script>\n(() => {{\n{html_page.static("scrub.js")}'
             f"const place = document.getElementById('{place}');\nplace.innerHTML = {content};\n"
             "place.querySelectorAll('.scrubbed').forEach(scrub);\n})();\n</script>"
         )
@@ -88,7 +88,7 @@ def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
         strips.append(list(_frames(model, seed, side, held, knobs, positions)))
     alone = not together and len(knobs) > 1
     others = "; a slider that is moved puts the others at 0" if alone else ""
-    figure = html_page.scrubbed(
+    figure = html_page.scrubber(
         strips,
         sliders=[html_page.Control(name, [f"{place:+.2f}" for place in _places(places)]) for name in knobs],
         buttons=None if category is None else html_page.Control(category, model.value_labels(category, values)),

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from infogan.config.schema import CategoricalCode, Config
 from infogan.data.dataset import ImageSet
-from infogan.evaluation.descriptions import measured_rows, names_today
-from infogan.models.infogan import MOST_VALUES, InfoGAN
+from infogan.evaluation.descriptions import current_code_names, metric_rows
+from infogan.models.infogan import InfoGAN
+from infogan.models.naming import MAX_VALUES
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
 from infogan.utils.matching import contingency, hungarian_mapping
@@ -30,7 +31,7 @@ READ = 10_000  # real images that the gallery and the confusion are of, at most
 SUREST, UNSUREST = 10, 6  # real images of a category that are shown
 
 
-def report(
+def report_page(
     run: RunFolder, model: InfoGAN, config: Config, images: ImageSet, test: ImageSet | None, result: Mapping[str, Any]
 ) -> str:
     """The page.
@@ -57,7 +58,7 @@ def report(
         sections.append(html_page.section("Two codes at once", lattice))
     if model.networks.reads_codes and model.layout.categorical:
         sections.append(html_page.section("Real images by category", _filed(model, reported, config.train.seed)))
-    called = names_today(config, model.layout.codes)
+    called = current_code_names(config, model.layout.codes)
     sections += [
         html_page.section("Training", _curves(run, model, called)),
         html_page.section("Measured", _measured(result, called)),
@@ -117,7 +118,7 @@ def _traversal(model: InfoGAN, name: str) -> str:
     frames = [
         figures.image_grid(np.ascontiguousarray(step), SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)
     ]
-    return html_page.scrubbed(
+    return html_page.scrubber(
         [frames],
         sliders=[html_page.Control(name, [f"{value:+.1f}" for value in values.tolist()])],
         width=SIDE * max(CELL, model.config.size),
@@ -137,12 +138,12 @@ def _lattice(model: InfoGAN) -> str:
         return ""
     spec = model.layout.code(down)
     if isinstance(spec, CategoricalCode):
-        rows = model.shown_values(down)
+        rows = model.display_values(down)
         labels = model.value_labels(down, rows)
     else:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
         labels = [f"{down} {row:+.2f}" for row in rows]
-    columns = model.shown_values(across)
+    columns = model.display_values(across)
     table = model.lattice(across, down, columns=columns, rows=rows, seed=2)
     sheet = figures.labelled_sheet(table, column_labels=model.value_labels(across, columns), row_labels=labels)
     text = f"One noise; {across} varies along the columns, {down} along the rows."
@@ -202,21 +203,21 @@ def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int6
 
 
 def _fullest(model: InfoGAN, found: NDArray[np.int64]) -> list[int]:
-    """The values of the first category in order; of more than ``MOST_VALUES`` those that hold most images."""
+    """The values of the first category in order; of more than ``MAX_VALUES`` those that hold most images."""
     code = model.first_categorical()
     counts = np.bincount(found, minlength=code.size)
-    kept = set(np.argsort(-counts, kind="stable")[:MOST_VALUES].tolist())
+    kept = set(np.argsort(-counts, kind="stable")[:MAX_VALUES].tolist())
     return [int(value) for value in model.values_of(code.name) if int(value) in kept]
 
 
 def _which(size: int) -> str:
-    return "each value of" if size <= MOST_VALUES else f"each of the {MOST_VALUES} fullest values of"
+    return "each value of" if size <= MAX_VALUES else f"each of the {MAX_VALUES} fullest values of"
 
 
 def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
     stats = run.read_stats()
     page = ""
-    informed = curves_of(stats, {name: f"information/{code}" for code, name in called.items()})
+    informed = select_curves(stats, {name: f"information/{code}" for code, name in called.items()})
     if informed:
         entropies = {f"entropy of {name}": model.layout.entropy(name) for name in informed}
         chart = figures.line_chart(
@@ -244,12 +245,12 @@ def loss_curves(stats: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, figur
     found = {}
     for players in dict.fromkeys(key.partition("/")[0] for key in keys):
         terms = {key.partition("/")[2]: key for key in keys if key.startswith(f"{players}/")}
-        if curves := curves_of(stats, terms):
+        if curves := select_curves(stats, terms):
             found[players] = curves
     return found
 
 
-def curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, figures.Curve]:
+def select_curves(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, figures.Curve]:
     """By name, steps and what was reported of its key at them, where that is a finite number anywhere."""
     curves: dict[str, figures.Curve] = {}
     for name, key in keys.items():
@@ -261,7 +262,7 @@ def curves_of(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> di
 
 def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
     protocol = f"<p>{html.escape(html_page.sentence(result.get('protocol', '')))}</p>"
-    return html_page.table(["", "", "what it means"], measured_rows(result, called)) + protocol
+    return html_page.table(["", "", "what it means"], metric_rows(result, called)) + protocol
 
 
 def _environment(run: RunFolder) -> str:

@@ -37,7 +37,7 @@ def test_without_the_extra_it_is_named() -> None:
 
 
 def test_it_is_measured_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [name for name, metric in METRICS.items() if not metric.unasked] == ["inception"]
+    assert [name for name, metric in METRICS.items() if not metric.by_default] == ["inception"]
     measured: list[str] = []
 
     def noted(name: str, evidence: EvaluationInputs) -> dict[str, Any]:
