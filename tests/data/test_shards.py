@@ -1,156 +1,172 @@
-"""Shards hold what the source holds, are made by as many processes as one likes, and say what is wrong with them."""
+"""Shards hold the images of their source, can be continued after an interruption, and report damage."""
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 
-from infogan.data import batches, load, prepare_shards, shards
-from infogan.data.batches import WINDOW, Batches, WindowedOrder
-from infogan.data.shards import Shards
-from infogan.training.loop import train
-from infogan.training.run_dir import RunFolder
+from infogan.data import load, prepare_shards, shards
 from infogan.utils import files
 from infogan.utils.errors import UserError
-from tests.helpers import image_set, picture_folder, pictures, small_config
-
-CPU = torch.device("cpu")
+from tests.helpers import picture_folder, pictures
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD", 7)
+    monkeypatch.setattr(shards, "MAX_SHARD_IMAGES", 7)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """40 pictures of two classes in two splits, of which three are broken."""
+    """A folder of 40 images of two classes in two splits; three of the images are broken."""
 
-    def place(number: int) -> str:
+    def name(number: int) -> str:
         return f"{'test' if number % 4 == 3 else 'train'}/{('lying', 'upright')[number % 2]}/{number}.png"
 
-    return picture_folder(tmp_path / "pictures", place, 40, (2, 3, 20))
+    return picture_folder(tmp_path / "pictures", name, 40, (2, 3, 20))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("zipped", [False, True])
-def test_a_folder_or_zip_of_pictures_comes_back_as_it_is(folder: Path, workers: int, zipped: bool) -> None:
-    source = folder
-    if zipped:
-        source = Path(shutil.make_archive(str(folder), "zip", folder))
-    made = prepare_shards(source, folder.parent / "prepared", workers=workers)
+@pytest.mark.parametrize(("workers", "zipped"), [(1, False), (2, True)])
+def test_shards_hold_the_images_of_a_folder_or_zip(folder: Path, workers: int, zipped: bool) -> None:
+    source = Path(shutil.make_archive(str(folder), "zip", folder)) if zipped else folder
+    target = folder.parent / "prepared"
+    written = prepare_shards(source, target, workers=workers)
     for split in ("train", "test"):
-        expected, found = load(source, split=split), load(folder.parent / "prepared", split=split)
-        assert np.array_equal(np.asarray(found.images), expected.images)
-        assert list(found.names) == list(expected.names)
-        assert expected.labels is not None
-        assert found.labels is not None
-        assert np.array_equal(found.labels, expected.labels)
-        assert found.label_names == expected.label_names
-        assert made[split].images == len(expected) == len(found)
-        assert made[split].skipped == expected.skipped
-        assert found.digest() != expected.digest()
-    assert sorted(path.name for path in (folder.parent / "prepared").glob("train*.npy"))[:2] == [
-        "train-00000.npy",
-        "train-00001.npy",
-    ]
+        expected, loaded = load(source, split=split), load(target, split=split)
+        np.testing.assert_array_equal(np.asarray(loaded.images), expected.images)
+        assert list(loaded.names) == list(expected.names)
+        np.testing.assert_array_equal(loaded.labels, expected.labels)
+        assert loaded.labels is not None and loaded.label_names == expected.label_names
+        assert written[split].images == len(expected) == len(loaded)
+        assert written[split].skipped == expected.skipped
+        assert loaded.digest() != expected.digest()
+    names = [path.name for path in sorted(target.glob("train*.npy"))]
+    assert names[:2] == ["train-00000.npy", "train-00001.npy"]
 
 
-def test_arrays_and_named_sets_come_back_as_they_are(tmp_path: Path) -> None:
+def test_shards_hold_arrays_without_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", pictures(30))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    found = load(tmp_path / "a")
-    assert np.array_equal(np.asarray(found.images), pictures(30))
-    assert found.names[29] == "29"
-    assert found.labels is None
+    loaded = load(tmp_path / "a")
+    np.testing.assert_array_equal(np.asarray(loaded.images), pictures(30))
+    assert loaded.names[29] == "29" and loaded.labels is None
+
+
+def test_shards_of_a_named_set_can_be_loaded_at_another_size(tmp_path: Path) -> None:
     prepare_shards("digits", tmp_path / "b", size=16)
     for split in ("train", "test"):
-        expected, found = load("digits", split=split, size=16), load(tmp_path / "b", split=split)
-        assert np.array_equal(found.images[5:9], expected.images[5:9])
-        assert expected.labels is not None
-        assert found.labels is not None
-        assert np.array_equal(found.labels, expected.labels)
-    assert np.array_equal(load(tmp_path / "b", size=8).images[0], load(tmp_path / "b", size=8).images[:1][0])
+        expected, loaded = load("digits", split=split, size=16), load(tmp_path / "b", split=split)
+        np.testing.assert_array_equal(loaded.images[5:9], expected.images[5:9])
+        np.testing.assert_array_equal(loaded.labels, expected.labels)
     assert load(tmp_path / "b", size=8).images.shape == (1437, 1, 8, 8)
 
 
-def test_they_are_indexed_like_an_array(tmp_path: Path) -> None:
+def test_shards_are_indexed_like_an_array(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", pictures(30))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    found, expected = load(tmp_path / "a").images, pictures(30)
+    images, expected = load(tmp_path / "a").images, pictures(30)
     random = np.random.default_rng(0)
-    wanted: list[Any] = [0, -1, np.int64(13), slice(None), slice(3, 25, 4), slice(20, 5, -3), slice(9, 9)]
-    wanted += [random.integers(0, 30, 50), random.random(30) < 0.5, np.array([], np.int64), np.array([-30, 29])]
-    for places in wanted:
-        assert np.array_equal(found[places], expected[places])
-    for far in (30, np.array([0, 30]), -31):
+    indices: list[Any] = [0, -1, np.int64(13), slice(None), slice(3, 25, 4), slice(20, 5, -3), slice(9, 9)]
+    indices += [random.integers(0, 30, 50), random.random(30) < 0.5, np.array([], np.int64), np.array([-30, 29])]
+    for index in indices:
+        np.testing.assert_array_equal(images[index], expected[index])
+    for index in (30, np.array([0, 30]), -31):
         with pytest.raises(IndexError):
-            found[far]
-    assert (len(found), found.shape, found.nbytes) == (30, expected.shape, expected.nbytes)
+            images[index]
+    assert (len(images), images.shape, images.nbytes) == (30, expected.shape, expected.nbytes)
 
 
-def test_what_was_stopped_goes_on_with_what_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, real = folder.parent / "prepared", files.write_bytes
+def test_interrupted_preparation_continues_with_the_missing_shards(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, write_bytes = folder.parent / "prepared", files.write_bytes
 
-    def full(path: Path, content: bytes) -> None:
+    def fail(path: Path, content: bytes) -> None:
         if path.name == "train-00002.json":
             raise UserError("the disk is full")
-        real(path, content)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(shards, "write_bytes", full)
+    monkeypatch.setattr(shards, "write_bytes", fail)
     with pytest.raises(UserError, match="the disk is full"):
         prepare_shards(folder, target)
-    with pytest.raises(UserError, match="not prepared to its end"):
+    with pytest.raises(UserError, match=r"incomplete.*infogan data prepare"):
         load(target)
     written: list[str] = []
 
-    def noted(path: Path, content: bytes) -> None:
+    def record(path: Path, content: bytes) -> None:
         written.append(path.name)
-        real(path, content)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(shards, "write_bytes", noted)
-    with pytest.raises(UserError, match="other images, or in another form"):
+    monkeypatch.setattr(shards, "write_bytes", record)
+    with pytest.raises(UserError, match="other images or of another size"):
         prepare_shards(folder, target, size=16)
     prepare_shards(folder, target)
     assert "train-00001.npy" not in written
     assert "train-00002.npy" in written
-    assert np.array_equal(np.asarray(load(target).images), load(folder).images)
+    np.testing.assert_array_equal(np.asarray(load(target).images), load(folder).images)
 
 
-def test_what_is_wrong_with_shards_is_one_sentence(folder: Path) -> None:
+def test_error_in_a_worker_process_ends_the_preparation(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"files that cannot be used: .*2\.png"):
+        prepare_shards(folder, folder.parent / "prepared", size=8, channels=1, strict=True, workers=2)
+
+
+def test_damaged_shards_are_reported_by_file(folder: Path) -> None:
     target = folder.parent / "prepared"
     prepare_shards(folder, target)
-    shard, index = target / "train-00001.npy", target / "index.json"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    shard = target / "train-00001.npy"
+    intact = shard.read_bytes()
+    shard.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
     with pytest.raises(UserError, match=r"train-00001\.npy is damaged"):
         load(target).digest()
-    for content in (whole[:-1], whole[:60], b"", b"x" * len(whole)):
+    for content in (intact[:-1], intact[:60], b"", b"x" * len(intact)):
         shard.write_bytes(content)
         with pytest.raises(UserError, match=r"train-00001\.npy"):
             load(target)
-    shard.unlink()
-    with pytest.raises(UserError, match=r"the shard .*train-00001\.npy is missing"):
+    shutil.copyfile(target / "test-00000.npy", shard)
+    with pytest.raises(UserError, match=r"train-00001\.npy differs from index\.json"):
         load(target)
-    known = json.loads(index.read_text())
-    for key, value in (("splits", {"train": [{"name": "../../x", "images": 1, "sha256": ""}]}), ("size", "a"),
-                       ("format", "x"), ("splits", []), ("splits", {"train": [5]})):  # fmt: skip
-        index.write_text(json.dumps(known | {key: value}))
-        with pytest.raises(UserError, match=r"index\.json"):
+    shard.unlink()
+    with pytest.raises(UserError, match=r"train-00001\.npy is missing"):
+        load(target)
+
+
+def test_damaged_index_is_reported(folder: Path) -> None:
+    target = folder.parent / "prepared"
+    prepare_shards(folder, target)
+    path = target / "index.json"
+    index = json.loads(path.read_text())
+    for key, value in (
+        ("splits", {"train": [{"name": "../../x", "images": 1, "sha256": ""}]}),
+        ("splits", []),
+        ("splits", {"train": [5]}),
+        ("size", "a"),
+        ("format", "x"),
+    ):
+        path.write_text(json.dumps(index | {key: value}))
+        with pytest.raises(UserError, match=rf"index\.json.*{key}"):
             load(target)
-    index.write_text("[" * 100_000)
+    path.write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"index\.json"):
         load(target)
 
 
-def test_what_can_not_be_prepared_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match="is not empty and holds no shards"):
+@pytest.mark.parametrize("key", ["names", "labels"])
+def test_damaged_sidecar_is_reported(folder: Path, key: str) -> None:
+    target = folder.parent / "prepared"
+    prepare_shards(folder, target)
+    path = target / "train-00001.json"
+    sidecar = json.loads(path.read_text())
+    path.write_text(json.dumps(sidecar | {key: sidecar[key][1:]}))
+    with pytest.raises(UserError, match=f"{folder.parent}/prepared.* damaged"):
+        list(load(target).names)
+
+
+def test_unsuitable_source_or_destination_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="holds no shards"):
         prepare_shards(folder, folder)
     with pytest.raises(UserError, match="files that cannot be used"):
         prepare_shards(folder, folder.parent / "strict", size=8, channels=1, strict=True)
@@ -160,87 +176,28 @@ def test_what_can_not_be_prepared_is_refused(folder: Path) -> None:
         prepare_shards(folder.parent / "none", folder.parent / "p", size=8, channels=1)
 
 
-# Learning from them.
-
-
-def test_an_order_through_a_window_is_any_order_of_nearby_shards() -> None:
-    counts = [5, 7, 7, 2, 7, 6, 7]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    owner = np.repeat(np.arange(7), counts)
-    firsts: Counter[int] = Counter()
-    for seed in range(400):
-        order = WindowedOrder(starts, 3, seed)(np.arange(41))
-        assert sorted(order.tolist()) == list(range(41))
-        shard_order: list[int] = list(dict.fromkeys(owner[order].tolist()))
-        for window in (shard_order[:3], shard_order[3:6], shard_order[6:]):
-            size = sum(counts[shard] for shard in window)
-            assert set(owner[order[:size]].tolist()) == set(window)
-            order = order[size:]
-        firsts[int(WindowedOrder(starts, 3, seed)(np.array([0]))[0])] += 1
-    # An image comes first as often as its shard is in the first window and it is drawn there: about once in 41.
-    assert len(firsts) == 41
-    assert max(firsts.values()) < 400 / 41 * 3
-
-
-def test_kinds_vary_through_a_window_as_stated() -> None:
-    shards_, each, window, batch = 4000, 40, 16, 64
-    kind = np.random.default_rng(0).random(shards_) < 0.3  # of all images of a shard
-    order = WindowedOrder(np.arange(shards_ + 1) * each, window, 1)(np.arange(shards_ * each))
-    share = kind[order // each].reshape(-1, batch).mean(axis=1)  # ten batches a window
-    chance = kind.mean() * (1 - kind.mean())
-    assert share.var() == pytest.approx(chance * (1 / batch + 1 / window - 1 / (batch * window)), rel=0.1)
-    assert share.var() > 3 * chance / batch  # as it is of images in any order
-
-
-def test_large_shards_are_read_a_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "images.npy", pictures(200))
+def test_missing_split_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", pictures(10))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    prepared = load(tmp_path / "a")
-    monkeypatch.setattr(batches, "MAX_RESIDENT_SHARE", 0.0)
-
-    def seen(rank: int, workers: int) -> list[NDArray[np.int64]]:
-        source = Batches(prepared, 3, rank=rank, world_size=workers, device=CPU)
-        assert isinstance(source.pixels, batches.ShardTensor)
-        found = []
-        for step in range(45):
-            indices, reals = source.batch(0, step, 10)
-            assert torch.equal(reals, torch.from_numpy(pictures(200)[indices.numpy()]) / 127.5 - 1)
-            found.append(indices.numpy())
-        return found
-
-    alone = seen(0, 1)
-    assert sorted(np.concatenate(alone[:20]).tolist()) == list(range(200))
-    assert np.concatenate(alone[:20]).tolist() != np.concatenate(alone[20:40]).tolist()
-    near = Counter((np.concatenate(alone[:20])[: 7 * WINDOW] // 7).tolist())
-    assert len(near) <= WINDOW + 1  # with the last shard, which is smaller
-    shared = [seen(rank, 3) for rank in range(3)]
-    assert all(np.array_equal(np.concatenate(parts), whole) for *parts, whole in zip(*shared, alone, strict=True))
+    with pytest.raises(UserError, match="no test split"):
+        load(tmp_path / "a", split="test")
 
 
-def test_a_run_on_shards_left_in_their_files_ends_like_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "images.npy", image_set(96).images)
-    prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    monkeypatch.setattr(batches, "MAX_RESIDENT_SHARE", 0.0)
-    length = {"steps": 12, "batch_size": 16, "save_every": 12, "log_every": 4, "budget": None}
-    config = small_config(preset="robust", codes=[{"kind": "categorical", "size": 2}], train=length)
-    run = RunFolder.at(tmp_path / "run")
-    assert isinstance(load(tmp_path / "a").images, Shards)
-    train(config, load(tmp_path / "a"), run)
-    assert run.read_stats()[-1]["step"] == 12
-
-
-def test_factors_are_kept(tmp_path: Path) -> None:
+def test_shards_hold_factors(tmp_path: Path) -> None:
     values = np.stack([np.arange(30) % 3, np.arange(30) % 2], axis=1)
-    known = {"factor_names": np.array(["shape", "side"]), "factor_values": np.array(["a", "b", "c", "left", "right"])}
-    sizes = {"factor_sizes": np.array([3, 2])}
-    np.savez(tmp_path / "images.npz", allow_pickle=False, images=pictures(30), factors=values, **known, **sizes)
+    factors = {
+        "factors": values,
+        "factor_names": np.array(["shape", "side"]),
+        "factor_sizes": np.array([3, 2]),
+        "factor_values": np.array(["a", "b", "c", "left", "right"]),
+    }
+    np.savez(tmp_path / "images.npz", allow_pickle=False, images=pictures(30), **factors)
     prepare_shards(tmp_path / "images.npz", tmp_path / "a", workers=2)
-    found, expected = load(tmp_path / "a").factors, load(tmp_path / "images.npz").factors
-    assert found is not None
-    assert expected is not None
-    assert (found.names, found.sizes, found.value_names) == (expected.names, expected.sizes, expected.value_names)
-    assert np.array_equal(found.values, values)
-    beside = tmp_path / "a" / "train-00001.json"
-    beside.write_text(beside.read_text().replace("[2, 1]", "[2]"))
-    with pytest.raises(UserError, match="factors that are none of its images'"):
+    loaded, expected = load(tmp_path / "a").factors, load(tmp_path / "images.npz").factors
+    assert loaded is not None and expected is not None
+    assert (loaded.names, loaded.sizes, loaded.value_names) == (expected.names, expected.sizes, expected.value_names)
+    np.testing.assert_array_equal(loaded.values, values)
+    sidecar = tmp_path / "a" / "train-00001.json"
+    sidecar.write_text(sidecar.read_text().replace("[2, 1]", "[2]"))
+    with pytest.raises(UserError, match="2 factors"):
         load(tmp_path / "a")

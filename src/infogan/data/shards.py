@@ -1,9 +1,8 @@
-"""Image sets that are larger than memory: a folder of shards of equal size, made once and mapped ever after.
+"""Image sets that are larger than memory: a folder of shards of equal size, written once and memory-mapped afterwards.
 
-In flows a `Stream` of images; out flows a folder that `load` reads. Shard ``k`` of a split holds the usable ones of as
-many of its images as go into one: ``train-00000.npy``, their pixels, and ``train-00000.json``, their names,
-labels, and who was skipped. ``index.json``, written last, lists the shards with their checksums. What was stopped goes
-on with the shards that are missing; several processes make some each.
+Shard ``k`` of a split consists of ``train-0000k.npy`` with pixels and ``train-0000k.json`` with names, labels and
+skipped images (the sidecar). ``index.json``, written last, lists the shards with their SHA-256. An interrupted
+preparation continues with the missing shards, and several processes can write shards at the same time.
 """
 
 import hashlib
@@ -11,7 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
@@ -31,36 +30,44 @@ from infogan.utils.distributed import local_shard_slice
 from infogan.utils.errors import UserError
 from infogan.utils.files import file_lock, make_output_folder, write_bytes
 
-INDEX, PLAN = "index.json", "plan.json"
+INDEX, PLAN, LOCK = "index.json", "plan.json", "writer.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"
-SHARD, SHARD_BYTES = 16_384, 2**25  # images of a shard, or fewer of large ones
-KEPT = 8  # shards whose names are kept in memory
+MAX_SHARD_IMAGES, MAX_SHARD_BYTES = 16_384, 2**25
+CACHED_SIDECARS = 8  # shards whose names are kept in memory
 
 
-class _Listed(BaseModel):
-    name: Annotated[str, Field(pattern="^(train|test)-[0-9]{5,9}$")]  # of files of ours, and no path
+class _ShardEntry(BaseModel):
+    """A shard in the index."""
+
+    name: Annotated[str, Field(pattern="^(train|test)-[0-9]{5,9}$")]  # cannot be a path to another folder
     images: Annotated[int, Field(gt=0, le=2**31)]
     sha256: str
 
 
-class _Factors(BaseModel):
+class _FactorTable(BaseModel):
+    """What the factors of all images have in common."""
+
+    model_config = ConfigDict(from_attributes=True)
+
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     value_names: tuple[tuple[str, ...], ...]
 
 
 class _Index(BaseModel):
+    """Contents of ``index.json``."""
+
     format: Literal["infogan shards 1"] = FORMAT
     channels: Literal[1, 3]
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
     label_names: tuple[str, ...]
     named: bool
-    factors: _Factors | None = None
-    splits: dict[Literal["train", "test"], Annotated[list[_Listed], Field(min_length=1)]]
+    factors: _FactorTable | None = None
+    splits: dict[Literal["train", "test"], Annotated[list[_ShardEntry], Field(min_length=1)]]
 
 
-class _Beside(BaseModel):
-    """What stands beside a shard's pixels. Numbered images have no names, and those without labels none."""
+class _Sidecar(BaseModel):
+    """Contents of a shard's JSON file. ``names`` is None for numbered images, ``labels`` for unlabelled ones."""
 
     images: int
     sha256: str
@@ -71,33 +78,31 @@ class _Beside(BaseModel):
     factors: list[list[int]] | None = None
 
 
-Content = TypeVar("Content", bound=BaseModel)
-Opened = Callable[[], AbstractContextManager[Stream]]
+JsonModel = TypeVar("JsonModel", bound=BaseModel)
+OpenStream = Callable[[], AbstractContextManager[Stream]]
 
 
 class Shards:
-    """The images of many mapped files as one array, of which parts are read as they are asked for.
+    """The images of many memory-mapped files as one array, read on access.
 
     Args:
-        files: The ``.npy`` files.
-        counts: Images of each.
-        checksums: SHA-256 of each, in hex.
+        folder: The folder of shards.
+        entries: The shards of a split, from the index.
         shape: (channels, height, width) of an image.
 
     Attributes:
-        starts: (files + 1,), the place of each file's first image, and the number of all.
+        starts: int64 (files + 1,), the index of each file's first image, and the number of all images.
         shape: (images, channels, height, width).
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(
-        self, files: Sequence[Path], counts: Sequence[int], checksums: Sequence[str], shape: tuple[int, int, int]
-    ) -> None:
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    def __init__(self, folder: Path, entries: Sequence[_ShardEntry], shape: tuple[int, int, int]) -> None:
+        self.starts = np.cumsum([0, *(entry.images for entry in entries)], dtype=np.int64)
         self.shape = (int(self.starts[-1]), *shape)
-        self._files, self._checksums = list(files), list(checksums)
+        self._files = [folder / f"{entry.name}.npy" for entry in entries]
+        self._checksums = [entry.sha256 for entry in entries]
         self._maps: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
@@ -105,68 +110,72 @@ class Shards:
 
     @property
     def nbytes(self) -> int:
-        """Of all images."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        """Size of all images in bytes."""
+        return math.prod(self.shape)
 
-    def __getitem__(self, wanted: Any) -> NDArray[np.uint8]:
-        if isinstance(wanted, slice):
-            wanted = np.arange(*wanted.indices(len(self)))
-        if isinstance(wanted, int | np.integer):
-            one: NDArray[np.uint8] = self[np.array([wanted])][0]
-            return one
-        places = np.asarray(wanted)
-        if places.dtype == bool:
-            places = np.flatnonzero(places)
-        places = np.where(places < 0, places + len(self), places)
-        if places.size and not (places.min() >= 0 and places.max() < len(self)):
-            raise IndexError(f"there are {len(self)} images")
-        found = np.empty((len(places), *self.shape[1:]), np.uint8)
-        owners = np.searchsorted(self.starts, places, side="right") - 1
-        for owner in np.unique(owners).tolist():
-            here = owners == owner
-            found[here] = self._mapped(owner)[places[here] - self.starts[owner]]
-        return found
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        if isinstance(index, int | np.integer):
+            image: NDArray[np.uint8] = self[np.array([index])][0]
+            return image
+        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"index {index} is out of range for {len(self)} images")
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        shard_of_row = np.searchsorted(self.starts, rows, side="right") - 1
+        for shard in np.unique(shard_of_row).tolist():
+            mask = shard_of_row == shard
+            images[mask] = self._map(shard)[rows[mask] - self.starts[shard]]
+        return images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        everything: NDArray[Any] = self[:].astype(dtype or self.dtype, copy=False)
-        return everything
+        array: NDArray[Any] = self[:].astype(dtype or self.dtype, copy=False)
+        return array
 
-    def _mapped(self, shard: int) -> NDArray[np.uint8]:
+    def _map(self, shard: int) -> NDArray[np.uint8]:
         if shard not in self._maps:
             self._maps[shard] = np.lib.format.open_memmap(self._files[shard], mode="r")
         return self._maps[shard]
 
     def verify(self) -> str:
-        """Compares every shard with its checksum; returns a digest of all of them.
+        """Compare every shard with its checksum and return a digest of all checksums.
 
-        Workers of one machine, which read the same files, compare a share each.
+        The workers of one machine, which read the same files, compare a part each.
 
         Raises:
-            UserError: one is not as it was written, or can not be read.
+            UserError: A shard is damaged or cannot be read.
         """
-        mine = local_shard_slice(len(self._files))
-        for file, checksum in zip(self._files[mine], self._checksums[mine], strict=True):
+        local = local_shard_slice(len(self._files))
+        for file, checksum in zip(self._files[local], self._checksums[local], strict=True):
             try:
-                with open(file, "rb") as content:
-                    found = hashlib.file_digest(content, "sha256").hexdigest()
+                with open(file, "rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
             except OSError as error:
-                raise UserError(f"{file} can not be read: {error.strerror or error}") from error
-            if found != checksum:
-                raise UserError(f"{file} is damaged, its checksum is another one: prepare the data anew")
+                raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+            if digest != checksum:
+                raise UserError(f"{file} is damaged: its SHA-256 differs from {INDEX}; prepare the data again")
         return hashlib.sha256(" ".join(self._checksums).encode()).hexdigest()
 
 
 class ShardNames(Sequence[str]):
-    """The names of the images of shards, read as they are asked for."""
+    """The names of the images of shards, read on access.
 
-    def __init__(self, files: Sequence[Path], starts: NDArray[np.int64]) -> None:
-        self._files, self._starts = list(files), starts
-        self._of_shard = lru_cache(KEPT)(self._read)
+    Args:
+        sidecars: The JSON file of each shard.
+        starts: As in `Shards`.
+    """
 
-    def _read(self, shard: int) -> list[str]:
-        names = _beside(self._files[shard]).names
-        if names is None or len(names) != self._starts[shard + 1] - self._starts[shard]:
-            raise UserError(f"{self._files[shard]} does not name each of its images")
+    def __init__(self, sidecars: Sequence[Path], starts: NDArray[np.int64]) -> None:
+        self._sidecars, self._starts = list(sidecars), starts
+        self._names_of_shard = lru_cache(CACHED_SIDECARS)(self._read_names)
+
+    def _read_names(self, shard: int) -> list[str]:
+        names = _read_json(_Sidecar, self._sidecars[shard]).names
+        count = int(self._starts[shard + 1] - self._starts[shard])
+        if names is None or len(names) != count:
+            raise UserError(f"{self._sidecars[shard]} is damaged: it must name {count} images; prepare the data again")
         return names
 
     def __len__(self) -> int:
@@ -178,240 +187,274 @@ class ShardNames(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        shard = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._of_shard(shard)[place - int(self._starts[shard])]
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row = range(len(self))[index]
+        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._names_of_shard(shard)[row - int(self._starts[shard])]
 
     def __iter__(self) -> Iterator[str]:
-        for shard in range(len(self._files)):
-            yield from self._of_shard(shard)
+        for shard in range(len(self._sidecars)):
+            yield from self._names_of_shard(shard)
 
 
 def as_shards(images: object) -> Shards | None:
-    """The images, if that is what they are; an `ImageSet` takes them for an array."""
+    """Return ``images`` if they are shards, which the type of `ImageSet.images` hides, otherwise None."""
     return images if isinstance(images, Shards) else None
 
 
-# Reading.
-
-
 def is_sharded(path: Location) -> TypeGuard[Path]:
-    """Whether a folder holds shards, whole or half made; elsewhere there are none."""
+    """Return whether a path is a local folder of shards, complete or not."""
     return isinstance(path, Path) and ((path / INDEX).is_file() or (path / PLAN).is_file())
 
 
 def shard_splits(path: Path) -> tuple[str, ...]:
-    """The splits of a folder of shards; raises UserError as `read_shards`."""
-    return tuple(_index(path).splits)
+    """Return the splits of a folder of shards.
+
+    Raises:
+        UserError: As for `read_shards`.
+    """
+    return tuple(_read_index(path).splits)
 
 
 def read_shards(path: Path, split: str) -> ImageSet:
-    """One split of a folder of shards, its pixels left in their files.
+    """Return one split of a folder of shards; its pixels stay in their files.
 
     Raises:
-        UserError: it was not made to its end, a shard is missing or of another size, or there is no such split.
+        UserError: The folder is incomplete or damaged, or has no such split.
     """
-    index = _index(path)
+    index = _read_index(path)
     if split not in index.splits:
-        raise UserError(f"{path} has no test split")
-    listed = index.splits[split]
+        raise UserError(f"{path} has no {split} split")
+    entries = index.splits[split]
     shape = (index.channels, index.size, index.size)
-    files, sides = ([path / f"{shard.name}{ending}" for shard in listed] for ending in (".npy", ".json"))
-    for file, shard in zip(files, listed, strict=True):
-        _check_shard(file, shard.images, shape)
-    images = Shards(files, [shard.images for shard in listed], [shard.sha256 for shard in listed], shape)
-    labels = None
-    if index.label_names:
-        labels = np.concatenate([np.array(_beside(side).labels, np.int64) for side in sides])
-        if len(labels) != len(images) or labels.min() < 0 or labels.max() >= len(index.label_names):
-            raise UserError(f"{path} has labels that are none of its images'")
-    names: Sequence[str] = ShardNames(sides, images.starts) if index.named else NumberedNames(len(images))
-    factors = None if index.factors is None else _read_factors(path, sides, index.factors, len(images))
+    for entry in entries:
+        _check_shard(path / f"{entry.name}.npy", entry.images, shape)
+    images = Shards(path, entries, shape)
+    sidecars = [path / f"{entry.name}.json" for entry in entries]
     return ImageSet(
-        cast(NDArray[np.uint8], images), names, f"{path} ({split})", labels, index.label_names, factors=factors
+        cast(NDArray[np.uint8], images),
+        ShardNames(sidecars, images.starts) if index.named else NumberedNames(len(images)),
+        f"{path} ({split})",
+        _read_labels(path, sidecars, len(index.label_names), len(images)),
+        index.label_names,
+        factors=_read_factors(path, sidecars, index.factors, len(images)),
     )
 
 
-def _read_factors(path: Path, sides: Sequence[Path], known: "_Factors", count: int) -> Factors:
-    rows = [row for side in sides for row in _beside(side).factors or ()]
-    if len(rows) != count or any(len(row) != len(known.names) for row in rows):
-        raise UserError(f"{path} has factors that are none of its images'")
-    return Factors(known.names, known.sizes, np.array(rows, np.int64), known.value_names)
+def _read_labels(path: Path, sidecars: Sequence[Path], classes: int, count: int) -> NDArray[np.int64] | None:
+    if not classes:
+        return None
+    labels = np.concatenate([np.array(_read_json(_Sidecar, sidecar).labels or [], np.int64) for sidecar in sidecars])
+    if len(labels) != count or labels.min() < 0 or labels.max() >= classes:
+        raise UserError(f"{path} is damaged: it must have {count} labels below {classes}; prepare the data again")
+    return labels
+
+
+def _read_factors(path: Path, sidecars: Sequence[Path], table: _FactorTable | None, count: int) -> Factors | None:
+    if table is None:
+        return None
+    rows = [row for sidecar in sidecars for row in _read_json(_Sidecar, sidecar).factors or ()]
+    if len(rows) != count or any(len(row) != len(table.names) for row in rows):
+        raise UserError(f"{path} is damaged: it must have {len(table.names)} factors per image; prepare the data again")
+    return Factors(table.names, table.sizes, np.array(rows, np.int64), table.value_names)
 
 
 def _check_shard(file: Path, count: int, shape: tuple[int, int, int]) -> None:
+    """Check the header and the length of a shard without reading its pixels."""
     try:
-        with open(file, "rb") as content:
-            np.lib.format.read_magic(content)
-            found, fortran, kind = np.lib.format.read_array_header_1_0(content)
-            begun = content.tell()
-            size = content.seek(0, io.SEEK_END) - begun
+        pixels: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except FileNotFoundError:
-        raise UserError(f"the shard {file} is missing: prepare the data anew") from None
+        raise UserError(f"the shard {file} is missing; prepare the data again") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"the shard {file} can not be read: {error}") from error
-    if found != (count, *shape) or fortran or kind != np.uint8 or size < count * math.prod(shape):
-        raise UserError(f"the shard {file} is not what {INDEX} says: prepare the data anew")
+        raise UserError(f"cannot read the shard {file}: {error}") from error
+    if pixels.shape != (count, *shape) or pixels.dtype != np.uint8:
+        raise UserError(f"the shard {file} differs from {INDEX}; prepare the data again")
 
 
-def _index(path: Path) -> "_Index":
+def _read_index(path: Path) -> _Index:
     if not (path / INDEX).is_file():
-        raise UserError(f"{path} was not prepared to its end: give the command of before again")
-    return _parsed(_Index, path / INDEX)
+        raise UserError(f"{path} is incomplete: run `infogan data prepare` again")
+    return _read_json(_Index, path / INDEX)
 
 
-def _beside(path: Path) -> "_Beside":
-    return _parsed(_Beside, path)
-
-
-def _parsed(kind: type[Content], path: Path) -> Content:
-    """A JSON file of ours; raises UserError where it can not be read or says something else."""
+def _read_json(model: type[JsonModel], path: Path) -> JsonModel:
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        # Python's own reader: names may contain bytes that are not UTF-8, as surrogates.
+        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is damaged, or made by another version: {where}: {first['msg']}") from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is damaged, or from another version: {field}: {first['msg']}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} can not be read: {error}") from error
-
-
-# Making.
+        raise UserError(f"cannot read {path}: {error}") from error
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of a split: how many images it has, and a line ``"name: why"`` for each that could not be used."""
+class PreparedSplit:
+    """A split that was written to shards.
+
+    Attributes:
+        images: Number of images written.
+        skipped: One line ``"name: reason"`` for each image that could not be used.
+    """
 
     images: int
     skipped: tuple[str, ...]
 
 
-_stream: Stream | None = None  # of a process that makes shards
-_open_streams = ExitStack()
+@dataclass(frozen=True)
+class _SplitWriter:
+    """How one split is divided into shards; worker processes receive a copy.
+
+    Attributes:
+        folder: The folder of shards.
+        split: ``"train"`` or ``"test"``.
+        open_stream: Opens the images.
+        shard_images: Images per shard, before unusable ones are skipped.
+        strict: Whether an unusable image is an error.
+    """
+
+    folder: Path
+    split: str
+    open_stream: OpenStream
+    shard_images: int
+    strict: bool
+
+    def path(self, number: int, extension: str) -> Path:
+        """Return the path of a shard's pixels, ``".npy"``, or of its sidecar, ``".json"``, which is written last."""
+        return self.folder / f"{self.split}-{number:05d}{extension}"
+
+    def write(self, number: int, stream: Stream) -> None:
+        """Write one shard: its pixels, then its sidecar."""
+        images = stream.read(number * self.shard_images, min((number + 1) * self.shard_images, stream.count))
+        if self.strict and images.skipped:
+            raise UserError(f"{stream.source} has files that cannot be used: {'; '.join(images.skipped[:3])}")
+        content = io.BytesIO()
+        np.save(content, np.ascontiguousarray(images.images), allow_pickle=False)
+        write_bytes(self.path(number, ".npy"), content.getvalue())
+        sidecar = _Sidecar(
+            images=len(images),
+            sha256=hashlib.sha256(content.getbuffer()).hexdigest(),
+            names=None if stream.numbered else list(images.names),
+            labels=None if images.labels is None else images.labels.tolist(),
+            label_names=images.label_names,
+            skipped=images.skipped,
+            factors=None if images.factors is None else images.factors.values.tolist(),
+        )
+        # Python's own writer, because pydantic's refuses names that are not UTF-8.
+        write_bytes(self.path(number, ".json"), json.dumps(sidecar.model_dump()).encode())
 
 
 def write_shards(
-    splits: Mapping[str, Opened],
+    splits: Mapping[str, OpenStream],
     folder: Path,
     shape: tuple[int, int],
     *,
     strict: bool,
     workers: int,
     progress: Progress | None = None,
-) -> dict[str, Made]:
-    """Makes a folder of shards, or goes on with one.
+) -> dict[str, PreparedSplit]:
+    """Write a folder of shards, or continue an interrupted one.
 
     Args:
-        splits: By name, what opens the images of each, in this process and in others.
-        folder: Where to.
-        shape: Channels and side.
-        strict: Refuse images that can not be used instead of skipping them.
-        workers: Processes that make shards.
-        progress: Told of the images done.
+        splits: By name of the split, a function that opens its images, in this process or in a worker.
+        folder: Destination.
+        shape: (channels, size) of the images.
+        strict: Whether an image that cannot be used is an error; otherwise it is skipped.
+        workers: Number of processes that write shards.
+        progress: Callback for the number of images done.
+
+    Returns:
+        What was written, by name of the split.
 
     Raises:
-        UserError: the folder holds something else, or can not be written; no usable image, or with ``strict`` one that
-            is not; or another process makes them.
+        UserError: The folder holds something else, is not writable or is being written by another process; or there is
+            no usable image, or with ``strict`` an unusable one.
     """
-    if folder.is_dir() and not is_sharded(folder) and any(path.name != "writer.json" for path in folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no shards: choose another destination")
+    if folder.is_dir() and not is_sharded(folder) and any(path.name != LOCK for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no shards; choose another destination")
     make_output_folder(folder)
-    with file_lock(folder / "writer.json", str(folder)), ExitStack() as stack:
-        streams = {split: stack.enter_context(opened()) for split, opened in splits.items()}
-        most = max(1, min(SHARD, SHARD_BYTES // (shape[0] * shape[1] ** 2)))
-        planned = {split: f"{stream.count} {stream.fingerprint}" for split, stream in streams.items()}
-        plan = {"format": FORMAT, "channels": shape[0], "size": shape[1], "most": most, "splits": planned}
-        if (folder / PLAN).is_file() and (folder / PLAN).read_text(encoding="utf-8") != json.dumps(plan):
-            raise UserError(f"{folder} holds shards of other images, or in another form: choose another destination")
-        write_bytes(folder / PLAN, json.dumps(plan).encode())
-        listed, made = {}, {}
-        label_names: tuple[str, ...] = ()
-        named = False
+    with file_lock(folder / LOCK, str(folder)), ExitStack() as stack:
+        streams = {split: stack.enter_context(open_stream()) for split, open_stream in splits.items()}
+        limit = max(1, min(MAX_SHARD_IMAGES, MAX_SHARD_BYTES // (shape[0] * shape[1] ** 2)))
+        _write_plan(folder, shape, limit, streams)
+        sidecars, written = {}, {}
         for split, stream in streams.items():
-            # All but the last of one size, so that workers have the same to do.
-            each = max(1, -(-stream.count // max(1, -(-stream.count // most))))
-            sides = _make_split(folder, split, splits[split], stream, each, strict, workers, progress)
-            skipped = [*stream.skipped, *(line for side in sides for line in side.skipped)]
-            listed[split] = [
-                _Listed(name=f"{split}-{number:05d}", images=side.images, sha256=side.sha256)
-                for number, side in enumerate(sides)
-                if side.images
-            ]
-            made[split] = Made(sum(side.images for side in sides), tuple(skipped))
-            if not listed[split]:
+            # Shards of equal size, apart from the last, so that all workers have the same amount of work.
+            shard_images = max(1, math.ceil(stream.count / max(1, math.ceil(stream.count / limit))))
+            writer = _SplitWriter(folder, split, splits[split], shard_images, strict)
+            sidecars[split] = _write_split(writer, stream, workers, progress)
+            skipped = (*stream.skipped, *(line for sidecar in sidecars[split] for line in sidecar.skipped))
+            written[split] = PreparedSplit(sum(sidecar.images for sidecar in sidecars[split]), skipped)
+            if not written[split].images:
                 raise UserError(f"{stream.source} has no usable image: {'; '.join(skipped[:3]) or 'it is empty'}")
-            label_names = max([label_names, *(side.label_names for side in sides)], key=len)
-            named = named or any(side.names is not None for side in sides)
-        made_of = {"channels": shape[0], "size": shape[1], "label_names": label_names, "named": named}
-        if known := next((stream.factors for stream in streams.values() if stream.factors is not None), None):
-            made_of["factors"] = {"names": known.names, "sizes": known.sizes, "value_names": known.value_names}
-        index = _Index.model_validate({**made_of, "splits": listed})
-        write_bytes(folder / INDEX, index.model_dump_json(indent=1).encode())
-    return made
+        _write_index(folder, shape, streams, sidecars)
+    return written
 
 
-def _make_split(
-    folder: Path,
-    split: str,
-    opened: Opened,
-    stream: Stream,
-    each: int,
-    strict: bool,
-    workers: int,
-    progress: Progress | None,
-) -> "list[_Beside]":
-    """Makes the shards of a split that are not there yet; what stands beside each of them all."""
-    numbers = range(-(-stream.count // each))
-    missing = [number for number in numbers if not (folder / f"{split}-{number:05d}.json").is_file()]
+def _write_plan(folder: Path, shape: tuple[int, int], limit: int, streams: Mapping[str, Stream]) -> None:
+    """Record what the shards are made from, so that an interrupted preparation continues with the same images."""
+    fingerprints = {split: f"{stream.count} {stream.fingerprint}" for split, stream in streams.items()}
+    plan = json.dumps({"format": FORMAT, "channels": shape[0], "size": shape[1], "most": limit, "splits": fingerprints})
+    if (folder / PLAN).is_file() and (folder / PLAN).read_text(encoding="utf-8") != plan:
+        raise UserError(f"{folder} holds shards of other images or of another size; choose another destination")
+    write_bytes(folder / PLAN, plan.encode())
 
-    def tell(left: int) -> None:
+
+def _write_split(writer: _SplitWriter, stream: Stream, workers: int, progress: Progress | None) -> list[_Sidecar]:
+    """Write the missing shards of a split; return the sidecars of all its shards."""
+    numbers = range(math.ceil(stream.count / writer.shard_images))
+    missing = [number for number in numbers if not writer.path(number, ".json").is_file()]
+    for count, _ in enumerate(_write_missing(writer, missing, stream, workers), start=len(numbers) - len(missing) + 1):
         if progress is not None:
-            progress(f"preparing {stream.source}", min(stream.count, (len(numbers) - left) * each), stream.count)
-
-    if workers > 1 and len(missing) > 1:
-        with ProcessPoolExecutor(min(workers, len(missing)), initializer=_open, initargs=(opened,)) as pool:
-            waited: list[Future[None]] = [pool.submit(_make, folder, split, number, each, strict) for number in missing]
-            try:
-                for done, future in enumerate(waited, start=1):
-                    future.result()
-                    tell(len(missing) - done)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    else:
-        for done, number in enumerate(missing, start=1):
-            _make(folder, split, number, each, strict, stream)
-            tell(len(missing) - done)
-    return [_beside(folder / f"{split}-{number:05d}.json") for number in numbers]
+            progress(f"preparing {stream.source}", min(stream.count, count * writer.shard_images), stream.count)
+    return [_read_json(_Sidecar, writer.path(number, ".json")) for number in numbers]
 
 
-def _open(opened: Opened) -> None:
-    global _stream
-    _stream = _open_streams.enter_context(opened())
+def _write_missing(writer: _SplitWriter, missing: Sequence[int], stream: Stream, workers: int) -> Iterator[None]:
+    """Write shards, in worker processes if there are several; yield after each of them."""
+    if workers <= 1 or len(missing) <= 1:
+        for number in missing:
+            yield writer.write(number, stream)
+        return
+    with ProcessPoolExecutor(min(workers, len(missing)), initializer=_init_worker, initargs=(writer,)) as pool:
+        yield from pool.map(_write_in_worker, missing)
 
 
-def _make(folder: Path, split: str, number: int, each: int, strict: bool, stream: Stream | None = None) -> None:
-    """Makes one shard: its pixels, and then what stands beside them."""
-    source = stream or _stream
-    assert source is not None
-    images = source.read(number * each, min((number + 1) * each, source.count))
-    if strict and images.skipped:
-        raise UserError(f"{source.source} has files that cannot be used: {'; '.join(images.skipped[:3])}")
-    content = io.BytesIO()
-    np.save(content, np.ascontiguousarray(images.images), allow_pickle=False)
-    name = f"{split}-{number:05d}"
-    write_bytes(folder / f"{name}.npy", content.getvalue())
-    numbered = source.numbered
-    beside = _Beside(
-        images=len(images),
-        sha256=hashlib.sha256(content.getbuffer()).hexdigest(),
-        names=None if numbered else list(images.names),
-        labels=None if images.labels is None else images.labels.tolist(),
-        label_names=images.label_names,
-        skipped=images.skipped,
-        factors=None if images.factors is None else images.factors.values.tolist(),
-    )
-    # Python's own writer: names may be no UTF-8, and are then written as what they are.
-    write_bytes(folder / f"{name}.json", json.dumps(beside.model_dump()).encode())
+# What a worker process writes, and the context of its stream.
+_worker: tuple[_SplitWriter, Stream] | None = None
+_worker_context = ExitStack()
+
+
+def _init_worker(writer: _SplitWriter) -> None:
+    global _worker
+    _worker = writer, _worker_context.enter_context(writer.open_stream())
+
+
+def _write_in_worker(number: int) -> None:
+    assert _worker is not None
+    writer, stream = _worker
+    writer.write(number, stream)
+
+
+def _write_index(
+    folder: Path, shape: tuple[int, int], streams: Mapping[str, Stream], sidecars: Mapping[str, list[_Sidecar]]
+) -> None:
+    all_sidecars = [sidecar for split in sidecars.values() for sidecar in split]
+    factors = next((stream.factors for stream in streams.values() if stream.factors is not None), None)
+    index = {
+        "channels": shape[0],
+        "size": shape[1],
+        "label_names": max((sidecar.label_names for sidecar in all_sidecars), key=len),
+        "named": any(sidecar.names is not None for sidecar in all_sidecars),
+        "factors": factors,
+        "splits": {
+            split: [
+                {"name": f"{split}-{number:05d}", "images": sidecar.images, "sha256": sidecar.sha256}
+                for number, sidecar in enumerate(split_sidecars)
+                if sidecar.images
+            ]
+            for split, split_sidecars in sidecars.items()
+        },
+    }
+    write_bytes(folder / INDEX, _Index.model_validate(index).model_dump_json(indent=1).encode())
