@@ -20,9 +20,11 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy import add, commit, lines_of, machine
-from infogan.api.sweep import seeds_of
-from infogan.config.presets import Options, compose
-from infogan.config.schema import Config, build
+from infogan.api.resolve import compose
+from infogan.api.sweep import parse_seeds
+from infogan.config.load import build
+from infogan.config.presets import Options
+from infogan.config.schema import Config
 from infogan.data import ImageSet, load
 from infogan.data.batches import stream_seed
 from infogan.data.labels import FewLabels
@@ -116,7 +118,7 @@ def main() -> None:
     configs = {name: variant(given.data, edit) for name, edit in VARIANTS.items()}
     taken = seconds_a_step(configs, images)
     whole = sum(stage.share * step for stage, step in zip(configs["all parts"].stages, taken["all parts"], strict=True))
-    for seed in seeds_of(given.seeds):
+    for seed in parse_seeds(given.seeds):
         for name in given.only:
             done = lines_of(given.out)
             if any((line["data"], line["seed"], line["variant"]) == (given.data, seed, name) for line in done):

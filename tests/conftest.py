@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 CHECKED = """
     data.batches training.losses.functions models.latents models.architectures models.networks
     training.losses.terms evaluation.metrics models.serialization reports.model_card models.infogan
-    reports.figures reports.sheets evaluation.evaluate reports.report reports.notebook
+    reports.figures reports.charts evaluation.evaluate reports.report reports.notebook
     explorer.views explorer.neighbours explorer.collection
 """
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"

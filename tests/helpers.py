@@ -13,7 +13,7 @@ from PIL import Image
 
 from infogan.api import resolve
 from infogan.config.load import build, override
-from infogan.config.schema import Config, NetworkName, NetworkSettings, NoiseSettings, Update
+from infogan.config.schema import CategoricalCode, Code, Config, NetworkName, NetworkSettings, NoiseSettings, Update
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
@@ -149,6 +149,15 @@ def small_model(
         NetworkSettings.model_validate(config.networks.model_dump()), layout, shape, kind=kind, seed=seed
     )
     return InfoGAN(ModelConfig.of(config, shape).model_copy(update={"kind": kind}), networks)
+
+
+def model_without_recognizer(kind: str) -> InfoGAN:
+    """An untrained gan, or a cgan with three labels."""
+    codes: tuple[Code, ...] = (CategoricalCode(name="label", size=3),) if kind == "cgan" else ()
+    noise, shape, settings = NoiseSettings(size=5), ImageShape(1, 8), NetworkSettings(width=4)
+    networks = build_networks(settings, CodeLayout(noise, codes), shape, kind=kind, seed=0)
+    config = {"kind": kind, "channels": 1, "size": 8, "noise": noise, "codes": codes, "networks": settings}
+    return InfoGAN(ModelConfig.model_validate(config), networks)
 
 
 @contextmanager

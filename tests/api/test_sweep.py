@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from infogan.api.sweep import Ended, SweepFolder, Variation, choose, run_all, seeds_of, variations
+from infogan.api.sweep import RunRecord, SweepFolder, Variation, choose, run_all, parse_seeds, variations
 from infogan.cli.app import _grid, app
 from infogan.models.infogan import InfoGAN
+from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import file_lock, is_locked
@@ -104,7 +105,7 @@ def begun(words: list[str], run: RunFolder) -> "subprocess.Popen[str]":
     """A sweep, once its first run has written a checkpoint."""
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
-    while run.last_checkpoint() is None and process.poll() is None and time.monotonic() < started + 120:
+    while latest_checkpoint_path(run.checkpoints) is None and process.poll() is None and time.monotonic() < started + 120:
         time.sleep(0.1)
     return process
 
@@ -123,7 +124,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(bars: Path, tmp_path: Pat
     assert not other.exists()  # no other was begun
     assert "stopped after step" in (out / "logs" / "seed-3.txt").read_text()  # it wrote its checkpoint
     # Shortened by hand to an end that can be waited for, the same run goes on from there.
-    checkpoint = run.last_checkpoint()
+    checkpoint = latest_checkpoint_path(run.checkpoints)
     assert checkpoint is not None
     settings = json.loads(run.config.read_text())
     settings["train"]["steps"] = int(checkpoint.stem) + 1  # one checkpoint more: this one is still kept
@@ -165,10 +166,10 @@ def test_a_run_that_a_killed_sweep_has_left_to_itself_is_waited_for(bars: Path, 
 
 def test_a_run_that_is_killed_is_said_to_have_been(bars: Path, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
-    run = RunFolder(folder.of("seed-3"))
+    run = RunFolder(folder.run_path("seed-3"))
 
     def kill() -> None:
-        while run.last_checkpoint() is None:
+        while latest_checkpoint_path(run.checkpoints) is None:
             time.sleep(0.1)
         os.kill(json.loads((run.path / "writer.json").read_text())["pid"], signal.SIGKILL)
 
@@ -182,7 +183,7 @@ def test_a_run_that_is_killed_is_said_to_have_been(bars: Path, tmp_path: Path) -
 
 def test_a_recorded_run_is_not_taken_for_another_of_its_name(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
-    folder.add(Ended("seed-1", ("mnist", "--seed", "1"), 0, 1.0))
+    folder.add(RunRecord("seed-1", ("mnist", "--seed", "1"), 0, 1.0))
     with pytest.raises(UserError, match="with other arguments"):
         run_all(folder, [Variation("seed-1", ("digits", "--seed", "1"))])
 
@@ -223,7 +224,7 @@ def test_every_seed_meets_every_value() -> None:
 
 
 def test_seeds_and_grids_are_read_as_people_write_them() -> None:
-    assert seeds_of("0-3,7") == [0, 1, 2, 3, 7]
+    assert parse_seeds("0-3,7") == [0, 1, 2, 3, 7]
     assert _grid(["recipe=plain, paper", 'a.b=[[1,2],[3]],"x,y",{"k": [1]}', 'invariance="shift,rotate=9",none']) == {
         "recipe": ["plain", "paper"],
         "a.b": ["[[1,2],[3]]", '"x,y"', '{"k": [1]}'],
@@ -282,7 +283,7 @@ def test_torn_records_are_passed_over(tmp_path: Path) -> None:
     folder.begin("mnist", [])
     whole = {"name": "seed-1", "arguments": [], "exit_code": 0, "seconds": 1.5, "error": ""}
     folder.runs.write_text(f'{json.dumps(whole)}\n["seed-3"]\n{{"name": "seed-2", "exit')
-    assert list(folder.ended()) == ["seed-1"]
-    folder.add(Ended("seed-4", (), 1, 2.0, "why"))  # after half a line
-    assert list(folder.ended()) == ["seed-1", "seed-4"]
-    assert folder.ended()["seed-1"].arguments == ()
+    assert list(folder.records()) == ["seed-1"]
+    folder.add(RunRecord("seed-4", (), 1, 2.0, "why"))  # after half a line
+    assert list(folder.records()) == ["seed-1", "seed-4"]
+    assert folder.records()["seed-1"].arguments == ()

@@ -15,7 +15,7 @@ from benchmarks.until import until
 from benchmarks.verdicts import SABOTAGED, table
 
 from benchmarks import ablation, accuracy, choosing, disentangling, speed
-from infogan.api.sweep import seeds_of
+from infogan.api.sweep import parse_seeds
 from infogan.data import load
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
@@ -148,7 +148,7 @@ def test_an_ablation_is_measured_on_test_images_and_begins_as_it_says(monkeypatc
 
 
 def test_seeds_are_named_singly_and_by_range() -> None:
-    assert seeds_of("0-3,7") == [0, 1, 2, 3, 7]
+    assert parse_seeds("0-3,7") == [0, 1, 2, 3, 7]
 
 
 def test_the_seconds_end_when_the_accuracy_is_there_and_never_before_the_classes(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infogan.api import train_run
-from infogan.config import presets
-from infogan.config.schema import NORMED, CategoricalCode, ContinuousCode, NoiseSettings, build
+from infogan.api import resolve, train_run
+from infogan.config.load import build
+from infogan.config.schema import NORMED, CategoricalCode, ContinuousCode, NoiseSettings
 from infogan.evaluation.metrics.information import categorical_information
 from infogan.models.architectures import ARCHITECTURES
 from infogan.models.latents import CodeLayout, categorical_log_likelihood
@@ -122,7 +122,7 @@ def run_on(
         "train": {"steps": 8, "batch_size": 8, "precision": "bf16", "log_every": 1, **train},
     }
     assignments = [f"stages.{stage}.share=1" for stage in range(4)] if preset == "robust" else []
-    planned = train_run.plan(presets.compose(preset, [sections | ({"codes": codes} if codes else {})], assignments))
+    planned = train_run.plan(resolve.compose(preset, [sections | ({"codes": codes} if codes else {})], assignments))
     run = RunFolder.at(folder / "run")
     return run, train_run.train_run(planned, run)[1]
 
@@ -213,13 +213,13 @@ def test_the_smallest_and_the_largest_images(preset: str, size: int, tmp_path: P
 
 def test_pictures_show_a_hundred_of_many_values() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 1001}, {"kind": "continuous"}])
-    values = model.shown_values("category")
+    values = model.display_values("category")
     assert (len(values), values[0], values[-1]) == (100, 0, 1000)
     steps = np.diff(values)
     assert steps.max() - steps.min() <= 1  # evenly
     few = small_model(codes=[{"kind": "categorical", "size": 100}]).sheet("category", rows=2)
     assert model.sheet("category", rows=2).size == few.size
-    assert model.shown_values("knob1") == list(model.values_of("knob1"))
+    assert model.display_values("knob1") == list(model.values_of("knob1"))
 
 
 def test_information_of_many_categories_is_that_of_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Transforms do what their strengths say, no more and not always the same."""
+"""Augmentations change images at random, within their strengths."""
 
 import math
 
@@ -13,18 +13,18 @@ from infogan.data.augment import augment, random_shift
 COUNT = 300
 
 
-def randomness(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def ramp(side: int = 32) -> Tensor:
-    """An image whose pixels are their own horizontal place, from -1 to 1 at its borders."""
-    places = (torch.arange(side) + 0.5) / side * 2 - 1
-    return places.expand(COUNT, 1, side, side).contiguous()
+    """An image whose pixels are their own horizontal positions, from -1 to 1 at its borders."""
+    positions = (torch.arange(side) + 0.5) / side * 2 - 1
+    return positions.expand(COUNT, 1, side, side).contiguous()
 
 
 def blob(side: int = 41, width: float = 3.0, height: float = 3.0) -> Tensor:
-    """A bright Gaussian in the middle of black."""
+    """A bright Gaussian in the centre of a black image."""
     along = torch.arange(side) - side // 2
     bump = torch.exp(-(along**2) / (2 * width**2)).view(1, -1) * torch.exp(-(along**2) / (2 * height**2)).view(-1, 1)
     return (2 * bump - 1).expand(COUNT, 1, side, side).contiguous()
@@ -41,48 +41,48 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 def assert_between(values: Tensor, low: float, high: float, slack: float) -> None:
-    """All lie in the range, and they reach for both of its ends."""
+    """Assert that all values lie in the range and that they come close to both of its ends."""
     assert low - slack <= float(values.min()) <= low + 0.1 * (high - low)
     assert high - 0.1 * (high - low) <= float(values.max()) <= high + slack
 
 
-def test_nothing_declared_changes_nothing() -> None:
+def test_no_augmentation_changes_nothing() -> None:
     images = blob()
-    assert torch.equal(augment(images, {}, randomness()), images)
+    assert torch.equal(augment(images, {}, generator()), images)
 
 
-def test_shift_moves_by_up_to_its_share_of_the_side_both_ways() -> None:
-    x, y, *_ = moments(augment(blob(), {"shift": 0.1}, randomness()))
+def test_shift_moves_images_by_up_to_its_share_of_the_side() -> None:
+    x, y, *_ = moments(augment(blob(), {"shift": 0.1}, generator()))
     assert_between(x, -4.1, 4.1, 0.1)
     assert_between(y, -4.1, 4.1, 0.1)
-    assert abs(float(torch.corrcoef(torch.stack([x, y]))[0, 1])) < 0.2  # each axis for itself
+    assert abs(float(torch.corrcoef(torch.stack([x, y]))[0, 1])) < 0.2  # the axes are independent
 
 
-def test_rotate_turns_by_up_to_its_degrees_both_ways() -> None:
-    *_, xx, yy, xy = moments(augment(blob(width=6, height=2), {"rotate": 20.0}, randomness()))
+def test_rotate_turns_images_by_up_to_its_degrees() -> None:
+    *_, xx, yy, xy = moments(augment(blob(width=6, height=2), {"rotate": 20.0}, generator()))
     assert_between(torch.atan2(2 * xy, xx - yy) / 2 * 180 / math.pi, -20, 20, 0.5)
 
 
-def test_scale_is_a_factor_and_as_likely_to_shrink_as_to_enlarge() -> None:
-    *_, xx, yy, _ = moments(augment(blob(), {"scale": 0.5}, randomness()))
+def test_scale_shrinks_as_often_as_it_enlarges() -> None:
+    *_, xx, yy, _ = moments(augment(blob(), {"scale": 0.5}, generator()))
     assert torch.allclose(xx, yy, rtol=0.02)
     assert_between((xx / 9).sqrt().log(), -math.log(1.5), math.log(1.5), 0.05)
 
 
-def test_shear_slants_by_up_to_its_degrees() -> None:
-    *_, yy, xy = moments(augment(blob(), {"shear": 15.0}, randomness()))
+def test_shear_slants_images_by_up_to_its_degrees() -> None:
+    *_, yy, xy = moments(augment(blob(), {"shear": 15.0}, generator()))
     assert_between(xy / yy, -math.tan(math.radians(15)), math.tan(math.radians(15)), 0.03)
 
 
-def test_flip_mirrors_left_to_right_with_its_probability() -> None:
+def test_flip_mirrors_images_with_its_probability() -> None:
     images = ramp()
-    torch.testing.assert_close(augment(images, {"flip": 1.0}, randomness()), images.flip(3), atol=1e-5, rtol=0)
-    mirrored = augment(images, {"flip": 0.3}, randomness())[:, 0, 0, 0] > 0
+    torch.testing.assert_close(augment(images, {"flip": 1.0}, generator()), images.flip(3), atol=1e-5, rtol=0)
+    mirrored = augment(images, {"flip": 0.3}, generator())[:, 0, 0, 0] > 0
     assert 0.2 < float(mirrored.float().mean()) < 0.4
 
 
-def test_crop_keeps_an_area_and_stays_inside_the_image() -> None:
-    cropped = augment(ramp(), {"crop": 0.75}, randomness())[:, 0, 16]
+def test_crop_keeps_a_random_area_inside_the_image() -> None:
+    cropped = augment(ramp(), {"crop": 0.75}, generator())[:, 0, 16]
     side = (cropped[:, 20] - cropped[:, 12]) / (ramp()[0, 0, 0, 20] - ramp()[0, 0, 0, 12])
     assert_between(side**2, 0.25, 1, 0.01)
     middle = (cropped[:, 15] + cropped[:, 16]) / 2
@@ -90,69 +90,69 @@ def test_crop_keeps_an_area_and_stays_inside_the_image() -> None:
     assert float(middle.std()) > 0.1
 
 
-def test_elastic_moves_places_by_its_deviation() -> None:
+def test_elastic_displaces_pixels_smoothly_by_its_standard_deviation() -> None:
     images = ramp()
-    moved = augment(images, {"elastic": 0.03}, randomness()) - images
+    moved = augment(images, {"elastic": 0.03}, generator()) - images
     inner = moved[:, 0, 4:-4, 4:-4]
-    # The ramp is 2 wide. In between the points of the coarse grid the field is a mean of several, and so narrower.
+    # The ramp is 2 wide. Between the points of the coarse grid the field is a mean of several and deviates less.
     assert 0.6 * 0.06 < float(inner.std()) < 1.0 * 0.06
     assert abs(float(inner.mean())) < 0.005
     rough = (inner[:, :, 1:] - inner[:, :, :-1]).std()
     assert float(rough) < 0.3 * float(inner.std())  # smooth
 
 
-def test_colour_changes_brightness_and_contrast_and_leaves_grey_grey() -> None:
+def test_colour_changes_brightness_contrast_and_saturation_but_keeps_grey() -> None:
     grey = ((torch.arange(64).view(8, 8) / 63) * 0.5 - 0.25).expand(COUNT, 3, 8, 8)
-    changed = augment(grey, {"colour": 0.4}, randomness())
+    changed = augment(grey, {"colour": 0.4}, generator())
     torch.testing.assert_close(changed[:, 0], changed[:, 2], atol=1e-6, rtol=0)
     contrast = (changed[:, 0].std(dim=(1, 2))) / grey[:, 0].std(dim=(1, 2))
     assert 0.36 - 0.01 < float(contrast.min()) < 0.5  # 0.6 of brightness times 0.6 of contrast
     assert 1.6 < float(contrast.max()) < 1.96 + 0.01
     red = torch.full((COUNT, 3, 8, 8), -0.5)
     red[:, 0] = 0.3
-    saturation = augment(red, {"colour": 0.4}, randomness())
+    saturation = augment(red, {"colour": 0.4}, generator())
     assert float((saturation[:, 0] - saturation[:, 1]).std()) > 0.1
 
 
 @pytest.mark.parametrize("name", sorted(STRENGTHS))
-def test_each_image_is_transformed_for_itself_repeatably_and_within_range(name: str) -> None:
-    images = torch.rand(16, 3, 12, 12, generator=randomness(5)) * 2 - 1
+def test_images_are_augmented_independently_and_repeatably_within_the_range(name: str) -> None:
+    images = torch.rand(16, 3, 12, 12, generator=generator(5)) * 2 - 1
     same = images[:1].expand(16, 3, 12, 12)
     assert STRENGTHS[name] == AugmentSettings(**{name: STRENGTHS[name]}).strengths[name]
-    a, b, c = (augment(same, {name: STRENGTHS[name]}, randomness(seed)) for seed in (1, 1, 2))
+    a, b, c = (augment(same, {name: STRENGTHS[name]}, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert len({tuple(image.flatten().tolist()) for image in a}) > 1
-    assert float(augment(images, {name: STRENGTHS[name]}, randomness()).abs().max()) <= 1 + 1e-6
+    assert float(augment(images, {name: STRENGTHS[name]}, generator()).abs().max()) <= 1 + 1e-6
 
 
-def test_all_together_are_differentiable_in_the_images() -> None:
-    # Double precision, and small enough that nothing is clipped.
-    images = (torch.rand(2, 3, 9, 9, generator=randomness(), dtype=torch.float64) - 0.5).requires_grad_()
+def test_all_augmentations_together_are_differentiable() -> None:
+    # Double precision, and values so small that none is clipped.
+    images = (torch.rand(2, 3, 9, 9, generator=generator(), dtype=torch.float64) - 0.5).requires_grad_()
     strengths = {**STRENGTHS, "colour": 0.1}
-    assert torch.autograd.gradcheck(lambda x: augment(x, strengths, randomness(3)), images, eps=1e-4, atol=1e-4)
+    assert torch.autograd.gradcheck(lambda x: augment(x, strengths, generator(3)), images, eps=1e-4, atol=1e-4)
 
 
-def test_shifts_are_whole_pixels_of_at_most_so_many_and_repeat_the_border() -> None:
-    images = torch.rand(COUNT, 3, 9, 7, generator=randomness(1))
-    moved = random_shift(images, 2, randomness())
-    found = set()
+def test_random_shifts_are_whole_pixels_up_to_the_limit_and_repeat_the_border() -> None:
+    images = torch.rand(COUNT, 3, 9, 7, generator=generator(1))
+    moved = random_shift(images, 2, generator())
+    shifts = set()
     for before, after in zip(images, moved, strict=True):
         rows, columns = torch.arange(9), torch.arange(7)
         matches = {
-            (down, right)
-            for down in range(-3, 4)
-            for right in range(-3, 4)
-            if torch.equal(after, before[:, (rows + down).clamp(0, 8)][:, :, (columns + right).clamp(0, 6)])
+            (dy, dx)
+            for dy in range(-3, 4)
+            for dx in range(-3, 4)
+            if torch.equal(after, before[:, (rows + dy).clamp(0, 8)][:, :, (columns + dx).clamp(0, 6)])
         }
         assert len(matches) == 1
-        found |= matches
-    assert found == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+        shifts |= matches
+    assert shifts == {(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)}
 
 
-def test_gradients_go_back_the_way_the_pixels_came() -> None:
+def test_random_shifts_pass_gradients_back_to_the_original_pixels() -> None:
     images = torch.zeros(50, 1, 6, 6, requires_grad=True)
-    moved = random_shift(images, 1, randomness())
+    moved = random_shift(images, 1, generator())
     torch.autograd.backward(moved[:, :, 2, 3].sum())
     assert images.grad is not None
     assert (images.grad.sum(dim=(1, 2, 3)) == 1).all()

@@ -1,4 +1,4 @@
-"""Named data sets, the front door ``load``, and ``prepare`` there and back."""
+"""``load`` of named data sets and paths, and ``prepare`` with its files read back."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put_in_cache(monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes]) -> None:
-    """Makes ``files`` the right ones for a data set, and caches them: the real ones are too large for a test."""
+    """Cache small files and declare them to be those of a data set, whose real files are too large for a test."""
     for file, content in files.items():
         path = cache_folder(name) / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def idx(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4) for n in array.shape) + array.tobytes()
 
 
-def same(left: ImageSet, right: ImageSet) -> None:
-    np.testing.assert_array_equal(left.images, right.images)
-    np.testing.assert_array_equal(left.labels, right.labels)  # equal where both are None
-    assert list(left.names) == list(right.names) and left.label_names == right.label_names
+def assert_same(actual: ImageSet, expected: ImageSet) -> None:
+    np.testing.assert_array_equal(actual.images, expected.images)
+    np.testing.assert_array_equal(actual.labels, expected.labels)  # also equal if both are None
+    assert list(actual.names) == list(expected.names) and actual.label_names == expected.label_names
 
 
 def test_digits_are_split_and_scaled() -> None:
@@ -76,7 +76,7 @@ def test_mnist_files_become_both_splits(monkeypatch: pytest.MonkeyPatch) -> None
     assert load("mnist", size=32, channels=3).images.shape == (3, 3, 32, 32)
 
 
-def test_svhn_matlab_files_are_turned_and_its_class_10_is_the_digit_0(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_svhn_images_are_transposed_and_class_10_is_the_digit_0(monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.io import savemat
 
     images = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32).astype(np.uint8)
@@ -109,16 +109,18 @@ def test_cifar10_binary_batches_are_read_in_order(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(train.images, np.stack([pixels] * 5))
 
 
-def test_names_that_are_none() -> None:
-    with pytest.raises(UserError, match=r"no file or folder 'mnits', and .*did you mean 'mnist'\?"):
+def test_unknown_names_are_refused_with_suggestions() -> None:
+    with pytest.raises(UserError, match="'mnits'.*'mnist'"):
         load("mnits")
-    with pytest.raises(UserError, match="unknown split 'tset': did you mean 'test'"):
+    with pytest.raises(UserError, match="split 'tset'.*'test'"):
         load("digits", split="tset")
-    with pytest.raises(UserError, match="size 4: allowed are 8 to 128"):
+    with pytest.raises(UserError, match="size is 4.*8 to 128"):
         load("no such thing", size=4)
 
 
-def test_a_name_wins_over_a_folder_and_a_path_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_takes_precedence_over_a_folder_but_a_path_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     Image.new("L", (16, 16)).save(tmp_path / "digits" / "a.png")
@@ -126,7 +128,7 @@ def test_a_name_wins_over_a_folder_and_a_path_says_so(tmp_path: Path, monkeypatc
     assert load("./digits").size == load(Path("digits")).size == 16
 
 
-def test_prepare_of_a_folder_reads_back_identical(tmp_path: Path) -> None:
+def test_a_prepared_folder_reads_back_identical(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for name in ("train/kätze/2.png", "train/kätze/10.png", "train/dog/1.png", "test/dog/1.png"):
         path = tmp_path / "in" / name
@@ -135,24 +137,24 @@ def test_prepare_of_a_folder_reads_back_identical(tmp_path: Path) -> None:
     written = prepare(tmp_path / "in", tmp_path / "out.npz", size=16, shape="pad")
     assert set(written) == {"train", "test"} and has_test_split(tmp_path / "out.npz")
     for split, images in written.items():
-        same(load(tmp_path / "out.npz", split=split), images)
-        same(load(tmp_path / "in", split=split, size=16, shape="pad"), images)
+        assert_same(load(tmp_path / "out.npz", split=split), images)
+        assert_same(load(tmp_path / "in", split=split, size=16, shape="pad"), images)
     assert load(tmp_path / "out.npz").label_names == ("dog", "kätze")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out.npz"]
 
 
-def test_prepare_of_a_named_set_and_of_an_unlabelled_array(tmp_path: Path) -> None:
+def test_prepared_named_sets_and_unlabelled_arrays_read_back_identical(tmp_path: Path) -> None:
     written = prepare("digits", tmp_path / "digits.npz", channels=3)
     for split in ("train", "test"):
-        same(load(tmp_path / "digits.npz", split=split), written[split])
-        same(load("digits", split=split, channels=3), written[split])
+        assert_same(load(tmp_path / "digits.npz", split=split), written[split])
+        assert_same(load("digits", split=split, channels=3), written[split])
     np.save(tmp_path / "a.npy", np.zeros((2, 8, 8), np.uint8))
     assert set(prepare(tmp_path / "a.npy", tmp_path / "a.npz")) == {"train"}
     back = load(tmp_path / "a.npz")
     assert back.labels is None and list(back.names) == ["0", "1"] and not has_test_split(tmp_path / "a.npz")
 
 
-def test_prepare_where_one_split_lacks_the_last_class(tmp_path: Path) -> None:
+def test_prepare_keeps_class_names_if_a_split_lacks_the_last_class(tmp_path: Path) -> None:
     images = np.zeros((2, 8, 8), np.uint8)
     np.savez(tmp_path / "k.npz", x_train=images, y_train=[0, 3], x_test=images, y_test=[0, 1])
     prepare(tmp_path / "k.npz", tmp_path / "out.npz")
@@ -162,12 +164,12 @@ def test_prepare_where_one_split_lacks_the_last_class(tmp_path: Path) -> None:
         assert back.label_names == ("0", "1", "2", "3")
 
 
-def test_the_test_split_follows_the_train_split(tmp_path: Path) -> None:
+def test_prepare_gives_the_test_split_the_form_of_the_train_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 16, 16), np.uint8), test_images=np.zeros((1, 3, 32, 32), np.uint8))
     assert prepare(tmp_path / "a.npz", tmp_path / "b.npz")["test"].images.shape == (1, 1, 16, 16)
 
 
-def test_prepare_keeps_names_that_are_no_utf8(tmp_path: Path) -> None:
+def test_prepare_keeps_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     name = os.fsencode(tmp_path / "in") + b"/\xff.png"
     with open(name, "wb") as file:
@@ -176,12 +178,12 @@ def test_prepare_keeps_names_that_are_no_utf8(tmp_path: Path) -> None:
     assert list(load(tmp_path / "out.npz").names) == list(written.names) == ["\udcff.png"]
 
 
-def test_prepare_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_prepare_keeps_the_existing_file(tmp_path: Path) -> None:
     (tmp_path / "out.npz").write_bytes(b"precious")
-    with pytest.raises(UserError, match="no file or folder"):
+    with pytest.raises(UserError, match="'nothing'"):
         prepare("nothing", tmp_path / "out.npz")
     assert (tmp_path / "out.npz").read_bytes() == b"precious"
-    with pytest.raises(UserError, match=r"its name must end in \.npz"):
+    with pytest.raises(UserError, match=r"out\.zip.*\.npz"):
         prepare("digits", tmp_path / "out.zip")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):

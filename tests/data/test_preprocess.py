@@ -1,4 +1,4 @@
-"""One picture in, the right pixels out: every colour model and depth by its exact values."""
+"""Conversion of one image, checked by exact pixels for every colour model and depth."""
 
 import io
 import struct
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from infogan.data import preprocess
 from infogan.data.preprocess import (
     ImageSpec,
     count_channels,
@@ -17,14 +18,15 @@ from infogan.data.preprocess import (
     open_image,
     render,
     render_array,
+    skip_unusable,
     to_uint8,
 )
 from infogan.utils.errors import UserError
 
 
-def reopened(picture: Image.Image, format: str, **options: Any) -> Image.Image:
+def reopened(image: Image.Image, format: str, **options: Any) -> Image.Image:
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    image.save(buffer, format, **options)
     buffer.seek(0)
     return Image.open(buffer)
 
@@ -34,9 +36,9 @@ def ramp(height: int = 8, width: int = 8) -> NDArray[np.uint8]:
 
 
 def test_a_grey_image_of_the_right_size_keeps_every_pixel() -> None:
-    picture = reopened(Image.fromarray(ramp()), "PNG")
-    for fit in ("crop", "pad"):
-        np.testing.assert_array_equal(render(picture, 8, 1, fit), ramp()[None])
+    image = reopened(Image.fromarray(ramp()), "PNG")
+    for shape in ("crop", "pad"):
+        np.testing.assert_array_equal(render(image, 8, 1, shape), ramp()[None])
 
 
 def test_a_colour_image_comes_out_channels_first() -> None:
@@ -52,7 +54,7 @@ def test_crop_takes_the_centre_on_whole_pixels() -> None:
     np.testing.assert_array_equal(render(tall, 8, 1, "crop")[0], ramp(13, 8)[2:10])
 
 
-def test_pad_keeps_the_whole_picture_between_bars_of_the_borders_colour() -> None:
+def test_pad_keeps_the_whole_image_between_bars_in_the_border_colour() -> None:
     pixels = np.full((4, 8), 200, np.uint8)
     pixels[1:3, 2:6] = 17
     padded = render(Image.fromarray(pixels), 8, 1, "pad")[0]
@@ -60,8 +62,8 @@ def test_pad_keeps_the_whole_picture_between_bars_of_the_borders_colour() -> Non
     assert (padded[:2] == 200).all() and (padded[6:] == 200).all()
 
 
-def test_pad_of_an_endless_strip_makes_no_huge_square() -> None:
-    strip = Image.new("RGB", (1_000_000, 1), (10, 20, 30))
+def test_padding_a_long_strip_needs_no_huge_square() -> None:
+    strip = Image.new("RGB", (200_000, 1), (10, 20, 30))
     np.testing.assert_array_equal(render(strip, 8, 3, "pad")[:, 0, 0], [10, 20, 30])
 
 
@@ -76,62 +78,62 @@ def test_shrinking_averages_instead_of_dropping_pixels() -> None:
     ("orientation", "expected"),
     [(1, ramp()), (2, ramp()[:, ::-1]), (3, ramp()[::-1, ::-1]), (6, np.rot90(ramp(), -1)), (8, np.rot90(ramp(), 1))],
 )
-def test_exif_orientation_is_respected(orientation: int, expected: NDArray[np.uint8]) -> None:
+def test_exif_orientation_is_applied(orientation: int, expected: NDArray[np.uint8]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = reopened(Image.fromarray(ramp()), "PNG", exif=exif)
-    np.testing.assert_array_equal(render(picture, 8, 1, "crop")[0], expected)
+    image = reopened(Image.fromarray(ramp()), "PNG", exif=exif)
+    np.testing.assert_array_equal(render(image, 8, 1, "crop")[0], expected)
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(255, (200, 100, 0)), (0, (255, 255, 255)), (51, (244, 224, 204))])
 def test_alpha_is_composited_on_white(alpha: int, expected: tuple[int, int, int]) -> None:
-    picture = reopened(Image.new("RGBA", (8, 8), (200, 100, 0, alpha)), "PNG")
-    assert tuple(render(picture, 8, 3, "crop")[:, 3, 3]) == expected
+    image = reopened(Image.new("RGBA", (8, 8), (200, 100, 0, alpha)), "PNG")
+    assert tuple(render(image, 8, 3, "crop")[:, 3, 3]) == expected
 
 
 def test_grey_alpha_stays_grey_and_exact() -> None:
-    picture = reopened(Image.new("LA", (8, 8), (100, 51)), "PNG")
-    assert count_channels(picture) == 1
-    assert (render(picture, 8, 1, "crop") == 224).all()
+    image = reopened(Image.new("LA", (8, 8), (100, 51)), "PNG")
+    assert count_channels(image) == 1
+    assert (render(image, 8, 1, "crop") == 224).all()
 
 
 def test_palette_transparency_is_white() -> None:
-    picture = Image.new("P", (8, 8), 1)
-    picture.putpalette([0, 0, 0, 9, 9, 200])
-    assert tuple(render(reopened(picture, "PNG"), 8, 3, "crop")[:, 0, 0]) == (9, 9, 200)
-    assert tuple(render(reopened(picture, "PNG", transparency=1), 8, 3, "crop")[:, 0, 0]) == (255, 255, 255)
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 9, 200])
+    assert tuple(render(reopened(image, "PNG"), 8, 3, "crop")[:, 0, 0]) == (9, 9, 200)
+    assert tuple(render(reopened(image, "PNG", transparency=1), 8, 3, "crop")[:, 0, 0]) == (255, 255, 255)
 
 
-def test_a_palette_of_greys_is_grey_and_one_colour_makes_it_colour() -> None:
-    picture = Image.new("P", (8, 8), 1)
-    picture.putpalette([0, 0, 0, 9, 9, 9])
-    assert count_channels(reopened(picture, "PNG")) == 1
-    picture.putpalette([0, 0, 0, 9, 9, 10])
-    assert count_channels(reopened(picture, "PNG")) == 3
+def test_a_palette_is_grey_only_if_all_its_colours_are() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 9, 9])
+    assert count_channels(reopened(image, "PNG")) == 1
+    image.putpalette([0, 0, 0, 9, 9, 10])
+    assert count_channels(reopened(image, "PNG")) == 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
-def test_grey_modes(mode: str) -> None:
+def test_grey_modes_have_one_channel(mode: str) -> None:
     assert count_channels(Image.new(mode, (8, 8))) == 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr"])
-def test_colour_modes(mode: str) -> None:
+def test_colour_modes_have_three_channels(mode: str) -> None:
     assert count_channels(Image.new(mode, (8, 8))) == 3
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(format: str) -> None:
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    picture = reopened(Image.fromarray(values), format)
-    np.testing.assert_array_equal(render(picture, 8, 1, "crop")[0], np.rint(values / 65535 * 255))
+    image = reopened(Image.fromarray(values), format)
+    np.testing.assert_array_equal(render(image, 8, 1, "crop")[0], np.rint(values / 65535 * 255))
 
 
 def test_sixteen_bit_pgm_opens_as_32_bits_and_is_scaled_by_16() -> None:
     values = np.linspace(0, 65535, 64).astype(">u2")
-    picture = Image.open(io.BytesIO(b"P5 8 8 65535\n" + values.tobytes()))
-    assert picture.mode == "I"
-    np.testing.assert_array_equal(render(picture, 8, 1, "crop").ravel(), np.rint(values / 65535 * 255))
+    image = Image.open(io.BytesIO(b"P5 8 8 65535\n" + values.tobytes()))
+    assert image.mode == "I"
+    np.testing.assert_array_equal(render(image, 8, 1, "crop").ravel(), np.rint(values / 65535 * 255))
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
@@ -147,27 +149,27 @@ def test_float_tiff_is_scaled_and_out_of_range_is_refused() -> None:
 
 
 def test_cmyk_is_converted() -> None:
-    picture = reopened(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
-    assert tuple(render(picture, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
+    image = reopened(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
+    assert tuple(render(image, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_is_taken(format: str) -> None:
+def test_an_animation_gives_its_first_frame(format: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     options = {"lossless": True} if format == "WEBP" else {}
-    picture = reopened(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    assert getattr(picture, "n_frames") == 3  # noqa: B009  # only some of Pillow's classes have it
-    assert tuple(render(picture, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
+    image = reopened(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    assert getattr(image, "n_frames") == 3  # noqa: B009  # only some of Pillow's classes have it
+    assert tuple(render(image, 8, 3, "crop")[:, 0, 0]) == (255, 0, 0)
 
 
-def test_one_bit_is_black_and_white() -> None:
+def test_one_bit_images_are_black_and_white() -> None:
     bits = ramp() % 2
     np.testing.assert_array_equal(
         render(reopened(Image.fromarray(bits.astype(bool)), "PNG"), 8, 1, "crop")[0], 255 * bits
     )
 
 
-def test_a_photograph_comes_out_the_same_whether_or_not_the_decoder_skips_detail() -> None:
+def test_fast_jpeg_decoding_changes_a_photograph_only_slightly() -> None:
     cells = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)  # detail as fine as the result shows
     photograph = Image.fromarray(cells.repeat(4, axis=0).repeat(4, axis=1))
     rendered = render(reopened(photograph, "JPEG", quality=95, subsampling=0), 64, 3, "crop")
@@ -175,7 +177,7 @@ def test_a_photograph_comes_out_the_same_whether_or_not_the_decoder_skips_detail
     assert np.abs(rendered.astype(int) - reference).max() <= 12
 
 
-def png_that_claims(width: int, height: int) -> bytes:
+def png_with_size(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
@@ -183,26 +185,26 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [8193, 12000, 60000])  # beyond ours, beyond Pillow's warning, beyond Pillow's error
-def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+@pytest.mark.parametrize("side", [8193, 12000, 60000])  # above our limit, Pillow's warning and Pillow's error
+def test_a_decompression_bomb_is_refused_without_decoding(side: int) -> None:
     with (
         pytest.raises(Exception, match=r"more than 67,108,864|decompression bomb"),
-        open_image(io.BytesIO(png_that_claims(side, side))),
+        open_image(io.BytesIO(png_with_size(side, side))),
     ):
         pass
 
 
-def test_the_largest_allowed_picture_is_opened() -> None:
-    with open_image(io.BytesIO(png_that_claims(8192, 8192))) as picture:
-        assert picture.size == (8192, 8192)
+def test_the_largest_allowed_image_is_opened() -> None:
+    with open_image(io.BytesIO(png_with_size(8192, 8192))) as image:
+        assert image.size == (8192, 8192)
 
 
-def test_postscript_is_no_image_whatever_its_name() -> None:
+def test_postscript_is_never_read() -> None:
     assert {".png", ".jpg", ".tif", ".webp", ".gif", ".bmp"} <= image_extensions()
     assert not {".eps", ".pdf", ".h5", ".mpg"} & image_extensions()
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
-    with pytest.raises(OSError, match="cannot identify"), open_image(buffer):
+    with pytest.raises(UnidentifiedImageError), open_image(buffer):
         pass
 
 
@@ -221,11 +223,11 @@ def test_floats_beyond_0_to_1_are_refused(bad: list[float]) -> None:
 
 @pytest.mark.parametrize("type", [np.int64, np.bool_, np.complex128, "U3"])
 def test_other_types_are_refused(type: Any) -> None:
-    with pytest.raises(ValueError, match="allowed are uint8, uint16 and float"):
+    with pytest.raises(ValueError, match="uint8, uint16 and float"):
         to_uint8(np.zeros(3, type))
 
 
-def test_an_array_is_made_grey_and_colour_like_a_picture() -> None:
+def test_arrays_become_grey_or_colour_like_images() -> None:
     red = np.zeros((3, 8, 8), np.uint8)
     red[0] = 255
     assert (render_array(red, 8, 1, "crop") == 76).all()  # ITU-R 601: 0.299 * 255
@@ -235,33 +237,45 @@ def test_an_array_is_made_grey_and_colour_like_a_picture() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 7}, "size 7: allowed are 8 to 128"),
-        ({"size": 129}, "size 129: allowed are 8 to 128"),
-        ({"channels": 2}, "channels 2: allowed are 1"),
-        ({"fit": "corp"}, "did you mean 'crop'"),
+        ({"size": 7}, "size is 7.*8 to 128"),
+        ({"size": 129}, "size is 129.*8 to 128"),
+        ({"channels": 2}, "channels is 2.*1 .*3"),
+        ({"shape": "corp"}, "'corp'.*'crop'"),
     ],
 )
-def test_a_form_that_is_not_allowed(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_sizes_channels_and_shapes_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ImageSpec(**arguments)
 
 
 def test_the_smallest_and_largest_size_are_allowed() -> None:
-    assert ImageSpec(size=8).settled_size({(3, 4): "a"}, "x") == 8
-    assert ImageSpec(size=128).settled_size({(3, 4): "a"}, "x") == 128
+    for size in (8, 128):
+        assert ImageSpec(size, 1).resolve({(3, 4): "a"}, {3: "a"}, "x") == (size, 1, "crop")
 
 
-def test_open_sizes_and_channels_are_settled_by_the_images_or_refused() -> None:
-    assert ImageSpec().settled_size({(28, 28): "a.png"}, "x") == 28
-    for found in (
-        {(28, 28): "a.png", (32, 32): "b.png"},
-        {(28, 27): "a.png"},
-        {(7, 7): "a.png"},
-        {(129, 129): "a.png"},
-    ):
-        with pytest.raises(UserError, match=r"a\.png.*--size N"):
-            ImageSpec().settled_size(found, "x")
-    assert ImageSpec().settled_channels({3: "a.png"}, "x") == 3
-    assert ImageSpec(channels=1).settled_channels({1: "a.png", 3: "b.png"}, "x") == 1
-    with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\): pass --channels 1"):
-        ImageSpec().settled_channels({3: "b.png", 1: "a.png"}, "x")
+def test_a_common_square_size_and_common_channels_are_kept() -> None:
+    assert ImageSpec(shape="pad").resolve({(28, 28): "a.png"}, {3: "a.png"}, "x") == (28, 3, "pad")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{(28, 28): "a.png", (32, 32): "b.png"}, {(28, 27): "a.png"}, {(7, 7): "a.png"}, {(129, 129): "a.png"}],
+)
+def test_other_sizes_must_be_requested(sizes: dict[tuple[int, int], str]) -> None:
+    with pytest.raises(UserError, match=r"a\.png.*--size N"):
+        ImageSpec().resolve(sizes, {1: "a.png"}, "x")
+
+
+def test_the_channels_of_mixed_images_must_be_requested() -> None:
+    with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\).*--channels"):
+        ImageSpec().resolve({(28, 28): "a.png"}, {3: "b.png", 1: "a.png"}, "x")
+
+
+def test_a_real_shortage_of_memory_is_not_blamed_on_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped: dict[str, str] = {}
+    with skip_unusable("broken.png", skipped):
+        raise MemoryError
+    assert list(skipped) == ["broken.png"]
+    monkeypatch.setattr(preprocess, "MAX_DECODE_BYTES", 2**62)  # more than any machine has
+    with pytest.raises(MemoryError), skip_unusable("a.png", skipped):
+        raise MemoryError

@@ -360,7 +360,7 @@ def test_what_was_changed_elsewhere_is_shown_and_not_overwritten(browser: Any, e
         until(page, "() => document.getElementById('value-0-6').value === 'said elsewhere'")
         assert all("409" in complaint for complaint in tab.complaints)  # the browser tells of the refusal itself
         tab.complaints.clear()
-        model.adopt(kept)
+        model.replace_config(kept)
         model.save_config(explored.run / "model")
 
 

@@ -12,8 +12,8 @@ from infogan.models.latents import (
     MINIMUM_DEVIATION,
     CodeLayout,
     categorical_log_likelihood,
-    posterior_deviation,
     gaussian_log_likelihood,
+    posterior_deviation,
 )
 from infogan.utils.errors import UserError
 

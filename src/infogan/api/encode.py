@@ -1,8 +1,7 @@
-"""Codes of any number of images, block by block: into one file, and on request into folders by category.
+"""Codes of any number of images, written block by block to a CSV or Parquet file, and images sorted by category.
 
-In flow a model and a `Stream` of images that need not fit into memory; out flows a CSV or Parquet file with a row an
-image, in the images' order. Blocks are kept in a folder beside the file until all of them are there: what was stopped
-goes on where it was, and several workers share the blocks. The first of them writes the file.
+Finished blocks are kept in a folder next to the file until all are there, so that an interrupted job resumes and
+several workers share the blocks. Rank 0 writes the file.
 """
 
 import csv
@@ -25,42 +24,14 @@ from infogan.data import Progress
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
-from infogan.reports.figures import picture_of, save_picture
+from infogan.reports.figures import save_image, to_image
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
 
 BLOCK = 5_000  # images
 Columns = dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class EncodeJob:
-    """What was read in images, and where it is kept meanwhile.
-
-    Attributes:
-        model: That reads.
-        stream: The images.
-        out: The file to write; Parquet if its name ends so, else CSV.
-    """
-
-    model: InfoGAN
-    stream: Stream
-    out: Path
-
-    @property
-    def parts(self) -> Path:
-        """The folder of the blocks."""
-        return self.out.parent / f".{self.out.name}.parts"
-
-    @property
-    def blocks(self) -> range:
-        """The numbers of the blocks."""
-        return range(-(-self.stream.count // BLOCK))
-
-    def part(self, block: int) -> Path:
-        """Where a block is kept."""
-        return self.parts / f"{block:08d}.npz"
+Block = dict[str, NDArray[Any]]
 
 
 def encode_dataset(
@@ -71,26 +42,31 @@ def encode_dataset(
     sort: "Sorter | None" = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Writes the codes of images to a file, a row an image, in the data's order.
+    """Write the codes that a model predicts for images to a file, one row per image, in the order of the data.
 
-    The columns are ``image``, then for each code in order its value (a category by its name if it has one, else by its
-    number) and, after a category, its probability; last ``entropy``, of the categories together, in nats.
+    The columns are ``image``; for each code its value (a category by its name or, without one, by its number), followed
+    by its probability if it is a category; and ``entropy``, the sum of the entropies of the categories, in nats.
 
     Args:
-        model: That reads them.
+        model: A model with a recognizer.
         stream: The images.
-        out: The file, replaced if it exists; Parquet if its name ends in ``.parquet``, else CSV.
-        sort: What files the images under their category as well.
-        progress: Told of the images read.
+        out: The file, which is replaced if it exists; Parquet if its name ends in ``.parquet``, otherwise CSV.
+        sort: Where to sort the images by category as well.
+        progress: Called with the number of images encoded.
 
     Returns:
-        A line ``"name: why"`` for each image that could not be used.
+        ``"name: reason"`` for each image that could not be used.
 
     Raises:
-        UserError: a model that reads no codes, no usable image, a file or folder that can not be written, Parquet
-            without its library, or another process that writes the same file.
+        UserError: The model predicts no codes, there is no usable image, a file cannot be written, the library for
+            Parquet is not installed, or another process writes the same file.
+
+    Example:
+        >>> with infogan.data.streamed("photos", size=32, channels=3) as stream:
+        ...     encode_dataset(model, stream, Path("codes.csv"))
+        ['broken.png: cannot identify image file']
     """
-    filing = EncodeJob(model, stream, out)
+    job = EncodeJob(model, stream, out)
     with distributed.all_or_none():
         model.require_recognizer()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
@@ -99,116 +75,135 @@ def encode_dataset(
     with ExitStack() as stack:
 
         def begin() -> None:
-            make_output_folder(filing.parts)
-            stack.enter_context(file_lock(filing.parts / "writer.json", str(out)))
-            _begin(filing)
+            make_output_folder(job.folder)
+            stack.enter_context(file_lock(job.folder / "writer.json", str(out)))
+            job.discard_other_blocks()
 
         distributed.on_rank0(begin)
         with distributed.all_or_none():
-            mine = range(distributed.rank(), len(filing.blocks), distributed.world_size())
-            for block in mine:
-                if not filing.part(block).is_file():
-                    _read(filing, block)
+            for index in range(distributed.rank(), job.block_count, distributed.world_size()):
+                if not job.path(index).is_file():
+                    job.encode_block(index)
                 if progress is not None:
-                    done = min((block + distributed.world_size()) * BLOCK, stream.count)
-                    progress(f"reading codes in {stream.source}", done, stream.count)
+                    done = min((index + distributed.world_size()) * BLOCK, stream.count)
+                    progress(f"encoding {stream.source}", done, stream.count)
         skipped: list[str] = [*stream.skipped]
 
-        def end() -> None:
+        def finish() -> None:
             rows = 0
-            for _, part in _parts(filing):
-                skipped.extend(part["skipped"].tolist())
-                rows += len(part["names"])
+            for _, block in job.blocks():
+                skipped.extend(block["skipped"].tolist())
+                rows += len(block["names"])
             if not rows:
                 raise UserError(f"{stream.source} has no usable image: {'; '.join(skipped[:3]) or 'it is empty'}")
-            write(filing)
+            write(job)
             if sort is not None:
-                category = _column(list(model.layout.codes).index(model.first_categorical().name))
-                for block, part in _parts(filing):
-                    sort.file(part[category], part["names"].tolist(), partial(_images, filing, block))
+                category = _key(list(model.layout.codes).index(model.first_categorical().name))
+                for index, block in job.blocks():
+                    sort.sort(block[category], block["names"].tolist(), partial(job.images, index))
 
-        distributed.on_rank0(end)
+        distributed.on_rank0(finish)
     if distributed.is_rank0():
-        shutil.rmtree(filing.parts, ignore_errors=True)
+        shutil.rmtree(job.folder, ignore_errors=True)
     return skipped
 
 
-def _begin(filing: EncodeJob) -> None:
-    """Keeps the blocks that are there if they are of the same model and images, and removes them otherwise."""
-    stream = filing.stream
-    what = {"model": filing.model.digest(), "images": stream.fingerprint, "count": stream.count, "block": BLOCK}
-    what_path = filing.parts / "what.json"
-    known = None
-    with suppress(OSError, ValueError):
-        known = json.loads(what_path.read_text())
-    if known != what:
-        for old in filing.parts.glob("*.npz"):
-            old.unlink(missing_ok=True)
-        write_json(what_path, what)
+@dataclass(frozen=True)
+class EncodeJob:
+    """The images to encode, and the blocks that are finished.
 
-
-def _images(filing: EncodeJob, block: int) -> NDArray[np.uint8]:
-    return filing.stream.read(block * BLOCK, (block + 1) * BLOCK).images
-
-
-def _read(filing: EncodeJob, block: int) -> None:
-    """Reads the codes of a block and keeps them."""
-    images = filing.stream.read(block * BLOCK, (block + 1) * BLOCK)
-    read = filing.model.encode(images.images)
-    arrays: dict[str, NDArray[Any]] = {"names": np.array(list(images.names), np.str_), "entropy": read.entropy}
-    arrays["skipped"] = np.array(images.skipped, np.str_)
-    for place, name in enumerate(read.codes):
-        arrays[_column(place)] = read.codes[name]
-        if name in read.probabilities:
-            arrays[f"{_column(place)}_probability"] = read.probabilities[name].max(axis=1)
-    with atomic_write(filing.part(block)) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
-
-
-def _column(place: int) -> str:
-    return f"code_{place}"  # a code's name may be any text
-
-
-def _parts(filing: EncodeJob) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """The blocks with what was read in them, in order.
-
-    Raises:
-        UserError: one can not be read any more; it is removed, so that the same command reads it anew.
+    Attributes:
+        model: The model.
+        stream: The images.
+        out: The file to write.
     """
-    for block in filing.blocks:
-        path = filing.part(block)
-        try:
-            with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
-                part = dict(file)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            path.unlink(missing_ok=True)
-            raise UserError(f"{path} can not be read any more: give the same command again") from error
-        yield block, part
+
+    model: InfoGAN
+    stream: Stream
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the finished blocks."""
+        return self.out.parent / f".{self.out.name}.parts"
+
+    @property
+    def block_count(self) -> int:
+        """The number of blocks."""
+        return -(-self.stream.count // BLOCK)
+
+    def path(self, index: int) -> Path:
+        """Return the file of a block."""
+        return self.folder / f"{index:08d}.npz"
+
+    def images(self, index: int) -> NDArray[np.uint8]:
+        """Return the images of a block as uint8 (count, channels, height, width)."""
+        return self.stream.read(index * BLOCK, (index + 1) * BLOCK).images
+
+    def discard_other_blocks(self) -> None:
+        """Remove the finished blocks if they are of another model or of other images."""
+        stream, path = self.stream, self.folder / "what.json"
+        job = {"model": self.model.digest(), "images": stream.fingerprint, "count": stream.count, "block": BLOCK}
+        with suppress(OSError, ValueError):
+            if json.loads(path.read_text()) == job:
+                return
+        for block in self.folder.glob("*.npz"):
+            block.unlink(missing_ok=True)
+        write_json(path, job)
+
+    def encode_block(self, index: int) -> None:
+        """Encode the images of a block and save their codes."""
+        images = self.stream.read(index * BLOCK, (index + 1) * BLOCK)
+        encoding = self.model.encode(images.images)
+        arrays: Block = {"names": np.array(list(images.names), np.str_), "entropy": encoding.entropy}
+        arrays["skipped"] = np.array(images.skipped, np.str_)
+        for position, (name, values) in enumerate(encoding.codes.items()):
+            arrays[_key(position)] = values
+            if name in encoding.probabilities:
+                arrays[f"{_key(position)}_probability"] = encoding.probabilities[name].max(axis=1)
+        with atomic_write(self.path(index)) as temporary:
+            np.savez(temporary, allow_pickle=False, **arrays)
+
+    def blocks(self) -> Iterator[tuple[int, Block]]:
+        """Yield the index and the arrays of each block, in order.
+
+        Raises:
+            UserError: A file is damaged; it is removed, so that the same command encodes its block again.
+        """
+        for index in range(self.block_count):
+            path = self.path(index)
+            try:
+                with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
+                    block = dict(file)
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                path.unlink(missing_ok=True)
+                raise UserError(f"{path} is damaged: run the same command again") from error
+            yield index, block
+
+    def columns(self, block: Block) -> Columns:
+        """Return a block as columns of the file, with the names of categories."""
+        columns: Columns = {"image": block["names"].tolist()}
+        for position, name in enumerate(self.model.layout.codes):
+            columns[name] = block[_key(position)].tolist()
+            if f"{_key(position)}_probability" in block:
+                columns[name] = [self.model.value_name(name, value) for value in columns[name]]
+                columns[f"{name}_probability"] = block[f"{_key(position)}_probability"].tolist()
+        return columns | {"entropy": block["entropy"].tolist()}
 
 
-def _columns(filing: EncodeJob, part: dict[str, NDArray[Any]]) -> Columns:
-    """A block as columns; categories by their names, numbers as they are."""
-    model = filing.model
-    columns: Columns = {"image": part["names"].tolist()}
-    for place, name in enumerate(model.layout.codes):
-        values = part[_column(place)].tolist()
-        if f"{_column(place)}_probability" in part:
-            columns[name] = [model.value_name(name, value) for value in values]
-            columns[f"{name}_probability"] = part[f"{_column(place)}_probability"].tolist()
-        else:
-            columns[name] = values
-    return columns | {"entropy": part["entropy"].tolist()}
+def _key(position: int) -> str:
+    return f"code_{position}"  # the name of a code may be any text
 
 
-def _write_csv(filing: EncodeJob) -> None:
+def _write_csv(job: EncodeJob) -> None:
     with (
-        atomic_write(filing.out) as temporary,
+        atomic_write(job.out) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        for block, part in _parts(filing):
-            columns = _columns(filing, part)
-            if block == 0:
+        for index, block in job.blocks():
+            columns = job.columns(block)
+            if index == 0:
                 writer.writerow(columns)
             texts = [
                 [f"{value:.6f}" if isinstance(value, float) else value for value in values]
@@ -217,85 +212,91 @@ def _write_csv(filing: EncodeJob) -> None:
             writer.writerows(zip(*texts, strict=True))
 
 
-def _write_parquet(filing: EncodeJob) -> None:
+def _write_parquet(job: EncodeJob) -> None:
     parquet = import_parquet()
     import pyarrow as pa
 
     with ExitStack() as stack:
-        temporary = stack.enter_context(atomic_write(filing.out))
+        temporary = stack.enter_context(atomic_write(job.out))
         writer = None
-        for _, part in _parts(filing):
-            columns = _columns(filing, part)
-            # Parquet's text is UTF-8; a name that is none on this system is not either there.
+        for _, block in job.blocks():
+            columns = job.columns(block)
+            if not columns["image"]:
+                continue
+            # Text in Parquet is UTF-8, which a file name need not be.
             columns["image"] = [
                 name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in columns["image"]
             ]
-            fields = {
-                name: pa.string() if values and isinstance(values[0], str) else pa.float32()
-                for name, values in columns.items()
-            }
-            if writer is None and len(columns["image"]):
-                writer = stack.enter_context(parquet.ParquetWriter(temporary, pa.schema(fields.items())))
-            if writer is not None and len(columns["image"]):
-                writer.write_table(pa.table(columns, schema=writer.schema))
+            if writer is None:
+                types = {
+                    name: pa.string() if isinstance(values[0], str) else pa.float32()
+                    for name, values in columns.items()
+                }
+                writer = stack.enter_context(parquet.ParquetWriter(temporary, pa.schema(types.items())))
+            writer.write_table(pa.table(columns, schema=writer.schema))
 
 
 class Sorter:
-    """Files images under their category, one folder a value of the first categorical code.
+    """Sorts images into one folder per value of the first categorical code.
 
     Images that are files are copied or linked; those of an array, a zip or a named data set are written as PNG.
 
     Args:
-        model: With names for the values, or without.
-        folder: Where to; made if missing.
-        root: The folder in which the images are files, by their names; None where they are no files of their own.
+        model: The model, whose names of categories name the folders.
+        folder: The folder to write to, which is created if it is missing.
+        root: The folder that the images' names are relative to; None if the images are not files of their own.
         link: Whether to link files instead of copying them.
 
     Raises:
-        UserError: the model has no category, ``folder`` is not empty, or it can not be written.
+        UserError: The model has no categorical code, ``folder`` is not empty, or it cannot be written.
+
+    Example:
+        >>> sorter = Sorter(model, Path("sorted"), Path("photos"), link=False)
+        >>> with infogan.data.streamed("photos", size=32, channels=3) as stream:
+        ...     encode_dataset(model, stream, Path("codes.csv"), sort=sorter)
     """
 
     def __init__(self, model: InfoGAN, folder: Path, root: Path | None, *, link: bool) -> None:
         code = model.first_categorical()
         if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty: sorting into it would mix its files with the new ones")
+            raise UserError(f"{folder} is not empty: choose another folder to sort the images into")
         self._folder, self._root, self._link = folder, root, link
         self._folders = [folder / _safe_name(model.value_name(code.name, value)) for value in range(code.size)]
 
     @property
     def folders(self) -> list[Path]:
-        """The folders, one a value."""
+        """The folders, one per value."""
         return list(dict.fromkeys(self._folders))
 
-    def file(self, values: NDArray[Any], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
-        """Files some images.
+    def sort(self, values: NDArray[Any], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
+        """Sort some images.
 
         Args:
-            values: Of the category, one an image.
-            names: Of the images.
-            images: Gives them, where they are needed.
+            values: (count,), the category of each image.
+            names: The names of the images.
+            images: Called for the images as uint8 (count, channels, height, width), if they are not files.
 
         Raises:
-            UserError: the folder can not be written.
+            UserError: The folder cannot be written.
         """
-        drawn = images() if self._root is None else np.empty(0, np.uint8)
+        pixels = images() if self._root is None else np.empty(0, np.uint8)
         try:
-            for target in self._folders:
-                target.mkdir(parents=True, exist_ok=True)
+            for folder in self._folders:
+                folder.mkdir(parents=True, exist_ok=True)
             for index, (value, name) in enumerate(zip(values.tolist(), names, strict=True)):
-                # Two folders may hold files of one name: the whole path makes the new one.
-                target = self._folders[value] / _safe_name(name)
+                # Files in two folders may have the same name, so the new name is made of the whole path.
+                path = self._folders[value] / _safe_name(name)
                 if self._root is None:
-                    file = f"{_safe_name(Path(name).with_suffix('').as_posix())}.png"
-                    save_picture(picture_of(drawn[index]), self._folders[value] / file)
+                    file_name = f"{_safe_name(Path(name).with_suffix('').as_posix())}.png"
+                    save_image(to_image(pixels[index]), self._folders[value] / file_name)
                 elif self._link:
-                    os.symlink((self._root / name).resolve(), target)
+                    os.symlink((self._root / name).resolve(), path)
                 else:
-                    shutil.copyfile(self._root / name, target)
+                    shutil.copyfile(self._root / name, path)
         except OSError as error:
             raise UserError(f"cannot sort images into {self._folder}: {error.strerror or error}") from error
 
 
 def _safe_name(name: str) -> str:
-    """A name that is one path component on any file system."""
+    """Return the name as one path component that any file system allows."""
     return "".join("_" if letter in '/\\:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ") or "_"

@@ -8,7 +8,7 @@ from infogan.config.schema import Config, DataSettings
 from infogan.data import ImageSet, Progress, has_test_split, load
 from infogan.evaluation.evaluate import EvaluationInputs, evaluate
 from infogan.models.infogan import InfoGAN
-from infogan.reports.report import report
+from infogan.reports.report import report_page
 from infogan.training.run_dir import RunFolder
 from infogan.utils.files import write_bytes
 
@@ -39,7 +39,7 @@ def write_report(
     Raises:
         UserError: It cannot be written.
     """
-    page = report(run, model, config, train_images, load_test_images(model, config), result)
+    page = report_page(run, model, config, train_images, load_test_images(model, config), result)
     path = out or run.report
     write_bytes(path, page.encode())
     return path

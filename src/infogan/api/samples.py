@@ -8,7 +8,7 @@ import numpy as np
 
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Samples
-from infogan.reports.figures import image_grid, picture_of, save_picture
+from infogan.reports.figures import image_grid, save_image, to_image
 from infogan.utils.files import atomic_write
 
 
@@ -43,11 +43,11 @@ def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None
         return [out]
     if out.suffix:
         columns = min(len(samples.images), int(np.ceil(np.sqrt(len(samples.images)))))
-        save_picture(image_grid(samples.images, columns), out)
+        save_image(image_grid(samples.images, columns), out)
         return [out]
     digits = len(str(len(samples.images) - 1))
     names = names or [f"{number:0{digits}d}" for number in range(len(samples.images))]
     paths = [out / f"{name}.png" for name in names]
     for path, image in zip(paths, samples.images, strict=True):
-        save_picture(picture_of(image), path)
+        save_image(to_image(image), path)
     return paths

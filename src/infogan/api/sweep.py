@@ -1,12 +1,11 @@
-"""Many runs that differ in a seed or in some options, and which of them to keep: chosen without a label.
+"""Sweeps: train runs that differ in their seed or in some options, rank them without labels, and copy the best one.
 
-A sweep is a folder. ``sweep.json`` says what all its runs share; each run has a folder of its own, and what it said is
-in ``logs/``; ``runs.jsonl`` has a line for each that ended. Once all have, ``ranking.json`` says in which order they
-are to be preferred, ``comparison.html`` shows the first of them side by side, and ``best/`` is a copy of the first. The
-same command goes on where it was stopped; a run that failed is recorded with its last words, and passed over.
+A sweep is a folder. ``sweep.json`` holds what all runs share, every run has a folder of its own and a log in
+``logs/``, and ``runs.jsonl`` has a line for each run that ended. `choose` writes ``ranking.json``, ``comparison.html``
+and ``best/``, a copy of the best run. The same sweep resumes where it was stopped.
 
-Runs are commands in processes of their own, started by joblib. Within ``joblib.parallel_config`` with another backend,
-such as Dask's or Ray's, they are spread over other machines, which need infogan and the same files.
+Each run is an ``infogan train`` process, started through joblib. Within ``joblib.parallel_config``, another backend,
+such as Dask's or Ray's, starts them on other machines, which need infogan and access to the same files.
 """
 
 import hashlib
@@ -28,10 +27,11 @@ import joblib
 
 from infogan.api.evaluate_run import load_images
 from infogan.data import ImageSet, some_indices
-from infogan.evaluation.model_selection import SAMPLES, Candidate, Ranking, rank
+from infogan.evaluation.model_selection import SAMPLES, Candidate, Ranking, rank_candidates
 from infogan.models.infogan import InfoGAN
+from infogan.models.serialization import WEIGHTS
 from infogan.reports import html_page
-from infogan.reports.compare import comparison, read_runs
+from infogan.reports.compare import comparison_page, read_runs
 from infogan.training.run_dir import LOCK, RunFolder
 from infogan.training.trackers import TRACKER_FILES
 from infogan.utils.errors import UserError
@@ -47,10 +47,10 @@ from infogan.utils.files import (
     write_json,
 )
 
-COMPARED = 10  # runs on the page, at most
+MAX_COMPARED = 10  # runs in the comparison
 DISTANCE = "frechet_pca64"
-LONGEST = 120  # letters of what a run's name says besides its seed; file systems take 255 for all of it
-POLL = 0.2  # seconds
+MAX_LABEL = 120  # characters of a run's name before its seed; file systems allow 255 in all
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Variation:
     """One run of a sweep.
 
     Attributes:
-        name: Of its folder.
-        arguments: Of ``infogan train``, all but ``--out``.
+        name: Name of the run's folder.
+        arguments: Arguments of ``infogan train`` except ``--out``.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunRecord:
     """How a run of a sweep ended: a line of ``runs.jsonl``.
 
     Attributes:
-        name: Of its folder.
-        arguments: As of the variation.
-        exit_code: 0 = it is complete; negative = a signal.
-        seconds: From its start, or from where it was resumed.
-        error: Its last words if it failed; else empty.
+        name: Name of the run's folder.
+        arguments: Arguments of ``infogan train`` except ``--out``.
+        exit_code: 0 = complete; negative = ended by that signal.
+        seconds: Time since the run was started or resumed.
+        error: The last line of the log if the run failed; otherwise empty.
     """
 
     name: str
@@ -89,14 +89,18 @@ class SweepFolder:
     """A sweep on disk.
 
     Args:
-        path: The folder; made if missing.
+        path: The folder, which is created if it is missing.
 
     Raises:
-        UserError: it can not be made, or holds something else.
+        UserError: The folder cannot be created or holds something other than a sweep.
+
+    Example:
+        >>> SweepFolder(Path("sweep")).run_path("seed-0")
+        PosixPath('/home/me/sweep/seed-0')
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # other processes may look from elsewhere
+        self.path = path.absolute()  # runs may be started from another folder
         self.runs = self.path / "runs.jsonl"
         self.logs = self.path / "logs"
         self.ranking = self.path / "ranking.json"
@@ -105,83 +109,92 @@ class SweepFolder:
         self._shared = self.path / "sweep.json"
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            others = {entry.name for entry in self.path.iterdir()} - {LOCK, self.logs.name}
+            names = {entry.name for entry in self.path.iterdir()} - {LOCK, self.logs.name}
         except OSError as error:
-            raise UserError(f"cannot make the folder of the sweep, {path}: {error.strerror}") from error
-        if not self._shared.is_file() and not all(map(TEMPORARY_NAME.fullmatch, others)):
+            raise UserError(f"cannot create the folder of the sweep, {path}: {error.strerror}") from error
+        if not self._shared.is_file() and not all(map(TEMPORARY_NAME.fullmatch, names)):
             raise UserError(f"{path} is not empty and not the folder of a sweep: choose another --out")
 
-    def held(self) -> AbstractContextManager[None]:
-        """Keeps other processes from this sweep meanwhile; raises UserError where one is at it."""
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes from running this sweep; raise UserError if one does."""
         return file_lock(self.path / LOCK, str(self.path))
 
     def begin(self, data: str, arguments: Sequence[str]) -> None:
-        """Writes what all runs share, or checks that it is what they shared before; raises UserError if it is not."""
-        mine = {"data": data, "arguments": list(arguments)}
+        """Write what all runs share, or check that it has not changed; raise UserError if it has."""
+        shared = {"data": data, "arguments": list(arguments)}
         if not self._shared.is_file():
-            write_json(self._shared, mine)
+            write_json(self._shared, shared)
         try:
-            known = json.loads(self._shared.read_text(encoding="utf-8"))
+            before = json.loads(self._shared.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{self._shared} is damaged: {error}") from error
-        if known != mine:
+        if before != shared:
             raise UserError(
-                f"{self.path} holds a sweep of other runs ({json.dumps(known)}): choose another --out, or repeat its "
-                "command; seeds and varied options may differ"
+                f"{self.path} holds a sweep of other runs ({json.dumps(before)}): choose another --out, or repeat its "
+                "command; only seeds and varied options may differ"
             )
 
-    def ended(self) -> dict[str, Ended]:
-        """The last record of each run that ended, by name; a torn line is left out."""
-        found = {}
+    def records(self) -> dict[str, RunRecord]:
+        """Return the last record of each run that ended, by name, without invalid lines."""
+        records = {}
         for line in self.runs.read_text(encoding="utf-8").splitlines() if self.runs.is_file() else ():
             try:
-                told = json.loads(line)
-                record = Ended(**{**told, "arguments": tuple(told["arguments"])})
+                entry = json.loads(line)
+                record = RunRecord(**{**entry, "arguments": tuple(entry["arguments"])})
             except (ValueError, TypeError, KeyError):
                 continue
-            found[record.name] = record
-        return found
+            records[record.name] = record
+        return records
 
-    def add(self, record: Ended) -> None:
-        """Adds a line to ``runs.jsonl``."""
+    def add(self, record: RunRecord) -> None:
+        """Append a line to ``runs.jsonl``."""
         with folder_lock(self.path):
             append_line(self.runs, json.dumps(asdict(record)))
 
-    def of(self, name: str) -> Path:
-        """A run's folder."""
+    def run_path(self, name: str) -> Path:
+        """Return the folder of a run."""
         return self.path / name
 
 
 def variations(
     data: str, seeds: Sequence[int], grid: Mapping[str, Sequence[str]], arguments: Sequence[str]
 ) -> list[Variation]:
-    """Every seed with every combination of the values in ``grid``.
+    """Return a run for every seed with every combination of the values in ``grid``.
 
     Args:
-        data: What to train on.
-        seeds: At least one.
-        grid: Options and their values: ``section.key``, as ``--set`` takes it, or a flag of ``infogan train`` without
-            its dashes.
-        arguments: Of ``infogan train``, for all runs.
+        data: The images to train on.
+        seeds: At least one seed.
+        grid: Options and their values: ``section.key``, as for ``--set``, or a flag of ``infogan train`` without its
+            dashes.
+        arguments: Arguments of ``infogan train`` for all runs.
 
     Raises:
-        UserError: two runs would have the same folder.
+        UserError: Two runs would have the same folder.
+
+    Example:
+        >>> [run.name for run in variations("mnist", [0, 1], {"noise.size": ["16"]}, ["--recipe", "paper"])]
+        ['noise.size-16-seed-0', 'noise.size-16-seed-1']
     """
-    found: dict[str, Variation] = {}
+    runs: dict[str, Variation] = {}
     for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        words = [word for key, value in chosen.items() for word in _words(key, value)]
-        label = _short("".join(f"{_plain(key)}-{_plain(value)}-" for key, value in chosen.items()))
+        choice = list(zip(grid, values, strict=True))
+        words = [word for key, value in choice for word in _words(key, value)]
+        label = _shorten("".join(f"{_file_name(key)}-{_file_name(value)}-" for key, value in choice))
         for seed in seeds:
             run = Variation(f"{label}seed-{seed}", (data, *arguments, *words, "--seed", str(seed)))
-            if run.name.casefold() in found:  # not every file system tells letters by their case
-                raise UserError(f"two runs of the sweep would be called {run.name}: a seed or a value is named twice")
-            found[run.name.casefold()] = run
-    return list(found.values())
+            if run.name.casefold() in runs:  # some file systems ignore case
+                raise UserError(f"two runs of the sweep would be named {run.name}: a seed or a value is given twice")
+            runs[run.name.casefold()] = run
+    return list(runs.values())
 
 
-def seeds_of(text: str) -> list[int]:
-    """The seeds that ``0-9`` or ``1,4`` names; raises UserError where it names none."""
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds in a text such as ``0-9`` or ``1,4``; raise UserError if it has another form.
+
+    Example:
+        >>> parse_seeds("0-2,7")
+        [0, 1, 2, 7]
+    """
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -192,7 +205,7 @@ def seeds_of(text: str) -> list[int]:
 
 
 def is_option(key: str) -> bool:
-    """Whether it is an option that ``--set`` takes, ``section.key`` or one of the lists; else a flag of `train`."""
+    """Return whether ``--set`` takes a key (``section.key``, ``codes`` or ``stages``); if not, it is a flag."""
     return "." in key or key in ("codes", "stages")
 
 
@@ -200,238 +213,247 @@ def _words(key: str, value: str) -> tuple[str, str]:
     return ("--set", f"{key}={value}") if is_option(key) else (f"--{key}", value)
 
 
-def _plain(text: str) -> str:
-    """What a name of a folder can hold on any system."""
+def _file_name(text: str) -> str:
+    """Return the text with only characters that are allowed in file names on any system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip(".") or "none"
 
 
-def _short(label: str) -> str:
-    if len(label) <= LONGEST:
+def _shorten(label: str) -> str:
+    if len(label) <= MAX_LABEL:
         return label
-    return f"{label[: LONGEST - 10]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}-"
+    return f"{label[: MAX_LABEL - 10]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}-"
 
 
-# Running.
-
-
-@dataclass
-class _Orders:
-    """What the runs of a sweep go by.
-
-    Attributes:
-        threads: For each run.
-        interrupted: Asked all the while.
-        on_wait: Told whom a run waits for.
-        on_end: Told of each that ended.
-        children: Processes that were started here; another backend of joblib has copies of its own.
-    """
-
-    threads: int
-    interrupted: Callable[[], bool]
-    on_wait: Callable[[str], None]
-    on_end: Callable[[Ended], None]
-    children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+# Training.
 
 
 def run_all(
     folder: SweepFolder,
-    wanted: Sequence[Variation],
+    runs: Sequence[Variation],
     *,
     jobs: int = 1,
     threads: int | None = None,
     retry: bool = False,
-    interrupted: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
     on_wait: Callable[[str], None] = lambda _: None,
-    on_end: Callable[[Ended], None] = lambda _: None,
-) -> list[Ended]:
-    """Trains what has not been trained yet, several at a time.
+    on_end: Callable[[RunRecord], None] = lambda _: None,
+) -> list[RunRecord]:
+    """Train the runs that are not complete, several at a time.
 
     Args:
-        folder: Of the sweep.
-        wanted: The runs.
-        jobs: How many run at a time. A joblib backend may know better.
-        threads: For each run; None = its share of this machine's processors.
-        retry: Try again those that failed.
-        interrupted: Asked all the while; once it says so, runs write their checkpoints and end, and no more are begun.
-        on_wait: Told in a sentence where a run is waited for that an earlier sweep has left to itself.
-        on_end: Told of each that ended.
+        folder: The folder of the sweep.
+        runs: The runs, from `variations`.
+        jobs: Number of runs at a time; a joblib backend may override it.
+        threads: Threads per run; None = this machine's processors divided by ``jobs``.
+        retry: Whether to train runs again that failed.
+        stop_requested: Called often; once it returns True, the runs write their checkpoints and end, and no other is
+            started.
+        on_wait: Called with a message if a run is still being trained by a process that an earlier sweep left behind.
+        on_end: Called with the record of each run that ends.
 
     Returns:
-        The records of all wanted runs that have ended by now, in their order.
+        The records of those of ``runs`` that have ended, in their order.
 
     Raises:
-        UserError: another process is at this sweep, one of the runs was recorded with other arguments, or a run could
-            not be started or recorded.
+        UserError: Another process runs this sweep, a run was recorded with other arguments, or a run cannot be started
+            or recorded.
+
+    Example:
+        >>> runs = variations("digits", range(4), {}, ["--budget", "60s"])
+        >>> [record.exit_code for record in run_all(SweepFolder(Path("sweep")), runs, jobs=2)]
+        [0, 0, 0, 0]
     """
-    with folder.held():
+    with folder.lock():
         remove_temporary_files(folder.path)
-        known = folder.ended()
-        for variation in wanted:
-            record = known.get(variation.name)
-            if record is not None and record.arguments != variation.arguments:
+        records = folder.records()
+        for run in runs:
+            record = records.get(run.name)
+            if record is not None and record.arguments != run.arguments:
                 raise UserError(
-                    f"{folder.of(variation.name)} was run with other arguments ({' '.join(record.arguments)}): "
+                    f"{folder.run_path(run.name)} was trained with other arguments ({' '.join(record.arguments)}): "
                     "choose another --out"
                 )
-        missing = [variation for variation in wanted if _is_missing(folder, known.get(variation.name), retry)]
-        share = max(1, joblib.cpu_count() // jobs)
-        orders = _Orders(threads or share, interrupted, on_wait, on_end)
+        incomplete = [run for run in runs if not _is_complete(folder, records.get(run.name), retry)]
+        trainer = _Trainer(folder, threads or max(1, joblib.cpu_count() // jobs), stop_requested, on_wait, on_end)
         try:
-            troubles = joblib.Parallel(n_jobs=jobs, prefer="threads")(
-                joblib.delayed(_run)(folder, variation, orders) for variation in missing
+            errors = joblib.Parallel(n_jobs=jobs, prefer="threads")(
+                joblib.delayed(trainer.train)(run) for run in incomplete
             )
         finally:
-            for child in orders.children:  # after an exception; else all have ended
-                child.terminate()
-        if trouble := next(filter(None, troubles), None):
-            raise UserError(trouble)
-        known = folder.ended()
-        return [known[variation.name] for variation in wanted if variation.name in known]
-
-
-def _is_missing(folder: SweepFolder, record: Ended | None, retry: bool) -> bool:
-    """Whether a run is to be trained: it was not, it failed and is to be tried again, or it has gone since."""
-    if record is None or record.exit_code:
-        return record is None or retry
-    run = RunFolder(folder.of(record.name))
-    return not (run.metrics.is_file() and (run.model / "model.safetensors").is_file())
-
-
-def _run(folder: SweepFolder, variation: Variation, orders: _Orders) -> str:
-    """One run, from where it stopped; recorded unless it was asked to stop. Returns what prevented that, or nothing."""
-    try:
-        while not orders.interrupted():
-            _wait(folder.of(variation.name), orders)
-            record = _one_try(folder, variation, orders)
-            # In the moment between, or while it loads its images, one that was left to itself may take the folder.
-            if record is not None and BUSY in record.error:
-                time.sleep(POLL)
-                continue
-            if record is not None:
-                folder.add(record)
-                orders.on_end(record)
-            break
-    except OSError as error:
-        return f"{variation.name} could not be run: {error.strerror or error}"
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def _wait(run: Path, orders: _Orders) -> None:
-    """Waits until nobody trains a run: a sweep that was killed outright has left it to itself."""
-    told = False
-    while is_locked(run / LOCK) and not orders.interrupted():
-        if not told:
-            orders.on_wait(f"waiting for the process that still trains {run}")
-        told = True
-        time.sleep(POLL)
-
-
-def _one_try(folder: SweepFolder, variation: Variation, orders: _Orders) -> Ended | None:
-    """Starts a run's command and sees it to its end; None if it was asked to stop before."""
-    if orders.interrupted():
-        return None
-    log = folder.logs / f"{variation.name}.txt"
-    words = [sys.executable, "-m", "infogan", "train", *variation.arguments, "--out", str(folder.of(variation.name))]
-    started, asked = time.monotonic(), False
-    with open(log, "ab") as output:
-        # Of a session of its own: the terminal's Ctrl-C is passed on once, and not twice, which would end it at once.
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={"OMP_NUM_THREADS": str(orders.threads), **os.environ},
-            start_new_session=True,
-        )
-        orders.children.append(process)
-        while process.poll() is None:
-            if orders.interrupted() and not asked:
+            for process in trainer.processes:  # after an exception; otherwise all have ended
                 process.terminate()
-                asked = True
-            time.sleep(POLL)
-        orders.children.remove(process)
-    code = process.returncode
-    if asked and code:
-        return None
-    seconds = round(time.monotonic() - started, 1)
-    return Ended(variation.name, variation.arguments, code, seconds, _last_words(log, code) if code else "")
+        if error := next(filter(None, errors), None):
+            raise UserError(error)
+        records = folder.records()
+        return [records[run.name] for run in runs if run.name in records]
 
 
-def _last_words(log: Path, code: int) -> str:
+def _is_complete(folder: SweepFolder, record: RunRecord | None, retry: bool) -> bool:
+    """Return whether a run need not be trained: it is complete, or it failed and is not to be tried again."""
+    if record is None or record.exit_code:
+        return record is not None and not retry
+    run = RunFolder(folder.run_path(record.name))
+    return run.metrics.is_file() and (run.model / WEIGHTS).is_file()
+
+
+@dataclass
+class _Trainer:
+    """Trains the runs of a sweep.
+
+    Attributes:
+        folder: The folder of the sweep.
+        threads: Threads per run.
+        stop_requested: See `run_all`.
+        on_wait: See `run_all`.
+        on_end: See `run_all`.
+        processes: Running processes that were started by this object, of which some joblib backends make copies.
+    """
+
+    folder: SweepFolder
+    threads: int
+    stop_requested: Callable[[], bool]
+    on_wait: Callable[[str], None]
+    on_end: Callable[[RunRecord], None]
+    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def train(self, run: Variation) -> str:
+        """Train or resume a run and record how it ended, unless a stop was requested; return an error message or ""."""
+        try:
+            while not self.stop_requested():
+                self._wait(self.folder.run_path(run.name))
+                record = None if self.stop_requested() else self._start(run)
+                if record is None:
+                    break
+                # A process that an earlier sweep left behind may have locked the run after the wait.
+                if BUSY not in record.error:
+                    self.folder.add(record)
+                    self.on_end(record)
+                    break
+                time.sleep(POLL_S)
+        except OSError as error:
+            return f"{run.name} could not be run: {error.strerror or error}"
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _wait(self, path: Path) -> None:
+        """Wait for a process that an earlier sweep, which was killed, left behind."""
+        is_waiting = False
+        while is_locked(path / LOCK) and not self.stop_requested():
+            if not is_waiting:
+                self.on_wait(f"waiting for the process that still trains {path}")
+            is_waiting = True
+            time.sleep(POLL_S)
+
+    def _start(self, run: Variation) -> RunRecord | None:
+        """Train a run in a process and wait for its end; return None if it was stopped on request."""
+        log = self.folder.logs / f"{run.name}.txt"
+        command = [sys.executable, "-m", "infogan", "train", *run.arguments]
+        start, was_stopped = time.monotonic(), False
+        with open(log, "ab") as output:
+            # In a session of its own, Ctrl-C reaches the run once, from here. A second one would end it at once.
+            process = subprocess.Popen(
+                [*command, "--out", str(self.folder.run_path(run.name))],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"OMP_NUM_THREADS": str(self.threads), **os.environ},
+                start_new_session=True,
+            )
+            self.processes.append(process)
+            while process.poll() is None:
+                if self.stop_requested() and not was_stopped:
+                    process.terminate()
+                    was_stopped = True
+                time.sleep(POLL_S)
+            self.processes.remove(process)
+        exit_code = process.returncode
+        if was_stopped and exit_code:
+            return None
+        seconds = round(time.monotonic() - start, 1)
+        return RunRecord(run.name, run.arguments, exit_code, seconds, _last_line(log, exit_code) if exit_code else "")
+
+
+def _last_line(log: Path, exit_code: int) -> str:
+    """Return why a run failed: the last line of its log, and the signal that ended it, if any."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = next((line for line in reversed(lines) if line.strip()), "it said nothing").strip()
-    number = -code if code < 0 else code - 128  # a signal's, where it was one
+    line = next((line for line in reversed(lines) if line.strip()), "no output").strip()
+    number = -exit_code if exit_code < 0 else exit_code - 128
     if number in {member.value for member in signal.Signals}:
-        return f"it was ended by {signal.Signals(number).name} ({last})"
-    return last.removeprefix("error: ")
+        return f"ended by {signal.Signals(number).name} ({line})"
+    return line.removeprefix("error: ")
 
 
-# Choosing.
+# Ranking.
 
 
 def choose(folder: SweepFolder) -> Ranking:
-    """Ranks all complete runs of a sweep without labels; writes ``ranking.json``, ``comparison.html`` and ``best/``.
+    """Rank all complete runs of a sweep without labels; write ``ranking.json``, ``comparison.html`` and ``best/``.
 
-    What was done with an earlier best run (names, labels) is kept: where another takes its place, under another name.
+    If another run becomes the best, and names, labels or evaluations were added to the copy of the earlier one, that
+    copy is kept as ``best-before-1/``.
 
     Raises:
-        UserError: no run is complete, a file can not be written, or another process is at this sweep.
+        UserError: No run is complete, a file cannot be written, or another process runs this sweep.
+
+    Example:
+        >>> choose(SweepFolder(Path("sweep"))).places[0].name
+        'seed-3'
     """
-    with folder.held():
-        failed = {name: record.error for name, record in folder.ended().items() if record.exit_code}
+    with folder.lock():
+        records = folder.records()
+        failed = {name: record.error for name, record in records.items() if record.exit_code}
         candidates = []
         images: dict[str, ImageSet] = {}
-        for name, record in folder.ended().items():
-            if not record.exit_code:
-                try:
-                    candidates.append(_candidate(folder, name, images))
-                except UserError as error:
-                    failed[name] = str(error)
+        for name in [name for name in records if name not in failed]:
+            try:
+                candidates.append(_candidate(folder, name, images))
+            except UserError as error:
+                failed[name] = str(error)
         if not candidates:
-            raise UserError(f"no run of {folder.path} is complete: {next(iter(failed.values()), 'none has ended yet')}")
-        ranking = rank(candidates)
+            reason = next(iter(failed.values()), "none has ended yet")
+            raise UserError(f"no run of {folder.path} is complete: {reason}")
+        ranking = rank_candidates(candidates)
         names = [place.name for place in ranking.places]
-        _keep_best(folder, names[0])
+        _copy_best(folder, names[0])
         if len(names) > 1:
-            shown = read_runs([folder.of(name) for name in names[:COMPARED]])
-            write_bytes(folder.page, comparison(shown, lead=[_section(ranking, failed)]).encode())
+            compared = read_runs([folder.run_path(name) for name in names[:MAX_COMPARED]])
+            write_bytes(folder.page, comparison_page(compared, lead=[_ranking_section(ranking, failed)]).encode())
         else:
             folder.page.unlink(missing_ok=True)
         write_json(folder.ranking, {**asdict(ranking), "failed": failed})
         return ranking
 
 
-def _candidate(folder: SweepFolder, name: str, loaded: dict[str, ImageSet]) -> Candidate:
-    """What `selection.rank` looks at of a run; images that were loaded for another serve again.
+def _candidate(folder: SweepFolder, name: str, cache: dict[str, ImageSet]) -> Candidate:
+    """Return what a run is ranked by; images are loaded once for all runs with the same data settings.
 
     Raises:
-        UserError: the run is not whole any more.
+        UserError: The run is damaged.
     """
-    run = RunFolder.existing(folder.of(name))
+    run = RunFolder.existing(folder.run_path(name))
     config, model = run.read_config(), InfoGAN.load(run.path)
     key = config.data.model_dump_json()
-    if key not in loaded:
+    if key not in cache:
         images = load_images(model, config.data)
-        loaded[key] = images.subset(some_indices(len(images), SAMPLES))
-    measured = run.read_metrics()
-    if not measured:
-        raise UserError(f"{run.path} was not measured")
-    # The last of each: a later evaluation may have measured other things.
-    verdicts = [line["verdict"]["trust"] for line in measured if "verdict" in line]
-    distances = [line[DISTANCE] for line in measured if DISTANCE in line]
+        cache[key] = images.subset(some_indices(len(images), SAMPLES))
+    evaluations = run.read_metrics()
+    if not evaluations:
+        raise UserError(f"{run.path} has not been evaluated")
+    # The last of each: a later evaluation may have computed other metrics only.
+    verdicts = [result["verdict"]["trust"] for result in evaluations if "verdict" in result]
+    distances = [result[DISTANCE] for result in evaluations if DISTANCE in result]
     return Candidate(
         name,
         model,
-        loaded[key].images,
+        cache[key].images,
         trusted=verdicts[-1] if verdicts else None,
-        distance=distances[-1] if distances else None,
+        frechet=distances[-1] if distances else None,
     )
 
 
 def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
-    """The ranking as text: the head, and a row a run, best first."""
+    """Return the head of the ranking and one row per run, best first."""
     head = ["run", "trusted", *ranking.scores]
     rows = [
         [
@@ -444,7 +466,7 @@ def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _section(ranking: Ranking, failed: Mapping[str, str]) -> str:
+def _ranking_section(ranking: Ranking, failed: Mapping[str, str]) -> str:
     head, rows = ranking_table(ranking)
     rows += [[name, f"failed: {error}", *[""] * len(ranking.scores)] for name, error in failed.items()]
     return html_page.section(
@@ -452,28 +474,28 @@ def _section(ranking: Ranking, failed: Mapping[str, str]) -> str:
     )
 
 
-def _keep_best(folder: SweepFolder, name: str) -> None:
-    """Makes ``best/`` a copy of a run, without what only resuming needs, unless it is one already."""
-    run, best = folder.of(name), folder.best
-    fresh = best.with_name(f".{best.name}.new")
+def _copy_best(folder: SweepFolder, name: str) -> None:
+    """Copy a run to ``best/``, without the files that only resuming needs; an unchanged copy stays as it is."""
+    run, best = folder.run_path(name), folder.best
+    temporary = best.with_name(f".{best.name}.new")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if best.exists():
-            before = _source_of(folder)
-            if before == name and _weights(best) == _weights(run):
+            source = _best_name(folder)
+            if source == name and _weights(best) == _weights(run):
                 return
-            if before is None or _was_changed(best, folder.of(before)):
-                number = next(n for n in itertools.count(1) if not best.with_name(f"best-before-{n}").exists())
-                best.rename(best.with_name(f"best-before-{number}"))
-        shutil.copytree(run, fresh, ignore=shutil.ignore_patterns("checkpoints", LOCK, *TRACKER_FILES))
+            if source is None or _has_additions(best, folder.run_path(source)):
+                backups = (best.with_name(f"best-before-{number}") for number in itertools.count(1))
+                best.rename(next(path for path in backups if not path.exists()))
+        shutil.copytree(run, temporary, ignore=shutil.ignore_patterns("checkpoints", LOCK, *TRACKER_FILES))
         shutil.rmtree(best, ignore_errors=True)
-        fresh.rename(best)
+        temporary.rename(best)
     except OSError as error:
         raise UserError(f"cannot copy {run} to {best}: {error.strerror or error}") from error
 
 
-def _source_of(folder: SweepFolder) -> str | None:
-    """Which run ``best/`` is a copy of."""
+def _best_name(folder: SweepFolder) -> str | None:
+    """Return the name of the run that ``best/`` is a copy of."""
     try:
         name: str = json.loads(folder.ranking.read_text(encoding="utf-8"))["places"][0]["name"]
         return name
@@ -482,11 +504,11 @@ def _source_of(folder: SweepFolder) -> str | None:
 
 
 def _weights(run: Path) -> bytes | None:
-    path = run / "model" / "model.safetensors"
+    path = RunFolder(run).model / WEIGHTS
     return path.read_bytes() if path.is_file() else None
 
 
-def _was_changed(copy: Path, run: Path) -> bool:
-    """Whether a copy holds something that the run does not: names, labels, further evaluations."""
+def _has_additions(copy: Path, run: Path) -> bool:
+    """Return whether a copy has files that the run does not have: names, labels or further evaluations."""
     files = [path.relative_to(copy) for path in copy.rglob("*") if path.is_file()]
     return any(not (run / path).is_file() or (run / path).read_bytes() != (copy / path).read_bytes() for path in files)

@@ -18,8 +18,7 @@ from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
 from infogan.data import ImageSet, Progress, load, some_indices
 from infogan.models.infogan import InfoGAN
-from infogan.reports.figures import image_grid, save_picture
-from infogan.reports.sheets import samples_picture
+from infogan.reports.figures import image_grid, sample_grid, save_image
 from infogan.training.callbacks import Callback, CallbackList, EncodedSample, Interrupted
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
@@ -142,18 +141,18 @@ def train_run(
 
 
 @contextmanager
-def _session(run: RunFolder, callback: CallbackList) -> Iterator[None]:
+def _session(run: RunFolder, callbacks: CallbackList) -> Iterator[None]:
     """Record how the session ends, in the run folder and for the callbacks; an error is an incident."""
     try:
         yield
-        callback.on_train_end("finished")
+        callbacks.call("on_train_end", "finished")
         run.end("finished")
     except Interrupted as interruption:
-        callback.on_train_end("interrupted")
+        callbacks.call("on_train_end", "interrupted")
         run.end(str(interruption))
         raise
     except BaseException as error:
-        callback.on_train_end("failed")
+        callbacks.call("on_train_end", "failed")
         sentence = str(error) if isinstance(error, UserError) else f"ended by {type(error).__name__}: {error}"
         with suppress(UserError):  # the error may be that nothing can be written
             run.incident(sentence)
@@ -173,23 +172,23 @@ class SampleGrids(Callback):
 
     def on_sample(self, step: int, model: InfoGAN) -> None:
         """Draw, save and pass on."""
-        samples = samples_picture(model, self._config, step)
+        samples = sample_grid(model, self._config, step)
         sheets = {name: model.sheet(name) for name in model.layout.codes}
-        save_picture(samples, self._run.samples / f"{step:08d}.png")
+        save_image(samples, self._run.samples / f"{step:08d}.png")
         for name, sheet in sheets.items():
-            save_picture(sheet, self._run.traversals_at(step) / f"{name}.png")
+            save_image(sheet, self._run.traversals_at(step) / f"{name}.png")
         figures = {"samples": samples} | {f"traversals/{name}": sheet for name, sheet in sheets.items()}
-        self._others.on_figures(step, {name: np.asarray(figure) for name, figure in figures.items()})
+        self._others.call("on_figures", step, {name: np.asarray(figure) for name, figure in figures.items()})
 
 
 def _train_and_evaluate(
-    plan: Plan, run: RunFolder, device: str, callback: CallbackList
+    plan: Plan, run: RunFolder, device: str, callbacks: CallbackList
 ) -> tuple[InfoGAN, dict[str, Any]]:
     """Do what `train_run` does within a session."""
     config, images, few_labels = plan.config, plan.images, plan.few_labels
     distributed.on_rank0(partial(_record_data, plan, run, device))
-    callbacks = [SampleGrids(callback), *callback.callbacks]
-    model = train(config, images, run, device=device, callbacks=callbacks, few_labels=few_labels)
+    hooks = [SampleGrids(callbacks), *callbacks.callbacks]
+    model = train(config, images, run, device=device, callbacks=hooks, few_labels=few_labels)
     if not distributed.is_rank0():
         return model, {}
     model.replace_config(InfoGAN.load(run.model).config)  # names may have been given while it trained
@@ -198,12 +197,13 @@ def _train_and_evaluate(
         model.name_codes_by_labels(images.images[few_labels.indices], few_labels.values, few_labels.names)
         model.save(run.model)
     for name in model.layout.codes:
-        save_picture(model.sheet(name), run.traversals / f"{name}.png")
+        save_image(model.sheet(name), run.traversals / f"{name}.png")
     result = evaluate_run(model, config, images)
     run.add_metrics({"step": config.train.steps, **result})
-    callback.on_evaluation(config.train.steps, result)
-    if callback.callbacks and model.networks.reads_codes:
-        callback.on_encoded(config.train.steps, encode_sample(model, load_test_images(model, config) or images))
+    callbacks.call("on_evaluation", config.train.steps, result)
+    if callbacks.callbacks and model.networks.reads_codes:
+        encoded = encode_sample(model, load_test_images(model, config) or images)
+        callbacks.call("on_encoded", config.train.steps, encoded)
     write_report(run, model, config, images, result)
     model.run_path = run.path
     run.log("finished")
@@ -220,7 +220,7 @@ def _record_data(plan: Plan, run: RunFolder, device: str) -> None:
         write_json(run.path / "categories.json", asdict(plan.scan))
     for skipped in images.skipped:
         run.log(f"skipped {skipped}")
-    save_picture(image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
+    save_image(image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
 
 
 def encode_sample(model: InfoGAN, images: ImageSet) -> EncodedSample:

@@ -1,6 +1,6 @@
 """Callbacks: what happens next to the optimizer steps, such as progress, statistics, trackers and interruption."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,52 +110,24 @@ class Callback:
         return False
 
 
-class CallbackList(Callback):
-    """Calls several callbacks in their order."""
+class CallbackList:
+    """Calls the same method of several callbacks, in their order.
+
+    Example:
+        >>> CallbackList([Stopwatch()]).call("on_step_end", 1)
+    """
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
         self.callbacks = list(callbacks)
 
-    def _each(self, call: Callable[[Callback], object]) -> None:
+    def call(self, method: str, *arguments: object) -> None:
+        """Call a method of all callbacks."""
         for callback in self.callbacks:
-            call(callback)
+            getattr(callback, method)(*arguments)
 
-    def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
-        """Call all callbacks; a `UserError` in one worker ends all."""
-        with distributed.all_or_none():
-            self._each(lambda callback: callback.on_train_begin(run, config, step))
-
-    def on_stage_begin(self, stage: Stage, step: int) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_stage_begin(stage, step))
-
-    def on_step_end(self, step: int) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_step_end(step))
-
-    def on_log(self, record: LogRecord) -> None:
-        """Call all callbacks on rank 0; a `UserError` there ends all workers."""
-        distributed.on_rank0(lambda: self._each(lambda callback: callback.on_log(record)))
-
-    def on_sample(self, step: int, model: InfoGAN) -> None:
-        """Call all callbacks on rank 0; a `UserError` there ends all workers."""
-        distributed.on_rank0(lambda: self._each(lambda callback: callback.on_sample(step, model)))
-
-    def on_figures(self, step: int, figures: Figures) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_figures(step, figures))
-
-    def on_evaluation(self, step: int, result: Mapping[str, Any]) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_evaluation(step, result))
-
-    def on_encoded(self, step: int, encoded: EncodedSample) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_encoded(step, encoded))
-
-    def on_train_end(self, status: Status) -> None:
-        """Call all callbacks."""
-        self._each(lambda callback: callback.on_train_end(status))
+    def call_on_rank0(self, method: str, *arguments: object) -> None:
+        """Call a method of all callbacks on rank 0; a `UserError` there ends all workers."""
+        distributed.on_rank0(lambda: self.call(method, *arguments))
 
     def stop_requested(self) -> bool:
         """Return whether any callback of any worker requests a stop."""

@@ -34,6 +34,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import run_stage_hooks
 from infogan.training.state import HOOK_STREAM, TrainState
 from infogan.training.step import StepSampler, update_networks
+from infogan.utils import distributed
 from infogan.utils.memory import keep_freed_blocks
 
 
@@ -69,8 +70,9 @@ def train(
     means = RunningMeans(state.device)
     checkpoints = CheckpointManager(run)
     checkpoints.restore(state)
-    callback = CallbackList([NaNGuard(), StatisticsWriter(), *callbacks])
-    callback.on_train_begin(run, config, state.step)
+    hooks = CallbackList([NaNGuard(), StatisticsWriter(), *callbacks])
+    with distributed.all_or_none():
+        hooks.call("on_train_begin", run, config, state.step)
     keep_freed_blocks()
     started = time.monotonic() - state.seconds
     options = config.train
@@ -82,7 +84,7 @@ def train(
             seed = stream_seed(options.seed, HOOK_STREAM, index)
             run_stage_hooks(stage, state, sampler.batches.pixels, seed, few_labels)
             state.reset_optimizers(stage)
-            callback.on_stage_begin(stage, state.step)
+            hooks.call("on_stage_begin", stage, state.step)
 
         micro_batches = sampler.sample(state, index, stage_start)
         progress = (state.step - stage_start) / (stage_end - stage_start)
@@ -94,15 +96,15 @@ def train(
         state.seconds = time.monotonic() - started
 
         finished = state.step == options.steps
-        stopping = not finished and callback.stop_requested()
+        stopping = not finished and hooks.stop_requested()
         saving = finished or stopping or state.step % options.save_every == 0
         if saving or state.step % options.log_every == 0:
-            callback.on_log(_log_record(state, stage.name, means))
+            hooks.call_on_rank0("on_log", _log_record(state, stage.name, means))
         if finished or state.step % options.sample_every == 0:
-            callback.on_sample(state.step, state.averaged_model)
+            hooks.call_on_rank0("on_sample", state.step, state.averaged_model)
         if saving:
             checkpoints.save(state)
-        callback.on_step_end(state.step)
+        hooks.call("on_step_end", state.step)
         if stopping:
             raise Interrupted(state.step)
     return state.averaged_model

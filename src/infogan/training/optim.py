@@ -97,7 +97,8 @@ class EMA:
     def _lerp(self, decay: float) -> None:
         """Set average <- decay · average + (1 - decay) · weights."""
         with torch.no_grad():
-            weights = list(self._networks.parameters())
-            torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - decay)
+            weights: list[torch.Tensor] = list(self._networks.parameters())
+            averages: list[torch.Tensor] = list(self.average.parameters())
+            torch._foreach_lerp_(averages, weights, 1 - decay)
             for buffer, current in zip(self.average.buffers(), self._networks.buffers(), strict=True):
                 buffer.copy_(current)

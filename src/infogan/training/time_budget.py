@@ -20,7 +20,7 @@ import torch
 from infogan.config.schema import Config, Stage
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels
-from infogan.models.networks import Encoder
+from infogan.models.encoder import Encoder
 from infogan.training.callbacks import Callback
 from infogan.training.loop import train
 from infogan.training.optim import computes_in_bfloat16

@@ -45,7 +45,7 @@ class Tracker(Callback):
         >>> model = infogan.fit(images, callbacks=[Printer()])
     """
 
-    _run: RunFolder
+    _folder_of_run: RunFolder | None = None
     _failed = False
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
@@ -68,7 +68,7 @@ class Tracker(Callback):
 
     def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Call `begin`; raise UserError if it fails, e.g. because nobody is logged in."""
-        self._run, self._failed = run, False
+        self._folder_of_run, self._failed = run, False
         try:
             self.begin(run, config, step)
         except UserError:
@@ -95,18 +95,19 @@ class Tracker(Callback):
 
     def on_train_end(self, status: Status) -> None:
         """Call `end`."""
-        if hasattr(self, "_run"):  # else the session ended before it began
-            self._guarded(lambda: self.end(status))
+        self._guarded(lambda: self.end(status))
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        if self._failed:
+        if self._folder_of_run is None or self._failed:  # the session may end before it begins
             return
         try:
             call()
         except Exception as error:
             self._failed = True
             with suppress(UserError):  # the disk may be full, which the run itself reports
-                self._run.incident(f"{type(self).__name__} failed and is not called again: {_first_line(error)}")
+                self._folder_of_run.incident(
+                    f"{type(self).__name__} failed and is not called again: {_first_line(error)}"
+                )
 
 
 class TensorBoard(Tracker):

@@ -1,9 +1,9 @@
-"""Several processes that train one run, as torchrun starts them: who this one is, and what they tell each other.
+"""Several processes that train one run, as torchrun starts them: their ranks, collectives and errors.
 
-Alone, a process is all of them, and nothing here costs anything. Sums that a loss depends on can be differentiated, as
-often as it takes: what a worker's loss owes to the samples of the others comes back to them.
+In a single process every collective returns at once. Sums that a loss depends on can be differentiated any number of
+times: the gradient with respect to a sample reaches the rank that has it.
 
-Where a worker can not go on, none does, and one of them says why: the first, or the only one that knows.
+If one rank cannot go on, none does, and one of them reports the error: rank 0, or the only one that knows.
 """
 
 import json
@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-# Imported for when, not for what: its functions keep, as a default, the group that is there at its import, and with the
-# group its threads, which drop their last work while Python ends and abort it (seen with PyTorch 2.13). PyTorch imports
-# it anyway once an optimizer steps; here there is no group yet.
+# Imported early on purpose: its functions keep the default group of the time of its import, and with it the group's
+# threads, which abort Python while it ends (seen with PyTorch 2.13). PyTorch would import it at the first optimizer
+# step; now there is no group yet.
 import torch.distributed.nn.functional
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
@@ -28,82 +28,95 @@ from torch.distributed.rendezvous import rendezvous
 
 from infogan.utils.errors import SilentError, UserError
 
-LARGE_GRADIENT = 2**16  # values of a gradient that is worth a message of its own
-DEFAULT_TIMEOUT = 600.0  # seconds that workers wait for one another, unless INFOGAN_PATIENCE says otherwise
+LARGE_GRADIENT = 2**16  # values of a gradient that gets a message of its own
+DEFAULT_TIMEOUT = 600.0  # seconds; INFOGAN_DIST_TIMEOUT overrides it
+
+
+# Ranks and shards.
 
 
 def is_distributed() -> bool:
-    """Whether there are other processes."""
+    """Return whether there are other processes."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def rank() -> int:
-    """This process's number, 0 if it is alone."""
+    """Return this process's rank; 0 in a single process."""
     return distributed.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes train together, 1 if alone."""
+    """Return the number of processes; 1 in a single process."""
     return distributed.get_world_size() if is_distributed() else 1
 
 
 def is_rank0() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Return whether this process is rank 0, which writes files and prints."""
     return rank() == 0
 
 
+def split_slice(count: int, part: int, parts: int) -> slice:
+    """Return which of ``count`` samples are in one of several consecutive parts, which differ by one at most.
+
+    Example:
+        >>> split_slice(10, 1, 3)
+        slice(3, 6, None)
+    """
+    return slice(part * count // parts, (part + 1) * count // parts)
+
+
 def shard_slice(count: int) -> slice:
-    """Which of ``count`` samples are this process's: shares follow on one another and differ by one at most."""
+    """Return which of ``count`` samples belong to this rank."""
     return split_slice(count, rank(), world_size())
 
 
-def split_slice(count: int, worker: int, workers: int) -> slice:
-    """Which of ``count`` samples are those of one of several workers."""
-    return slice(worker * count // workers, (worker + 1) * count // workers)
-
-
-def micro_batch_slice(count: int, piece: int, pieces: int) -> slice:
-    """Which of ``count`` samples, that are dealt with in pieces, are this process's share of one of the pieces."""
-    return micro_batch_slice_of_rank(count, piece, pieces, rank(), world_size())
-
-
 def local_shard_slice(count: int) -> slice:
-    """Which of ``count`` things, that only one worker of each machine need do, are this process's."""
-    local = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")  # torchrun's
-    return split_slice(count, *(int(os.environ[name]) for name in local)) if is_distributed() else slice(0, count)
+    """Return which of ``count`` items belong to this process, if each machine must process all of them once."""
+    if not is_distributed():
+        return slice(0, count)
+    return split_slice(count, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
 
 
-def micro_batch_size(count: int, piece: int, pieces: int) -> int:
-    """How many of ``count`` samples are in a piece, over all processes."""
-    whole = split_slice(count, piece, pieces)
-    return int(whole.stop - whole.start)
+def micro_batch_size(count: int, number: int, micro_batches: int) -> int:
+    """Return the number of samples in a micro-batch of a batch of ``count``, over all ranks."""
+    rows = split_slice(count, number, micro_batches)
+    return int(rows.stop - rows.start)
 
 
-def micro_batch_slice_of_rank(count: int, piece: int, pieces: int, worker: int, workers: int) -> slice:
-    """`rows_of` one of several workers."""
-    whole = split_slice(count, piece, pieces)
-    own = split_slice(whole.stop - whole.start, worker, workers)
-    return slice(whole.start + own.start, whole.start + own.stop)
+def micro_batch_slice(count: int, number: int, micro_batches: int) -> slice:
+    """Return which of a batch's ``count`` samples are this rank's shard of a micro-batch."""
+    return micro_batch_slice_of_rank(count, number, micro_batches, rank(), world_size())
+
+
+def micro_batch_slice_of_rank(count: int, number: int, micro_batches: int, rank: int, world_size: int) -> slice:
+    """Return `micro_batch_slice` for any rank."""
+    start = split_slice(count, number, micro_batches).start
+    shard = split_slice(micro_batch_size(count, number, micro_batches), rank, world_size)
+    return slice(start + shard.start, start + shard.stop)
+
+
+# The process group.
 
 
 def timeout_seconds() -> float:
-    """Seconds that workers wait for one another before they give up; raises UserError where none can be read."""
-    told = os.environ.get("INFOGAN_PATIENCE", str(DEFAULT_TIMEOUT))
+    """Return the seconds that ranks wait for one another; raise UserError if the environment variable is invalid."""
+    name = "INFOGAN_DIST_TIMEOUT" if "INFOGAN_DIST_TIMEOUT" in os.environ else "INFOGAN_PATIENCE"  # as in 0.1
+    text = os.environ.get(name, str(DEFAULT_TIMEOUT))
     try:
-        seconds = float(told)
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 10**8:
-        raise UserError(f"INFOGAN_PATIENCE is {told!r}, which is no number of seconds")
+        raise UserError(f"{name} is {text!r}; set it to a number of seconds above 0")
     return seconds
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
-    """Joins the processes that torchrun started with this one, if it did; yields the device of this process.
+    """Join the processes that torchrun started together with this one, if it did; yield the device of this rank.
 
     Raises:
-        UserError: they could not be reached in time, or were lost.
+        UserError: The others could not be reached in time, or were lost.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         yield device
@@ -112,60 +125,60 @@ def process_group(device: str) -> Iterator[str]:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    # Words go over gloo in any case: over NCCL each would wait for all that was asked of the GPU.
+    # Messages on the CPU go over gloo in any case: NCCL would make each wait for all work queued on the GPU.
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    waits = timedelta(seconds=timeout_seconds())
+    timeout = timedelta(seconds=timeout_seconds())
     try:
-        store, number, workers = next(rendezvous("env://", timeout=waits))
-        place = _unused_store(store, number, workers)
+        store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        store = _unused_store(store, rank, world_size)
         with _stdout_to_stderr():
-            distributed.init_process_group(backend, store=place, rank=number, world_size=workers, timeout=waits)
+            distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the other workers can not be reached: {str(error).splitlines()[0]}") from error
+        raise UserError(f"the other workers cannot be reached: {str(error).splitlines()[0]}") from error
     with report_lost_workers():
         yield device
-    # Not after an error: the others may be anywhere, and who waits for them would wait for ever.
+    # Not after an error: the others may be anywhere, and waiting for them would never end.
     distributed.destroy_process_group()
 
 
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Has what libraries say on standard output, as gloo of PyTorch 2.9 does, go to standard error."""
+    """Redirect what libraries print on standard output, as gloo of PyTorch 2.9 does, to standard error."""
     sys.stdout.flush()
-    output = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
     finally:
-        os.dup2(output, 1)
-        os.close(output)
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
-def _unused_store(store: Store, number: int, workers: int) -> Store:
-    """A part of the store that workers of before have not written to.
+def _unused_store(store: Store, rank: int, world_size: int) -> Store:
+    """Return a part of the store that earlier processes have not written to.
 
-    torchrun may keep a store while it starts workers anew, and with it the addresses of those that are gone, which the
-    new ones would take for one another's (seen with PyTorch 2.13). So each says a word that nobody can have said
-    before; the first answers all of them with the name of the place; and each confirms it.
+    torchrun may keep a store while it restarts the processes, and with it the addresses of the old ones, which the new
+    ones would mistake for one another's (seen with PyTorch 2.13). So each rank writes a random token; rank 0 answers
+    with all tokens, the first of which names the part; and each rank confirms it.
 
     Raises:
-        UserError: not all workers came in time.
+        UserError: Not all ranks came in time.
     """
-    mine = secrets.token_hex(8)
-    store.set(f"infogan/here/{number}", mine)
-    until = time.monotonic() + timeout_seconds()
-    while time.monotonic() < until:
-        if number == 0:
-            here = [_read_key(store, f"infogan/here/{other}") for other in range(workers)]
-            store.set("infogan/answer", " ".join(here))
-            confirmed = [_read_key(store, f"infogan/confirmed/{other}") for other in range(1, workers)]
+    token = secrets.token_hex(8)
+    store.set(f"infogan/here/{rank}", token)
+    deadline = time.monotonic() + timeout_seconds()
+    while time.monotonic() < deadline:
+        if rank == 0:
+            tokens = [_read_key(store, f"infogan/here/{other}") for other in range(world_size)]
+            store.set("infogan/answer", " ".join(tokens))
+            confirmed = [_read_key(store, f"infogan/confirmed/{other}") for other in range(1, world_size)]
         else:
-            here, confirmed = _read_key(store, "infogan/answer").split(" "), []
-        if len(here) == workers and here[number] == mine and all(word == here[0] for word in confirmed):
-            store.set(f"infogan/confirmed/{number}", here[0])
-            return PrefixStore(here[0], store)
+            tokens, confirmed = _read_key(store, "infogan/answer").split(" "), []
+        if len(tokens) == world_size and tokens[rank] == token and all(name == tokens[0] for name in confirmed):
+            store.set(f"infogan/confirmed/{rank}", tokens[0])
+            return PrefixStore(tokens[0], store)
         time.sleep(0.02)
-    raise UserError(f"not all of {workers} workers came within {timeout_seconds():g} s")
+    raise UserError(f"not all of {world_size} workers started within {timeout_seconds():g} s")
 
 
 def _read_key(store: Store, key: str) -> str:
@@ -174,10 +187,10 @@ def _read_key(store: Store, key: str) -> str:
 
 @contextmanager
 def report_lost_workers() -> Iterator[None]:
-    """Turns what PyTorch raises where another worker is gone, or does not answer in time, into one sentence.
+    """Turn what PyTorch raises if another worker is lost, or does not answer in time, into one sentence.
 
     Raises:
-        UserError: other workers were lost meanwhile.
+        UserError: Another worker was lost.
     """
     try:
         yield
@@ -188,133 +201,213 @@ def report_lost_workers() -> Iterator[None]:
         raise rank0_error(UserError(f"another worker ended, or did not answer in time: {reason}")) from error
 
 
-# Sums.
+# Collectives for tensors.
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over all processes; its gradient is the sum of theirs."""
+    """The sum over all ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
-        if values.numel() * distributed.get_world_size() <= LARGE_GRADIENT:  # one way to the others, not there and back
-            told = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
-            distributed.all_gather(told, values.contiguous())
-            return torch.stack(told).sum(dim=0, dtype=values.dtype)
-        summed = values.contiguous().clone()
-        distributed.all_reduce(summed)
-        return summed
+        if values.numel() * distributed.get_world_size() <= LARGE_GRADIENT:  # one trip instead of two
+            parts = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
+            distributed.all_gather(parts, values.contiguous())
+            return torch.stack(parts).sum(dim=0, dtype=values.dtype)
+        total = values.contiguous().clone()
+        distributed.all_reduce(total)
+        return total
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        found: Tensor = _AllReduceSum.apply(gradients[0])  # type: ignore[no-untyped-call]
-        return found
+        total: Tensor = _AllReduceSum.apply(gradients[0])  # type: ignore[no-untyped-call]
+        return total
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum of all processes' tensors of one shape, which can be differentiated."""
+    """Return the sum of all ranks' tensors of one shape; differentiable."""
     if not is_distributed():
         return values
-    summed: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
-    return summed
+    total: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 def all_gather(rows: Tensor, count: int) -> Tensor:
-    """The rows of all processes, in their order, which can be differentiated.
+    """Return the rows of all ranks in order; differentiable.
 
     Args:
-        rows: (samples of this process's `share`, ...).
+        rows: (samples of this rank's `shard_slice`, ...).
         count: Samples of the whole batch.
     """
     if not is_distributed():
         return rows
-    mine = shard_slice(count)
-    whole = rows.new_zeros((count, *rows.shape[1:]))
-    # Each process puts its rows into their places, and the sum has all of them: shares may differ in size.
-    before, after = whole[: mine.start], whole[mine.stop :]
+    shard = shard_slice(count)
+    # Each rank puts its rows into their positions and the sum has all of them: shards may differ in size.
+    before = rows.new_zeros((shard.start, *rows.shape[1:]))
+    after = rows.new_zeros((count - shard.stop, *rows.shape[1:]))
     return all_reduce_sum(torch.cat([before, rows, after]))
 
 
 def stack_from_all_ranks(values: Tensor) -> Tensor:
-    """All processes' values, of one length each, which can be differentiated: (values,) to (processes, values)."""
+    """Return all ranks' values of one length, (values,) to (ranks, values); differentiable."""
     before = values.new_zeros(rank() * len(values))
     after = values.new_zeros((world_size() - 1 - rank()) * len(values))
     return all_reduce_sum(torch.cat([before, values, after])).view(world_size(), len(values))
 
 
 def batch_mean(values: Tensor, count: int) -> Tensor:
-    """The mean over the samples of all processes, which can be differentiated: (samples, ...) to (...).
+    """Return the mean over the samples of all ranks, (samples, ...) to (...); differentiable.
 
     Args:
-        values: A row for each sample of this process's `share`.
+        values: A row per sample of this rank's `shard_slice`.
         count: Samples of the whole batch.
     """
     return all_reduce_sum(values.sum(dim=0)) / count if is_distributed() else values.mean(dim=0)
 
 
 def partial_mean(values: Tensor, count: int) -> Tensor:
-    """What these values are of a mean over ``count``, of which others have the rest: the sum of parts is the mean."""
+    """Return this rank's contribution to a mean over ``count`` values; the contributions of all ranks add up to it."""
     return values.mean() if len(values) == count else values.sum() / count
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Adds up the gradients of all processes, in ``grad``: of a loss of which each has computed those of its part.
+    """Sum the gradients of all ranks in place.
 
-    Large ones are summed where they are, all others in one message. DistributedDataParallel would do the same, but its
-    rule of one forward and one backward pass does not fit players that take turns on each other's outputs, nor
-    gradients that are differentiated. Nor do messages begin before all gradients are known: on two cores, where that
-    was measured, what carries them took more time from the backward pass than was saved.
+    Large gradients are summed one by one, all others in one message. DistributedDataParallel expects one forward and
+    one backward pass, which does not fit networks that train on each other's outputs and gradients of gradients. Nor
+    are messages overlapped with the backward pass: on two cores that was slower.
 
     Args:
-        parameters: Those that learn; others are left as they are.
+        parameters: Parameters; frozen ones are ignored.
     """
     if not is_distributed():
         return
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in learning:  # where one process has a gradient, all have
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trainable:  # if one rank has a gradient, all must have
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [_flat_view(parameter.grad) for parameter in learning if parameter.grad is not None]
+    gradients = [_flat_view(parameter.grad) for parameter in trainable if parameter.grad is not None]
     large = [gradient for gradient in gradients if len(gradient) >= LARGE_GRADIENT]
     small = [gradient for gradient in gradients if len(gradient) < LARGE_GRADIENT]
-    waited = [distributed.all_reduce(gradient, async_op=True) for gradient in large]
+    pending = [distributed.all_reduce(gradient, async_op=True) for gradient in large]
     if small:
         flat = torch.cat(small)
         distributed.all_reduce(flat)
         torch._foreach_copy_(small, list(torch.split(flat, [len(gradient) for gradient in small])))
-    for work in waited:
+    for work in pending:
         if work is not None:
             work.wait()
 
 
 def _flat_view(tensor: Tensor) -> Tensor:
-    """A flat view of a tensor that fills its part of the memory, in whatever order."""
+    """Return a flat view of a dense tensor, in its memory order."""
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
 def all_reduce_min(values: Tensor) -> Tensor:
-    """The least of all processes' values, element by element; without a gradient."""
+    """Return the elementwise minimum of all ranks' tensors; not differentiable."""
     if not is_distributed():
         return values
-    found = values.clone()
-    distributed.all_reduce(found, distributed.ReduceOp.MIN)
-    return found
+    minimum = values.clone()
+    distributed.all_reduce(minimum, distributed.ReduceOp.MIN)
+    return minimum
 
 
-# Words.
+def broadcast_module(module: nn.Module) -> None:
+    """Give every rank the weights and buffers of rank 0."""
+    if is_distributed():
+        state = module.state_dict()
+        source = broadcast_tensors(state)
+        with torch.no_grad():
+            for name, tensor in state.items():
+                tensor.copy_(source[name])
+
+
+def broadcast_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of rank 0 by name, on the CPU, on every rank; the other ranks' argument is ignored."""
+    if not is_distributed():
+        return dict(tensors)
+    described = broadcast_from_rank0(
+        lambda: json.dumps([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
+    )
+    copies = {}
+    for name, dtype, shape in json.loads(described):
+        if is_rank0():
+            copies[name] = tensors[name].detach().cpu().contiguous()
+        else:
+            copies[name] = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+        distributed.broadcast(copies[name], 0)
+    return copies
+
+
+# Collectives for text, flags and errors.
+
+
+def broadcast_from_rank0(text: Callable[[], str]) -> str:
+    """Return the text of rank 0 on every rank; the other ranks' function is not called.
+
+    Raises:
+        UserError: The function of rank 0 raised it.
+    """
+    if not is_distributed():
+        return text()
+    failure: UserError | None = None
+    content = b""
+    if is_rank0():
+        try:
+            content = b"+" + text().encode("utf-8", "surrogateescape")
+        except UserError as error:
+            failure, content = error, b"-" + str(error).encode("utf-8", "surrogateescape")
+    length = torch.tensor(len(content))
+    distributed.broadcast(length, 0)
+    buffer = torch.zeros(int(length), dtype=torch.uint8)
+    if is_rank0():
+        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    distributed.broadcast(buffer, 0)
+    if failure is not None:
+        raise failure
+    content = buffer.numpy().tobytes()
+    message = content[1:].decode("utf-8", "surrogateescape")
+    if content[:1] == b"-":
+        raise SilentError(message)
+    return message
+
+
+def on_rank0(action: Callable[[], object]) -> None:
+    """Run an action on rank 0 while the others wait; its UserError is raised on every rank."""
+
+    def run() -> str:
+        action()
+        return ""
+
+    broadcast_from_rank0(run)
+
+
+def any_rank(flag: bool) -> bool:
+    """Return whether the flag is set on any rank."""
+    if not is_distributed():
+        return flag
+    number = torch.tensor(int(flag))
+    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    return bool(number)
+
+
+def _ranks_with(flag: bool) -> list[int]:
+    """Return the ranks on which the flag is set."""
+    flags = torch.zeros(world_size(), dtype=torch.int64)
+    flags[rank()] = int(flag)
+    distributed.all_reduce(flags)
+    ranks: list[int] = flags.nonzero().flatten().tolist()
+    return ranks
 
 
 def rank0_error(error: UserError) -> UserError:
-    """The error as the first process raises it, in the others one of which nothing is said."""
+    """Return the error on rank 0, and on other ranks one that is not printed."""
     return error if is_rank0() else SilentError(str(error))
 
 
 @contextmanager
 def errors_from_rank0() -> Iterator[None]:
-    """What every process does in the same way: of its errors, which all of them meet, the first alone tells.
-
-    Raises:
-        UserError: as within.
-    """
+    """Print the errors of a block once, for code that fails in the same way on every rank."""
     try:
         yield
     except SilentError:
@@ -323,118 +416,38 @@ def errors_from_rank0() -> Iterator[None]:
         raise rank0_error(error) from error
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether this is so in any process."""
-    if not is_distributed():
-        return flag
-    number = torch.tensor(int(flag))
-    distributed.all_reduce(number, distributed.ReduceOp.MAX)
-    return bool(number)
-
-
-def broadcast_from_rank0(words: Callable[[], str]) -> str:
-    """What the first process says, in all of them; the others do not even ask for theirs.
-
-    Raises:
-        UserError: the first process could not say it, in every process.
-    """
-    if not is_distributed():
-        return words()
-    failed: UserError | None = None
-    content = b""
-    if is_rank0():
-        try:
-            content = b"+" + words().encode("utf-8", "surrogateescape")
-        except UserError as error:
-            failed, content = error, b"-" + str(error).encode("utf-8", "surrogateescape")
-    length = torch.tensor(len(content))
-    distributed.broadcast(length, 0)
-    letters = torch.zeros(int(length), dtype=torch.uint8)
-    if is_rank0():
-        letters.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    distributed.broadcast(letters, 0)
-    if failed is not None:
-        raise failed
-    said = letters.numpy().tobytes()
-    text = said[1:].decode("utf-8", "surrogateescape")
-    if said[:1] == b"-":
-        raise SilentError(text)
-    return text
-
-
-def on_rank0(action: Callable[[], object]) -> None:
-    """Has the first process do something while the others wait; raises its UserError in every process."""
-
-    def done() -> str:
-        action()
-        return ""
-
-    broadcast_from_rank0(done)
-
-
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """What every process does for itself, such as reading its images: where one can not, none goes on.
+    """End every rank if the block, which each rank runs for itself, fails on one.
 
     Raises:
-        UserError: it could not be done here; a `Silent` one where it could not be done elsewhere.
+        UserError: It failed here; a `SilentError` if it failed on another rank.
     """
-    failed: UserError | None = None
+    failure: UserError | None = None
     try:
         yield
     except UserError as error:
-        failed = error
+        failure = error
     if is_distributed():
-        others = torch.zeros(world_size(), dtype=torch.int64)
-        others[rank()] = int(failed is not None)
-        distributed.all_reduce(others)
-        failing = others.nonzero().flatten().tolist()
-        if failing and failing[0] != rank():  # one of them speaks
-            raise SilentError(f"worker {failing[0]} can not go on") from failed
-    if failed is not None:
-        raise failed
+        failing = _ranks_with(failure is not None)
+        if failing and failing[0] != rank():  # one of them prints
+            raise SilentError(f"worker {failing[0]} cannot go on") from failure
+    if failure is not None:
+        raise failure
 
 
-def assert_same_on_all_ranks(what: str, words: str) -> None:
-    """Raises UserError in every process where not all say the same.
+def assert_same_on_all_ranks(name: str, value: str) -> None:
+    """Raise UserError on every rank unless all have the same value.
 
     Args:
-        what: What the words are of.
-        words: This process's.
+        name: What the value is, for the message.
+        value: This rank's value.
     """
     if not is_distributed():
         return
-    first = broadcast_from_rank0(lambda: words)
-    differing = torch.zeros(world_size(), dtype=torch.int64)
-    differing[rank()] = int(words != first)
-    distributed.all_reduce(differing)
-    if others := differing.nonzero().flatten().tolist():
-        named = f"worker {others[0]} has" if len(others) == 1 else f"workers {', '.join(map(str, others))} have"
-        raise rank0_error(UserError(f"{named} another {what} than worker 0"))
-
-
-def broadcast_module(module: nn.Module) -> None:
-    """Gives every process the first one's weights and buffers."""
-    if is_distributed():
-        state = module.state_dict()
-        found = broadcast_tensors(state)
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(found[name])
-
-
-def broadcast_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The first process's tensors, by name, in all of them, on the CPU; those of the others are of no matter."""
-    if not is_distributed():
-        return dict(tensors)
-    described = broadcast_from_rank0(
-        lambda: json.dumps([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
-    )
-    found = {}
-    for name, dtype, shape in json.loads(described):
-        if is_rank0():
-            found[name] = tensors[name].detach().cpu().contiguous()
-        else:
-            found[name] = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
-        distributed.broadcast(found[name], 0)
-    return found
+    expected = broadcast_from_rank0(lambda: value)
+    if differing := _ranks_with(value != expected):
+        workers = (
+            f"worker {differing[0]} has" if len(differing) == 1 else f"workers {', '.join(map(str, differing))} have"
+        )
+        raise rank0_error(UserError(f"{workers} another {name} than worker 0"))

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one, and reading those that may claim too much."""
+"""Files: atomic writes, locks between processes, and reads of bounded size."""
 
 import contextlib
 import io
@@ -15,116 +15,90 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from infogan.utils.errors import UserError
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
-
-# What `replacing` calls a file until it is whole, and for how many seconds a file may be just that.
-TEMPORARY_NAME = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")
-TEMPORARY_LIFETIME_S = 600
-SMALL_READ = 2**16  # bytes that may be asked for of any file
-BUSY = "is being written by"  # says whoever finds a folder held
+TEMPORARY_NAME = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")  # of a file that is being written
+TEMPORARY_LIFETIME_S = 600  # after which such a file belongs to a process that was killed
+SMALL_READ = 2**16  # bytes that a reader may request of any file
+BUSY = "is being written by"  # part of the message for a locked file
+LOCK_NAME = ".lock"  # of the file that locks a folder
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a folder so that what others look at and then write in it, under a claim of their own, waits.
+    """Make other processes that lock the same folder wait. For moments only: there is no timeout.
 
-    For moments only. Where the platform or the file system knows no such locks, or there is no folder, it is not held.
+    Nothing is locked if the folder does not exist, is read-only, or its file system has no locks.
     """
-    descriptor = None
-    with contextlib.suppress(OSError):
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            if folder.is_dir():
+                stack.enter_context(FileLock(folder / LOCK_NAME))
         yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 @contextmanager
-def file_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Holds ``what``, of which there is one writer at a time, as long as this lasts or the process lives.
-
-    The lock is the operating system's, on the file at ``path``, and ends with the process however that ends. The file
-    says who holds it, or held it last. Where the platform or the file system knows no such locks, nothing is held.
+def file_lock(path: Path, name: str, timeout: float = 0.0) -> Iterator[None]:
+    """Allow one writer at a time, until the block or the process ends.
 
     Args:
-        path: The file.
-        what: Is held, in words.
-        patience: Seconds to wait for another process that holds it.
+        path: The lock file. It names the process that has the lock, or had it last.
+        name: What is locked, for the error message.
+        timeout: Seconds to wait for another process.
 
     Raises:
-        UserError: another process holds it, or the file can not be written.
+        UserError: Another process has the lock, or the file cannot be written.
     """
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(_own_file(path))
-            until = time.monotonic() + patience
-            while not (locked := _locked(file)) and time.monotonic() < until:
-                time.sleep(0.1)
-            if not locked:
-                file.seek(0)
-                raise UserError(f"{what} {BUSY} {_holder(file.read())}: wait for it, or stop it")
-            file.truncate(0)
-            file.write((json.dumps(holder) + "\n").encode())
-            file.flush()
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    lock = FileLock(path, mode=0o666 & ~_umask())
+    try:
+        if not path.parent.is_dir():  # FileLock would create it
+            raise FileNotFoundError(2, "No such file or directory")
+        if path.exists() and not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(0, "it is not a regular file")
+        lock.acquire(timeout=timeout, poll_interval=0.1)
+        path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+    except Timeout:
+        raise UserError(f"{name} {BUSY} {_read_holder(path)}: wait for it, or stop it") from None
+    except OSError as error:
+        lock.release()
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds what `held` locks by this file."""
+    """Return whether a process has the `file_lock` on a path."""
     if not path.is_file():
         return False
     try:
-        with _own_file(path) as file:
-            return not _locked(file)
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
     except OSError:
         return False
 
 
-def _own_file(path: Path) -> IO[bytes]:
-    """A file to read and to add to, made if missing; raises OSError where it is a link, or no file at all.
-
-    A folder from a stranger may have a link in a file's place, which would lead what is written to any file of the
-    user's.
-    """
-    only = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither is known on Windows
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | only, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError("it is no regular file")
-    return os.fdopen(descriptor, "a+b")
-
-
-def _locked(file: IO[bytes]) -> bool:
-    """Takes the lock of a file unless another process has it; True where there are no locks."""
+def _read_holder(path: Path) -> str:
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
+        holder = json.loads(path.read_bytes())
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, TypeError, KeyError):  # it has the lock, but has not written its name yet
+        return "another process"
 
 
 class BoundedReader(io.BufferedReader):
-    """A file to read, of which no more memory is asked for than it has bytes, however many its reader asks for.
+    """A file whose reads allocate no more memory than the file has bytes, whatever size is requested.
 
-    Readers of pictures and archives believe the lengths in a file, and Python makes room for what is asked.
+    Decoders of images and archives trust the lengths in a file, and Python allocates what they request.
 
     Args:
-        path: Of the file.
+        path: The file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -133,61 +107,68 @@ class BoundedReader(io.BufferedReader):
         self._size = os.fstat(raw.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to so many bytes; all that are left, without a number."""
+        """Read up to ``size`` bytes; without a size, the rest of the file."""
         if size is not None and 0 <= size <= SMALL_READ:
             return super().read(size)
-        left = max(0, self._size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left))
+        rest = max(0, self._size - self.tell())
+        return super().read(rest if size is None or size < 0 else min(size, rest))
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes what writers that were killed have left half-written, here and below; not what is being written."""
+    """Remove the temporary files of writers that were killed, in a folder and below; recent ones stay."""
     for path in folder.rglob(".*"):
         with contextlib.suppress(OSError):
             if TEMPORARY_NAME.fullmatch(path.name) and path.lstat().st_mtime < time.time() - TEMPORARY_LIFETIME_S:
                 path.unlink()
 
 
-def _holder(text: bytes) -> str:
-    try:
-        known = json.loads(text)
-        return f"process {known['pid']} on {known['host']}, since {known['since']}"
-    except (ValueError, TypeError, KeyError):  # it has taken hold, and not said yet who it is
-        return "another process"
-
-
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file, synced to disk; after half a line, which a crash can leave, on a line of its own.
+    """Append a line to a file and sync it to disk; after a torn line, which a crash can leave, start a new one.
 
     Raises:
-        UserError: it can not be written.
+        UserError: The file cannot be written.
     """
     try:
-        with _own_file(path) as file:
+        with _open_regular_file(path) as file:
+            is_torn = False
             if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"
-            else:
-                torn = False
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+                is_torn = file.read(1) != b"\n"
+            file.write((b"\n" if is_torn else b"") + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def _open_regular_file(path: Path) -> IO[bytes]:
+    """Open a file for reading and appending; raise OSError if it is a link or no regular file.
+
+    In a folder from a stranger, a link could redirect the writes to any file of the user.
+    """
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # missing on Windows
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is not a regular file")
+    return os.fdopen(descriptor, "a+b")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder; on success it is synced to disk and takes the place of ``path``.
+    """Yield a temporary path in the same folder; afterwards sync it to disk and move it to ``path``.
 
-    The folder is created when missing. On any error the temporary file is removed and what stood at ``path`` stays.
+    The folder is created if it is missing. After an error the temporary file is removed, and ``path`` is unchanged.
 
     Raises:
-        UserError: the folder or file can not be written (read-only, disk full, a folder in the file's place).
+        UserError: The file cannot be written (read-only, disk full, a folder has that name).
+
+    Example:
+        >>> with atomic_write(Path("data.npy")) as temporary:
+        ...     np.save(temporary, array)
     """
     try:
         make_folder(path.parent)
-        # mkstemp would make the file private to its owner; the umask decides, as for any other file.
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
         os.close(descriptor)
     except OSError as error:
@@ -195,7 +176,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to its owner
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -208,38 +189,36 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """`replacing`, for a folder: yields an empty one beside it that on success takes the place of ``path``.
-
-    What stands at ``path`` is moved aside for that and removed afterwards, or put back.
+    """Yield an empty temporary folder; afterwards move it to ``path``, in place of what is there.
 
     Raises:
-        UserError: as `replacing`.
+        UserError: As `atomic_write`; the old folder is then put back.
     """
     try:
         make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    aside = temporary.with_suffix(".old")
+    old = temporary.with_suffix(".old")
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes it private to its owner
         fsync_folder(temporary)
         if os.path.lexists(path):
-            os.rename(path, aside)
+            os.rename(path, old)
         os.rename(temporary, path)
         fsync_folder(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if aside.exists() and not os.path.lexists(path):
-            os.rename(aside, path)
-        for left in (temporary, aside):
-            shutil.rmtree(left, ignore_errors=True)
+        if old.exists() and not os.path.lexists(path):
+            os.rename(old, path)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it, where they are missing, and syncs what holds each new one."""
+    """Create a folder and its missing parents, and sync the folders that contain new ones."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -247,40 +226,39 @@ def make_folder(path: Path) -> None:
 
 
 def make_output_folder(path: Path) -> None:
-    """`make_folder`, which raises UserError where it can not."""
+    """Create a folder as `make_folder` does; raise UserError if that fails."""
     try:
         make_folder(path)
     except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot create the folder {path}: {error.strerror or error}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path`` all or nothing; raises UserError where it can not."""
+    """Write a file atomically; raise UserError if that fails."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON to ``path`` all or nothing; raises UserError where it can not."""
+    """Write a value as indented JSON atomically; raise UserError if that fails."""
     write_bytes(path, to_json(value))
 
 
 def to_json(value: Any) -> bytes:
-    """``value`` as indented JSON."""
+    """Return a value as indented JSON."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _umask() -> int:
-    # There is no call that only reads the mask.
+    # No system call only reads the mask.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def fsync_folder(folder: Path) -> None:
-    """Has the names in a folder kept on disk: a new or another name is durable only once its folder is."""
-    # Not every platform can open a folder.
-    if hasattr(os, "O_DIRECTORY"):
+    """Sync the names in a folder to disk: a new name is durable only after that."""
+    if hasattr(os, "O_DIRECTORY"):  # not every platform can open a folder
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Random numbers of a step, a row for each sample of the batch, whoever computes them.
+"""Random numbers of a training step, one row per sample of the batch, whichever rank computes them.
 
-Workers that share a batch must draw what one process would: each draws the numbers of the whole batch, from the same
-seed, and takes the rows of its own samples. They are cheap beside what is done with them.
+Ranks that share a batch must draw what a single process would: each draws the numbers of the whole batch from the same
+seed and takes the rows of its own samples. Drawing costs little compared with the networks.
 """
 
 from collections.abc import Callable
@@ -11,61 +11,59 @@ from torch import Tensor
 
 
 class BatchRandom:
-    """Draws rows of random numbers.
+    """Draws rows of random numbers for the samples of a batch.
 
     Args:
-        generator: Where they come from.
-        share: Which samples of the batch are meant; None = all of them.
-        whole: How many samples the batch has; of no matter without a share.
+        generator: The source.
+        rows: The samples of this rank; None = all.
+        batch_size: Samples of the whole batch; ignored if ``rows`` is None.
 
     Attributes:
         device: Where the numbers are.
+
+    Example:
+        >>> BatchRandom(torch.Generator().manual_seed(0), slice(2, 4), 8).uniform(2, 3).shape
+        torch.Size([2, 3])
     """
 
-    def __init__(self, generator: torch.Generator, share: slice | None = None, whole: int = 0) -> None:
-        self._generator, self._share, self._whole = generator, share, whole
+    def __init__(self, generator: torch.Generator, rows: slice | None = None, batch_size: int = 0) -> None:
+        self._generator, self._rows, self._batch_size = generator, rows, batch_size
         self.device = generator.device
 
     @classmethod
     def of(cls, source: "BatchRandom | torch.Generator") -> "BatchRandom":
-        """Those of a generator, for all samples; chances are what they are."""
+        """Return the source itself, or one that draws from a generator for all samples."""
         return source if isinstance(source, BatchRandom) else cls(source)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
-        """Numbers in [0, 1), (count, *shape).
+        """Draw numbers in [0, 1), (count, *shape).
 
         Args:
-            count: Samples of the share, or a multiple of that: then the batch comes so many times over.
-            shape: Of each row.
+            count: Samples of this rank, or a multiple: then the batch is repeated that often.
+            shape: Shape of each row.
         """
-        return self._rows(count, lambda rows: torch.rand((rows, *shape), generator=self._generator, device=self.device))
+        return self._draw(count, lambda n: torch.rand((n, *shape), generator=self._generator, device=self.device))
 
     def normal(self, count: int, *shape: int) -> Tensor:
-        """Standard normal numbers, (count, *shape); see `uniform`."""
-        return self._rows(
-            count, lambda rows: torch.randn((rows, *shape), generator=self._generator, device=self.device)
-        )
+        """Draw standard normal numbers, (count, *shape); see `uniform`."""
+        return self._draw(count, lambda n: torch.randn((n, *shape), generator=self._generator, device=self.device))
 
     def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
-        """Integers from ``low`` to below ``high``, (count, *shape); see `uniform`."""
-        return self._rows(
-            count,
-            lambda rows: torch.randint(low, high, (rows, *shape), generator=self._generator, device=self.device),
-        )
+        """Draw integers from ``low`` to ``high - 1``, (count, *shape); see `uniform`."""
+        generator, device = self._generator, self.device
+        return self._draw(count, lambda n: torch.randint(low, high, (n, *shape), generator=generator, device=device))
 
     def multinomial(self, probabilities: Tensor, count: int) -> Tensor:
-        """Places in ``probabilities``, as likely as these say, (count,); see `uniform`."""
+        """Draw indices with the given probabilities, (count,); see `uniform`."""
         weights = probabilities.to(self.device)
-        return self._rows(
-            count, lambda rows: torch.multinomial(weights, rows, replacement=True, generator=self._generator)
-        )
+        return self._draw(count, lambda n: torch.multinomial(weights, n, replacement=True, generator=self._generator))
 
-    def _rows(self, count: int, draw: Callable[[int], Tensor]) -> Tensor:
-        if self._share is None:
+    def _draw(self, count: int, draw: Callable[[int], Tensor]) -> Tensor:
+        if self._rows is None:
             return draw(count)
-        own = self._share.stop - self._share.start
-        times, rest = divmod(count, own) if own else (0, count)
-        if rest:
-            raise ValueError(f"{count} rows are no multiple of the {own} samples of this share")
-        numbers = draw(times * self._whole)
-        return numbers.reshape(times, self._whole, *numbers.shape[1:])[:, self._share].flatten(0, 1)
+        samples = self._rows.stop - self._rows.start
+        repeats, remainder = divmod(count, samples) if samples else (0, count)
+        if remainder:
+            raise ValueError(f"{count} rows are not a multiple of this rank's {samples} samples")
+        numbers = draw(repeats * self._batch_size)
+        return numbers.reshape(repeats, self._batch_size, *numbers.shape[1:])[:, self._rows].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Folders and zips: which files are images, in which order, with which labels and splits; and what strangers send."""
+"""Folders and zips of images: their order, labels and splits, and hostile or broken files."""
 
 import io
 import os
@@ -6,7 +6,6 @@ import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 
 from infogan.data import ImageSet, has_test_split, load
 from infogan.data.folder_layout import natural_key
-from infogan.data.preprocess import render
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 
@@ -31,7 +29,7 @@ def png(value: int | tuple[int, int, int] = 0, size: tuple[int, int] = (8, 8)) -
 
 
 def folder(root: Path, tree: Tree) -> Path:
-    path = root / "pictures"
+    path = root / "images"
     for name, content in tree.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
@@ -39,7 +37,7 @@ def folder(root: Path, tree: Tree) -> Path:
 
 
 def archive(root: Path, tree: Tree) -> Path:
-    path = root / "pictures.zip"
+    path = root / "images.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in tree.items():
             file.writestr(name, content)
@@ -54,7 +52,7 @@ def values(images: ImageSet) -> list[int]:
 
 
 @both
-def test_order_is_natural_and_names_are_relative(tmp_path: Path, layout: Layout) -> None:
+def test_images_are_in_natural_order_with_relative_names(tmp_path: Path, layout: Layout) -> None:
     images = load(layout(tmp_path, {"10.png": png(10), "b/1.png": png(3), "2.png": png(2), "a/1.png": png(1)}))
     assert list(images.names) == ["2.png", "10.png", "a/1.png", "b/1.png"]
     assert values(images) == [2, 10, 1, 3]
@@ -62,7 +60,7 @@ def test_order_is_natural_and_names_are_relative(tmp_path: Path, layout: Layout)
     assert images.labels is None and images.skipped == ()
 
 
-def test_natural_order_on_its_own() -> None:
+def test_natural_order_sorts_digits_as_numbers() -> None:
     names = [
         "10",
         "9",
@@ -108,13 +106,13 @@ def test_class_folders_become_labels_in_natural_order(tmp_path: Path, layout: La
 
 
 @both
-def test_one_picture_outside_the_class_folders_means_no_labels(tmp_path: Path, layout: Layout) -> None:
+def test_there_are_no_labels_if_an_image_is_outside_the_class_folders(tmp_path: Path, layout: Layout) -> None:
     images = load(layout(tmp_path, {"cat/a.png": png(1), "dog/a.png": png(2), "c.png": png(3)}))
     assert images.labels is None and images.label_names == ()
 
 
 @both
-def test_a_folder_around_everything_is_looked_through(tmp_path: Path, layout: Layout) -> None:
+def test_folders_around_everything_are_skipped_over(tmp_path: Path, layout: Layout) -> None:
     source = layout(tmp_path, {"data/all/cat/a.png": png(1), "data/all/dog/a.png": png(2)})
     images = load(source)
     assert images.label_names == ("cat", "dog")
@@ -122,37 +120,37 @@ def test_a_folder_around_everything_is_looked_through(tmp_path: Path, layout: La
 
 
 @both
-def test_one_folder_is_no_class(tmp_path: Path, layout: Layout) -> None:
+def test_a_single_folder_is_not_a_class(tmp_path: Path, layout: Layout) -> None:
     assert load(layout(tmp_path, {"cat/a.png": png(1), "cat/b.png": png(2)})).labels is None
 
 
 @both
-@pytest.mark.parametrize("wrapper", ["", "photos/"])
-def test_train_and_test_folders_are_splits_with_common_labels(tmp_path: Path, layout: Layout, wrapper: str) -> None:
+@pytest.mark.parametrize("parent", ["", "photos/"])
+def test_train_and_test_folders_are_splits_with_the_same_labels(tmp_path: Path, layout: Layout, parent: str) -> None:
     tree = {"train/cat/1.png": png(1), "train/dog/1.png": png(2), "test/dog/1.png": png(3), "rest/cat/1.png": png(9)}
-    source = layout(tmp_path, {wrapper + name: content for name, content in tree.items()})
+    source = layout(tmp_path, {parent + name: content for name, content in tree.items()})
     assert has_test_split(source)
     train, test = load(source), load(source, split="test")
     assert values(train) == [1, 2] and values(test) == [3]
     assert values(load(source, split="train")) == [1, 2]
-    assert list(test.names) == [f"{wrapper}test/dog/1.png"]
+    assert list(test.names) == [f"{parent}test/dog/1.png"]
     assert train.label_names == test.label_names == ("cat", "dog")
     assert test.labels is not None and test.labels.tolist() == [1]
     assert test.source == f"{source} (test)"
 
 
 @both
-@pytest.mark.parametrize("other", ["validation/1.png", "train.png"])
-def test_without_both_folders_everything_is_train(tmp_path: Path, layout: Layout, other: str) -> None:
-    source = layout(tmp_path, {"train/1.png": png(1), other: png(2)})
+@pytest.mark.parametrize("extra", ["validation/1.png", "train.png"])
+def test_without_both_folders_all_images_are_train(tmp_path: Path, layout: Layout, extra: str) -> None:
+    source = layout(tmp_path, {"train/1.png": png(1), extra: png(2)})
     assert not has_test_split(source)
     assert sorted(values(load(source))) == [1, 2]
-    with pytest.raises(UserError, match="no test split: that needs top-level folders named train and test"):
+    with pytest.raises(UserError, match="no test split.*train and test"):
         load(source, split="test")
 
 
 @both
-def test_hidden_files_and_other_files_are_ignored(tmp_path: Path, layout: Layout) -> None:
+def test_hidden_files_and_files_that_are_not_images_are_ignored(tmp_path: Path, layout: Layout) -> None:
     tree = {
         "a.PNG": png(1),
         ".DS_Store": b"x",
@@ -168,21 +166,21 @@ def test_hidden_files_and_other_files_are_ignored(tmp_path: Path, layout: Layout
 
 
 @both
-def test_broken_images_are_skipped_counted_and_named(tmp_path: Path, layout: Layout) -> None:
-    whole = png(7, (64, 64))
-    tree = {"a.png": png(1), "text.png": b"not a picture", "cut.png": whole[:-30], "empty.jpg": b"", "z.png": png(2)}
+def test_broken_images_are_skipped_and_named(tmp_path: Path, layout: Layout) -> None:
+    intact = png(7, (64, 64))
+    tree = {"a.png": png(1), "text.png": b"not an image", "cut.png": intact[:-30], "empty.jpg": b"", "z.png": png(2)}
     source = layout(tmp_path, tree)
     images = load(source, size=8)
     assert list(images.names) == ["a.png", "z.png"] and values(images) == [1, 2]
     assert [line.split(":")[0] for line in sorted(images.skipped)] == ["cut.png", "empty.jpg", "text.png"]
     assert "text.png: not an image that can be read" in images.skipped
     assert any("truncated" in line for line in images.skipped)
-    with pytest.raises(UserError, match=r"3 files that cannot be used: .*cut\.png"):
+    with pytest.raises(UserError, match=r"3 files .*cut\.png"):
         load(source, size=8, strict=True)
 
 
 @both
-def test_given_size_and_channels_mixed_pictures_are_read(tmp_path: Path, layout: Layout) -> None:
+def test_mixed_images_are_read_if_size_and_channels_are_requested(tmp_path: Path, layout: Layout) -> None:
     source = layout(tmp_path, {"a.png": png(50), "b.png": png((255, 0, 0), (20, 10)), "c.png": b"junk"})
     images = load(source, size=16, channels=3)
     assert images.images.shape == (2, 3, 16, 16)
@@ -190,19 +188,23 @@ def test_given_size_and_channels_mixed_pictures_are_read(tmp_path: Path, layout:
     assert images.skipped == ("c.png: not an image that can be read",)
 
 
-def test_mixed_sizes_and_mixed_channels_are_refused(tmp_path: Path) -> None:
+def test_mixed_images_are_refused_otherwise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"8x8 \(a\.png\) and 9x8 \(b\.png\).*--size N"):
         load(folder(tmp_path / "1", {"a.png": png(1), "b.png": png(1, (9, 8))}))
-    with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\)"):
+    with pytest.raises(UserError, match=r"grey .*a\.png.* colour .*b\.png"):
         load(folder(tmp_path / "2", {"a.png": png(1), "b.png": png((1, 2, 3))}))
     assert load(folder(tmp_path / "3", {"a.png": png((1, 2, 3))})).channels == 3
 
 
 @both
-@pytest.mark.parametrize("tree", [{"readme.txt": b"x"}, {"a.png": b"x"}, {".a.png": png()}])
-@pytest.mark.parametrize("size", [None, 16])
-def test_no_usable_image(tmp_path: Path, layout: Layout, tree: Tree, size: int | None) -> None:
-    with pytest.raises(UserError, match="has no usable image"):
+@pytest.mark.parametrize(
+    ("tree", "size"),
+    [({"readme.txt": b"x"}, None), ({"a.png": b"x"}, None), ({"a.png": b"x"}, 16), ({".a.png": png()}, 16)],
+)
+def test_a_source_without_usable_images_is_refused(
+    tmp_path: Path, layout: Layout, tree: Tree, size: int | None
+) -> None:
+    with pytest.raises(UserError, match="no usable image"):
         load(layout(tmp_path, tree), size=size, channels=size and 1)
 
 
@@ -225,13 +227,13 @@ def test_links_are_followed_only_inside_the_folder(tmp_path: Path) -> None:
     assert len(load(linked)) == 3
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_are_skipped(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(root / "pipe.png")
     assert load(root).skipped == ("pipe.png: not a file",)
 
 
-def test_zip_members_that_lead_out_are_skipped(tmp_path: Path) -> None:
+def test_zip_members_that_lead_out_of_the_zip_are_skipped(tmp_path: Path) -> None:
     tree = {"a.png": png(1), "../b.png": png(2), "/etc/c.png": png(3), "x/../../d.png": png(4), "C:/e.png": png(5)}
     images = load(archive(tmp_path, tree | {"win\\f.png": png(6)}))
     assert list(images.names) == ["a.png", "win/f.png"]
@@ -244,7 +246,7 @@ def test_a_zip_member_that_unpacks_to_too_much_is_skipped(tmp_path: Path, monkey
     assert load(source).skipped == ("bomb.png: 100,001 bytes, more than 100,000",)
 
 
-def test_a_zip_member_that_lies_about_its_size_is_not_unpacked_beyond_it(tmp_path: Path) -> None:
+def test_a_zip_member_is_not_unpacked_beyond_its_declared_size(tmp_path: Path) -> None:
     source = archive(tmp_path, {"a.png": png(1), "liar.png": bytes(10_000_000)})
     content = source.read_bytes()
     size = (10_000_000).to_bytes(4, "little")
@@ -254,23 +256,23 @@ def test_a_zip_member_that_lies_about_its_size_is_not_unpacked_beyond_it(tmp_pat
     assert list(images.names) == ["a.png"] and len(images.skipped) == 1
 
 
-def test_a_file_that_is_no_zip(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(b"PK not really")
-    with pytest.raises(UserError, match=r"cannot read .*a\.zip as a zip file"):
+    with pytest.raises(UserError, match=r"a\.zip as a zip file"):
         load(path)
 
 
-def test_progress_counts_the_pictures(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_counts_the_images(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
     root = folder(tmp_path, {"a.png": png(1), "b.png": png(2)})
-    load(root, progress=lambda what, done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+    load(root, progress=lambda what, done, total: calls.append((done, total)))
+    assert calls == [(1, 2), (2, 2)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_mutated_zip_gives_images_or_one_clear_error(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_mutated_zip_gives_images_or_an_error_that_names_it(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(archive(tmp_path, {"x/a.png": png(1), "y/b.gif": png(2), "c.png": png(3)}).read_bytes())
     for _ in range(data.draw(st.integers(0, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -282,9 +284,9 @@ def test_a_mutated_zip_gives_images_or_one_clear_error(tmp_path: Path, data: st.
         assert str(path) in str(error)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), format=st.sampled_from(["PNG", "GIF", "TIFF", "BMP", "JPEG", "WEBP", "PPM", "ICO", "TGA"]))
-def test_a_mutated_picture_is_read_or_skipped(tmp_path: Path, data: st.DataObject, format: str) -> None:
+def test_a_mutated_image_is_read_or_skipped(tmp_path: Path, data: st.DataObject, format: str) -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(buffer, format)
     content = bytearray(buffer.getvalue())
@@ -295,50 +297,30 @@ def test_a_mutated_picture_is_read_or_skipped(tmp_path: Path, data: st.DataObjec
     assert len(images) + len(images.skipped) == 2
 
 
-def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
+def test_zip_members_without_a_name_are_ignored(tmp_path: Path) -> None:
     path = archive(tmp_path, {"a.png": png(1), "b.png": png(2)})
     content = path.read_bytes()
-    # Names of both, as the archive lists them at its end, are made to begin with a zero byte, where zipfile cuts them.
+    # In the directory at the end of the zip, the name of b.png begins with a zero byte, where zipfile cuts names off.
     listed = content.index(b"PK\x01\x02")
     path.write_bytes(content[:listed] + content[listed:].replace(b"b.png", b"\0.png"))
     images = load(path)
     assert list(images.names) == ["a.png"]
 
 
-def test_no_more_is_asked_of_a_file_than_there_is(tmp_path: Path) -> None:
+def test_headers_that_claim_huge_sizes_allocate_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     with BoundedReader(path) as file:
-        assert file.read(2**62) == b"0123456789"  # for which there is no memory
+        assert file.read(2**62) == b"0123456789"  # more than the memory
         assert file.read(5) == b""
         file.seek(4)
         assert [file.read(3), file.read(), file.read(-1), file.read(None)] == [b"456", b"789", b"", b""]
-    # A chunk that says it is of 2 GiB, and a header of as much.
+    # A chunk that claims 2 GiB, and a header that claims 4 GiB.
     broken = png(3)[:33] + (2**31 - 1).to_bytes(4) + png(3)[37:]
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(broken)
-    (tmp_path / "pictures" / "b.png").write_bytes(png(3))
-    assert len(load(tmp_path / "pictures")) == 2  # of the first all of the pixels are there
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(broken)
+    (tmp_path / "images" / "b.png").write_bytes(png(3))
+    assert len(load(tmp_path / "images")) == 2  # all pixels of the first are present
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{'descr'")
-    with pytest.raises(UserError, match="its header is to have 4,294,967,295 bytes, which there are not"):
+    with pytest.raises(UserError, match="4,294,967,295 bytes"):
         load(tmp_path / "a.npy")
-
-
-def test_memory_that_is_short_is_not_taken_for_broken_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(3):
-        (tmp_path / f"{number}.png").write_bytes(png(number))
-    calls: list[Any] = []
-
-    def out_of_memory(*given: Any) -> Any:
-        calls.append(given)
-        if len(calls) == 2:
-            raise MemoryError
-        return render(*given)
-
-    monkeypatch.setattr("infogan.data.readers.image_files.render", out_of_memory)
-    # A decoder said so while there was memory: it is the picture's doing.
-    assert [line.partition(":")[0] for line in load(tmp_path).skipped] == ["1.png"]
-    calls.clear()
-    monkeypatch.setattr("infogan.data.readers.image_files.LARGEST", 2**62)  # which there is not
-    with pytest.raises(MemoryError):
-        load(tmp_path)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from infogan.config import presets
-from infogan.config.schema import build
+from infogan.api import resolve
+from infogan.config.load import build
 from infogan.data import DATASETS, Factors, ImageSet, dataset_note, dataset_status, fetch, load, prepare
-from infogan.data.factors import FactorGrid, test_mask
+from infogan.data.factors import FactorGrid, held_out_mask
 from infogan.data.synthetic import cache as caching
 from infogan.data.synthetic import dsprites, glyphs, shapes
 from infogan.data.synthetic.cache import Rendering, read_rendering, render_all
@@ -123,12 +123,12 @@ def test_a_subset_keeps_its_factors_and_the_digest_knows_none() -> None:
 
 def test_a_tenth_is_held_out_and_kin_stay_together() -> None:
     numbers = np.arange(10_000)
-    test = test_mask(numbers, 1)
+    test = held_out_mask(numbers, 1)
     assert test.sum() == 1000
     # No stretch and no residue of the numbers is preferred.
     assert all(60 < part.sum() < 145 for part in [*test.reshape(10, 1000), *test.reshape(1000, 10).T])
-    assert (test_mask(numbers, 2) != test).sum() > 1500
-    together = test_mask(numbers // 4, 1).reshape(-1, 4)
+    assert (held_out_mask(numbers, 2) != test).sum() > 1500
+    together = held_out_mask(numbers // 4, 1).reshape(-1, 4)
     assert (together == together[:, :1]).all() and together.sum() == 1000
     assert digest(np.packbits(test)) == "11333e5b2806b47e"  # the same on every machine and with every numpy
 
@@ -649,6 +649,6 @@ def test_factors_are_never_touched_in_training(tmp_path: Path, kind: str) -> Non
 
 def test_no_invariance_of_these_sets_touches_a_factor() -> None:
     for name in ("dsprites", "shapes", "glyphs"):
-        strengths = build(presets.compose("robust", [{"data": {"source": name}}])).augment.strengths
+        strengths = build(resolve.compose("robust", [{"data": {"source": name}}])).augment.strengths
         assert strengths and set(strengths) <= {"colour", "shift"}
         assert "shift" not in strengths or name == "glyphs"

@@ -28,8 +28,7 @@ from infogan.models.networks import build_networks
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
 from tests import ROOT
-from tests.explored import model_without_recognizer
-from tests.helpers import pictures, small_config, small_model
+from tests.helpers import model_without_recognizer, pictures, small_config, small_model
 
 # Names of codes that would be taken for another input or output, for an operation, or for nothing at all.
 ODD = ["noise", "images", "view", "7 up", "Größe", "a b", "a_b", "a_b_mean", "value.3", "日本", "x" * 64]

@@ -138,7 +138,8 @@ class StepContext:
 
     def _generate(self, latents: Float[Tensor, "batch latent"], trained: Trained) -> Images:
         # The graph must lead to the generator's weights even if the discriminator's update asks first.
-        self.networks.set_trainable(("generator",) if self.trains_generator else ())
+        makers: Trained = ("generator",) if self.trains_generator else ()
+        self.networks.set_trainable(makers)
         images = self.networks.generate(latents)
         self.networks.set_trainable(trained)
         return images

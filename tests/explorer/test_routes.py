@@ -17,27 +17,27 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.exploring import small_plan
+from infogan.explorer.collection import SURE, Collection, Readings, groups_of
+from infogan.explorer.decoding import Unreadable
+from infogan.explorer.desk import Desk, codes_csv
+from infogan.explorer.saved import Outdated, Unsaved
+from infogan.explorer.uploads import Decoder
+from infogan.explorer.views import NOISE, View, draw
 from PIL import Image
 from starlette.routing import Route
 
 from infogan.api.train_run import train_run
 from infogan.data import load
 from infogan.data.labels import read_labels
-from infogan.explorer.collection import SURE, Collection, Readings, groups_of
-from infogan.explorer.decoding import Unreadable
-from infogan.explorer.desk import Desk, codes_csv
-from infogan.explorer.saved import Outdated, Unsaved
 from infogan.explorer.server import Explorer, as_data
-from infogan.explorer.uploads import Decoder
-from infogan.explorer.views import NOISE, View, draw
 from infogan.models.infogan import InfoGAN
-from infogan.reports.sheets import traversal_gif
-from infogan.training.loop import Interrupted, Watcher
+from infogan.reports.figures import traversal_gif
+from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from tests.commands import infogan
 from tests.explored import Explored, copy_of
-from tests.helpers import image_set, small_model
+from tests.helpers import Hooks, image_set, small_model
 
 CODES = "3,0.5,-0.25"  # of a category and two knobs
 
@@ -708,7 +708,7 @@ def test_axes_stay_within_what_a_code_allows() -> None:
 def test_an_animation_of_thousands_of_values_is_bounded() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 1000}])
     began = time.process_time()
-    content = traversal_gif(model, "category", rows=1, most=100)
+    content = traversal_gif(model, "category", rows=1, limit=100)
     moving = Image.open(io.BytesIO(content))
     assert 1 < getattr(moving, "n_frames", 1) <= 198  # there and back
     assert len(content) < 2**20
@@ -721,7 +721,7 @@ def test_an_animation_of_thousands_of_values_is_bounded() -> None:
             return super().traverse(code, **words)
 
     model.order_values("category", [*range(999, -1, -1)])
-    traversal_gif(Seen(model.config, model.networks), "category", rows=1, most=4)
+    traversal_gif(Seen(model.config, model.networks), "category", rows=1, limit=4)
     assert seen == [[999, 666, 333, 0]]
 
 
@@ -866,7 +866,7 @@ def test_names_given_while_a_run_trains_are_kept(tmp_path: Path) -> None:
     planned, run = small_plan(), RunFolder.at(tmp_path / "run")
     steps: list[int] = []
     with pytest.raises(Interrupted):
-        train_run(planned, run, watch=Watcher(on_step=steps.append, interrupted=lambda: len(steps) > 3))
+        train_run(planned, run, callbacks=[Hooks(on_step=steps.append, stop=lambda: len(steps) > 3)])
     model = InfoGAN.load(run.path)
     model.name_codes({"category": {1: "owl"}})
     model.save_config(run.model)

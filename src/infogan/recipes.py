@@ -1,0 +1,8 @@
+"""Public name of the presets, and of the function that composes options from them."""
+
+from infogan.api.resolve import compose
+from infogan.config.presets import PRESETS
+
+resolve = compose  # the name of version 0.1
+
+__all__ = ["PRESETS", "compose", "resolve"]

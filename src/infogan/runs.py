@@ -1,0 +1,5 @@
+"""Public name of the run folder."""
+
+from infogan.training.run_dir import RunFolder
+
+__all__ = ["RunFolder"]
