@@ -1,7 +1,7 @@
-"""How generators, trunks and recognizers' heads are built, for square images of 8 to 128 pixels in [-1, 1].
+"""Architectures of generators, trunks and recognizer heads, for square images of 8 to 128 pixels in [-1, 1].
 
-An *architecture* is the three of them: a generator makes images of latents, a trunk features of images, a head a
-posterior of features. `infogan.models.networks` makes the players of them.
+A generator maps latents to images, a trunk images to features, a recognizer head features to a posterior.
+`infogan.models.networks` combines them.
 """
 
 import itertools
@@ -17,34 +17,39 @@ from torch.nn import functional
 from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d
 
 Images = Float[Tensor, "batch channel height width"]
-Maps = Float[Tensor, "batch filter row column"]  # made of images or of other maps; of a size of their own
+Maps = Float[Tensor, "batch filter row column"]  # feature maps
 Features = Float[Tensor, "batch feature"]
 
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Channels (1 or 3) and height = width in pixels."""
+    """Shape of square images.
+
+    Attributes:
+        channels: 1 or 3.
+        size: Height and width in pixels.
+    """
 
     channels: int
     size: int
 
     @property
     def values(self) -> int:
-        """How many numbers an image is."""
+        """Number of values of an image."""
         return self.channels * self.size**2
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How the players of one family are built.
+    """Functions that build the networks of one architecture.
 
     Attributes:
-        generator: (latent size, image shape, width) -> latents to images in [-1, 1].
-        trunk: (image shape, width) -> (images to features, how many features).
-        recognizer_head: (features, outputs) -> features to posterior.
-        width: The width where the configuration names none.
-        initialise: Sets the weights of one layer.
-        size_multiple: What the image size must be a multiple of.
+        generator: (latent size, image shape, width) -> module from latents to images in [-1, 1].
+        trunk: (image shape, width) -> (module from images to features, number of features).
+        recognizer_head: (features, outputs) -> module from features to a posterior.
+        width: Default width.
+        initialise: Initialises the weights of one layer.
+        size_multiple: The image size must be a multiple of this.
     """
 
     generator: Callable[[int, ImageShape, int], nn.Module]
@@ -68,15 +73,13 @@ def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Te
 
 
 def he_normal(module: nn.Module) -> None:
-    """N(0, 2 / fan-in), He et al. 2015, equation 10; biases zero."""
+    """Initialise a layer with N(0, 2 / fan-in), He et al. 2015, equation 10; biases are zero."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        # A transposed convolution of stride s sums fan-in / s² products into each of its outputs.
-        inputs, per_output = (
-            (module.weight.shape[0], math.prod(module.stride))
-            if isinstance(module, nn.ConvTranspose2d)
-            else (module.weight.shape[1], 1)
-        )
-        fan_in = inputs * math.prod(module.weight.shape[2:]) / per_output
+        # Each output of a transposed convolution of stride s is a sum of fan-in / s² products.
+        inputs, stride_area = module.weight.shape[1], 1
+        if isinstance(module, nn.ConvTranspose2d):
+            inputs, stride_area = module.weight.shape[0], math.prod(module.stride)
+        fan_in = inputs * math.prod(module.weight.shape[2:]) / stride_area
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
         if isinstance(module, SubPixelConv):
             with torch.no_grad():
@@ -86,34 +89,34 @@ def he_normal(module: nn.Module) -> None:
 
 
 def small_normal(module: nn.Module) -> None:
-    """N(0, 0.02²), as in Radford et al. 2016 and Chen et al.'s own code; biases zero."""
+    """Initialise a layer with N(0, 0.02²), as Radford et al. 2016 and the code of Chen et al. do; biases are zero."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-# Between maps and flat features. Convolutions are fastest where the channels of a position lie side by side; flat
-# features keep that order, so that neither way anything is moved.
+# Between maps and flat features. Convolutions are fastest in the channels-last memory format; flat features have the
+# same order, so that no data is moved.
 
 
 class FlattenNHWC(nn.Module):
-    """Maps to flat features: position by position, the channels of each."""
+    """Feature maps to flat features, with the channels of a position next to each other."""
 
     def forward(self, maps: Maps) -> Features:
-        """(batch, row · column · filter)."""
+        """Return (batch, row · column · filter)."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 class UnflattenNHWC(nn.Module):
-    """Flat features in that order to square maps."""
+    """Flat features in the order of `FlattenNHWC` to square feature maps."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         self.channels, self.side = channels, side
 
     def forward(self, features: Features) -> Maps:
-        """(batch, filter, side, side)."""
+        """Return (batch, filter, side, side)."""
         return features.reshape(-1, self.side, self.side, self.channels).permute(0, 3, 1, 2)
 
 
@@ -121,7 +124,7 @@ class UnflattenNHWC(nn.Module):
 
 
 def mlp_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
-    """Two hidden layers with batch norm."""
+    """Return an MLP with two hidden layers and batch norm."""
     return nn.Sequential(
         *_dense(latent, 2 * width, nn.ReLU()),
         *_dense(2 * width, 2 * width, nn.ReLU()),
@@ -132,22 +135,22 @@ def mlp_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
 
 
 def mlp_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
-    """Two hidden layers without norm."""
+    """Return an MLP with two hidden layers and no normalisation."""
     layers = [nn.Linear(shape.values, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, width), nn.LeakyReLU(0.2)]
     return nn.Sequential(nn.Flatten(), *layers), width
 
 
-# Convolutions with the image folded space-to-depth: a convolution from or to one channel would leave most of a
-# processor's arithmetic idle, so two by two pixels become channels at the image end of every network. Maps are halved
-# by pooling before a convolution of stride 1, not by strides, whose gradients were several times slower in bfloat16 as
-# long as freed memory was given back (`infogan.utils.memory`); it has not been measured again since.
+# Convolutions. A convolution from or to one channel uses a fraction of a processor's arithmetic units, so two by two
+# pixels are folded into channels at the image end of every network (space-to-depth). Maps are halved by pooling, not by
+# strided convolutions: their gradients were several times slower in bfloat16 when that was measured, which was before
+# `infogan.utils.memory` kept freed memory.
 
 
-def with_edges(images: Images, before: int, after: int) -> Maps:
-    """Images whose first row and column are repeated ``before`` times more, and the last ones ``after`` times."""
+def replicate_pad(images: Images, before: int, after: int) -> Maps:
+    """Repeat the first row and column ``before`` times and the last row and column ``after`` times."""
     if not torch.compiler.is_dynamo_compiling():
         return functional.pad(images, (before, after, before, after), mode="replicate")
-    # Of the gradient of that operation torch's compiler expects other strides than it has.
+    # torch.compile expects other strides of the gradient of that operation than it has.
     for axis in (2, 3):
         first, last = images.narrow(axis, 0, 1), images.narrow(axis, -1, 1)
         images = torch.cat([*[first] * before, images, *[last] * after], dim=axis)
@@ -155,25 +158,25 @@ def with_edges(images: Images, before: int, after: int) -> Maps:
 
 
 class ReplicatePadConv2d(nn.Conv2d):
-    """A 3x3 convolution that keeps the map's size and sees its edge repeated; zeros there would frame every image."""
+    """A 3x3 convolution that keeps the map's size and replicates its edge; zero padding would draw a frame."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
 
     def forward(self, input: Images) -> Maps:
-        """Of the same height and width."""
-        return functional.conv2d(with_edges(input, 1, 1), self.weight, self.bias)
+        """Return maps of the same height and width."""
+        return functional.conv2d(replicate_pad(input, 1, 1), self.weight, self.bias)
 
 
 class SubPixelConv(ReplicatePadConv2d):
-    """One whose outputs, four for each channel, are sub-pixels for `nn.PixelShuffle`."""
+    """A convolution whose outputs, four per channel, are the sub-pixels of `nn.PixelShuffle`."""
 
 
 class ConvGenerator(nn.Module):
-    """Latents -> a small map -> doublings by convolution and interpolation -> four sub-pixels a position -> image.
+    """Latents -> small map -> doublings by convolution and interpolation -> four sub-pixels per position -> image.
 
-    Transposed convolutions in the place of the doublings leave a weave that small networks never lose (Odena et al.
-    2016). The sub-pixels begin alike for the same reason (Aitken et al. 2017).
+    Transposed convolutions instead of the doublings leave checkerboard artefacts that small networks never unlearn
+    (Odena et al. 2016). The four sub-pixels start equal for the same reason (Aitken et al. 2017).
     """
 
     def __init__(self, latent: int, shape: ImageShape, width: int) -> None:
@@ -189,10 +192,10 @@ class ConvGenerator(nn.Module):
             UnflattenNHWC(channels[0], base),
         )
         doublings: list[nn.Module] = []
-        for wide, narrow in itertools.pairwise(channels):
+        for inputs, outputs in itertools.pairwise(channels):
             doublings += [
-                ReplicatePadConv2d(wide, narrow, bias=False),
-                BatchNorm2d(narrow),
+                ReplicatePadConv2d(inputs, outputs, bias=False),
+                BatchNorm2d(outputs),
                 nn.Upsample(scale_factor=2, mode="bilinear"),
                 nn.ReLU(),
             ]
@@ -204,16 +207,16 @@ class ConvGenerator(nn.Module):
         )
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Images:
-        """Draws images; of a map larger than the image the corner is kept."""
+        """Return images; a larger map is cropped to its upper left corner."""
         images: Tensor = self.draw(self.grow(self.project(latents)))
         return images[:, :, : self.size, : self.size]
 
 
 class ConvTrunk(nn.Module):
-    """Image -> four sub-pixels a position -> halvings by pooling -> one dense layer -> flat features.
+    """Image -> four sub-pixels per position -> halvings by pooling -> one dense layer -> flat features.
 
-    Without the dense layer a linear read-out would add up what is seen in each place: whether strokes that are right
-    one by one belong together would escape it.
+    Without the dense layer, a linear head would only sum evidence over positions; it could not judge whether strokes
+    fit together.
     """
 
     def __init__(self, shape: ImageShape, width: int) -> None:
@@ -226,38 +229,38 @@ class ConvTrunk(nn.Module):
             nn.Conv2d(4 * shape.channels, channels[0], 3, padding=1),
             nn.LeakyReLU(0.2),
         ]
-        for narrow, wide in itertools.pairwise(channels):
-            layers += [nn.AvgPool2d(2), nn.Conv2d(narrow, wide, 3, padding=1), nn.LeakyReLU(0.2)]
+        for inputs, outputs in itertools.pairwise(channels):
+            layers += [nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2)]
         self.features = 4 * width
         self.layers = nn.Sequential(
             *layers, FlattenNHWC(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
         )
 
     def forward(self, images: Images) -> Features:
-        """Features of images, of which the last row and column are repeated up to the map's size."""
+        """Return features; the last row and column of the images are repeated up to the map's size."""
         if self.padding:
-            images = with_edges(images, 0, self.padding)
+            images = replicate_pad(images, 0, self.padding)
         features: Tensor = self.layers(images)
         return features
 
 
 def conv_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
-    """A `ConvTrunk` and how many features it gives."""
+    """Return a `ConvTrunk` and its number of features."""
     trunk = ConvTrunk(shape, width)
     return trunk, trunk.features
 
 
 def _pyramid(size: int) -> tuple[int, int]:
-    """How often a map is halved, and the side that is left: 4 to 7 for the sizes from 8 to 128."""
+    """Return how often a map is halved, and the remaining side: 4 to 7 for image sizes from 8 to 128."""
     levels = int(math.log2(size / 4))
     return levels, math.ceil(size / 2**levels)
 
 
-# Chen et al. 2016, appendix C.1 (MNIST), for any size that halves twice.
+# Chen et al. 2016, appendix C.1 (MNIST), for any size that is a multiple of 4.
 
 
 def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
-    """FC 1024, FC 7x7x128, upconv 64, upconv out; batch norm and ReLU in between (with width 64)."""
+    """Return FC 1024, FC 7x7x128, upconv 64, upconv; batch norm and ReLU in between (sizes for width 64)."""
     side = shape.size // 4
     return nn.Sequential(
         *_dense(latent, 16 * width, nn.ReLU()),
@@ -272,7 +275,7 @@ def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
 
 
 def paper_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
-    """Conv 64, conv 128 with batch norm, FC 1024 with batch norm; leaky ReLU 0.1 (with width 64)."""
+    """Return conv 64, conv 128 and FC 1024, the last two with batch norm; leaky ReLU 0.1 (sizes for width 64)."""
     side = shape.size // 4
     layers = [
         nn.Conv2d(shape.channels, width, 4, stride=2, padding=1),
@@ -287,31 +290,31 @@ def paper_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 
 
 def paper_head(features: int, outputs: int) -> nn.Module:
-    """FC 128, batch norm, leaky ReLU 0.1, FC."""
+    """Return FC 128, batch norm, leaky ReLU 0.1, FC."""
     return nn.Sequential(*_dense(features, 128, nn.LeakyReLU(0.1)), nn.Linear(128, outputs))
 
 
-# The networks of the blog post, which sees pixels in [0, 1].
+# The networks of the blog post, which uses pixels in [0, 1].
 
 
 class UnitPixels(nn.Module):
-    """[-1, 1] to [0, 1]."""
+    """Pixels in [-1, 1] to [0, 1]."""
 
     def forward(self, images: Images) -> Images:
-        """(x + 1) / 2."""
+        """Return (x + 1) / 2."""
         return (images + 1) / 2
 
 
 class SignedPixels(nn.Module):
-    """[0, 1] to [-1, 1]."""
+    """Pixels in [0, 1] to [-1, 1]."""
 
     def forward(self, images: Images) -> Images:
-        """2 x - 1."""
+        """Return 2 x - 1."""
         return 2 * images - 1
 
 
 def post_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
-    """One hidden layer (256 units with width 128), sigmoid out."""
+    """Return an MLP with one hidden layer (256 units for width 128) and sigmoid output."""
     return nn.Sequential(
         nn.Linear(latent, 2 * width),
         nn.ReLU(),
@@ -323,18 +326,18 @@ def post_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
 
 
 def post_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
-    """One hidden layer (128 units)."""
+    """Return an MLP with one hidden layer (128 units for width 128)."""
     return nn.Sequential(UnitPixels(), nn.Flatten(), nn.Linear(shape.values, width), nn.ReLU()), width
 
 
 def normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
-    """A convolution that keeps the map's size, batch norm and a leaky ReLU."""
-    # The norm's own shift makes a bias before it redundant.
+    """Return a convolution that keeps the map's size, batch norm and a leaky ReLU."""
+    # Batch norm's shift makes a bias redundant.
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
 
 
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
-    # The norm's own shift makes a bias before it redundant.
+    # Batch norm's shift makes a bias redundant.
     return [nn.Linear(inputs, outputs, bias=False), BatchNorm1d(outputs), activation]
 
 

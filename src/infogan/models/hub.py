@@ -10,11 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import infogan
-from infogan.models.serialization import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, max_weight_bytes, read_config
+from infogan.models.serialization import (
+    CONFIG,
+    MAX_CONFIG_BYTES,
+    README,
+    WEIGHTS,
+    max_weight_bytes,
+    read_config,
+    write_model_files,
+)
 from infogan.utils.errors import UserError
 
 PREFIX = "hf://"  # as in huggingface_hub
@@ -60,6 +67,141 @@ class HubName:
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+
+class HubMixin:
+    """Methods to share a model, with the signatures of `huggingface_hub.ModelHubMixin`.
+
+    Not a subclass of it, because that library is optional and importing it takes time.
+    """
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a model from a folder."""
+        raise NotImplementedError
+
+    def files(self, *, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
+        """Return the files of a shared model folder by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> Self:
+        """Load a model from a folder, or from the Hugging Face Hub, on the CPU.
+
+        An existing folder with that name comes first. From the Hub, only ``config.json`` and ``model.safetensors`` are
+        downloaded, unless they are in the cache.
+
+        Args:
+            pretrained_model_name_or_path: A folder, ``user/name``, ``hf://user/name`` or ``hf://user/name@revision``.
+            revision: Branch, tag or commit; None = the main branch.
+            token: Access token; None = the token of ``hf auth login``.
+            cache_dir: Folder for downloaded files; None = the cache of huggingface_hub.
+            local_files_only: Whether to use the cache only and make no network request.
+            force_download: Whether to download files that are in the cache.
+
+        Raises:
+            UserError: as `load` and `download_model`, or a revision of a folder.
+
+        Example:
+            >>> model = InfoGAN.from_pretrained("user/digits")
+        """
+        name = pretrained_model_name_or_path
+        if isinstance(name, Path) or Path(name).is_dir():
+            if revision is not None:
+                raise UserError(f"{name} is a folder and has no revision {revision!r}")
+            return cls.load(Path(name))
+        folder = download_model(
+            name,
+            revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        return cls.load(folder)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        license: str | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write a model folder with a model card and its figures, for `load` and `from_pretrained`.
+
+        Args:
+            save_directory: Folder to write. An existing ``README.md`` stays as it is; remove it to have it rewritten.
+            push_to_hub: Whether to commit the same files to the Hub.
+            repo_id: Name on the Hub, ``user/name``.
+            license: Short name of the license for the card, such as ``mit``.
+            push_to_hub_kwargs: As for `push_to_hub`.
+
+        Returns:
+            The address of the commit, if there is one.
+
+        Raises:
+            UserError: as `files` and `upload`, the folder is not writable, or ``push_to_hub`` without ``repo_id``.
+        """
+        if push_to_hub and repo_id is None:
+            raise UserError("push_to_hub=True needs a name on the Hub: pass repo_id='user/name'")
+        folder, files = Path(save_directory), self.files(repo_id=repo_id, license=license)
+        write_model_files(folder, files)
+        if repo_id is None or not push_to_hub:
+            return None
+        files[README] = (folder / README).read_bytes()
+        return upload(repo_id, files, **push_to_hub_kwargs)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = COMMIT_MESSAGE,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Commit the model, its card and the card's figures to the Hugging Face Hub.
+
+        Args:
+            repo_id: Name on the Hub, ``user/name``. The repository is created if it does not exist.
+            commit_message: Summary of the change, one line.
+            private: Whether only the user can see the repository; None = the Hub's default.
+            token: Access token; None = the token of ``hf auth login``.
+            branch: Branch to commit to; None = the main branch.
+            create_pr: Whether to open a pull request instead of committing.
+            license: Short name of the license for the card, such as ``mit``.
+
+        Returns:
+            The address of the commit or of the pull request.
+
+        Raises:
+            UserError: as `files` and `upload`.
+
+        Example:
+            >>> model.push_to_hub("user/digits", private=True)
+        """
+        return upload(
+            repo_id,
+            self.files(repo_id=repo_id, license=license),
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+        )
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -157,8 +299,7 @@ def _huggingface_hub() -> Any:
         raise UserError(
             "models on the Hugging Face Hub need the library huggingface_hub: pip install 'infogan[hub]'"
         ) from error
-    module: ModuleType = huggingface_hub
-    return module
+    return huggingface_hub
 
 
 @contextmanager

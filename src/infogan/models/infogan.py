@@ -21,19 +21,17 @@ from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.shards import Shards
 from infogan.models import hub
 from infogan.models.architectures import ImageShape
-from infogan.models.naming import MAX_VALUES, CodeNames, CodeValues
+from infogan.models.naming import MAX_VALUES, CodeNames, FixedCodes, ValueList
 from infogan.models.networks import Networks, fuse_batchnorm
 from infogan.models.results import MAX_DISPLAYED, Encoding, Samples
 from infogan.models.serialization import (
     CONFIG,
-    README,
     WEIGHTS,
     ModelConfig,
     model_folder,
     read_config,
     read_networks,
     untrained_networks,
-    write_model_files,
 )
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
@@ -45,7 +43,7 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 SAMPLE_BLOCK = 64  # images whose noise and codes are drawn together
 
 
-class InfoGAN(CodeNames):
+class InfoGAN(CodeNames, hub.HubMixin):
     """A trained model. A model trained as a gan or cgan has no recognizer and cannot `encode`.
 
     Args:
@@ -145,51 +143,6 @@ class InfoGAN(CodeNames):
         return model
 
     @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        force_download: bool = False,
-    ) -> "InfoGAN":
-        """Load a model from a folder, or from the Hugging Face Hub, on the CPU.
-
-        An existing folder with that name comes first. From the Hub, only ``config.json`` and ``model.safetensors`` are
-        downloaded, unless they are in the cache.
-
-        Args:
-            pretrained_model_name_or_path: A folder, ``user/name``, ``hf://user/name`` or ``hf://user/name@revision``.
-            revision: Branch, tag or commit; None = the main branch.
-            token: Access token; None = the token of ``hf auth login``.
-            cache_dir: Folder for downloaded files; None = the cache of huggingface_hub.
-            local_files_only: Whether to use the cache only and make no network request.
-            force_download: Whether to download files that are in the cache.
-
-        Raises:
-            UserError: as `load` and `hub.download_model`, or a revision of a folder.
-
-        Example:
-            >>> model = InfoGAN.from_pretrained("user/digits")
-        """
-        name = pretrained_model_name_or_path
-        if isinstance(name, Path) or Path(name).is_dir():
-            if revision is not None:
-                raise UserError(f"{name} is a folder and has no revision {revision!r}")
-            return cls.load(Path(name))
-        folder = hub.download_model(
-            name,
-            revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
-        return cls.load(folder)
-
-    @classmethod
     def from_tensors(cls, config: ModelConfig, tensors: Mapping[str, Tensor]) -> "InfoGAN":
         """Return the model with this configuration and these weights; raises RuntimeError if they do not fit."""
         networks = untrained_networks(config)
@@ -247,94 +200,19 @@ class InfoGAN(CodeNames):
 
         if repo_id is not None:
             hub.check_repo_id(repo_id)
-        card = model_card.files(self, repo_id=repo_id, license=license)
+        card = model_card.card_files(self, repo_id=repo_id, license=license)
         return {CONFIG: self._config_bytes(), WEIGHTS: self._weights_bytes(), **card}
 
-    def save_pretrained(
-        self,
-        save_directory: str | Path,
-        *,
-        push_to_hub: bool = False,
-        repo_id: str | None = None,
-        license: str | None = None,
-        **push_to_hub_kwargs: Any,
-    ) -> str | None:
-        """Write a model folder with a model card and its figures, for `load` and `from_pretrained`.
-
-        Args:
-            save_directory: Folder to write. An existing ``README.md`` stays as it is; remove it to have it rewritten.
-            push_to_hub: Whether to commit the same files to the Hub.
-            repo_id: Name on the Hub, ``user/name``.
-            license: Short name of the license for the card, such as ``mit``.
-            push_to_hub_kwargs: As for `push_to_hub`.
-
-        Returns:
-            The address of the commit, if there is one.
-
-        Raises:
-            UserError: as `files` and `hub.upload`, the folder is not writable, or ``push_to_hub`` without ``repo_id``.
-        """
-        if push_to_hub and repo_id is None:
-            raise UserError("push_to_hub=True needs a name on the Hub: pass repo_id='user/name'")
-        folder, files = Path(save_directory), self.files(repo_id=repo_id, license=license)
-        write_model_files(folder, files)
-        if repo_id is None or not push_to_hub:
-            return None
-        files[README] = (folder / README).read_bytes()
-        return hub.upload(repo_id, files, **push_to_hub_kwargs)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str = hub.COMMIT_MESSAGE,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        branch: str | None = None,
-        create_pr: bool | None = None,
-        license: str | None = None,
-    ) -> str:
-        """Commit the model, its card and the card's figures to the Hugging Face Hub.
-
-        Args:
-            repo_id: Name on the Hub, ``user/name``. The repository is created if it does not exist.
-            commit_message: Summary of the change, one line.
-            private: Whether only the user can see the repository; None = the Hub's default.
-            token: Access token; None = the token of ``hf auth login``.
-            branch: Branch to commit to; None = the main branch.
-            create_pr: Whether to open a pull request instead of committing.
-            license: Short name of the license for the card, such as ``mit``.
-
-        Returns:
-            The address of the commit or of the pull request.
-
-        Raises:
-            UserError: as `files` and `hub.upload`.
-
-        Example:
-            >>> model.push_to_hub("user/digits", private=True)
-        """
-        return hub.upload(
-            repo_id,
-            self.files(repo_id=repo_id, license=license),
-            commit_message=commit_message,
-            private=private,
-            token=token,
-            branch=branch,
-            create_pr=create_pr,
-        )
-
     def _weights_bytes(self) -> bytes:
-        return safetensors.torch.save(
-            {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
-        )
+        tensors = {name: tensor.contiguous() for name, tensor in self.networks.state_dict().items()}
+        return safetensors.torch.save(tensors)
 
     def _config_bytes(self) -> bytes:
         return to_json(self.config.model_dump(mode="json"))
 
     # Generating.
 
-    def sample(self, count: int, *, codes: Mapping[str, CodeValues] | None = None, seed: int = 0) -> Samples:
+    def sample(self, count: int, *, codes: FixedCodes | None = None, seed: int = 0) -> Samples:
         """Generate images from random noise and codes.
 
         Image i of a seed does not depend on ``count``.
@@ -357,7 +235,7 @@ class InfoGAN(CodeNames):
         self,
         count: int = 1,
         *,
-        codes: Mapping[str, CodeValues] | None = None,
+        codes: FixedCodes | None = None,
         generator: torch.Generator | None = None,
         output_type: str = "pil",
     ) -> Any:
@@ -388,9 +266,9 @@ class InfoGAN(CodeNames):
         self,
         code: str,
         *,
-        values: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
+        values: ValueList | None = None,
         rows: int = 10,
-        codes: Mapping[str, CodeValues] | None = None,
+        codes: FixedCodes | None = None,
         seed: int = 0,
     ) -> NDArray[np.uint8]:
         """Generate a grid in which one code varies along the columns; noise and other codes vary by row.
@@ -423,9 +301,9 @@ class InfoGAN(CodeNames):
         across: str,
         down: str,
         *,
-        columns: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
-        rows: Sequence[int] | Sequence[float] | Sequence[str] | None = None,
-        codes: Mapping[str, CodeValues] | None = None,
+        columns: ValueList | None = None,
+        rows: ValueList | None = None,
+        codes: FixedCodes | None = None,
         seed: int = 0,
     ) -> NDArray[np.uint8]:
         """Generate a grid in which one code varies along the columns and another along the rows.
@@ -456,9 +334,7 @@ class InfoGAN(CodeNames):
         images = self._generate(noise.repeat(width * height, 1), grid_codes)
         return images.reshape(height, width, *images.shape[1:])
 
-    def interpolate(
-        self, start: int, end: int, *, steps: int = 10, codes: Mapping[str, CodeValues] | None = None
-    ) -> Samples:
+    def interpolate(self, start: int, end: int, *, steps: int = 10, codes: FixedCodes | None = None) -> Samples:
         """Interpolate between the first samples of two seeds.
 
         Noise is interpolated as in `blended_noise`, continuous codes linearly; a category switches half way.
@@ -501,7 +377,7 @@ class InfoGAN(CodeNames):
         """
         return self.layout.interpolate_noise(start, end, way)
 
-    def generate(self, noise: Tensor, codes: Mapping[str, CodeValues]) -> NDArray[np.uint8]:
+    def generate(self, noise: Tensor, codes: FixedCodes) -> NDArray[np.uint8]:
         """Return the images of the given noise and codes.
 
         Args:
@@ -530,9 +406,7 @@ class InfoGAN(CodeNames):
         joined = np.concatenate(images)
         return distributed.all_gather(torch.from_numpy(joined), len(noise)).numpy() if self.sharded else joined
 
-    def _draw(
-        self, count: int, seed: int, fixed: Mapping[str, CodeValues] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _draw(self, count: int, seed: int, fixed: FixedCodes | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return random noise and codes of ``count`` images, with some of the codes fixed."""
         if count < 1:
             raise UserError(f"the number of images must be at least 1, not {count}")
@@ -712,7 +586,7 @@ class InfoGAN(CodeNames):
         *,
         rows: int = 10,
         seed: int = 0,
-        codes: Mapping[str, CodeValues] | None = None,
+        codes: FixedCodes | None = None,
         limit: int | None = MAX_VALUES,
     ) -> Image.Image:
         """Draw a traversal of one code: a labelled column per value; noise and other codes vary by row.

@@ -12,8 +12,9 @@ from infogan.models.latents import CodeLayout
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
 
-# Values of a code: one for all images, or one per image.
-CodeValues = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
+ValueList = Sequence[int] | Sequence[float] | Sequence[str]  # values of a code: numbers, or names of categories
+CodeValues = int | float | str | ValueList  # one value for all images, or one per image
+FixedCodes = Mapping[str, CodeValues]
 
 MAX_VALUES = 100  # values of a category that a figure shows
 
@@ -148,7 +149,7 @@ class CodeNames:
             return [f"{value:+.2f}" for value in values]
         return [self.value_name(code, int(value)) for value in values]
 
-    def parse_codes(self, codes: Mapping[str, CodeValues] | None, count: int) -> dict[str, Tensor]:
+    def parse_codes(self, codes: FixedCodes | None, count: int) -> dict[str, Tensor]:
         """Return the values of codes for ``count`` images as tensors, (count,) each.
 
         Args:

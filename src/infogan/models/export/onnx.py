@@ -1,6 +1,6 @@
-"""ONNX: ``generator.onnx`` and ``recognizer.onnx``, for onnxruntime and whatever else reads the format.
+"""ONNX: ``generator.onnx`` and ``recognizer.onnx``, for onnxruntime and other readers of the format.
 
-Each file is run by onnxruntime and compared with the model before it is written.
+onnxruntime runs each file, and the results are compared with the model's, before the file is written.
 """
 
 import contextlib
@@ -15,76 +15,74 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from infogan.models.export.graphs import Given, Graph, description, graphs_of, leaves
+from infogan.models.export.graphs import Graph, Inputs, describe, flatten, model_graphs
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
 OPSET = 18
-METADATA = "infogan"  # the key, in the model's own metadata, of its description
+METADATA = "infogan"  # key of the description in the file's metadata
 
 
 def write(model: InfoGAN, folder: Path) -> None:
-    """Writes the model's networks as ONNX files.
+    """Write the model's networks as ONNX files.
 
     Raises:
-        UserError: the libraries are not installed, an export would not be exact, or the folder can not be written.
+        UserError: a library is missing, the export is not exact, or the folder is not writable.
     """
-    for name, content in models_of(model).items():
+    for name, content in onnx_files(model).items():
         write_bytes(folder / name, content)
 
 
-def models_of(model: InfoGAN) -> dict[str, bytes]:
-    """The ONNX files of a model by their names, checked; raises UserError as `write`."""
-    runtime = _libraries()
-    told = json.dumps(description(model))
-    made = {}
-    for graph in graphs_of(model):
-        content = _exported(graph, told)
-        # On one thread, as few images need no more.
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def onnx_files(model: InfoGAN) -> dict[str, bytes]:
+    """Return the checked ONNX files of a model by name; raises UserError as `write`."""
+    onnxruntime = _import_onnxruntime()
+    description = json.dumps(describe(model))
+    files = {}
+    for graph in model_graphs(model):
+        content = _convert(graph, description)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # enough for a few images
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         graph.check(partial(_run, session, graph))
-        made[f"{graph.name}.onnx"] = content
-    return made
+        files[f"{graph.name}.onnx"] = content
+    return files
 
 
-def _libraries() -> Any:
-    """Returns onnxruntime, where what writes ONNX files is installed as well."""
+def _import_onnxruntime() -> Any:
     try:
         import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UserError("ONNX files need other libraries: pip install 'infogan[onnx]'") from error
+        raise UserError("ONNX files need the libraries of an extra: pip install 'infogan[onnx]'") from error
     return onnxruntime
 
 
-def _exported(graph: Graph, told: str) -> bytes:
-    """A network as an ONNX file, whole and well-formed."""
+def _convert(graph: Graph, description: str) -> bytes:
     import onnx
 
-    with _quietly():
-        program = torch.onnx.export(graph.traced(), dynamo=True, opset_version=OPSET, verbose=False)
+    with _silence():
+        program = torch.onnx.export(graph.trace(), dynamo=True, opset_version=OPSET, verbose=False)
         assert program is not None
-        _tidy(program.model, graph)
-        program.model.metadata_props[METADATA] = told
+        _clean_up(program.model, graph)
+        program.model.metadata_props[METADATA] = description
         content: bytes = program.model_proto.SerializeToString()
     onnx.checker.check_model(content, full_check=True)
     return content
 
 
-def _run(session: Any, graph: Graph, given: Given) -> list[NDArray[Any]]:
-    fed = {name: leaf.numpy() for name, leaf in zip(graph.inputs, leaves(given), strict=True)}
-    found: list[NDArray[Any]] = session.run(graph.outputs, fed)
-    return found
+def _run(session: Any, graph: Graph, inputs: Inputs) -> list[NDArray[Any]]:
+    feeds = {name: tensor.numpy() for name, tensor in zip(graph.inputs, flatten(inputs), strict=True)}
+    outputs: list[NDArray[Any]] = session.run(graph.outputs, feeds)
+    return outputs
 
 
-def _tidy(model: Any, graph: Graph) -> None:
-    """Names inputs and outputs, and takes away how each node came about, which names files of this machine.
+def _clean_up(model: Any, graph: Graph) -> None:
+    """Name inputs and outputs, and remove metadata that contains paths of this machine.
 
-    The exporter names what is in between after operations, as a code may be called too: those get names with a dot.
+    The exporter names inner values after operations. A code may have the same name, so inner values are renamed, with a
+    dot in the name.
     """
     ends = [*model.graph.inputs, *model.graph.outputs]
     inner = [value for node in model.graph for value in node.outputs if value not in ends]
@@ -100,8 +98,8 @@ def _tidy(model: Any, graph: Graph) -> None:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps to itself what the exporter says of its own parts."""
+def _silence() -> Iterator[None]:
+    """Suppress warnings and log messages of the exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -2,45 +2,39 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from infogan.models.export.graphs import Given, description, graphs_of, leaves
+from infogan.models.export.graphs import Inputs, describe, flatten, model_graphs
 from infogan.models.infogan import InfoGAN
 from infogan.utils.files import write_bytes
 
-METADATA = "infogan.json"  # the extra file that has the description
+METADATA = "infogan.json"  # file in the archive that holds the description
 
 
 def write(model: InfoGAN, folder: Path) -> None:
-    """Writes the model's networks as programs of torch.export.
+    """Write the model's networks as torch.export programs.
 
     Raises:
-        UserError: an export would not be exact, or the folder can not be written.
+        UserError: the export is not exact, or the folder is not writable.
     """
-    told = json.dumps(description(model))
-    for graph in graphs_of(model):
-        program = graph.traced()
-        graph.check(_Run(program.module()))
+    description = json.dumps(describe(model))
+    for graph in model_graphs(model):
+        program = graph.trace()
+        graph.check(partial(_run, program.module()))
         for module in program.graph_module.modules():
             for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-                node.meta.pop("stack_trace", None)  # which names files of this machine
-        program.example_inputs = None  # PyTorch would write a pickle of them
-        torch.export.save(program, content := io.BytesIO(), extra_files={METADATA: told})
+                node.meta.pop("stack_trace", None)  # it contains paths of this machine
+        program.example_inputs = None  # PyTorch would pickle them
+        torch.export.save(program, content := io.BytesIO(), extra_files={METADATA: description})
         write_bytes(folder / f"{graph.name}.pt2", content.getvalue())
 
 
-class _Run:
-    """A program as `Graph.check` runs it."""
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __call__(self, given: Given) -> list[Tensor]:
-        with torch.inference_mode():
-            found: Tensor | Mapping[str, Mapping[str, Tensor]] = self._module(*given)
-        return [found] if isinstance(found, Tensor) else leaves(found.values())
+def _run(module: Callable[..., Tensor | Mapping[str, Mapping[str, Tensor]]], inputs: Inputs) -> list[Tensor]:
+    with torch.inference_mode():
+        outputs = module(*inputs)
+    return [outputs] if isinstance(outputs, Tensor) else flatten(outputs.values())
