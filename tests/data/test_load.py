@@ -110,17 +110,15 @@ def test_cifar10_binary_batches_are_read_in_order(monkeypatch: pytest.MonkeyPatc
 
 
 def test_unknown_names_are_refused_with_suggestions() -> None:
-    with pytest.raises(UserError, match="'mnits'.*'mnist'"):
+    with pytest.raises(UserError, match=r"'mnits'.*'mnist'"):
         load("mnits")
-    with pytest.raises(UserError, match="split 'tset'.*'test'"):
+    with pytest.raises(UserError, match=r"split 'tset'.*'test'"):
         load("digits", split="tset")
-    with pytest.raises(UserError, match="size is 4.*8 to 128"):
+    with pytest.raises(UserError, match=r"size is 4.*8 to 128"):
         load("no such thing", size=4)
 
 
-def test_a_name_takes_precedence_over_a_folder_but_a_path_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_takes_precedence_over_a_folder_unlike_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     Image.new("L", (16, 16)).save(tmp_path / "digits" / "a.png")

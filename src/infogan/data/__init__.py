@@ -1,4 +1,4 @@
-"""Images from wherever they are, as an ``ImageSet``."""
+"""Images of any source, named or a path, as an `ImageSet` or a `Stream`."""
 
 from infogan.data._load import has_test_split, load, prepare, prepare_shards, streamed
 from infogan.data.dataset import ImageSet, some_indices

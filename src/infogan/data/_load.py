@@ -1,8 +1,7 @@
-"""Any source of images, by name or path, to an ImageSet, and to a file that holds it.
+"""The entry points of the data package: loading, streaming and preparing the images of any source.
 
-In flows what a user writes for DATA: a named data set, or the path of a folder, .zip, .parquet, .npz, .npy or IDX file;
-out flows an ``ImageSet``. A name wins over a file of that name; ``./mnist`` is always a path. Folders, .zip and
-.parquet may also be elsewhere: ``s3://bucket/photos`` (`data.remote`).
+A source is the name of a data set, or the path or address of a folder, .zip, .parquet, .npz, .npy or IDX file. A name
+takes precedence over a file of that name; ``./mnist`` is always a path.
 """
 
 from collections.abc import Iterator
@@ -11,22 +10,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet, NumberedNames
-from infogan.data.preprocess import ImageSpec, Progress
-from infogan.data.readers.arrays import Arrays, array_splits, convert, read_arrays, to_image_set
-from infogan.data.readers.image_files import (
-    image_splits,
-    is_image_source,
-    read_images,
-    resolve_target,
-    stream_images,
-)
+from infogan.data.preprocess import ImageSpec, Progress, Target
+from infogan.data.readers.arrays import Arrays, array_splits, convert, npz_arrays, read_arrays, to_image_set
+from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
 from infogan.data.registry import DATASETS, read_named
-from infogan.data.shards import Made, is_sharded, read_shards, shard_splits, write_shards
-from infogan.data.stream import Stream, release_pages
+from infogan.data.shards import PreparedSplit, is_sharded, read_shards, shard_splits, write_shards
+from infogan.data.stream import Stream
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import atomic_write
 
@@ -43,36 +35,41 @@ def load(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """Loads one split of a data set, fetching it first if it is a named one that is not cached.
+    """Load one split of a data set; download it first if it is a named one that is not cached.
 
     Args:
-        source: A name from ``DATASETS``, or the path of a folder of images, a .zip of one, a .parquet or a folder of
-            them, a folder of shards (`prepare_shards`), a .npz, .npy or IDX file (.gz too); or an address.
-        split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything where there is no test split.
-        size: Height and width in pixels, 8 to 128. None keeps them, if all images are square and of one such size.
-        channels: 1 for grey, 3 for RGB. None keeps them, if all images agree.
-        shape: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` keeps all of it between bars.
-        strict: Refuse images that cannot be used instead of skipping them.
-        progress: Told of bytes fetched and pictures read.
+        source: A name from ``DATASETS``, or the path or address of a folder of images, a .zip of one, a .parquet or a
+            folder of them, a folder of shards (`prepare_shards`), or a .npz, .npy or IDX file (.gz too).
+        split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything if there is no test split.
+        size: Height and width in pixels, 8 to 128. None keeps the images' size if all are square and of one size.
+        channels: 1 for grey, 3 for RGB. None keeps the images' channels if all agree.
+        shape: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` adds bars around it.
+        strict: Raise an error for images that cannot be used instead of skipping them.
+        progress: Called with the number of bytes downloaded or images read.
 
     Returns:
         The images as uint8 of shape (count, channels, size, size), with labels if the source has them.
 
     Raises:
-        UserError: nothing by that name or path, nothing usable in it, no such split, or a value that is not allowed.
+        UserError: The source does not exist, has no usable image or no such split, or an argument is not allowed.
+
+    Example:
+        >>> images = infogan.data.load("photos.zip", size=32, channels=3)
+        >>> images.images.shape
+        (5000, 3, 32, 32)
     """
-    form = ImageSpec(size, channels, shape)
-    split = split or "train"
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
-    if isinstance(source, str) and source in DATASETS:
-        return _load_named(source, split, form, progress)
-    path = _existing(source)
+    spec = ImageSpec(size, channels, shape)
+    split = _check_split(split)
+    if _is_named(source):
+        arrays = read_named(str(source), split, progress, size=size)
+        arrays = Arrays(arrays.images, arrays.labels, label_names=DATASETS[str(source)].classes, factors=arrays.factors)
+        return to_image_set(arrays, spec, f"{source} ({split})")
+    path = _check_exists(source)
     if is_sharded(path):
-        return convert(read_shards(path, split), form)
+        return convert(read_shards(path, split), spec)
     if is_image_source(path):
-        return read_images(path, split, form, strict=strict, progress=progress)
-    return to_image_set(read_arrays(_here(path), split), form, str(path))
+        return read_images(path, split, spec, strict=strict, progress=progress)
+    return to_image_set(read_arrays(_local_file(path), split), spec, str(path))
 
 
 @contextmanager
@@ -85,9 +82,9 @@ def streamed(
     shape: str = "crop",
     progress: Progress | None = None,
 ) -> Iterator[Stream]:
-    """Yields one split of a data set to be read in pieces: pictures are opened as they are asked for.
+    """Open one split of a data set for reading block by block; image files are decoded when their block is read.
 
-    Arrays of the wanted size in files that can be mapped (.npy, IDX) stay in their files; others are read at once.
+    Arrays of the requested size in files that can be mapped (.npy, IDX) stay in their files; others are loaded.
 
     Args:
         source: As for `load`.
@@ -95,47 +92,46 @@ def streamed(
         channels: 1 for grey, 3 for RGB.
         split: As for `load`.
         shape: As for `load`.
-        progress: Told of bytes fetched.
+        progress: Called with the number of bytes downloaded.
 
     Raises:
-        UserError: as `load`.
+        UserError: As for `load`.
+
+    Example:
+        >>> with infogan.data.streamed("photos.zip", size=32, channels=3) as stream:
+        ...     first_images = stream.read(0, 1000)
     """
-    named = isinstance(source, str) and source in DATASETS
-    form = ImageSpec(size, channels, shape)
-    if split not in (None, *SPLITS):
-        raise unknown_name("split", str(split), SPLITS)
-    if not named and is_image_source(path := _existing(source)) and not is_sharded(path):
-        with stream_images(path, split or "train", size, channels, form.shape) as stream:
+    target = Target(size, channels, ImageSpec(size, channels, shape).shape)
+    _check_split(split)
+    if _has_image_files(source):
+        with stream_images(parse_location(source), split or "train", target) as stream:
             yield stream
         return
     images = load(source, split=split, size=size, channels=channels, shape=shape, progress=progress)
-
-    def read(first: int, last: int) -> ImageSet:
-        part = np.array(images.images[first:last])
-        release_pages(images.images)
-        labels = None if images.labels is None else images.labels[first:last]
-        factors = None if images.factors is None else images.factors.subset(np.arange(first, first + len(part)))
-        return ImageSet(part, images.names[first:last], images.source, labels, images.label_names, factors=factors)
-
-    changed = None if named else _here(parse_location(source)).stat()
-    stamp = f"{source} {split}" + (f" {changed.st_size} {changed.st_mtime_ns}" if changed else "")
-    numbered = isinstance(images.names, NumberedNames)
-    form_stamp = f"{stamp} {size} {channels} {shape}"
-    yield Stream(len(images), images.source, form_stamp, read, numbered=numbered, factors=images.factors)
+    fingerprint = f"{source} {split}"
+    if not _is_named(source):
+        status = _local_file(parse_location(source)).stat()
+        fingerprint += f" {status.st_size} {status.st_mtime_ns}"
+    fingerprint += f" {size} {channels} {shape}"
+    yield Stream.of(images, fingerprint, numbered=isinstance(images.names, NumberedNames))
 
 
 def has_test_split(source: str | Path) -> bool:
-    """Whether ``load(source, split="test")`` has anything to load.
+    """Return whether ``load(source, split="test")`` has images to load.
 
     Raises:
-        UserError: nothing by that name or path, or it cannot be read.
+        UserError: The source does not exist or cannot be read.
+
+    Example:
+        >>> infogan.data.has_test_split("mnist")
+        True
     """
-    if isinstance(source, str) and source in DATASETS:
+    if _is_named(source):
         return True
-    path = _existing(source)
+    path = _check_exists(source)
     if is_sharded(path):
         return "test" in shard_splits(path)
-    return "test" in (image_splits(path) if is_image_source(path) else array_splits(_here(path)))
+    return "test" in (image_splits(path) if is_image_source(path) else array_splits(_local_file(path)))
 
 
 def prepare(
@@ -148,35 +144,38 @@ def prepare(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, ImageSet]:
-    """Writes any source, with both splits where it has them, to one .npz file that loads fast and reads back identical.
+    """Write all splits of a source to one .npz file, which loads fast and gives the same images.
 
-    What does not fit into memory is for `prepare_shards`.
+    All images must fit into memory; see `prepare_shards` for larger sets.
 
     Args:
-        source: As for ``load``, and so are the rest.
-        destination: The .npz file, replaced if it exists.
-        size: As for ``load``; None makes the test split follow the train split.
-        channels: As for ``load``; None makes the test split follow the train split.
-        shape: As for ``load``.
-        strict: As for ``load``.
-        progress: As for ``load``.
+        source: As for `load`, like all arguments below except ``destination``.
+        destination: The .npz file, which is replaced if it exists.
+        size: None makes the test split follow the train split.
+        channels: None makes the test split follow the train split.
+        shape: As for `load`.
+        strict: As for `load`.
+        progress: As for `load`.
 
     Returns:
-        What was written, by split.
+        The written images by split.
 
     Raises:
-        UserError: as for ``load``, or ``destination`` cannot be written.
+        UserError: As for `load`, or ``destination`` cannot be written.
+
+    Example:
+        >>> infogan.data.prepare("photos", Path("photos.npz"), size=32, channels=3)
     """
     if destination.suffix.lower() != ".npz":
         raise UserError(f"cannot prepare {destination}: its name must end in .npz")
-    written: dict[str, ImageSet] = {}
-    for split in SPLITS if has_test_split(source) else SPLITS[:1]:
+    splits: dict[str, ImageSet] = {}
+    for split in _splits(source):
         images = load(source, split=split, size=size, channels=channels, shape=shape, strict=strict, progress=progress)
         size, channels = images.size, images.channels
-        written[split] = images
+        splits[split] = images
     with atomic_write(destination) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **_parts(written))
-    return written
+        np.savez_compressed(temporary, allow_pickle=False, **npz_arrays(splits))
+    return splits
 
 
 def prepare_shards(
@@ -189,74 +188,78 @@ def prepare_shards(
     strict: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
-) -> dict[str, Made]:
-    """Makes any source, with both splits where it has them, a folder of shards, which may be larger than memory.
+) -> dict[str, PreparedSplit]:
+    """Write all splits of a source to a folder of shards, which may exceed the memory.
 
     Args:
         source: As for `load`.
-        folder: Where to; what was stopped there goes on.
+        folder: The destination; an interrupted preparation is resumed.
         size: As for `load`; None makes the test split follow the train split.
         channels: As for `load`; None makes the test split follow the train split.
         shape: As for `load`.
         strict: As for `load`.
-        workers: Processes that make shards.
+        workers: Number of processes that write shards.
         progress: As for `load`.
 
     Returns:
-        What was made, by split.
+        The number of images and the skipped ones, by split.
 
     Raises:
-        UserError: as for `load`, or the folder holds something else or can not be written.
+        UserError: As for `load`, or the folder holds other files or cannot be written.
+
+    Example:
+        >>> infogan.data.prepare_shards("photos", Path("shards"), size=64, workers=8)
     """
+    spec = ImageSpec(size, channels, shape)
     if size is None or channels is None:
-        size, channels = _settled(source, ImageSpec(size, channels, shape), workers)
-    wanted = partial(streamed, source, size=size, channels=channels, shape=shape)
-    splits = {split: partial(wanted, split=split) for split in (SPLITS if has_test_split(source) else SPLITS[:1])}
+        size, channels = _resolve_form(source, spec, workers)
+    open_split = partial(streamed, source, size=size, channels=channels, shape=shape)
+    splits = {split: partial(open_split, split=split) for split in _splits(source)}
     return write_shards(splits, folder, (channels, size), strict=strict, workers=workers, progress=progress)
 
 
-def _settled(source: str | Path, form: ImageSpec, workers: int) -> tuple[int, int]:
-    """Size and channels of a source's train split."""
-    named = isinstance(source, str) and source in DATASETS
-    if not named and is_image_source(path := _existing(source)) and not is_sharded(path):
-        return resolve_target(path, SPLITS[0], form, workers)
-    images = load(source, size=form.size, channels=form.channels, shape=form.shape)
+def _resolve_form(source: str | Path, spec: ImageSpec, workers: int) -> tuple[int, int]:
+    """Return the size and channels of the train split of a source."""
+    if _has_image_files(source):
+        target = resolve_target(parse_location(source), "train", spec, workers)
+        return target.size, target.channels
+    images = load(source, size=spec.size, channels=spec.channels, shape=spec.shape)
     return images.size, images.channels
 
 
-def _load_named(name: str, split: str, form: ImageSpec, progress: Progress | None) -> ImageSet:
-    arrays = read_named(name, split, progress, size=form.size)
-    named = Arrays(arrays.images, arrays.labels, label_names=DATASETS[name].classes, factors=arrays.factors)
-    return to_image_set(named, form, f"{name} ({split})")
+def _is_named(source: str | Path) -> bool:
+    return isinstance(source, str) and source in DATASETS
 
 
-def _existing(source: str | Path) -> Location:
+def _has_image_files(source: str | Path) -> bool:
+    """Return whether the images of a source are encoded files, in a folder, zip or table."""
+    if _is_named(source):
+        return False
+    path = _check_exists(source)
+    return is_image_source(path) and not is_sharded(path)
+
+
+def _splits(source: str | Path) -> tuple[str, ...]:
+    return SPLITS if has_test_split(source) else SPLITS[:1]
+
+
+def _check_split(split: str | None) -> str:
+    if split not in (None, *SPLITS):
+        raise unknown_name("split", str(split), SPLITS)
+    return split or "train"
+
+
+def _check_exists(source: str | Path) -> Location:
     path = parse_location(source)
     if isinstance(path, Path) and not path.exists():
         raise UserError(f"no file or folder {str(source)!r}, and {unknown_name('data set', str(source), DATASETS)}")
     return path
 
 
-def _here(path: Location) -> Path:
-    if not isinstance(path, Path) and not path.exists():
-        raise UserError(f"there is nothing at {path}, or nothing that may be seen")
-    if not isinstance(path, Path):
-        raise UserError(f"{path} is neither a folder, a .zip nor a .parquet: copy it to this machine and name the copy")
-    return path
-
-
-def _parts(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a .npz, under the names that ``arrays`` reads."""
-    parts: dict[str, NDArray[np.generic]] = {}
-    for split, images in splits.items():
-        prefix = {"train": "", "test": "test_"}[split]
-        parts |= {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
-        if images.labels is not None:
-            parts[f"{prefix}labels"] = images.labels
-        if (factors := images.factors) is not None:
-            parts |= {f"{prefix}factors": factors.values, "factor_names": np.array(factors.names)}
-            parts |= {"factor_sizes": np.array(factors.sizes), "factor_values": np.array(sum(factors.value_names, ()))}
-    # Where classes go by number, one split may lack the last of them.
-    if label_names := max((images.label_names for images in splits.values()), key=len):
-        parts["label_names"] = np.array(label_names)
-    return parts
+def _local_file(path: Location) -> Path:
+    """Return the path of a local file; raises UserError for an address, because arrays are read from local files."""
+    if isinstance(path, Path):
+        return path
+    if not path.exists():
+        raise UserError(f"{path} does not exist or is not readable")
+    raise UserError(f"{path} is neither a folder, a .zip nor a .parquet: copy it to this machine and name the copy")

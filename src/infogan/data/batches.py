@@ -1,12 +1,12 @@
-"""Image sets as endless batches.
+"""Endless shuffled batches of an image set.
 
-Which images a step sees is a function of (seed, step), so that nothing has to be remembered to resume. All images are
-shuffled, then shown in that order, then shuffled anew; a batch may span two shuffles.
+The images of a step depend on (seed, stage, step) alone, so a resumed run needs no saved position. All images are
+shuffled, shown in that order, and shuffled again; a batch may span two shuffles.
 
-Images are kept where the step wants them, as bytes. Those of mapped files that are large against the memory stay in the
-files, and a thread reads the next step's while this step's are learned from. Large shards are read through a window:
-their order is shuffled, and then the images of each ``WINDOW`` of them that follow on one another, so that what is read
-lies together for a while. Within a window every order is equally likely.
+Images are kept as bytes on the device of the training. Those in mapped files that are large compared with the memory
+stay in the files, and a thread reads the next batch during the current step. Large sets of shards are shuffled within
+windows: the shards are shuffled, and then the images of each ``WINDOW`` consecutive shards, so that reads stay within a
+few files for a while.
 """
 
 from collections.abc import Callable
@@ -26,41 +26,41 @@ from infogan.utils.distributed import micro_batch_slice_of_rank
 from infogan.utils.errors import UserError
 from infogan.utils.memory import usable_bytes
 
-WINDOW = 32  # shards that are shuffled together
-Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
-"""Gives the images at some places of an order."""
+WINDOW = 32  # number of shards whose images are shuffled together
+MAX_RESIDENT_SHARE = 0.25  # mapped images up to this share of the memory are loaded into it
 
-MAX_RESIDENT_SHARE = 0.25  # of the memory: mapped images up to this are read into it
+Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Maps positions in a shuffled order to indices of images."""
 
 
 def stream_seed(*parts: int) -> int:
-    """Mixes numbers such as (seed, rank, step) into one 63-bit seed; different tuples give unrelated streams."""
+    """Mix numbers such as (seed, rank, step) into one 63-bit seed; different numbers give unrelated random streams."""
     words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])
 
 
 def to_network(images: Tensor) -> Float[Tensor, "batch channel height width"]:
-    """uint8 pixels to the [-1, 1] of the networks, in torch's default type."""
+    """Convert uint8 pixels to the range [-1, 1] of the networks, in torch's default type."""
     return images.to(torch.get_default_dtype()).div_(127.5).sub_(1)
 
 
 def to_pixels(images: Float[Tensor, "batch channel height width"]) -> NDArray[np.uint8]:
-    """The networks' [-1, 1] to uint8 pixels, rounded to the nearest; what lies outside is clipped."""
+    """Convert images in [-1, 1] to uint8 pixels, rounded to nearest and clipped."""
     pixels: NDArray[np.uint8] = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
     return pixels
 
 
 def check_enough_images(images: ImageSet, batch_size: int, factor: int = 1) -> None:
-    """Raises UserError where there are fewer images than a batch.
+    """Raise UserError if there are fewer images than a batch.
 
     Args:
-        images: Of the training.
-        batch_size: Of the largest batches.
-        factor: How many times ``train.batch_size`` that is.
+        images: The training images.
+        batch_size: The size of the largest batches.
+        factor: The ratio of that size to ``train.batch_size``.
     """
     if len(images) < batch_size:
-        fitting = len(images) // factor
-        hint = f" or pass --set train.batch_size={fitting}" if fitting > 1 else ""
+        largest = len(images) // factor
+        hint = f" or pass --set train.batch_size={largest}" if largest > 1 else ""
         raise UserError(
             f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: add images{hint}"
         )
@@ -70,16 +70,16 @@ class Batches:
     """The batches of a run.
 
     Args:
-        images: uint8 images. Mapped ones and shards of more than ``RESIDENT`` of the memory are left where they are;
-            all others are kept on ``device`` as one tensor.
-        seed: Of the order.
-        rank: Which share of each batch is this worker's.
-        world_size: Number of workers.
-        device: Where the batches are wanted.
-        pieces: Parts of a batch, of each of which a worker has a share.
+        images: The training images. Those in mapped files or shards that exceed ``MAX_RESIDENT_SHARE`` of the memory
+            stay in their files; all others are kept on ``device`` as one tensor.
+        seed: The seed of the order.
+        rank: The rank of this process.
+        world_size: Number of processes that share each batch.
+        device: The device of the training.
+        accumulation_steps: Number of micro-batches of a batch; every process has a share of each.
 
     Attributes:
-        pixels: All images, on ``device`` or, where they are left in their files, on the CPU.
+        pixels: All images, on ``device``, or on the CPU if they stay in their files.
     """
 
     def __init__(
@@ -92,60 +92,60 @@ class Batches:
         device: torch.device,
         accumulation_steps: int = 1,
     ) -> None:
-        held = images.images
-        mapped = isinstance(held, np.memmap)
-        shards = as_shards(held)
-        in_file = (mapped or shards is not None) and held.nbytes > MAX_RESIDENT_SHARE * usable_bytes()
-        self._starts: NDArray[np.int64] | None = None
+        array = images.images
+        shards, mapped = as_shards(array), isinstance(array, np.memmap)
+        stays_in_file = (mapped or shards is not None) and array.nbytes > MAX_RESIDENT_SHARE * usable_bytes()
         self.pixels: Tensor
-        if in_file and shards is not None:
-            self._starts = shards.starts
-            self.pixels = cast(Tensor, ShardTensor(shards))
+        self._shard_starts: NDArray[np.int64] | None = None
+        if not stays_in_file:
+            in_memory = np.ascontiguousarray(array)
+            self.pixels = torch.from_numpy(in_memory.copy() if mapped else in_memory).to(device)
+        elif shards is None:
+            self.pixels = torch.from_numpy(np.asarray(array))
         else:
-            kept = np.asarray(held) if in_file else np.ascontiguousarray(held)
-            self.pixels = torch.from_numpy(kept.copy() if mapped and not in_file else kept)
-            if not in_file:
-                self.pixels = self.pixels.to(device)
+            self.pixels = cast(Tensor, ShardTensor(shards))
+            self._shard_starts = shards.starts
         self.seed = seed
         self._device = device
-        self._rank, self._world_size, self._pieces = rank, world_size, accumulation_steps
+        self._rank, self._world_size, self._accumulation_steps = rank, world_size, accumulation_steps
         self._orders: dict[tuple[int, int], Order] = {}
-        self._ahead = _ReadAhead(self._read) if in_file else None
+        self._reader = _BackgroundReader(self._read) if stays_in_file else None
 
     def batch(
         self, stage: int, step: int, batch_size: int
     ) -> tuple[Int[Tensor, " batch"], Float[Tensor, "batch channel height width"]]:
-        """The images that this worker sees at a step of a stage, counted from the stage's first.
+        """Return the images of this process at a step of a stage.
 
         Args:
-            stage: Number of the stage; each goes through the images in an order of its own.
-            step: Within the stage.
-            batch_size: Of all steps of the stage, over all workers.
+            stage: The index of the stage; each stage has its own order.
+            step: The step, counted from the first one of the stage.
+            batch_size: The size of the whole batch, the same in all steps of the stage.
 
         Returns:
-            Their places, and the images in [-1, 1], piece after piece.
+            The indices of the images, and the images in [-1, 1], one micro-batch after the other.
         """
-        if self._ahead is None:
+        if self._reader is None:
             indices = self.indices(stage, step, batch_size)
             return indices, self.reals(indices)
-        indices, pixels = self._ahead.get(stage, step, batch_size)
+        indices, pixels = self._reader.get(stage, step, batch_size)
         return indices.to(self._device), to_network(pixels.to(self._device, non_blocking=True))
 
     def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
-        """The places of the images of a `batch`, where ``pixels`` are."""
-        count = len(self.pixels)
-        batch = np.arange(step * batch_size, (step + 1) * batch_size)
-        rows = [
-            micro_batch_slice_of_rank(batch_size, piece, self._pieces, self._rank, self._world_size)
-            for piece in range(self._pieces)
+        """Return the indices of the images of a `batch`, on the device of ``pixels``."""
+        whole_batch = np.arange(step * batch_size, (step + 1) * batch_size)
+        count = self._accumulation_steps
+        slices = [
+            micro_batch_slice_of_rank(batch_size, number, count, self._rank, self._world_size)
+            for number in range(count)
         ]
-        positions = np.concatenate([batch[some] for some in rows])
-        shuffles, places = np.divmod(positions, count)
-        chosen = [self._order(stage, shuffle)(places[shuffles == shuffle]) for shuffle in np.unique(shuffles).tolist()]
-        return torch.from_numpy(np.concatenate(chosen)).to(self.pixels.device)
+        shuffles, positions = np.divmod(np.concatenate([whole_batch[rows] for rows in slices]), len(self.pixels))
+        indices = [
+            self._order(stage, shuffle)(positions[shuffles == shuffle]) for shuffle in np.unique(shuffles).tolist()
+        ]
+        return torch.from_numpy(np.concatenate(indices)).to(self.pixels.device)
 
     def reals(self, indices: Int[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-        """The images in these places, in [-1, 1]."""
+        """Return the real images with these indices, in [-1, 1]."""
         return to_network(self.pixels[indices.to(self.pixels.device)].to(self._device))
 
     def _read(self, stage: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
@@ -156,19 +156,19 @@ class Batches:
     def _order(self, stage: int, shuffle: int) -> Order:
         key = (stage, shuffle)
         if key not in self._orders:
-            # A batch spans at most a few shuffles; older ones are never asked for again.
-            for old in [known for known in self._orders if known < (stage, shuffle - 1)]:
-                del self._orders[old]
+            # A batch spans at most a few shuffles; older ones are never needed again.
+            for outdated in [other for other in self._orders if other < (stage, shuffle - 1)]:
+                del self._orders[outdated]
             seed = stream_seed(self.seed, stage, shuffle)
-            if self._starts is None:
+            if self._shard_starts is None:
                 self._orders[key] = np.random.default_rng(seed).permutation(len(self.pixels)).__getitem__
             else:
-                self._orders[key] = WindowedOrder(self._starts, WINDOW, seed)
+                self._orders[key] = WindowedOrder(self._shard_starts, WINDOW, seed)
         return self._orders[key]
 
 
 class ShardTensor:
-    """Images in shards that pass for a tensor where one is indexed by a tensor of places, or a slice."""
+    """Images in shards with the interface of a tensor that is indexed by a tensor of indices or a slice."""
 
     device = torch.device("cpu")
 
@@ -178,50 +178,49 @@ class ShardTensor:
     def __len__(self) -> int:
         return len(self._shards)
 
-    def __getitem__(self, places: Tensor | slice) -> UInt8[Tensor, "image channel height width"]:
-        return torch.from_numpy(self._shards[places if isinstance(places, slice) else places.cpu().numpy()])
+    def __getitem__(self, indices: Tensor | slice) -> UInt8[Tensor, "image channel height width"]:
+        return torch.from_numpy(self._shards[indices if isinstance(indices, slice) else indices.cpu().numpy()])
 
 
 class WindowedOrder:
-    """An order of the images of shards: shards in any order, and images in any order among so many of them.
+    """A shuffled order of the images of shards: shards in random order, and images in random order within a window.
 
-    Only the windows that are asked for are drawn, the last two of which are kept: the whole order of a billion images
-    would be 8 GB.
+    Windows are drawn on demand, and the last two are kept: the order of a billion images would take 8 GB.
 
-    Of a set whose shards each hold another kind of image, which is the worst that there is, the kinds in a batch of B
-    images vary as in one of 1 / (1/B + 1/W - 1/(B W)) images that were drawn one by one, where W is the window.
+    The worst case is a set in which each shard holds images of a single class. The classes in a batch of B images then
+    vary as in a batch of 1 / (1/B + 1/W - 1/(B W)) images that were drawn independently, where W is the window.
 
     Args:
-        starts: (shards + 1,), the place of each shard's first image, and the number of all.
-        window: Shards that are shuffled together, W.
-        seed: What the order comes from.
+        starts: (shards + 1,), the index of the first image of each shard, and the number of images.
+        window: The number of shards that are shuffled together, W.
+        seed: The seed of the order.
     """
 
     def __init__(self, starts: NDArray[np.int64], window: int, seed: int) -> None:
         shards = np.random.default_rng(seed).permutation(len(starts) - 1)
         self._starts, self._seed = starts, seed
         self._windows = np.split(shards, range(window, len(shards), window))
-        sizes = [int((starts[some + 1] - starts[some]).sum()) for some in self._windows]
+        sizes = [int((starts[members + 1] - starts[members]).sum()) for members in self._windows]
         self._ends = np.cumsum(sizes)
-        self._drawn = lru_cache(2)(self._draw)
+        self._shuffled_window = lru_cache(2)(self._shuffle_window)
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The images at these places of the order."""
-        found = np.empty_like(positions)
-        owners = np.searchsorted(self._ends, positions, side="right")
-        for owner in np.unique(owners).tolist():
-            here = owners == owner
-            begun = self._ends[owner - 1] if owner else 0
-            found[here] = self._drawn(owner)[positions[here] - begun]
-        return found
+        """Return the indices of the images at these positions of the order."""
+        indices = np.empty_like(positions)
+        windows = np.searchsorted(self._ends, positions, side="right")
+        for window in np.unique(windows).tolist():
+            inside = windows == window
+            start = self._ends[window - 1] if window else 0
+            indices[inside] = self._shuffled_window(window)[positions[inside] - start]
+        return indices
 
-    def _draw(self, window: int) -> NDArray[np.int64]:
+    def _shuffle_window(self, window: int) -> NDArray[np.int64]:
         images = [np.arange(self._starts[shard], self._starts[shard + 1]) for shard in self._windows[window]]
         return np.random.default_rng(stream_seed(self._seed, window)).permutation(np.concatenate(images))
 
 
-class _ReadAhead:
-    """Reads a batch in a thread before it is asked for: after each one, that of the next step."""
+class _BackgroundReader:
+    """Reads the batch of the next step in a thread while the current one is used."""
 
     def __init__(self, read: Callable[[int, int, int], tuple[Tensor, Tensor]]) -> None:
         self._read = read
@@ -229,14 +228,14 @@ class _ReadAhead:
         self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
 
     def get(self, stage: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
-        """What ``read`` gives; errors that it raised are raised here."""
-        wanted = (stage, step, batch_size)
-        if self._next is None or self._next[0] != wanted:
-            self._submit(*wanted)
+        """Return what ``read`` returns, or raise what it raises."""
+        request = (stage, step, batch_size)
+        if self._next is None or self._next[0] != request:
+            self._submit(*request)
         assert self._next is not None
-        result = self._next[1].result()
+        batch = self._next[1].result()
         self._submit(stage, step + 1, batch_size)
-        return result
+        return batch
 
     def _submit(self, stage: int, step: int, batch_size: int) -> None:
         self._next = (stage, step, batch_size), self._thread.submit(self._read, stage, step, batch_size)

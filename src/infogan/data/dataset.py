@@ -1,4 +1,4 @@
-"""The one shape in which every data source hands over its images."""
+"""The image set that every data source is read into."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from infogan.data.factors import Factors
 
 
 class NumberedNames(Sequence[str]):
-    """The names "0" to "count - 1", none of them kept: of ten million images they would be a gigabyte."""
+    """The names "0" to "count - 1", made on access: for ten million images a list would take a gigabyte."""
 
     def __init__(self, count: int) -> None:
         self._range = range(count)
@@ -25,29 +25,29 @@ class NumberedNames(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        found = self._range[index]
-        return str(found) if isinstance(found, int) else [str(number) for number in found]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # as lists have none
+        numbers = self._range[index]
+        return str(numbers) if isinstance(numbers, int) else [str(number) for number in numbers]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images at rest, with what is known about them.
+    """Images with their names and, if known, labels and factors.
 
     Attributes:
-        images: uint8 of shape (count, channels, height, width), 1 or 3 channels; may be memory-mapped, or
+        images: uint8 of shape (count, channels, height, width), 1 or 3 channels; may be memory-mapped, or a
             `data.shards.Shards`, which can be indexed like an array.
-        names: One name an image: its path relative to the folder it came from, or its index in a named data set.
-        source: What this is, in words for people, e.g. ``"mnist (test)"``.
-        labels: int64 of shape (count,), indices into ``label_names``, or None. They are for evaluation, for giving
-            names to codes and for the ``cgan`` objective; nothing else may read them.
-        label_names: One name a label.
-        skipped: One line ``"name: why"`` for each image that could not be used.
-        factors: How each image was made, or None where that is not known. They are for evaluation alone.
+        names: One name per image: its path relative to the folder it came from, or its index in a named data set.
+        source: Description of the set for people, e.g. ``"mnist (test)"``.
+        labels: int64 of shape (count,), indices into ``label_names``, or None. Only evaluation, the naming of codes and
+            the objective ``cgan`` may use them.
+        label_names: One name per label.
+        skipped: One line ``"name: reason"`` for each image that could not be used.
+        factors: The ground-truth factors of the images, or None if unknown. Only evaluation may use them.
+
+    Example:
+        >>> images = infogan.data.load("digits")
+        >>> images.images.shape, images.label_names[images.labels[0]]
+        ((1437, 1, 8, 8), '0')
     """
 
     images: NDArray[np.uint8]
@@ -63,7 +63,7 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
+        """Number of channels: 1 for grey, 3 for RGB."""
         return int(self.images.shape[1])
 
     @property
@@ -72,37 +72,37 @@ class ImageSet:
         return int(self.images.shape[2])
 
     def digest(self) -> str:
-        """SHA-256 over the shape and the pixels, in hex: tells a resumed run that its data changed.
+        """Return the SHA-256 of the shape and the pixels, in hex, which shows whether data changed between sessions.
 
         Raises:
-            UserError: pixels in shards are not as they were written.
+            UserError: The checksum of a shard is wrong.
         """
         state = hashlib.sha256(repr(self.images.shape).encode())
-        if verify := getattr(self.images, "verify", None):  # shards, which have checksums
+        if verify := getattr(self.images, "verify", None):  # shards have checksums
             state.update(verify().encode())
             return state.hexdigest()
-        for start in range(0, len(self.images), 4096):  # in pieces, so that a memory-mapped set is streamed
+        for start in range(0, len(self.images), 4096):  # in blocks, because a memory-mapped set may exceed the memory
             state.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
         return state.hexdigest()
 
     def subset(self, indices: Sequence[int] | NDArray[Any]) -> "ImageSet":
-        """The images at ``indices``, in that order, with their names, labels and factors."""
-        chosen = np.asarray(indices)
+        """Return the images at ``indices``, in that order, with their names, labels and factors."""
+        selection = np.asarray(indices)
         return ImageSet(
-            images=self.images[chosen],
-            names=[self.names[i] for i in chosen],
+            images=self.images[selection],
+            names=[self.names[i] for i in selection],
             source=self.source,
-            labels=None if self.labels is None else self.labels[chosen],
+            labels=None if self.labels is None else self.labels[selection],
             label_names=self.label_names,
-            factors=None if self.factors is None else self.factors.subset(chosen),
+            factors=None if self.factors is None else self.factors.subset(selection),
         )
 
 
 def some_indices(total: int, limit: int) -> NDArray[np.int64]:
-    """Indices, in order, of at most ``most`` of ``total`` images, by chance but always the same.
+    """Return at most ``limit`` of the indices 0 to ``total - 1``: sorted, random, and the same on every call.
 
-    The first ones would be of one class where images come class by class; evenly spaced ones fall in with any period of
-    the order (every sixth image of MNIST is 7 % darker than the one after it).
+    The first images would all be of one class if images come class by class. Evenly spaced ones may coincide with a
+    period of the order: every sixth image of MNIST is 7 % darker than the next one.
     """
     if total <= limit:
         return np.arange(total)

@@ -1,4 +1,4 @@
-"""A few labels that a person gives by hand: a CSV file with the columns ``image`` and ``label``."""
+"""Labels of a few images, from a CSV file with the columns ``image`` and ``label``."""
 
 import csv
 import hashlib
@@ -15,11 +15,11 @@ from infogan.utils.errors import UserError
 
 @dataclass(frozen=True)
 class FewLabels:
-    """Which images carry which label.
+    """Labels of some images of a set.
 
     Attributes:
-        indices: int64 (labelled,), places in the image set.
-        values: int64 (labelled,), indices into ``names``.
+        indices: int64 (labelled,), indices of the labelled images in the set.
+        values: int64 (labelled,), their labels as indices into ``names``.
         names: The labels that occur, in alphabetical order.
     """
 
@@ -28,79 +28,87 @@ class FewLabels:
     names: tuple[str, ...]
 
     def digest(self) -> str:
-        """SHA-256 of what it says."""
+        """Return the SHA-256 of the labels, in hex."""
         return hashlib.sha256(repr((self.indices.tolist(), self.values.tolist(), self.names)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A file of labels as it stands.
+    """The rows of a file of labels, including columns that infogan ignores.
 
     Attributes:
-        columns: What its first line says.
-        rows: The cells of each line that has any, and the number of the line.
+        columns: The names of the columns, from the first line.
+        rows: The line number and the cells of each other line that is not empty.
     """
 
     columns: tuple[str, ...] = ("image", "label")
     rows: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     @classmethod
-    def read(cls, content: bytes, where: str) -> "LabelTable":
-        """The sheet in a file's content; ``where`` names it for the error.
+    def read(cls, content: bytes, path: str) -> "LabelTable":
+        """Parse the content of a file; ``path`` names it in errors.
 
         Raises:
-            UserError: it can not be read, or lacks a column.
+            UserError: It is not CSV, or lacks a column.
         """
         text = content.decode("utf-8-sig", "surrogateescape")
         try:
             reader = csv.reader(io.StringIO(text, newline=""))
             lines = [(reader.line_num, tuple(cells)) for cells in reader if cells]
         except csv.Error as error:
-            raise UserError(f"the labels in {where} can not be read: {error}") from None
+            raise UserError(f"cannot read the labels in {path}: {error}") from None
         columns = lines[0][1] if lines else ()
-        missing = {"image", "label"} - set(columns)
+        missing = sorted({"image", "label"} - set(columns))
         if missing:
-            named = " and no column ".join(sorted(missing))
-            raise UserError(f"{where} has no column {named}: its first line names them")
+            raise UserError(f"{path} has no column {' and no column '.join(missing)}; its first line must name both")
         return cls(columns, tuple(lines[1:]))
 
     def cell(self, row: tuple[str, ...], column: str) -> str:
-        """What a row says under ``image`` or ``label``, without space around a label; "" where it ends before."""
-        at = self.columns.index(column)
-        text = row[at] if at < len(row) else ""
+        """Return the cell under ``image`` or ``label``; "" if the row is too short. Labels are stripped of spaces."""
+        index = self.columns.index(column)
+        text = row[index] if index < len(row) else ""
         return text.strip() if column == "label" else text
 
     def make_row(self, image: str, label: str, row: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """A row that says so, with what ``row`` has in other columns."""
-        said = {self.columns.index("image"): image, self.columns.index("label"): label}
-        width = max(len(self.columns), len(row))
-        return tuple(said.get(at, row[at] if at < len(row) else "") for at in range(width))
+        """Return a row with this image and label, and the other cells of ``row``."""
+        cells = [*row, *[""] * (len(self.columns) - len(row))]
+        cells[self.columns.index("image")] = image
+        cells[self.columns.index("label")] = label
+        return tuple(cells)
 
 
 def read_labels(path: Path, images: ImageSet) -> FewLabels:
-    """Reads a file of labels; an image may be named once, as `infogan encode` writes it. Other columns are ignored.
+    """Read a file of labels.
+
+    Each image may occur once, by the name that `infogan encode` writes. Rows without a label, and columns other than
+    ``image`` and ``label``, are ignored.
 
     Raises:
-        UserError: the file can not be read, lacks a column, or names an image that is not there, or one twice.
+        UserError: The file cannot be read, lacks a column, has no labels, or names an image twice or an unknown one.
+
+    Example:
+        >>> read_labels(Path("labels.csv"), images).names
+        ('cat', 'dog')
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"the labels in {path} can not be read: {error}") from None
-    sheet = LabelTable.read(content, str(path))
-    places = {name: place for place, name in enumerate(images.names)}
-    found: dict[int, str] = {}
-    for number, row in sheet.rows:
-        image, label = sheet.cell(row, "image"), sheet.cell(row, "label")
+        raise UserError(f"cannot read the labels in {path}: {error.strerror or error}") from None
+    table = LabelTable.read(content, str(path))
+    index_of = {name: index for index, name in enumerate(images.names)}
+    labels: dict[int, str] = {}
+    for line, row in table.rows:
+        image, label = table.cell(row, "image"), table.cell(row, "label")
         if not label:  # not labelled yet
             continue
-        if image not in places:
-            raise UserError(f"line {number} of {path} labels {image!r}, which is no image of {images.source}")
-        if places[image] in found:
-            raise UserError(f"line {number} of {path} labels {image!r} a second time")
-        found[places[image]] = label
-    if not found:
-        raise UserError(f"{path} labels no image")
-    names = tuple(sorted(set(found.values())))
-    indices = np.array(sorted(found), np.int64)
-    return FewLabels(indices, np.array([names.index(found[i]) for i in indices.tolist()], np.int64), names)
+        if image not in index_of:
+            raise UserError(f"line {line} of {path} labels {image!r}, which is not an image of {images.source}")
+        if index_of[image] in labels:
+            raise UserError(f"line {line} of {path} labels {image!r} a second time")
+        labels[index_of[image]] = label
+    if not labels:
+        raise UserError(f"{path} labels no image; fill in its column label")
+    names = tuple(sorted(set(labels.values())))
+    indices = sorted(labels)
+    values = [names.index(labels[index]) for index in indices]
+    return FewLabels(np.array(indices, np.int64), np.array(values, np.int64), names)

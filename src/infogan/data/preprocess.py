@@ -1,8 +1,7 @@
-"""One picture in, one uint8 array of the wanted size and channels out.
+"""Conversion of one image of any size, depth and colour model to uint8 pixels of the requested size and channels.
 
-In flow Pillow images and arrays of any size, depth and colour model, some of them from strangers; out flow arrays of
-shape (channels, size, size). Every data source goes through here, so that a photograph, a scan and an array are
-cropped, padded, scaled and made grey by the same rules.
+Every data source uses these functions, so that photographs, scans and arrays are cropped, padded, scaled and made grey
+by the same rules.
 """
 
 import functools
@@ -10,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,30 +18,39 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from infogan.utils.errors import UserError, unknown_name
 
 Progress = Callable[[str, int, int], None]
-"""Told what is under way, how much of it is done, and how much there is: bytes when fetching, images when reading."""
+"""Called with a description of the work, the amount done and the total: bytes of a download, or images read."""
 
 SIZES = range(8, 129)
-MAX_PIXELS = 64 * 2**20  # of one picture before it is resized: 256 MiB as RGBA
+MAX_PIXELS = 64 * 2**20  # of one image before it is resized: 256 MiB as RGBA
+MAX_DECODE_BYTES = 24 * MAX_PIXELS  # memory that decoding one image may need, with copies, in the deepest format
 
-# Formats that Pillow only recognises, or hands to another program (EPS to Ghostscript), are not images here.
-_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Formats that Pillow only recognises, or passes to another program (EPS to Ghostscript), are not read.
+_UNSUPPORTED_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 class ImageTooLargeError(ValueError):
-    """A picture has more pixels than are decoded."""
+    """An image has more pixels than are decoded."""
+
+
+class Target(NamedTuple):
+    """The size in pixels, the channels (1 or 3) and the key of ``FITS`` that every image of a set is converted to."""
+
+    size: int
+    channels: int
+    shape: str
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What every image of a set is brought to.
+    """The requested size, channels and shape of the images of a set.
 
     Attributes:
-        size: Height and width in pixels, 8 to 128. None: as they are, if all are square and of one such size.
-        channels: 1 for grey, 3 for RGB. None: as they are, if all agree.
-        shape: How a picture becomes square: a key of ``FITS``.
+        size: Height and width in pixels, 8 to 128. None keeps the images' size if all are square and of one size.
+        channels: 1 for grey, 3 for RGB. None keeps the images' channels if all agree.
+        shape: How an image becomes square: a key of ``FITS``.
 
     Raises:
-        UserError: a value that is not allowed.
+        UserError: A value is not allowed.
     """
 
     size: int | None = None
@@ -51,106 +59,161 @@ class ImageSpec:
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size not in SIZES:
-            raise UserError(f"size {self.size}: allowed are {SIZES.start} to {SIZES.stop - 1} pixels")
+            raise UserError(f"size is {self.size}; choose {SIZES.start} to {SIZES.stop - 1} pixels")
         if self.channels not in (None, 1, 3):
-            raise UserError(f"channels {self.channels}: allowed are 1 (grey) and 3 (RGB)")
+            raise UserError(f"channels is {self.channels}; choose 1 (grey) or 3 (RGB)")
         if self.shape not in FITS:
-            raise unknown_name("fit", self.shape, FITS)
+            raise unknown_name("shape", self.shape, FITS)
 
-    def settled_size(self, found: Mapping[tuple[int, int], str], where: str) -> int:
-        """The size to bring images to.
+    def resolve(self, sizes: Mapping[tuple[int, int], str], channels: Mapping[int, str], source: str) -> Target:
+        """Return the target for a set of images, taking from the images what is not requested.
 
         Args:
-            found: One example's name for each (width, height) in the set.
-            where: The set, for the error.
+            sizes: For each (width, height) in the set, the name of one such image.
+            channels: For each number of channels in the set, the name of one such image.
+            source: The name of the set, for errors.
 
         Raises:
-            UserError: no size is asked for and the images do not settle it.
+            UserError: The size or the channels are not requested and the images differ in them.
         """
+        return Target(self._resolve_size(sizes, source), self._resolve_channels(channels, source), self.shape)
+
+    def _resolve_size(self, sizes: Mapping[tuple[int, int], str], source: str) -> int:
         if self.size is not None:
             return self.size
-        ((width, height), *others) = found
-        if not others and width == height and width in SIZES:
+        width, height = next(iter(sizes))
+        if len(sizes) == 1 and width == height and width in SIZES:
             return width
-        examples = " and ".join(f"{w}x{h} ({name})" for (w, h), name in list(found.items())[:2])
+        examples = " and ".join(f"{w}x{h} ({name})" for (w, h), name in list(sizes.items())[:2])
         raise UserError(
-            f"{where} has no one size that can be kept: found {examples}; square images of one size from "
-            f"{SIZES.start} to {SIZES.stop - 1} pixels are kept, all others need --size N"
+            f"{source} has images of {examples} pixels, not of one square size from {SIZES.start} to "
+            f"{SIZES.stop - 1}; pass --size N"
         )
 
-    def settled_channels(self, found: Mapping[int, str], where: str) -> int:
-        """The channels to bring images to; ``found`` has one example's name for each channel count in the set.
-
-        Raises:
-            UserError: no channels are asked for and the set is mixed.
-        """
+    def _resolve_channels(self, channels: Mapping[int, str], source: str) -> int:
         if self.channels is not None:
             return self.channels
-        if len(found) > 1:
+        if len(channels) > 1:
             raise UserError(
-                f"{where} mixes grey images ({found[1]}) and colour images ({found[3]}): pass --channels 1 or "
+                f"{source} mixes grey images ({channels[1]}) and colour images ({channels[3]}); pass --channels 1 or "
                 "--channels 3"
             )
-        (channels,) = found
-        return channels
+        return next(iter(channels))
 
 
 @functools.cache
 def image_extensions() -> frozenset[str]:
-    """The lower-case file extensions of the formats that can be decoded."""
-    return frozenset(ext for ext, format in Image.registered_extensions().items() if format in _decoded_formats())
+    """Return the file extensions, in lower case with the dot, of the formats that can be decoded."""
+    return frozenset(ext for ext, format in Image.registered_extensions().items() if format in _decodable_formats())
 
 
 @contextmanager
 def open_image(
     file: BinaryIO, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
-    """Yields the picture in ``file`` with its header read and its pixels not yet.
+    """Open an image: its header is read, its pixels are decoded on use.
 
     Args:
-        file: The picture.
-        max_pixels: It may have.
-        formats: Pillow's names of those that it may be in. None: all that can be decoded.
+        file: The content of an image file.
+        max_pixels: The largest number of pixels that is accepted.
+        formats: Pillow's names of the accepted formats. None accepts all that can be decoded.
 
     Raises:
-        Exception: whatever Pillow raises on a broken file, which is nearly anything.
-        TooLarge: more than ``max_pixels`` pixels.
+        ImageTooLargeError: The image has more than ``max_pixels`` pixels.
+        Exception: The file is broken; Pillow raises exceptions of many types.
     """
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata, and of sizes that are refused here anyway; neither is the user's business.
+        # Pillow warns of odd metadata, and of sizes that are refused below. Neither concerns the user.
         warnings.simplefilter("ignore")
-        with Image.open(file, formats=formats or _decoded_formats()) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ImageTooLargeError(f"{picture.width}x{picture.height} pixels, more than {max_pixels:,}")
-            yield picture
+        with Image.open(file, formats=formats or _decodable_formats()) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {max_pixels:,}")
+            yield image
 
 
-def count_channels(picture: Image.Image) -> int:
-    """1 if the picture's colour model, or its whole palette, is grey; 3 otherwise."""
-    if picture.mode in ("P", "PA"):
-        palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
-        return 1 if bool((palette == palette[:, :1]).all()) else 3
-    return 1 if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;16") else 3
-
-
-def render(picture: Image.Image, size: int, channels: int, shape: str) -> NDArray[np.uint8]:
-    """Brings a picture to its final form: uint8 of shape (channels, size, size).
-
-    EXIF orientation is respected. Transparent parts show white, as in most viewers: what is drawn on nothing is mostly
-    dark, and would vanish on black. 16-bit and float depths are scaled, never clipped.
+@contextmanager
+def skip_unusable(name: str, skipped: dict[str, str]) -> Iterator[None]:
+    """Record why an image cannot be used in ``skipped``, under its name, instead of raising.
 
     Raises:
-        Exception: whatever Pillow raises on a broken file, which is nearly anything.
+        UserError: The source as a whole cannot be read.
+        MemoryError: The machine has too little memory to decode an image.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        # Decoders raise it for impossible sizes in a broken file, too. Then this allocation succeeds.
+        np.empty(MAX_DECODE_BYTES, np.uint8)
+        skipped[name] = error_reason(error)
+    except Exception as error:  # decoders raise exceptions of many types on a broken file
+        skipped[name] = error_reason(error)
+
+
+def error_reason(error: Exception) -> str:
+    """Return one line for the user about an exception from a library."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read"  # Pillow's own message contains a memory address
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def count_channels(image: Image.Image) -> int:
+    """Return 1 if the colour model, or the whole palette, of an image is grey, and 3 otherwise."""
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+        return 1 if bool((palette == palette[:, :1]).all()) else 3
+    return 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16") else 3
+
+
+def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:
+    """Return images of shape (count, channels, height, width), without copying.
+
+    Args:
+        images: (count, height, width), (count, channels, height, width) or (count, height, width, channels), with 1 or
+            3 channels.
+        source: The name of the images, for errors.
+
+    Raises:
+        UserError: The shape is none of these.
+    """
+    transposed = images
+    if images.ndim == 3:
+        transposed = images[:, None]
+    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        transposed = images.transpose(0, 3, 1, 2)
+    if transposed.ndim != 4 or transposed.shape[1] not in (1, 3) or 0 in transposed.shape[1:]:
+        raise UserError(
+            f"{source} has the image shape {images.shape[1:]}; allowed are (height, width), (channels, height, width) "
+            "and (height, width, channels) with 1 or 3 channels"
+        )
+    return transposed
+
+
+def render(image: Image.Image, size: int, channels: int, shape: str) -> NDArray[np.uint8]:
+    """Convert an image to uint8 pixels of shape (channels, size, size).
+
+    The EXIF orientation is applied. Transparent parts become white, as in most viewers: drawings on a transparent
+    background are mostly dark and would vanish on black. 16-bit and float values are scaled, never clipped.
+
+    Raises:
+        Exception: The image is broken; Pillow raises exceptions of many types.
     """
     # Lets the JPEG decoder skip detail far below a pixel of the result: several times faster on photographs.
-    picture.draft(None, (2 * size, 2 * size))
-    picture = _flat(_eight_bits(ImageOps.exif_transpose(picture)))
-    pixels = np.asarray(FITS[shape](picture.convert("L" if channels == 1 else "RGB"), size))
+    image.draft(None, (2 * size, 2 * size))
+    image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image)))
+    pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def render_array(pixels: NDArray[Any], size: int, channels: int, shape: str) -> NDArray[np.uint8]:
-    """Like ``render``, for one image of shape (1 or 3, height, width) in a depth that ``to_bytes`` accepts."""
+    """Convert an array of shape (1 or 3, height, width) like `render`; see `to_uint8` for its type.
+
+    Raises:
+        ValueError: The type or the range of the values is not allowed.
+    """
     pixels = to_uint8(pixels)
     if pixels.shape == (channels, size, size):
         return pixels
@@ -159,10 +222,10 @@ def render_array(pixels: NDArray[Any], size: int, channels: int, shape: str) -> 
 
 
 def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scales uint16 and float in [0, 1] to uint8 0 to 255, rounding to nearest; uint8 stays as it is.
+    """Scale uint16, or float in [0, 1], to uint8 from 0 to 255, rounded to nearest; return uint8 unchanged.
 
     Raises:
-        ValueError: another type, or floats outside [0, 1] or not a number.
+        ValueError: The array has another type, or floats that are NaN or outside [0, 1].
     """
     if pixels.dtype == np.uint8:
         return pixels
@@ -176,52 +239,43 @@ def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
-def error_reason(error: Exception) -> str:
-    """What to tell the user of an error that a library raised."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that can be read"  # Pillow's own words name a memory address
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    if picture.mode == "F":
-        return Image.fromarray(to_uint8(np.asarray(picture)))
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        # Mode I is 32 bits wide, but what files put there (16-bit PNG and PGM) has 16.
-        values = np.asarray(picture)
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        return Image.fromarray(to_uint8(np.asarray(image)))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Mode I is 32 bits wide, but the files that open in it (16-bit PNG and PGM) have 16.
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"integer values from {values.min()} to {values.max()}; allowed are 0 to 65535")
         return Image.fromarray(to_uint8(values.astype(np.uint16)))
-    return picture
+    return image
 
 
-def _flat(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture
-    picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+def _composite_on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
-def _crop(picture: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, on whole pixels, so that an image of the right height is not blurred."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    """Resize the largest centred square, cut at whole pixels so that an image of the right height is not blurred."""
+    side = min(image.size)
+    x, y = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _pad(picture: Image.Image, size: int) -> Image.Image:
-    """The whole picture between bars of its border's median colour: black around MNIST, paper around a scan."""
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    """Resize the whole image and pad it with the median colour of its border: black for MNIST, paper for a scan."""
     # Resized before it is padded: a strip of a million pixels by one must not become a square of that side.
-    longest = max(picture.size)
-    width, height = (max(1, round(side * size / longest)) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    pixels = np.atleast_3d(np.asarray(picture))
+    longest = max(image.size)
+    width, height = (max(1, round(side * size / longest)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    pixels = np.atleast_3d(np.asarray(image))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))
-    square = Image.new(picture.mode, (size, size), colour if len(colour) > 1 else colour[0])
-    square.paste(picture, ((size - width) // 2, (size - height) // 2))
+    square = Image.new(image.mode, (size, size), colour if len(colour) > 1 else colour[0])
+    square.paste(image, ((size - width) // 2, (size - height) // 2))
     return square
 
 
@@ -229,7 +283,7 @@ FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "pa
 
 
 @functools.cache
-def _decoded_formats() -> tuple[str, ...]:
+def _decodable_formats() -> tuple[str, ...]:
     Image.init()
-    # Pillow tries one after another: what most pictures are goes first.
-    return tuple(sorted(set(Image.OPEN) - _NOT_DECODED, key=lambda name: (name not in ("JPEG", "PNG"), name)))
+    # Pillow tries one after another, so the most frequent formats come first.
+    return tuple(sorted(set(Image.OPEN) - _UNSUPPORTED_FORMATS, key=lambda name: (name not in ("JPEG", "PNG"), name)))

@@ -1,4 +1,4 @@
-"""Images that are read some at a time, because all of them may not fit into memory."""
+"""Images that are read block by block, because a set may not fit into memory."""
 
 import mmap
 from collections.abc import Callable
@@ -15,17 +15,18 @@ from infogan.data.factors import Factors
 
 @dataclass(frozen=True)
 class Stream:
-    """Images in an order, to be read in pieces.
+    """An ordered set of images that is read block by block.
 
     Attributes:
-        count: How many there are, with those that will turn out not to be usable.
-        source: What they are, in words for people.
-        fingerprint: Another one where there are other images; images that were changed in their place may not show.
-        read: The images from one place to another, without those that can not be used, which it names as skipped.
-        skipped: What else was left out, a line ``"name: why"`` each.
-        root: The folder in which the images are files, by their names; None where they are no files of their own.
-        numbered: Whether the images have no names but their numbers.
-        factors: How all of them were made, or None where that is not known.
+        count: Number of images, including those that turn out to be unusable.
+        source: Description of the set for people.
+        fingerprint: A string that differs between sets; it may not change if an image changes in place.
+        read: Reads the images from a first index to below a last one, as ``read(first, last)``. Unusable images are
+            missing from the result and listed in its ``skipped``.
+        skipped: One line ``"name: reason"`` for each file that is not among the ``count`` images.
+        root: The folder that contains the images as files by their names; None if they are not separate files.
+        numbered: Whether the names are the numbers of the images.
+        factors: The ground-truth factors of all images, or None if unknown.
     """
 
     count: int
@@ -37,9 +38,20 @@ class Stream:
     numbered: bool = False
     factors: Factors | None = None
 
+    @classmethod
+    def of(cls, images: ImageSet, fingerprint: str, *, numbered: bool = False) -> "Stream":
+        """Return a stream that reads blocks of an image set, without keeping pages of a memory-mapped one."""
+
+        def read(first: int, last: int) -> ImageSet:
+            block = images.subset(np.arange(first, min(last, len(images))))
+            release_pages(images.images)
+            return block
+
+        return cls(len(images), images.source, fingerprint, read, numbered=numbered, factors=images.factors)
+
 
 def release_pages(array: NDArray[Any]) -> None:
-    """Lets go of what was read of a mapped file, which the system would else keep for this process for a while."""
+    """Free the memory pages that were read of a memory-mapped array; the system may otherwise keep them."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         owner = owner.base

@@ -105,7 +105,7 @@ def test_the_array_names_of_keras_and_of_savez_are_accepted(tmp_path: Path) -> N
     np.savez(alone, GREY)
     np.testing.assert_array_equal(load(alone).images[:, 0], GREY)
     assert not has_test_split(alone)
-    with pytest.raises(UserError, match="no test split.*arr_0"):
+    with pytest.raises(UserError, match=r"no test split.*arr_0"):
         load(alone, split="test")
 
 

@@ -145,7 +145,7 @@ def test_without_both_folders_all_images_are_train(tmp_path: Path, layout: Layou
     source = layout(tmp_path, {"train/1.png": png(1), extra: png(2)})
     assert not has_test_split(source)
     assert sorted(values(load(source))) == [1, 2]
-    with pytest.raises(UserError, match="no test split.*train and test"):
+    with pytest.raises(UserError, match=r"no test split.*train and test"):
         load(source, split="test")
 
 
@@ -201,7 +201,7 @@ def test_mixed_images_are_refused_otherwise(tmp_path: Path) -> None:
     ("tree", "size"),
     [({"readme.txt": b"x"}, None), ({"a.png": b"x"}, None), ({"a.png": b"x"}, 16), ({".a.png": png()}, 16)],
 )
-def test_a_source_without_usable_images_is_refused(
+def test_sources_without_usable_images_are_refused(
     tmp_path: Path, layout: Layout, tree: Tree, size: int | None
 ) -> None:
     with pytest.raises(UserError, match="no usable image"):

@@ -89,7 +89,7 @@ def test_labels_and_their_names_are_read() -> None:
 def test_labels_of_an_image_set_are_kept() -> None:
     original = image_set(6)
     copy = load_object(original, ANY)
-    assert np.array_equal(copy.labels, original.labels)
+    np.testing.assert_array_equal(copy.labels, original.labels)
     assert (copy.label_names, list(copy.names)) == (original.label_names, list(original.names))
 
 

@@ -66,7 +66,7 @@ def test_a_remote_folder_is_read_like_a_local_one(folder: Path, in_memory: str) 
         assert list(local.names) == list(distant.names)
         assert local.skipped == distant.skipped
         assert local.labels is not None
-        assert np.array_equal(local.labels, distant.labels)
+        np.testing.assert_array_equal(distant.labels, local.labels)
     assert has_test_split(in_memory)
     made = prepare_shards(in_memory, folder.parent / "prepared")
     assert made["train"].images == len(load(folder))

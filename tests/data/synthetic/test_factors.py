@@ -101,7 +101,7 @@ def test_a_grid_has_each_combination_once(sizes: list[int]) -> None:
 
 def test_factors_that_do_not_fit_together_are_refused() -> None:
     values = np.zeros((2, 2), np.int64)
-    with pytest.raises(UserError, match="one name and one size a factor"):
+    with pytest.raises(UserError, match="one name and one size per factor"):
         Factors(("a",), (3,), values)
     with pytest.raises(UserError, match="from 0 to below"):
         Factors(("a", "b"), (3, 1), values + 1)
@@ -616,7 +616,7 @@ def test_factors_of_ones_own_file(tmp_path: Path) -> None:
     for changed, message in (
         ({"factors": values[:2]}, "3 images and factors of 2"),
         ({"factors": values.astype(float)}, "factors of type float64"),
-        ({"factor_names": np.array(["a"])}, "one name and one size a factor"),
+        ({"factor_names": np.array(["a"])}, "one name and one size per factor"),
         ({"factor_sizes": np.array([2, 2])}, "from 0 to below"),
     ):
         np.savez(tmp_path / "b.npz", **{"images": images, "factors": values, **changed})  # type: ignore[arg-type]

@@ -1,7 +1,4 @@
-"""Arrays of images, in memory or in .npz, .npy and IDX files, to an ImageSet.
-
-In flows a path (or arrays that a named data set was unpacked to); out flows an ``ImageSet``. Nothing is ever unpickled.
-"""
+"""Image sets from arrays in memory or in .npz, .npy and IDX files. Nothing is ever unpickled."""
 
 import gzip
 import math
@@ -17,7 +14,7 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
-from infogan.data.preprocess import ImageSpec, error_reason, render_array
+from infogan.data.preprocess import ImageSpec, Target, channels_first, error_reason, render_array
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 from infogan.utils.memory import usable_bytes
@@ -25,42 +22,24 @@ from infogan.utils.memory import usable_bytes
 MAX_LABEL = 65_535
 _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
 
-# The names that the parts of each split go by in a .npz file: ours, and those of Keras.
-_NPZ_KEYS = {
-    "train": {
-        "images": ("images", "x_train"),
-        "labels": ("labels", "y_train"),
-        "names": ("names",),
-        "label_names": ("label_names",),
-        "factors": ("factors",),
-        "factor_names": ("factor_names",),
-        "factor_sizes": ("factor_sizes",),
-        "factor_values": ("factor_values",),
-    },
-    "test": {
-        "images": ("test_images", "x_test"),
-        "labels": ("test_labels", "y_test"),
-        "names": ("test_names",),
-        "label_names": ("label_names",),
-        "factors": ("test_factors",),
-        "factor_names": ("factor_names",),
-        "factor_sizes": ("factor_sizes",),
-        "factor_values": ("factor_values",),
-    },
-}
+# The arrays of a .npz: those of each split, with the prefix of the split, and those that the splits share.
+_SPLIT_PREFIXES = {"train": "", "test": "test_"}
+_SPLIT_ARRAYS = ("images", "labels", "names", "factors")
+_SHARED_ARRAYS = ("label_names", "factor_names", "factor_sizes", "factor_values")
+_KERAS_LETTERS = {"images": "x", "labels": "y"}  # Keras calls them x_train and so on
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """One split of a set as arrays.
+    """One split of a data set as arrays.
 
     Attributes:
         images: uint8, uint16 or float in [0, 1]; (count, height, width), (count, channels, height, width) or
             (count, height, width, channels), with 1 or 3 channels.
         labels: Class numbers from 0, of shape (count,) or (count, 1).
-        names: One name an image; None numbers them from 0.
-        label_names: One name a class; empty numbers them from 0.
-        factors: How each image was made; None where that is not known.
+        names: One name per image; None numbers them from 0.
+        label_names: One name per class; empty numbers them from 0.
+        factors: The ground-truth factors of the images; None if unknown.
     """
 
     images: NDArray[Any]
@@ -71,89 +50,103 @@ class Arrays:
 
 
 def read_arrays(path: Path, split: str) -> Arrays:
-    """Reads one split, ``"train"`` or ``"test"``, of a .npz, .npy or IDX file (.gz too).
+    """Read one split, ``"train"`` or ``"test"``, of a .npz, .npy or IDX file (.gz too).
 
     Raises:
-        UserError: the file is none of these, is broken, or has not the arrays it must have or the split.
+        UserError: The file has another format, is broken, or lacks the split or a required array.
     """
     if path.suffix.lower() == ".npz":
         return _read_npz(path, split)
     if split == "test":
-        raise UserError(f"{path} has no test split: only folders, .zip and .npz files have one")
+        raise UserError(f"{path} has no test split: only folders, .zip and .npz files can have one")
     if path.suffix.lower() == ".npy":
         with wrap_read_errors(path):
-            _check_header(path)
-            # Mapped, not read: the images may be more than the memory. Copy-on-write, as torch wants arrays writable.
+            _check_npy_header(path)
+            # Mapped, because the images may exceed the memory; copy-on-write, because torch wants writable arrays.
             return Arrays(np.lib.format.open_memmap(path, mode="c"))
-    labels = _labels_beside(path)
+    labels = _find_idx_labels(path)
     return Arrays(read_idx(path, dimensions=3), None if labels is None else read_idx(labels, dimensions=1))
 
 
-def _check_header(path: Path) -> None:
-    """Raises ValueError where the header of a .npy file is longer than the file, before room is made for it."""
-    with BoundedReader(path) as file:
-        major, _ = np.lib.format.read_magic(file)
-        header = file.read(2 if major == 1 else 4)
-        length = int.from_bytes(header, "little")
-        if len(file.read(length)) < length:
-            raise ValueError(f"its header is to have {length:,} bytes, which there are not")
-
-
 def array_splits(path: Path) -> tuple[str, ...]:
-    """The splits of a .npz, .npy or IDX file: ``("train",)`` or ``("train", "test")``.
+    """Return the splits of a .npz, .npy or IDX file: ``("train",)`` or ``("train", "test")``.
 
     Raises:
-        UserError: a .npz that is broken or has no array of images.
+        UserError: A .npz is broken or has no array of images.
     """
     if path.suffix.lower() != ".npz":
         return ("train",)
-    with _opened_npz(path) as archive:
+    with _open_npz(path) as archive:
         return tuple(_npz_keys(archive.files, path))
 
 
-def to_image_set(arrays: Arrays, form: ImageSpec, where: str) -> ImageSet:
-    """Brings arrays to ``form``; images that have it already are neither copied nor, if memory-mapped, read.
+def to_image_set(arrays: Arrays, spec: ImageSpec, source: str) -> ImageSet:
+    """Convert arrays to an image set.
+
+    Images that already have the requested form are not copied and, if memory-mapped, not read.
+
+    Args:
+        arrays: The images and what is known about them.
+        spec: The requested form of the images.
+        source: The name of the set, also for errors.
 
     Raises:
-        UserError: shapes, types or values that ``Arrays`` does not allow, or images that leave open what ``form`` does.
+        UserError: A shape, type or value is not allowed, see `Arrays`, or the size or channels must be requested.
     """
-    images = _channels_first(arrays.images, where)
+    images = channels_first(arrays.images, source)
     count, channels, height, width = images.shape
-    size = form.settled_size({(width, height): "every image"}, where)
-    channels = form.settled_channels({channels: "every image"}, where)
-    labels, label_names = _checked_labels(arrays, count, where)
+    if not count:
+        raise UserError(f"{source} has no images; at least one is needed")
+    target = spec.resolve({(width, height): "every image"}, {channels: "every image"}, source)
+    labels, label_names = _check_labels(arrays, count, source)
     names = NumberedNames(count) if arrays.names is None else list(arrays.names)
     if len(names) != count:
-        raise UserError(f"{where} has {count} images and {len(names)} names; allowed is one name an image")
+        raise UserError(f"{source} has {count} images and {len(names)} names; one name per image is needed")
     if arrays.factors is not None and len(arrays.factors) != count:
         raise UserError(
-            f"{where} has {count} images and factors of {len(arrays.factors)}; allowed are the factors of each image"
+            f"{source} has {count} images and factors of {len(arrays.factors)}; one row of factors per image is needed"
         )
-    rendered = _rendered(images, (size, channels, form.shape), where)
-    return ImageSet(rendered, names, where, labels, label_names, factors=arrays.factors)
+    return ImageSet(_render(images, target, source), names, source, labels, label_names, factors=arrays.factors)
 
 
-def convert(images: ImageSet, form: ImageSpec) -> ImageSet:
-    """The images brought to ``form``, those that have it already as they are; raises UserError as `image_set`."""
-    size, channels = form.size or images.size, form.channels or images.channels
-    if (size, channels) == (images.size, images.channels):
+def convert(images: ImageSet, spec: ImageSpec) -> ImageSet:
+    """Return an image set in the requested form, or itself if it has that form; raises like `to_image_set`."""
+    target = Target(spec.size or images.size, spec.channels or images.channels, spec.shape)
+    if (target.size, target.channels) == (images.size, images.channels):
         return images
-    return replace(images, images=_rendered(np.asarray(images.images), (size, channels, form.shape), images.source))
+    return replace(images, images=_render(np.asarray(images.images), target, images.source))
+
+
+def npz_arrays(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a .npz file that `read_arrays` reads back as these splits."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for split, images in splits.items():
+        prefix = _SPLIT_PREFIXES[split]
+        arrays |= {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
+        if images.labels is not None:
+            arrays[f"{prefix}labels"] = images.labels
+        if (factors := images.factors) is not None:
+            arrays |= {f"{prefix}factors": factors.values, "factor_names": np.array(factors.names)}
+            arrays |= {"factor_sizes": np.array(factors.sizes), "factor_values": np.array(sum(factors.value_names, ()))}
+    # If classes are numbered, one split may lack the last of them.
+    if label_names := max((images.label_names for images in splits.values()), key=len):
+        arrays["label_names"] = np.array(label_names)
+    return arrays
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Reads an IDX file of unsigned bytes (the format MNIST is published in), unpacking it if its name ends in .gz.
+    """Read an IDX file of unsigned bytes, the format of MNIST, and decompress it if its name ends in .gz.
 
     Args:
         path: The file.
-        dimensions: How many the array must have: 3 for images, 1 for labels.
+        dimensions: The number of dimensions it must have: 3 for images, 1 for labels.
 
     Raises:
-        UserError: another kind of file, or one cut short or too long.
+        UserError: The file has another format, or its length disagrees with its header.
     """
-    packed = path.suffix.lower() == ".gz"
+    compressed = path.suffix.lower() == ".gz"
     header_bytes = 4 + 4 * dimensions
-    with wrap_read_errors(path), gzip.open(path) if packed else open(path, "rb") as file:
+    with wrap_read_errors(path), gzip.open(path) if compressed else open(path, "rb") as file:
         header = file.read(header_bytes)
         if header[:4] != bytes((0, 0, 8, dimensions)):
             raise UserError(
@@ -162,48 +155,101 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
                 f"{dimensions} dimensions, which begin with 00 00 08 {dimensions:02x}"
             )
         shape = [int.from_bytes(header[i : i + 4]) for i in range(4, header_bytes, 4)]
-        # A header may promise anything: no memory is asked for beyond what the file can hold.
-        most = path.stat().st_size * (_MAX_DEFLATE_RATIO if packed else 1)
-        content = bytearray(file.read(min(math.prod(shape), most) + 1))
+        # A header may claim any size. No more memory is allocated than the file can fill.
+        limit = path.stat().st_size * (_MAX_DEFLATE_RATIO if compressed else 1)
+        content = bytearray(file.read(min(math.prod(shape), limit) + 1))
     if len(header) < header_bytes or len(content) != math.prod(shape):
-        found = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
-        raise UserError(f"cannot read {path}: its header promises {math.prod(shape):,} bytes of values, found {found}")
+        size = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
+        raise UserError(f"cannot read {path}: its header promises {math.prod(shape):,} bytes of values, found {size}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _labels_beside(path: Path) -> Path | None:
-    """The labels that go with images by MNIST's names: train-images-idx3-ubyte has train-labels-idx1-ubyte."""
+@contextmanager
+def wrap_read_errors(path: Path) -> Iterator[None]:
+    """Turn any exception that a broken file causes in a library into a UserError that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them correctly
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zipfile and gzip raise exceptions of many types on a broken file
+        raise UserError(f"cannot read {path}: {error_reason(error)}") from error
+
+
+def _check_npy_header(path: Path) -> None:
+    """Raise ValueError if the header of a .npy file claims to exceed the file, before memory is allocated for it."""
+    with BoundedReader(path) as file:
+        major, _ = np.lib.format.read_magic(file)
+        length = int.from_bytes(file.read(2 if major == 1 else 4), "little")
+        if len(file.read(length)) < length:
+            raise ValueError(f"its header claims {length:,} bytes, more than the file has")
+
+
+def _find_idx_labels(path: Path) -> Path | None:
+    """Return the labels next to images that are named like MNIST's: train-labels-idx1-ubyte, with or without .gz."""
     if "images" not in path.name or "idx3" not in path.name:
         return None
     name = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
     return next((path.with_name(file) for file in (name, f"{name}.gz") if path.with_name(file).is_file()), None)
 
 
+@contextmanager
+def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    with wrap_read_errors(path), open(path, "rb") as file:  # opened here, because numpy does not close a broken one
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"cannot read {path}: it holds a single array, like a .npy file; rename it to .npy")
+        with archive:
+            yield archive
+
+
 def _read_npz(path: Path, split: str) -> Arrays:
-    with _opened_npz(path) as archive:
+    with _open_npz(path) as archive:
         keys = _npz_keys(archive.files, path)
         if split not in keys:
             raise UserError(
                 f"{path} has no test split: found {', '.join(archive.files)}; it needs test_images or x_test"
             )
-        _check_unpacked(archive, list(keys[split].values()), path)
-        parts = {part: archive[key] for part, key in keys[split].items()}
-    names, label_names = (_strings(parts.get(part), part, path) for part in ("names", "label_names"))
-    return Arrays(parts["images"], parts.get("labels"), names, tuple(label_names or ()), _npz_factors(parts, path))
+        _check_unpacked_size(archive, list(keys[split].values()), path)
+        arrays = {name: archive[key] for name, key in keys[split].items()}
+    names, label_names = (_read_strings(arrays, name, path) for name in ("names", "label_names"))
+    factors = _read_factors(arrays, path)
+    return Arrays(arrays["images"], arrays.get("labels"), names, tuple(label_names or ()), factors)
 
 
-def _check_unpacked(archive: np.lib.npyio.NpzFile, keys: Sequence[str], path: Path) -> None:
-    """Raises UserError where arrays would take more memory than there is: packed zeros are a thousandth of that."""
+def _npz_keys(files: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+    """Return, for each split with images, the key of each array in a .npz: ours, or the one that Keras uses."""
+    keys: dict[str, dict[str, str]] = {split: {} for split in _SPLIT_PREFIXES}
+    for split, prefix in _SPLIT_PREFIXES.items():
+        candidates = {name: [prefix + name] for name in _SPLIT_ARRAYS} | {name: [name] for name in _SHARED_ARRAYS}
+        for name, letter in _KERAS_LETTERS.items():
+            candidates[name].append(f"{letter}_{split}")
+        for name, names in candidates.items():
+            if present := [key for key in names if key in files]:
+                keys[split][name] = present[0]
+    if len(files) == 1:
+        keys["train"]["images"] = files[0]  # np.savez(path, images) calls it arr_0
+    if "images" not in keys["train"]:
+        raise UserError(
+            f"{path} has no array of images: found {', '.join(files) or 'nothing'}; allowed are images (with labels, "
+            "names, label_names, test_images, test_labels, test_names), Keras's x_train and so on, or one array alone"
+        )
+    return {split: arrays for split, arrays in keys.items() if "images" in arrays}
+
+
+def _check_unpacked_size(archive: np.lib.npyio.NpzFile, keys: Sequence[str], path: Path) -> None:
+    """Raise UserError if arrays exceed the memory: compressed zeros take a thousandth of their size."""
     assert archive.zip is not None  # it is open
     sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
-    needed, most = sum(sizes.get(key, 0) for key in keys), usable_bytes()
-    if needed > most:
-        raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {most:,} of memory that there are")
+    needed, available = sum(sizes.get(key, 0) for key in keys), usable_bytes()
+    if needed > available:
+        raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {available:,} bytes of memory")
 
 
-def _npz_factors(parts: dict[str, NDArray[Any]], path: Path) -> Factors | None:
-    """The factors of a split. Sizes that are not told follow from the values; the names of values are in one list."""
-    values = parts.get("factors")
+def _read_factors(arrays: dict[str, NDArray[Any]], path: Path) -> Factors | None:
+    """Return the factors of a split; without sizes these follow from the values."""
+    values = arrays.get("factors")
     if values is None:
         return None
     if values.ndim != 2 or values.dtype.kind not in "iu" or 0 in values.shape:
@@ -211,105 +257,53 @@ def _npz_factors(parts: dict[str, NDArray[Any]], path: Path) -> Factors | None:
             f"{path} has factors of type {values.dtype} and shape {values.shape}; allowed are integers of shape "
             "(images, factors)"
         )
-    sizes = parts.get("factor_sizes", values.max(axis=0) + 1)
+    sizes = arrays.get("factor_sizes", values.max(axis=0) + 1)
     if sizes.ndim != 1 or sizes.dtype.kind not in "iu":
-        raise UserError(f"{path} has factor_sizes of type {sizes.dtype}; allowed is one integer a factor")
-    names, flat = (_strings(parts.get(part), part, path) for part in ("factor_names", "factor_values"))
+        raise UserError(f"{path} has factor_sizes of type {sizes.dtype}; allowed is one integer per factor")
+    names, flat = (_read_strings(arrays, name, path) for name in ("factor_names", "factor_values"))
     ends = np.cumsum(sizes).tolist()
     value_names = (
         tuple(tuple(flat[end - size : end]) for size, end in zip(sizes.tolist(), ends, strict=True)) if flat else ()
     )
-    numbered = tuple(f"factor{number}" for number in range(values.shape[1]))
-    return Factors(tuple(names or numbered), tuple(sizes.tolist()), values.astype(np.int64), value_names)
+    default_names = tuple(f"factor{number}" for number in range(values.shape[1]))
+    return Factors(tuple(names or default_names), tuple(sizes.tolist()), values.astype(np.int64), value_names)
 
 
-def _npz_keys(found: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
-    """Under which key each part of each split lies in a .npz; only splits with images."""
-    keys = {
-        split: {
-            part: next(name for name in names if name in found) for part, names in parts.items() if {*names} & {*found}
-        }
-        for split, parts in _NPZ_KEYS.items()
-    }
-    if len(found) == 1:
-        keys["train"]["images"] = found[0]  # np.savez(path, images) calls it arr_0
-    if "images" not in keys["train"]:
-        raise UserError(
-            f"{path} has no array of images: found {', '.join(found) or 'nothing'}; allowed are images (with labels, "
-            "names, label_names, test_images, test_labels, test_names), Keras's x_train and so on, or one array alone"
-        )
-    return {split: parts for split, parts in keys.items() if "images" in parts}
-
-
-def _strings(array: NDArray[Any] | None, part: str, path: Path) -> list[str] | None:
+def _read_strings(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> list[str] | None:
+    array = arrays.get(name)
     if array is None:
         return None
     if array.ndim != 1 or array.dtype.kind != "U":
         raise UserError(
-            f"{path} has {part} of type {array.dtype} and shape {array.shape}; allowed is a list of strings"
+            f"{path} has {name} of type {array.dtype} and shape {array.shape}; allowed is a list of strings"
         )
     return [str(value) for value in array]
 
 
-@contextmanager
-def _opened_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    with wrap_read_errors(path), open(path, "rb") as file:  # opened here, as numpy leaves a broken one open
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"cannot read {path}: found a single array, as in a .npy file")
-        with archive:
-            yield archive
-
-
-@contextmanager
-def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Turns whatever a broken file makes a library raise into a UserError that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them all the same
-            yield
-    except UserError:
-        raise
-    except Exception as error:  # numpy, zipfile and gzip raise nearly anything on a broken file
-        raise UserError(f"cannot read {path}: {error_reason(error)}") from error
-
-
-def _channels_first(images: NDArray[Any], where: str) -> NDArray[Any]:
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise UserError(
-            f"{where} has images of shape {images.shape}; allowed are (count, height, width), (count, channels, "
-            "height, width) and (count, height, width, channels) with 1 or 3 channels and at least one image"
-        )
-    return images
-
-
-def _rendered(images: NDArray[Any], target: tuple[int, int, str], where: str) -> NDArray[np.uint8]:
-    size, channels, fit = target
+def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uint8]:
+    size, channels, _ = target
     if images.dtype == np.uint8 and images.shape[1:] == (channels, size, size):
         return images
-    result = np.empty((len(images), channels, size, size), np.uint8)
-    for i, image in enumerate(images):
+    rendered = np.empty((len(images), channels, size, size), np.uint8)
+    for index, image in enumerate(images):
         try:
-            result[i] = render_array(image, size, channels, fit)
+            rendered[index] = render_array(image, *target)
         except ValueError as error:
-            raise UserError(f"{where}, image {i}: {error}") from error
-    return result
+            raise UserError(f"{source}, image {index}: {error}") from error
+    return rendered
 
 
-def _checked_labels(arrays: Arrays, count: int, where: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _check_labels(arrays: Arrays, count: int, source: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return the labels, int64 (count,), and one name per label."""
     labels, label_names = arrays.labels, arrays.label_names
     if labels is None:
         return None, ()
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
         raise UserError(
-            f"{where} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape "
+            f"{source} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape "
             f"({count},)"
         )
-    most = len(label_names) - 1 if label_names else MAX_LABEL
-    if labels.min() < 0 or labels.max() > most:
-        raise UserError(f"{where} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {most}")
+    largest = len(label_names) - 1 if label_names else MAX_LABEL
+    if labels.min() < 0 or labels.max() > largest:
+        raise UserError(f"{source} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {largest}")
     return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(int(labels.max()) + 1)))

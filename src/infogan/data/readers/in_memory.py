@@ -1,7 +1,7 @@
-"""Images that a program holds: arrays, tensors, torch Datasets, and data sets of Hugging Face's `datasets`.
+"""Image sets and streams from objects in a program: arrays, tensors, torch Datasets and Hugging Face data sets.
 
-In flows whatever has a length and gives its items by number; out flows a `Stream`, or an ``ImageSet`` of all of it. An
-item is an image, or begins with one and then has its label, as in torchvision; an item of Hugging Face's is a row.
+Any object with a length and items by number is accepted. An item is an image, or a tuple that begins with one and then
+has its label, as in torchvision. An item of a Hugging Face data set is a row with named columns.
 """
 
 import hashlib
@@ -15,210 +15,203 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.data.dataset import ImageSet, NumberedNames, some_indices
-from infogan.data.preprocess import ImageSpec, count_channels, error_reason, render, render_array
+from infogan.data.preprocess import (
+    ImageSpec,
+    Target,
+    channels_first,
+    count_channels,
+    render,
+    render_array,
+    skip_unusable,
+)
 from infogan.data.readers.arrays import Arrays, to_image_set
+from infogan.data.readers.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
 
-PROBED = 64  # items by which a set is known again
-PICTURES, LABELS = ("image", "img", "picture"), ("label", "labels")
+FINGERPRINT_ITEMS = 64  # number of items whose digest identifies a set
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The items of a data set by number.
+class Items:
+    """The images and labels of a data set, by number.
 
     Attributes:
-        data: What has them.
-        source: What it is, in words.
-        picture: The column of pictures, where items are rows.
-        label: The column of labels, where items are rows that have any.
-        label_names: One name a label; empty where they have none.
+        data: The data set.
+        source: Its description for people.
+        image_column: The column of images if items are rows, or None.
+        label_column: The column of labels if items are rows with labels, or None.
+        label_names: One name per label; empty if labels have no names.
     """
 
     data: Any
     source: str
-    picture: str | None = None
-    label: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
     label_names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data: Any) -> "Items":
+        """Return the items of a data set; raises UserError if it is empty or cannot be indexed."""
+        kind = type(data).__name__
+        if isinstance(data, Mapping):
+            raise UserError(f"the {kind} holds several sets ({', '.join(map(str, data))}); pass one of them")
+        if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+            raise UserError(
+                f"the {kind} is not a set of images; allowed are paths, arrays, tensors, and objects with a length and "
+                "items by number, such as a torch Dataset; save the images of an iterator to a folder first"
+            )
+        if not len(data):
+            raise UserError(f"the {kind} is empty")
+        features = getattr(data, "features", None)
+        if isinstance(features, Mapping) and hasattr(data, "column_names"):
+            return cls._of_hugging_face(data, features)
+        names = getattr(data, "classes", ())
+        label_names = tuple(names) if all(isinstance(name, str) for name in names) else ()
+        return cls(data, f"a {kind}", label_names=label_names)
+
+    @classmethod
+    def _of_hugging_face(cls, data: Any, features: Mapping[str, Any]) -> "Items":
+        kinds = {name: type(feature).__name__ for name, feature in features.items()}
+        images = [name for name, kind in kinds.items() if kind == "Image"]
+        candidates = [name for name in IMAGE_COLUMNS if name in images] or images
+        source = f"a {type(data).__name__}"
+        if len(candidates) != 1:
+            raise UserError(
+                f"{source} with the columns {', '.join(kinds)} needs one column of images; it has {len(candidates)}"
+            )
+        label = next((name for name in LABEL_COLUMNS if kinds.get(name) in ("ClassLabel", "Value")), None)
+        names: tuple[str, ...] = ()
+        if label is not None:
+            names = tuple(getattr(features[label], "names", ()))
+            if not names and "int" not in str(getattr(features[label], "dtype", "")):
+                label = None
+        # Without a format, images are Pillow's.
+        return cls(data.with_format(None), source, candidates[0], label, names)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def item(self, number: int) -> tuple[Any, int | None]:
-        """The picture of an item, as it is, and its label."""
+    def __getitem__(self, number: int) -> tuple[Any, int | None]:
+        """Return the unconverted image and the label of an item."""
         item = self.data[number]
-        if self.picture is not None:
-            return item[self.picture], None if self.label is None else item[self.label]
+        if self.image_column is not None:
+            return item[self.image_column], None if self.label_column is None else item[self.label_column]
         if isinstance(item, tuple | list) and item:
-            return item[0], _whole(item[1]) if len(item) > 1 else None
+            return item[0], _to_int(item[1]) if len(item) > 1 else None
         return item, None
+
+    def resolve(self, spec: ImageSpec) -> Target:
+        """Return the target for these items; raises UserError if the size or channels must be requested."""
+        if spec.size is not None and spec.channels is not None:
+            return Target(spec.size, spec.channels, spec.shape)
+        sizes: dict[tuple[int, int], str] = {}
+        channels: dict[int, str] = {}
+        for number in range(len(self)):
+            image = self[number][0]
+            if isinstance(image, Image.Image):
+                size, depth = image.size, count_channels(image)
+            else:
+                depth, height, width = _to_array(image, number).shape
+                size = (width, height)
+            sizes.setdefault(size, f"item {number}")
+            channels.setdefault(depth, f"item {number}")
+        return spec.resolve(sizes, channels, self.source)
+
+    def read(self, numbers: Sequence[int], target: Target) -> ImageSet:
+        """Return the usable ones of the items with these numbers."""
+        images = np.empty((len(numbers), target.channels, target.size, target.size), np.uint8)
+        labels: list[int] = []
+        usable: list[int] = []
+        skipped: dict[str, str] = {}
+        for number in numbers:
+            image, label = self[number]
+            with skip_unusable(str(number), skipped):
+                if isinstance(image, Image.Image):
+                    images[len(usable)] = render(image, *target)
+                else:
+                    images[len(usable)] = render_array(_to_array(image, number), *target)
+                usable.append(number)
+                if label is not None and label >= 0:
+                    labels.append(label)
+        numbered = usable == list(range(len(usable)))
+        names: Sequence[str] = NumberedNames(len(usable)) if numbered else [str(number) for number in usable]
+        problems = tuple(f"{name}: {reason}" for name, reason in skipped.items())
+        if not labels or len(labels) != len(usable):
+            return ImageSet(images[: len(usable)], names, self.source, skipped=problems)
+        label_names = self.label_names
+        if max(labels) >= len(label_names):
+            label_names = tuple(str(value) for value in range(max(labels) + 1))
+        values = np.array(labels, np.int64)
+        return ImageSet(images[: len(usable)], names, self.source, values, label_names, problems)
 
 
 def is_path(data: object) -> bool:
-    """Whether this names images instead of being some."""
+    """Return whether an argument names images instead of containing them."""
     return isinstance(data, str | Path)
 
 
-def load_object(data: Any, form: ImageSpec) -> ImageSet:
-    """All of some images that a program holds, in memory.
+def load_object(data: Any, spec: ImageSpec) -> ImageSet:
+    """Convert images that a program holds to an image set in memory.
 
     Args:
-        data: An ``ImageSet``; an array or tensor (`Arrays`); a torch Dataset or anything else with a length and items,
-            which are images (Pillow's, arrays or tensors of (height, width), (channels, height, width) or (height,
-            width, channels)) or begin with one and then have a label; or a Hugging Face data set with a column of
-            images. Floats are in [0, 1].
-        form: What to bring them to.
+        data: An ``ImageSet``; an array or tensor (see `Arrays`); a torch Dataset or another object with a length and
+            items by number; or a Hugging Face data set with a column of images. Items are images (Pillow images, arrays
+            or tensors of shape (height, width), (channels, height, width) or (height, width, channels)), or tuples of
+            an image and a label. Floats are in [0, 1].
+        spec: The requested form of the images.
 
     Raises:
-        UserError: it is none of these, has no image, or one that can not be used.
+        UserError: The object is none of these, is empty, or has images of a wrong type or shape.
     """
     if isinstance(data, ImageSet):
-        return to_image_set(
-            Arrays(data.images, data.labels, list(data.names), data.label_names, data.factors), form, data.source
-        )
+        arrays = Arrays(data.images, data.labels, list(data.names), data.label_names, data.factors)
+        return to_image_set(arrays, spec, data.source)
     if (array := _as_array(data)) is not None:
-        return to_image_set(Arrays(array), form, "an array")
-    rows = rows_of(data)
-    return _read(rows, range(len(rows)), (*settled(rows, form), form.shape))
+        return to_image_set(Arrays(array), spec, "an array")
+    items = Items.of(data)
+    return items.read(range(len(items)), items.resolve(spec))
 
 
-def stream_object(data: Any, form: ImageSpec) -> Stream:
-    """Some images that a program holds, to be read in pieces; raises UserError as `image_set_of`."""
+def stream_object(data: Any, spec: ImageSpec) -> Stream:
+    """Return a stream of images that a program holds; see `load_object` for arguments and errors."""
     if isinstance(data, ImageSet) or _as_array(data) is not None:
-        images = load_object(data, form)
-
-        def part(first: int, last: int) -> ImageSet:
-            return images.subset(range(first, last))
-
-        return Stream(len(images), images.source, images.digest(), part, factors=images.factors)
-    rows = rows_of(data)
-    size, channels = settled(rows, form)
+        images = load_object(data, spec)
+        return Stream.of(images, images.digest())
+    items = Items.of(data)
+    target = items.resolve(spec)
 
     def read(first: int, last: int) -> ImageSet:
-        return _read(rows, range(first, last), (size, channels, form.shape))
+        return items.read(range(first, last), target)
 
-    stamp = f"{rows.source} {size} {channels} {form.shape} {_probed(rows, (size, channels, form.shape))}"
-    return Stream(len(rows), rows.source, stamp, read, numbered=True)
-
-
-def _probed(rows: Rows, target: tuple[int, int, str]) -> str:
-    """A digest of some items: most sets that are not the same differ in it, and all need not be read for it."""
-    some = some_indices(len(rows), PROBED).tolist()
-    return hashlib.sha256(np.concatenate([_read(rows, [number], target).images for number in some]).data).hexdigest()
-
-
-def rows_of(data: Any) -> Rows:
-    """The items of a data set; raises UserError where it has none that can be read by number."""
-    kind = type(data).__name__
-    if isinstance(data, Mapping):
-        splits = ", ".join(map(str, data))
-        raise UserError(f"a {kind} holds several sets ({splits}): pass one of them")
-    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        raise UserError(
-            f"a {kind} is no set of images: allowed are paths, arrays, tensors, and whatever has a length and gives "
-            "its items by number, such as a torch Dataset; what only streams must be saved first"
-        )
-    if not len(data):
-        raise UserError(f"the {kind} is empty")
-    features = getattr(data, "features", None)
-    if isinstance(features, Mapping) and hasattr(data, "column_names"):
-        return _hugging_face(data, features)
-    names = getattr(data, "classes", ())
-    return Rows(data, f"a {kind}", label_names=tuple(names) if all(isinstance(name, str) for name in names) else ())
-
-
-def _hugging_face(data: Any, features: Mapping[str, Any]) -> Rows:
-    kinds = {name: type(feature).__name__ for name, feature in features.items()}
-    found = [name for name, kind in kinds.items() if kind == "Image"]
-    found = [name for name in PICTURES if name in found] or found
-    if len(found) != 1:
-        raise UserError(f"a {type(data).__name__} with the columns {', '.join(kinds)} has no one column of images")
-    label = next((name for name in LABELS if kinds.get(name) in ("ClassLabel", "Value")), None)
-    names = tuple(getattr(features[label], "names", ())) if label is not None else ()
-    numbered = label is not None and (names or "int" in str(getattr(features[label], "dtype", "")))
-    plain = data.with_format(None)  # whatever it is set to give, pictures come as Pillow's
-    return Rows(plain, f"a {type(data).__name__}", found[0], label if numbered else None, names)
-
-
-def settled(rows: Rows, form: ImageSpec) -> tuple[int, int]:
-    """The size and channels that items come to; raises UserError where ``form`` and the items leave them open."""
-    if form.size is not None and form.channels is not None:
-        return form.size, form.channels
-    sizes: dict[tuple[int, int], str] = {}
-    channels: dict[int, str] = {}
-    for number in range(len(rows)):
-        picture = rows.item(number)[0]
-        if isinstance(picture, Image.Image):
-            size, depth = picture.size, count_channels(picture)
-        else:
-            pixels = _channels_first(picture, number)
-            size, depth = (pixels.shape[2], pixels.shape[1]), pixels.shape[0]
-        sizes.setdefault(size, f"item {number}")
-        channels.setdefault(depth, f"item {number}")
-    return form.settled_size(sizes, rows.source), form.settled_channels(channels, rows.source)
-
-
-def _read(rows: Rows, numbers: Sequence[int], target: tuple[int, int, str]) -> ImageSet:
-    size, channels, fit = target
-    images = np.empty((len(numbers), channels, size, size), np.uint8)
-    labels: list[int] = []
-    skipped: list[str] = []
-    kept: list[int] = []
-    for number in numbers:
-        picture, label = rows.item(number)
-        try:
-            if isinstance(picture, Image.Image):
-                images[len(kept)] = render(picture, size, channels, fit)
-            else:
-                images[len(kept)] = render_array(_channels_first(picture, number), size, channels, fit)
-        except UserError:
-            raise
-        except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-            skipped.append(f"{number}: {error_reason(error)}")
-            continue
-        kept.append(number)
-        if label is not None and label >= 0:
-            labels.append(label)
-    known = np.array(labels, np.int64) if labels and len(labels) == len(kept) else None
-    names: Sequence[str] = (
-        NumberedNames(len(kept)) if kept == list(range(len(kept))) else [str(number) for number in kept]
-    )
-    called = rows.label_names if known is not None else ()
-    if known is not None and not (called and known.max() < len(called)):
-        called = tuple(str(value) for value in range(int(known.max()) + 1))
-    return ImageSet(images[: len(kept)], names, rows.source, known, called, tuple(skipped))
+    # The digest of some items differs between most sets, and spares reading all of them.
+    samples = [items.read([number], target).images for number in some_indices(len(items), FINGERPRINT_ITEMS).tolist()]
+    digest = hashlib.sha256(np.concatenate(samples).data).hexdigest()
+    fingerprint = f"{items.source} {target.size} {target.channels} {target.shape} {digest}"
+    return Stream(len(items), items.source, fingerprint, read, numbered=True)
 
 
 def _as_array(data: Any) -> NDArray[Any] | None:
-    """An array of images, of an array or a tensor; None of what is neither."""
+    """Return an array or tensor as an array, and None for other objects."""
     if isinstance(data, np.ndarray):
         return data
-    if hasattr(data, "detach") and hasattr(data, "numpy"):  # a tensor, without importing torch for the question
+    if hasattr(data, "detach") and hasattr(data, "numpy"):  # a tensor, recognised without importing torch
         return np.asarray(data.detach().cpu())
     return None
 
 
-def _channels_first(picture: Any, number: int) -> NDArray[Any]:
-    array = _as_array(picture)
+def _to_array(image: Any, number: int) -> NDArray[Any]:
+    """Return the image of an item, (channels, height, width); raises UserError if it is not an array of that kind."""
+    array = _as_array(image)
     if array is None:
         raise UserError(
-            f"item {number} is a {type(picture).__name__}, which is no image: allowed are Pillow's, arrays and tensors"
+            f"item {number} has the type {type(image).__name__}; allowed are Pillow images, arrays and tensors"
         )
-    if array.ndim == 2:
-        return array[None]
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        return array
-    if array.ndim == 3 and array.shape[2] in (1, 3):
-        return array.transpose(2, 0, 1)
-    raise UserError(
-        f"item {number} has the shape {array.shape}: allowed are (height, width), and that with 1 or 3 channels before "
-        "or after"
-    )
+    return channels_first(array[None], f"item {number}")[0]
 
 
-def _whole(label: Any) -> int | None:
-    """A label that is a whole number, of Python, NumPy or torch."""
+def _to_int(label: Any) -> int | None:
+    """Return a label that is an integer of Python, NumPy or torch, and None for others."""
     try:
         return int(label.item() if hasattr(label, "item") else label) if not isinstance(label, str) else None
     except (TypeError, ValueError):

@@ -1,7 +1,6 @@
-"""Images that are not on this machine: addresses such as ``s3://bucket/photos``, by way of fsspec.
+"""Files at addresses such as ``s3://bucket/photos``, read with fsspec.
 
-In flows what a user writes for DATA; out flows a ``Path``, or a `Remote` that lists its files and reads them. Only the
-kinds of addresses in ``PROTOCOLS`` are opened, so that a configuration from somebody can have no other code run.
+Only the protocols in ``PROTOCOLS`` are opened, so that a configuration from a stranger cannot run other code.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,15 +11,13 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from infogan.data.preprocess import error_reason
 from infogan.utils.errors import UserError, unknown_name
 
-PREFETCH_FILES, PREFETCH_BYTES = (
-    64,
-    2**26,
-)  # files that are fetched together: at most so many, and no more than so large
+PREFETCH_FILES, PREFETCH_BYTES = 64, 2**26  # at most this many files, of this total size, are fetched together
 
 PROTOCOLS = {
-    "s3": "Amazon S3 and what answers like it",
+    "s3": "Amazon S3 and compatible stores",
     "gs": "Google Cloud Storage",
     "hf": "Hugging Face: hf://datasets/USER/NAME/...",
     "https": "one file on the web",
@@ -32,10 +29,12 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Remote:
-    """A file or folder that is not on this machine.
+    """A file or folder on another machine, with the methods of ``Path`` that readers need.
+
+    Every method that accesses it raises UserError if it does not exist or cannot be reached.
 
     Attributes:
-        address: As it was given.
+        address: The address that the user wrote.
     """
 
     address: str
@@ -45,122 +44,122 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """Its last part."""
+        """The last part of the address."""
         return PurePosixPath(urlsplit(self.address).path or self.address).name
 
     @property
     def suffix(self) -> str:
-        """Of its name, with the dot."""
+        """The extension of the name, with the dot."""
         return PurePosixPath(self.name).suffix
 
     def is_dir(self) -> bool:
-        """Whether it is a folder; raises UserError where it is not there or can not be reached."""
-        system, path = self._opened()
-        with _reaching(self.address):
+        """Return whether the address is a folder."""
+        with self._file_system() as (system, path):
             return bool(system.isdir(path))
 
     def exists(self) -> bool:
-        """Whether there is something at the address; raises UserError where that can not be told."""
-        system, path = self._opened()
-        with _reaching(self.address):
+        """Return whether there is a file or folder at the address."""
+        with self._file_system() as (system, path):
             return bool(system.exists(path))
 
     def open(self) -> BinaryIO:
-        """The file, to be read in any order; raises UserError where it can not be."""
-        system, path = self._opened()
-        with _reaching(self.address):
+        """Open the file for reading at any position."""
+        with self._file_system() as (system, path):
             return cast(BinaryIO, system.open(path, "rb"))
 
     def find(self) -> dict[str, int]:
-        """The size in bytes of each file in the folder, at any depth, by its path in it; raises UserError as `open`."""
-        system, path = self._opened()
-        root = path.rstrip("/") + "/"
-        with _reaching(self.address):
-            found = system.find(path, detail=True)
-        return {name.removeprefix(root): int(known.get("size") or 0) for name, known in found.items()}
+        """Return the sizes in bytes of all files in the folder, at any depth, by relative path."""
+        with self._file_system() as (system, path):
+            root = path.rstrip("/") + "/"
+            files = system.find(path, detail=True)
+            return {name.removeprefix(root): int(info.get("size") or 0) for name, info in files.items()}
 
     def child(self, name: str) -> "Remote":
-        """What the folder has under a name."""
+        """Return the file or folder with this relative path."""
         return Remote(f"{self.address.rstrip('/')}/{name}")
 
     def fetch(self, names: Sequence[str]) -> dict[str, bytes | Exception]:
-        """The contents of files in the folder, all at once, or why one can not be had; raises UserError as `open`."""
-        system, path = self._opened()
-        root = path.rstrip("/") + "/"
-        with _reaching(self.address):
-            found = system.cat([root + name for name in names], recursive=False, on_error="return")
-        return {name: found[root + name] for name in names}
+        """Return the contents of files in the folder, requested together; an exception for each one that failed."""
+        with self._file_system() as (system, path):
+            paths = {name: f"{path.rstrip('/')}/{name}" for name in names}
+            contents = system.cat(list(paths.values()), recursive=False, on_error="return")
+            return {name: contents[paths[name]] for name in names}
 
-    def _opened(self) -> tuple[Any, str]:
-        with _reaching(self.address):
+    @contextmanager
+    def _file_system(self) -> Iterator[tuple[Any, str]]:
+        """Open the fsspec file system and the path in it; turn its errors into UserErrors."""
+        with _wrap_access_errors(self.address):
             import fsspec
 
             system, path = fsspec.core.url_to_fs(self.address)
-        return system, str(path)
+            yield system, str(path)
 
 
 Location = Path | Remote
 
 
 def parse_location(source: str | Path) -> Location:
-    """Where a source is; raises UserError for an address of a kind that is not opened."""
+    """Return the path or address that a source names; raises UserError if its protocol is not supported."""
     if not isinstance(source, str) or "://" not in source:
         return Path(source)
     protocol = source.split("://")[0].lower()
     if protocol not in PROTOCOLS:
-        raise unknown_name("kind of address", f"{protocol}://", [f"{known}://" for known in PROTOCOLS])
+        raise unknown_name("kind of address", f"{protocol}://", [f"{name}://" for name in PROTOCOLS])
     if protocol == "file":
         return Path(url2pathname(unquote(urlsplit(source).path)))
     return Remote(source)
 
 
 class PrefetchingReader:
-    """Reads files of a remote folder, the next ones together with the one that is asked for: each way there is long.
+    """Reads files of a remote folder, each together with the next ones, because every request takes long.
 
     Args:
-        folder: Where they are.
-        names: In the order in which they will be asked for.
-        sizes: In bytes, by name.
+        folder: The remote folder.
+        names: The files in the order in which they will be read.
+        sizes: Their sizes in bytes, by name.
     """
 
     def __init__(self, folder: Remote, names: Sequence[str], sizes: dict[str, int]) -> None:
         self._folder, self._names, self._sizes = folder, names, sizes
-        self._places = {name: place for place, name in enumerate(names)}
-        self._held: dict[str, bytes | Exception] = {}
+        self._indices = {name: index for index, name in enumerate(names)}
+        self._contents: dict[str, bytes | Exception] = {}
 
     def __call__(self, name: str) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
-            FileNotFoundError: it is gone.
-            UserError: it can not be reached, and so perhaps nothing can.
+            FileNotFoundError: The file no longer exists.
+            UserError: The file cannot be reached, so probably none can.
         """
-        if name not in self._held:
-            wanted, size = [name], self._sizes[name]
-            for after in self._names[self._places[name] + 1 : self._places[name] + PREFETCH_FILES]:
-                size += self._sizes[after]
-                if size > PREFETCH_BYTES:
-                    break
-                wanted.append(after)
-            self._held = self._folder.fetch(wanted)
-        content = self._held.pop(name)
+        if name not in self._contents:
+            self._contents = self._folder.fetch(self._next_names(name))
+        content = self._contents.pop(name)
         if isinstance(content, FileNotFoundError):
             raise content
-        with _reaching(str(self._folder.child(name))):
+        with _wrap_access_errors(str(self._folder.child(name))):
             if isinstance(content, Exception):
                 raise content
         return content
 
+    def _next_names(self, name: str) -> list[str]:
+        names, size = [name], self._sizes[name]
+        index = self._indices[name]
+        for following in self._names[index + 1 : index + PREFETCH_FILES]:
+            size += self._sizes[following]
+            if size > PREFETCH_BYTES:
+                break
+            names.append(following)
+        return names
+
 
 @contextmanager
-def _reaching(address: str) -> Iterator[None]:
-    """Turns whatever a file system raises of an address into one sentence."""
+def _wrap_access_errors(address: str) -> Iterator[None]:
+    """Turn any exception of a remote file system into a UserError that names the address."""
     try:
         yield
     except ImportError as error:
         raise UserError(f"{address} needs another library: pip install 'infogan[remote]'") from error
     except FileNotFoundError as error:
-        raise UserError(f"there is nothing at {address}, or nothing that may be seen") from error
-    except Exception as error:  # each kind of file system raises its own
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{address} can not be reached: {words}") from error
+        raise UserError(f"{address} does not exist or is not readable") from error
+    except Exception as error:  # each kind of file system raises its own exceptions
+        raise UserError(f"{address} cannot be reached: {error_reason(error)}") from error

@@ -1,14 +1,12 @@
-"""Data sets that are drawn here, from a grid of factors, into a file in the cache.
+"""Draw a synthetic data set block by block into a .npy file in the cache, and memory-map one split of it.
 
-In flows a ``Rendering``, which draws all images piece by piece; out flow the arrays of one split, mapped from a .npy
-file: first all images for training, then all for testing, each shuffled for good, so that the first thousand of either
-are of all kinds. Never is more than a piece in memory, and at other sizes than a set's own no file of the set's own
-size is needed.
+The file holds all training images, then all test images, each shuffled by a fixed permutation, so that the first
+thousand images of a split have all values of every factor. Memory never holds more than one block.
 """
 
+import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -18,47 +16,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.factors import FactorGrid, pseudorandom_permutation, test_mask
+from infogan.data.factors import FactorGrid, held_out_mask, pseudorandom_permutation
 from infogan.data.preprocess import Progress, render_array
 from infogan.data.readers.arrays import Arrays, wrap_read_errors
 from infogan.utils.errors import UserError
-from infogan.utils.files import atomic_write
+from infogan.utils.files import atomic_write, make_output_folder, remove_temporary_files
 
-ABANDONED_S = 3600.0  # an unfinished file that nobody wrote to for so long belongs to nobody
 SPLIT_SEED, ORDER_SEED = 1, 2
-
-
-def itself(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The kin of images of which no two are equal."""
-    return numbers
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A data set as it is drawn.
+    """How a synthetic data set is drawn.
 
     Attributes:
-        name: Of the data set.
-        edition: What the file's name begins with: another one whenever any pixel would be another.
+        name: Name of the data set.
+        version: Start of the file name; it changes whenever any pixel changes.
         grid: The factors; every combination is drawn once.
         channels: 1 for grey, 3 for RGB.
-        label: The factor whose values are the labels.
-        draw: Given a size in pixels, yields all images in the order of the grid, in pieces: uint8
-            (some, channels, size, size).
-        kin: For numbers of images, int64 (count,), the same number for images that must be in one split.
+        label_factor: The factor whose values are the labels.
+        draw: Function of the size in pixels that yields all images in the order of the grid, in blocks of uint8
+            (images, channels, size, size).
+        groups: Function that returns, for int64 numbers of images (count,), equal numbers for images that must be in
+            the same split. By default every image is a group of its own.
     """
 
     name: str
-    edition: str
+    version: str
     grid: FactorGrid
     channels: int
-    label: str
+    label_factor: str
     draw: Callable[[int], Iterator[NDArray[np.uint8]]]
-    kin: Callable[[NDArray[np.int64]], NDArray[np.int64]] = itself
+    groups: Callable[[NDArray[np.int64]], NDArray[np.int64]] = np.asarray
 
     def splits(self) -> dict[str, NDArray[np.int64]]:
-        """The numbers of the images for training and for testing, a fixed tenth, in their shuffled order."""
-        test = test_mask(self.kin(np.arange(len(self.grid))), SPLIT_SEED)
+        """Return the grid numbers of the training images and of the test images, a fixed tenth, in shuffled order."""
+        test = held_out_mask(self.groups(np.arange(len(self.grid))), SPLIT_SEED)
         order = pseudorandom_permutation(len(test), ORDER_SEED)
         return {"train": order[~test[order]], "test": order[test[order]]}
 
@@ -66,92 +59,80 @@ class Rendering:
 def read_rendering(
     rendering: Rendering, folder: Path, split: str, size: int, progress: Progress | None = None
 ) -> Arrays:
-    """Maps one split, ``"train"`` or ``"test"``, after drawing the set if that was not done at this size.
+    """Return one split, ``"train"`` or ``"test"``, memory-mapped, after drawing the set at this size if necessary.
 
     Raises:
-        UserError: the file can not be written, or has not the room it needs.
+        UserError: The file cannot be written, or the disk is too full.
     """
     path = render_all(rendering, folder, size, progress)
     splits = rendering.splits()
     with wrap_read_errors(path):
-        # Copy-on-write, as torch wants arrays writable.
+        # Copy-on-write, because torch needs writable arrays.
         images: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="c")
-    border = len(splits["train"])
-    images = images[:border] if split == "train" else images[border:]
+    count = len(splits["train"])
+    images = images[:count] if split == "train" else images[count:]
     factors = rendering.grid.factors(splits[split])
-    column = rendering.grid.names.index(rendering.label)
+    column = rendering.grid.names.index(rendering.label_factor)
     return Arrays(images, factors.values[:, column], label_names=rendering.grid.value_names[column], factors=factors)
 
 
 def render_all(rendering: Rendering, folder: Path, size: int, progress: Progress | None = None) -> Path:
-    """Makes sure that a set is drawn at a size; returns the file. One that was interrupted is begun anew.
+    """Draw a set at a size unless that is done; return the file. An interrupted drawing starts again.
 
     Raises:
-        UserError: the file can not be written, or has not the room it needs.
+        UserError: The file cannot be written, or the disk is too full.
     """
-    path = folder / f"{rendering.edition}-{size}.npy"
+    path = folder / f"{rendering.version}-{size}.npy"
     shape = (len(rendering.grid), rendering.channels, size, size)
-    if _is_whole(path, shape):
+    if _is_complete(path, shape):
         return path
-    with atomic_write(path) as temporary:
-        _remove_abandoned(path, temporary)
-        needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
-        if needed > free:
-            raise UserError(
-                f"{rendering.name} at {size}x{size} pixels needs {needed / 1e9:.1f} GB in {path.parent}, where "
-                f"{free / 1e9:.1f} GB are free: make room, set INFOGAN_CACHE, or pass a smaller --size"
-            )
-        with open(temporary, "wb", buffering=0) as file:
-            _write(rendering, file, shape, progress)
+    make_output_folder(folder)
+    remove_temporary_files(folder)  # of killed processes, up to 3 GB each
+    required, free = math.prod(shape), shutil.disk_usage(folder).free
+    if required > free:
+        raise UserError(
+            f"{rendering.name} at {size}x{size} pixels needs {required / 1e9:.1f} GB in {folder}, which has "
+            f"{free / 1e9:.1f} GB free; free some space, set INFOGAN_CACHE, or pass a smaller --size"
+        )
+    with atomic_write(path) as temporary, open(temporary, "wb", buffering=0) as file:
+        _write(rendering, file, shape, progress)
     return path
 
 
 def is_rendered(folder: Path, size: int) -> bool:
-    """Whether any edition of a set was drawn at this size."""
+    """Return whether any version of a set was drawn at this size."""
     return any(folder.glob(f"[!.]*-{size}.npy"))
 
 
-def resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Images (count, channels, height, width) at another size, by the rule of all data sources."""
+def resize_images(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize images (count, channels, height, width) by the rule of all data sources."""
     if images.shape[2:] == (size, size):
         return images
-    result = np.empty((*images.shape[:2], size, size), np.uint8)
-    for i, image in enumerate(images):
-        result[i] = render_array(image, size, images.shape[1], "crop")
-    return result
+    return np.stack([render_array(image, size, images.shape[1], "crop") for image in images])
 
 
 def _write(rendering: Rendering, file: FileIO, shape: tuple[int, ...], progress: Progress | None) -> None:
-    # Written, not mapped: a disk that is full is then an error that can be told, and no signal that kills.
+    # Written, not memory-mapped: a full disk then raises an error instead of killing the process with a signal.
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    begin, an_image, done = file.tell(), int(np.prod(shape[1:])), 0
-    if hasattr(os, "posix_fallocate"):  # in one piece, as images come in an order that is not the file's
-        os.posix_fallocate(file.fileno(), 0, begin + an_image * shape[0])
-    place = np.empty(shape[0], np.int64)
-    place[np.concatenate(list(rendering.splits().values()))] = np.arange(shape[0])
-    for piece in rendering.draw(shape[2]):
-        for image, there in zip(piece, place[done : done + len(piece)].tolist(), strict=True):
-            file.seek(begin + an_image * there)
+    start, image_bytes, count = file.tell(), math.prod(shape[1:]), 0
+    if hasattr(os, "posix_fallocate"):  # contiguous, because images are not drawn in the order of the file
+        os.posix_fallocate(file.fileno(), 0, start + math.prod(shape))
+    row_of_image = np.empty(shape[0], np.int64)
+    row_of_image[np.concatenate(list(rendering.splits().values()))] = np.arange(shape[0])
+    for block in rendering.draw(shape[2]):
+        for image, row in zip(block, row_of_image[count : count + len(block)].tolist(), strict=True):
+            file.seek(start + image_bytes * row)
             file.write(np.ascontiguousarray(image).data)
-        done += len(piece)
+        count += len(block)
         if progress is not None:
-            progress(f"rendering {rendering.name} at {shape[2]}x{shape[3]}", done, shape[0])
-    if done != shape[0]:
-        raise AssertionError(f"{done} images were drawn of {shape[0]}")
+            progress(f"rendering {rendering.name} at {shape[2]}x{shape[3]}", count, shape[0])
+    if count != shape[0]:
+        raise AssertionError(f"{rendering.name}: {count} of {shape[0]} images were drawn")
 
 
-def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    if not path.is_file():
-        return False
+def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
     try:
-        found: Any = np.lib.format.open_memmap(path, mode="r")
+        images: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return False
-    return bool(found.shape == shape and found.dtype == np.uint8)
-
-
-def _remove_abandoned(path: Path, ours: Path) -> None:
-    """Removes what processes that were killed left unfinished: up to 3 GB each."""
-    for other in path.parent.glob(f".{path.name}.*"):
-        if other != ours and other.stat().st_mtime < time.time() - ABANDONED_S:
-            other.unlink(missing_ok=True)
+    return bool(images.shape == shape and images.dtype == np.uint8)
