@@ -18,11 +18,11 @@ from infogan.models.latents import (
 from infogan.utils.errors import UserError
 
 
-def layout(*codes: Code, noise: int = 3, distribution: Any = "normal") -> CodeLayout:
+def make_layout(*codes: Code, noise: int = 3, distribution: Any = "normal") -> CodeLayout:
     return CodeLayout(NoiseSettings(size=noise, distribution=distribution), codes)
 
 
-MIXED = layout(
+MIXED = make_layout(
     CategoricalCode(name="a", size=4),
     ContinuousCode(name="x"),
     CategoricalCode(name="b", size=7, prior=(0.4, 0.3, 0.1, 0.1, 0.05, 0.05, 0.0)),
@@ -30,24 +30,24 @@ MIXED = layout(
 )
 
 
-def test_unequal_cardinalities_slice_right() -> None:
+def test_codes_of_unequal_sizes_have_adjacent_columns() -> None:
     assert MIXED.latent_slices == {"a": slice(3, 7), "x": slice(7, 8), "b": slice(8, 15), "y": slice(15, 16)}
     assert MIXED.posterior_slices == {"a": slice(0, 4), "x": slice(4, 6), "b": slice(6, 13), "y": slice(13, 15)}
     assert (MIXED.latent_size, MIXED.posterior_size) == (16, 15)
 
 
 @given(st.lists(st.integers(2, 9) | st.none(), max_size=6), st.integers(0, 5))
-def test_slices_tile_the_latents(sizes: list[int | None], noise: int) -> None:
+def test_slices_cover_the_latents_without_overlap(sizes: list[int | None], noise: int) -> None:
     codes: list[Code] = [
         ContinuousCode(name=str(i)) if size is None else CategoricalCode(name=str(i), size=size)
         for i, size in enumerate(sizes)
     ]
-    made = layout(*codes, noise=noise)
-    columns = [c for s in made.latent_slices.values() for c in range(s.start, s.stop)]
-    assert columns == list(range(noise, made.latent_size))
+    layout = make_layout(*codes, noise=noise)
+    columns = [c for s in layout.latent_slices.values() for c in range(s.start, s.stop)]
+    assert columns == list(range(noise, layout.latent_size))
 
 
-def test_latents_are_noise_one_hot_and_values_in_place() -> None:
+def test_latents_join_noise_one_hot_vectors_and_values() -> None:
     noise = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
     codes = {
         "a": torch.tensor([1, 3]),
@@ -62,7 +62,7 @@ def test_latents_are_noise_one_hot_and_values_in_place() -> None:
     torch.testing.assert_close(MIXED.latents(noise, codes), torch.tensor(expected), rtol=0, atol=0)
 
 
-def test_codes_are_sampled_from_their_priors_and_knobs_in_minus_one_to_one() -> None:
+def test_codes_are_sampled_from_their_priors() -> None:
     codes = MIXED.sample_codes(40_000, torch.Generator().manual_seed(0))
     for name in ("x", "y"):
         assert codes[name].min() >= -1
@@ -75,8 +75,8 @@ def test_codes_are_sampled_from_their_priors_and_knobs_in_minus_one_to_one() -> 
 
 
 def test_noise_follows_its_distribution() -> None:
-    normal = layout(noise=4).sample_noise(20_000, torch.Generator().manual_seed(0))
-    uniform = layout(noise=4, distribution="uniform").sample_noise(20_000, torch.Generator().manual_seed(0))
+    normal = make_layout(noise=4).sample_noise(20_000, torch.Generator().manual_seed(0))
+    uniform = make_layout(noise=4, distribution="uniform").sample_noise(20_000, torch.Generator().manual_seed(0))
     assert abs(normal.std().item() - 1) < 0.02
     assert normal.abs().max() > 3
     assert abs(uniform.std().item() - math.sqrt(1 / 3)) < 0.01
@@ -93,7 +93,7 @@ def test_entropies_in_closed_form() -> None:
 def test_log_likelihoods_are_those_of_torch_distributions() -> None:
     posterior = torch.randn(50, MIXED.posterior_size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     codes = MIXED.sample_codes(50, torch.Generator().manual_seed(2))
-    found = MIXED.log_likelihoods(posterior, codes)
+    likelihoods = MIXED.log_likelihoods(posterior, codes)
     deviation = MINIMUM_DEVIATION + torch.log1p(posterior[:, 5].exp())
     expected = {
         "a": Categorical(logits=posterior[:, 0:4]).log_prob(codes["a"]),
@@ -101,9 +101,9 @@ def test_log_likelihoods_are_those_of_torch_distributions() -> None:
         "b": Categorical(logits=posterior[:, 6:13]).log_prob(codes["b"]),
         "y": Normal(posterior[:, 13], 1.0).log_prob(codes["y"]),
     }
-    assert list(found) == list(expected)
+    assert list(likelihoods) == list(expected)
     for name, values in expected.items():
-        torch.testing.assert_close(found[name], values, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(likelihoods[name], values, rtol=1e-6, atol=1e-6)
 
 
 def test_log_likelihoods_have_the_right_gradients() -> None:
@@ -117,32 +117,32 @@ def test_log_likelihoods_have_the_right_gradients() -> None:
     assert torch.autograd.gradcheck(lambda m, d: gaussian_log_likelihood(m, d, knob), (mean, deviation))
 
 
-def test_mutual_information_of_a_perfect_recognizer_is_the_entropy() -> None:
+def test_the_information_bound_of_a_perfect_recognizer_is_the_entropy() -> None:
     # Softmax applied twice would leave 2.303 - 1.461 nats here.
-    ten = layout(CategoricalCode(name="c", size=10))
+    ten = make_layout(CategoricalCode(name="c", size=10))
     codes = ten.sample_codes(500, torch.Generator().manual_seed(0))
-    sure = 50.0 * torch.nn.functional.one_hot(codes["c"], 10)
-    bound = ten.log_likelihoods(sure, codes)["c"].mean() + ten.entropy("c")
+    logits = 50.0 * torch.nn.functional.one_hot(codes["c"], 10)
+    bound = ten.log_likelihoods(logits, codes)["c"].mean() + ten.entropy("c")
     assert bound.item() == pytest.approx(math.log(10), abs=1e-3)
 
 
-def test_mutual_information_of_an_ignorant_recognizer_is_zero() -> None:
-    ten = layout(CategoricalCode(name="c", size=10))
+def test_the_information_bound_of_a_constant_recognizer_is_zero() -> None:
+    ten = make_layout(CategoricalCode(name="c", size=10))
     codes = ten.sample_codes(500, torch.Generator().manual_seed(0))
     bound = ten.log_likelihoods(torch.zeros(500, 10), codes)["c"].mean() + ten.entropy("c")
     assert bound.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_gaussian_bound_cannot_run_away() -> None:
-    knob = layout(ContinuousCode(name="x"))
+def test_the_gaussian_log_likelihood_is_bounded() -> None:
+    knob = make_layout(ContinuousCode(name="x"))
     values = torch.tensor([0.3])
-    best = -math.log(MINIMUM_DEVIATION * math.sqrt(2 * math.pi))
+    bound = -math.log(MINIMUM_DEVIATION * math.sqrt(2 * math.pi))
     for raw in (-1e4, -50.0, -5.0, 0.0, 5.0):
-        reached = knob.log_likelihoods(torch.tensor([[0.3, raw]]), {"x": values})["x"]
-        assert math.isfinite(reached.item())
-        assert reached.item() <= best + 1e-6
+        likelihood = knob.log_likelihoods(torch.tensor([[0.3, raw]]), {"x": values})["x"]
+        assert math.isfinite(likelihood.item())
+        assert likelihood.item() <= bound + 1e-6
     limit = knob.log_likelihoods(torch.tensor([[0.3, -1e4]]), {"x": values})["x"]
-    assert limit.item() == pytest.approx(best, abs=1e-6)
+    assert limit.item() == pytest.approx(bound, abs=1e-6)
 
 
 def test_a_fixed_deviation_ignores_the_raw_output() -> None:
@@ -150,17 +150,17 @@ def test_a_fixed_deviation_ignores_the_raw_output() -> None:
     assert posterior_deviation(raw, ContinuousCode(name="x", deviation=0.5)).tolist() == [0.5, 0.5, 0.5]
 
 
-def test_readings_are_probabilities_means_and_deviations() -> None:
+def test_a_posterior_is_split_into_probabilities_means_and_deviations() -> None:
     posterior = torch.randn(6, MIXED.posterior_size, generator=torch.Generator().manual_seed(3))
-    readings = MIXED.read(posterior)
-    assert readings["b"].probabilities is not None
-    torch.testing.assert_close(readings["b"].probabilities, posterior[:, 6:13].softmax(1))
-    assert readings["x"].mean is not None
-    torch.testing.assert_close(readings["x"].mean, posterior[:, 4])
-    assert readings["y"].deviation is not None
-    assert readings["y"].deviation.tolist() == [1.0] * 6
+    codes = MIXED.split_posterior(posterior)
+    assert codes["b"].probabilities is not None
+    torch.testing.assert_close(codes["b"].probabilities, posterior[:, 6:13].softmax(1))
+    assert codes["x"].mean is not None
+    torch.testing.assert_close(codes["x"].mean, posterior[:, 4])
+    assert codes["y"].deviation is not None
+    assert codes["y"].deviation.tolist() == [1.0] * 6
 
 
-def test_an_unknown_code_is_answered_with_the_nearest() -> None:
+def test_an_unknown_code_is_reported_with_the_most_similar_name() -> None:
     with pytest.raises(UserError, match="'knob'"):
-        layout(ContinuousCode(name="knob")).code("knop")
+        make_layout(ContinuousCode(name="knob")).code("knop")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from infogan.api import resolve, train_run
 from infogan.config import presets
@@ -23,15 +22,15 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.training.callbacks import Interrupted
+from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.loop import train
 from infogan.training.losses import LOSSES
 from infogan.training.optim import loss_weight
-from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.run_dir import RunFolder
-from infogan.training.stage_hooks import DIFFUSE_LR_SCALE, VAT_RADIUS, STAGE_HOOKS
+from infogan.training.stage_hooks import DIFFUSE_LR_SCALE, STAGE_HOOKS, VAT_RADIUS
 from infogan.training.state import INITIAL_STREAM, EncoderState
 from infogan.utils.errors import UserError
-from tests.helpers import begin_update, GENERATOR, Hooks, image_set, pictures, play_of, small_config
+from tests.helpers import GENERATOR, Hooks, begin_update, image_set, make_context, pictures, small_config
 
 ENCODER: tuple[NetworkName, ...] = ("encoder",)
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 2}]  # not the first in order
@@ -47,74 +46,12 @@ def moved(networks: Networks) -> set[str]:
     return {name.split(".")[0] for name, p in networks.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-# Reading.
-
-
-def test_the_posterior_holds_the_encoders_code_in_its_place() -> None:
-    play, networks = play_of(robust(), 16)
-    networks.eval()
-    assert networks.encoder is not None
-    read = play.layout.posterior_slices
-    assert read["category"] == slice(2, 4)
-    posterior = networks.posterior(play.reals)
-    torch.testing.assert_close(posterior[:, read["category"]], networks.encoder(play.reals))
-    torch.testing.assert_close(
-        posterior[:, read["knob1"]], networks.posterior_of(networks.recognizer_features(play.reals))
-    )
-
-
-def test_logits_are_cosines_over_the_temperature() -> None:
-    encoder = Encoder(ImageShape(1, 28), 4, 3)
-    features = functional.normalize(torch.randn(5, Encoder.FEATURES))
-    expected = [
-        [float(functional.cosine_similarity(f, d, dim=0)) / 0.1 for d in encoder.directions.detach()] for f in features
-    ]
-    torch.testing.assert_close(encoder.logits(features), torch.tensor(expected), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("size", "side"), [(8, 28), (15, 28), (16, 16), (28, 28), (31, 32), (33, 32), (128, 32)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_size_is_read_enlarged_or_averaged_down(size: int, side: int, channels: int) -> None:
-    encoder = Encoder(ImageShape(channels, size), 2, 3)
-    images = torch.rand(2, channels, size, size)
-    assert encoder.resize(images).shape == (2, channels, side, side)
-    assert torch.equal(encoder.resize(encoder.resize(images)), encoder.resize(images))
-    assert encoder(images).shape == (2, 3)
-
-
-def test_large_images_are_read_by_their_averages() -> None:
-    images = torch.rand(2, 3, 64, 64)
-    averages = images.reshape(2, 3, 32, 2, 32, 2).mean(dim=(3, 5))
-    torch.testing.assert_close(Encoder(ImageShape(3, 64), 2, 3).resize(images), averages)
-
-
-def test_a_frozen_encoder_goes_by_the_statistics_of_reals() -> None:
-    play, networks = play_of(robust(), 16)
-    assert networks.encoder is not None
-    networks.set_trainable(GENERATOR)
-    alone = networks.encoder(play.reals[:1])
-    torch.testing.assert_close(networks.encoder(play.reals)[:1], alone)  # no statistics of the batch
-    networks.set_trainable(ENCODER)
-    assert not torch.allclose(networks.encoder(play.reals)[:1], alone)
-
-
-def test_unrecorded_passes_leave_the_statistics_alone() -> None:
-    encoder = Encoder(ImageShape(1, 16), 4, 3)
-    images = torch.rand(8, 1, 16, 16)
-    before = [buffer.clone() for buffer in encoder.buffers()]
-    with encoder.without_running_stats():
-        encoder(images)
-    assert all(torch.equal(a, b) for a, b in zip(before, encoder.buffers(), strict=True))
-    encoder(images)
-    assert not all(torch.equal(a, b) for a, b in zip(before, encoder.buffers(), strict=True))
-
-
 # Learning.
 
 
 @pytest.mark.parametrize("name", ["nt_xent", "vat", "uda", "conditional_entropy", "marginal_kl"])
 def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     seen = begin_update(play, ("encoder",), {name: 1.0})
     values = LOSSES[name].compute(seen)
     assert values.shape == (16,)
@@ -123,7 +60,7 @@ def test_what_is_learned_from_reals_reaches_the_encoder_alone(name: str) -> None
 
 
 def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     seen = begin_update(play, ("generator",), {"information": 1.0})
     torch.autograd.backward(LOSSES["information"].compute(seen).mean())
     assert moved(networks) == {"generator"}
@@ -131,7 +68,7 @@ def test_in_the_game_the_generator_pleases_the_encoder_which_does_not_move() -> 
 
 
 def test_the_discriminator_is_told_the_code_of_fakes_and_the_encoders_reading_of_reals() -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     discriminator, encoder = networks.discriminator, networks.encoder
     assert encoder is not None
     seen = begin_update(play, ("discriminator", "recognizer"), {"adversarial": 1.0})
@@ -150,14 +87,14 @@ def test_the_discriminator_is_told_the_code_of_fakes_and_the_encoders_reading_of
 
 @pytest.mark.parametrize("sections", [{"networks": {"conditional": False}}, {"objective": {"kind": "gan"}}])
 def test_a_discriminator_that_is_told_nothing_asks_nobody(sections: dict[str, Any]) -> None:
-    play, networks = play_of(small_config(preset="robust", **sections), 16)
+    play, networks = make_context(small_config(preset="robust", **sections), 16)
     assert networks.discriminator.embedding is None
     assert play.real_condition is None
     assert play.fake_condition is None
 
 
 def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     assert networks.encoder is not None
     calls = []
     networks.encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -169,7 +106,7 @@ def test_the_encoder_is_not_run_where_nobody_could_learn_from_it() -> None:
 
 
 def test_smoothness_is_nothing_for_a_posterior_that_never_changes_and_something_for_one_that_does() -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     assert networks.encoder is not None
     with torch.no_grad():
         networks.encoder.directions.copy_(torch.ones(2, Encoder.FEATURES))  # both values the same direction
@@ -183,7 +120,7 @@ def test_smoothness_is_nothing_for_a_posterior_that_never_changes_and_something_
 
 
 def test_the_running_marginal_follows_the_readings() -> None:
-    play, networks = play_of(robust(), 16)
+    play, networks = make_context(robust(), 16)
     assert networks.encoder is not None
     for _ in range(60):
         seen = begin_update(play, ("encoder",), {"marginal_kl": 1.0})
@@ -412,7 +349,7 @@ def test_a_few_labels_order_the_classes_and_are_learned(tmp_path: Path) -> None:
 
 
 def test_supervision_is_the_cross_entropy_of_the_labelled_images() -> None:
-    play, networks = play_of(robust(data={"labels": "some.csv"}, augment={"flip": 1.0}), 16)
+    play, networks = make_context(robust(data={"labels": "some.csv"}, augment={"flip": 1.0}), 16)
     assert networks.encoder is not None
     values = torch.tensor([0, 1, 1])
     play.labelled = play.reals[:3], values
@@ -425,23 +362,3 @@ def test_supervision_is_the_cross_entropy_of_the_labelled_images() -> None:
     torch.testing.assert_close(found.detach(), -likelihoods[range(3), values], atol=1e-4, rtol=1e-4)
     torch.autograd.backward(found.mean())
     assert moved(networks) == {"encoder"}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("picture,label\n0,a\n", "no column image"),
-        ("image\n0\n", "no column label"),
-        ("image,label\n0,a\n99,b\n", "line 3 of .* labels '99', which is no image of bars"),
-        ("image,label\n0,a\n0,b\n", "line 3 of .* labels '0' a second time"),
-        ("image,label\n0,\n", "labels no image"),
-        ("", "no column image and no column label"),
-    ],
-)
-def test_labels_that_can_not_be_meant_are_refused(tmp_path: Path, text: str, words: str) -> None:
-    file = tmp_path / "labels.csv"
-    file.write_text(text)
-    with pytest.raises(UserError, match=words):
-        read_labels(file, image_set())
-    with pytest.raises(UserError, match="can not be read"):
-        read_labels(tmp_path / "none.csv", image_set())
