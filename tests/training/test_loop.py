@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from infogan.config.load import build
 from infogan.config.schema import Config
 from infogan.data import load
-from infogan.data.batches import Batches, check_enough_images, stream_seed, to_network, to_pixels
 from infogan.data.dataset import ImageSet
 from infogan.models.networks import Networks
 from infogan.training.callbacks import Interrupted, RunningMeans
+from infogan.training.checkpoint import latest_checkpoint_path, load_latest_checkpoint
 from infogan.training.loop import train
-from infogan.training.optim import ema_decay, learning_rate_factor
-from infogan.training.checkpoint import latest_checkpoint_path
-from infogan.training.checkpoint import load_latest_checkpoint
+from infogan.training.optim import EMA, ema_decay, learning_rate_factor
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.memory import usable_bytes
@@ -161,12 +159,12 @@ def test_a_signal_stops_a_real_process_and_the_same_command_resumes_it(
     tmp_path: Path, uninterrupted: dict[str, torch.Tensor], number: signal.Signals, code: int
 ) -> None:
     process = Command(*COMMAND, tmp_path / "cut")
-    process.until("step 30/")
+    process.wait_for_output("step 30/")
     process.signal(number)
-    done = process.ended()
+    done = process.wait()
     assert done.returncode == code
     assert f"--out {tmp_path / 'cut'}" in done.stderr
-    assert "to go on: infogan train digits" in done.stderr
+    assert "to resume: infogan train digits" in done.stderr
     assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
 
 
@@ -174,9 +172,9 @@ def test_a_killed_process_resumes_from_its_checkpoint_to_the_same_weights(
     tmp_path: Path, uninterrupted: dict[str, torch.Tensor]
 ) -> None:
     process = Command(*COMMAND, tmp_path / "cut")
-    process.until("step 65/")
+    process.wait_for_output("step 65/")
     process.signal(signal.SIGKILL)
-    assert process.ended().returncode == -signal.SIGKILL
+    assert process.wait().returncode == -signal.SIGKILL
     assert latest_checkpoint_path(RunFolder(tmp_path / "cut").checkpoints) is not None
     assert_same(uninterrupted, run_to_its_end(tmp_path / "cut"))
 
@@ -250,50 +248,9 @@ def test_a_cgan_reads_them(tmp_path: Path) -> None:
         trained(tmp_path / "none", config, image_set(labelled=False))
 
 
-def test_every_image_is_seen_once_before_any_is_seen_twice() -> None:
-    batches = Batches(image_set(10), 3, rank=0, world_size=1, device=torch.device("cpu"))
-    seen = torch.cat([batches.indices(0, step, 4) for step in range(5)]).tolist()
-    assert sorted(seen[:10]) == list(range(10))
-    assert sorted(seen[10:]) == list(range(10))
-    assert seen[:10] != seen[10:]
-    assert batches.indices(0, 1, 4).tolist() == seen[4:8]  # also when asked out of order
-
-
-def test_workers_share_a_batch_without_overlap() -> None:
-    alone = Batches(image_set(20), 3, rank=0, world_size=1, device=torch.device("cpu"))
-    shares = [Batches(image_set(20), 3, rank=r, world_size=3, device=torch.device("cpu")) for r in range(3)]
-    for step in range(6):
-        assert torch.cat([share.indices(1, step, 7) for share in shares]).tolist() == alone.indices(1, step, 7).tolist()
-
-
 def in_file(path: Path, images: NDArray[Any]) -> ImageSet:
     np.save(path, images)
     return load(path)
-
-
-@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["channels first", "channels last"])
-def test_images_that_stay_in_their_file_come_as_those_in_memory_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int, ...]
-) -> None:
-    images = image_set(20, channels=3)
-    mapped = in_file(tmp_path / "a.npy", images.images.transpose(axes))
-    device = torch.device("cpu")
-    whole = Batches(images, 3, rank=0, world_size=1, device=device)
-    read_into_memory = Batches(mapped, 3, rank=0, world_size=1, device=device)
-    monkeypatch.setattr("infogan.data.batches.MAX_RESIDENT_SHARE", 0.0)
-    left = Batches(mapped, 3, rank=0, world_size=1, device=device)
-    assert torch.equal(left.pixels, whole.pixels)
-    # Steps in their order, one again, one out of order, another stage: whatever had been read ahead.
-    for stage, step, size in [(0, 0, 6), (0, 1, 6), (0, 2, 6), (0, 2, 6), (0, 9, 6), (1, 0, 12), (1, 1, 12), (0, 1, 6)]:
-        wanted = whole.batch(stage, step, size)
-        for batches in (left, read_into_memory):
-            indices, reals = batches.batch(stage, step, size)
-            assert torch.equal(indices, wanted[0])
-            assert torch.equal(reals, wanted[1])
-    # What was read into memory follows the file no more, what was left in it does.
-    np.lib.format.open_memmap(tmp_path / "a.npy", mode="r+")[:] = 0
-    assert (left.pixels == 0).all()
-    assert torch.equal(read_into_memory.pixels, whole.pixels)
 
 
 def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
@@ -306,30 +263,6 @@ def test_a_run_on_images_in_their_file_is_that_on_images_in_memory(
     assert (run.model / "model.safetensors").read_bytes() == (other.model / "model.safetensors").read_bytes()
 
 
-def test_what_goes_wrong_while_reading_ahead_is_raised_where_the_batch_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infogan.data.batches.MAX_RESIDENT_SHARE", 0.0)
-    batches = Batches(
-        in_file(tmp_path / "a.npy", image_set(20).images), 3, rank=0, world_size=1, device=torch.device("cpu")
-    )
-    batches.batch(0, 0, 4)  # the next is read meanwhile, and the one after it when that is fetched
-
-    class Gone:
-        device = torch.device("cpu")
-
-        def __len__(self) -> int:
-            return 20
-
-        def __getitem__(self, _: object) -> None:
-            raise OSError("the disk is gone")
-
-    monkeypatch.setattr(batches, "pixels", Gone())
-    with pytest.raises(OSError, match="the disk is gone"):
-        for step in (1, 2, 3):
-            batches.batch(0, step, 4)
-
-
 def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr("infogan.utils.memory.CGROUP_LIMIT", limit)
@@ -340,47 +273,25 @@ def test_memory_is_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest
         assert usable_bytes() == expected
 
 
-def test_too_few_images_are_refused() -> None:
-    with pytest.raises(UserError, match="10 usable images, fewer than a batch of 16"):
-        check_enough_images(image_set(10), 16)
-
-
-def test_pixels_survive_the_way_into_the_networks_and_back() -> None:
-    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    inside = to_network(pixels)
-    assert (inside.min().item(), inside.max().item()) == (-1.0, 1.0)
-    assert np.array_equal(to_pixels(inside), pixels.numpy())
-    assert to_pixels(torch.tensor([[[[-3.0, 7.0]]]])).tolist() == [[[[0, 255]]]]
-
-
-def test_seeds_of_streams_differ() -> None:
-    seeds = {stream_seed(seed, rank, step) for seed in range(5) for rank in range(5) for step in range(50)}
-    assert len(seeds) == 1250
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert stream_seed(1, 2) != stream_seed(2, 1)
-
-
 # What it reports.
 
 
 def test_statistics_are_the_means_of_the_steps_since_the_last_report() -> None:
-    tally = RunningMeans(torch.device("cpu"))
-    tally.add("a", torch.tensor(2.0), 0)
-    tally.add("a", torch.tensor(5.0), 1)
-    tally.add("b", torch.tensor(7.0), 1)
-    assert tally.read() == ({"a": 3.5, "b": 7.0}, None)
-    tally.add("a", torch.tensor(2.0), 2)
-    assert tally.read() == ({"a": 2.0}, None)
+    means = RunningMeans(torch.device("cpu"))
+    means.add({"a": torch.tensor(2.0)}, 0)
+    means.add({"a": torch.tensor(5.0), "b": torch.tensor(7.0)}, 1)
+    assert means.reset() == ({"a": 3.5, "b": 7.0}, None)
+    means.add({"a": torch.tensor(2.0)}, 2)
+    assert means.reset() == ({"a": 2.0}, None)
 
 
 def test_what_went_wrong_first_is_named_whatever_was_computed_in_earlier_steps() -> None:
     good, bad = torch.tensor(1.0), torch.tensor(math.nan)
-    tally = RunningMeans(torch.device("cpu"))
-    tally.add("early", good, 0)  # known before the others
-    for name in ("first", "early", "last"):
-        tally.add(name, bad, 7)
-    tally.add("first", bad, 8)
-    assert tally.read()[1] == (8, "first")
+    means = RunningMeans(torch.device("cpu"))
+    means.add({"early": good}, 0)  # known before the others
+    means.add({"first": bad, "early": bad, "last": bad}, 7)
+    means.add({"first": bad}, 8)
+    assert means.reset()[1] == (8, "first")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -418,7 +329,9 @@ def test_reports_hold_every_term_and_the_information_of_every_code(tmp_path: Pat
 
 
 def test_learning_rate_falls_to_nothing_over_the_second_half() -> None:
-    assert [learning_rate_factor("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert [learning_rate_factor("linear", p) for p in (0.0, 0.3, 0.5, 0.75, 0.99)] == pytest.approx(
+        [1, 1, 1, 0.5, 0.02]
+    )
     assert learning_rate_factor("none", 0.99) == 1
 
 
@@ -431,15 +344,17 @@ def test_the_average_halves_old_weights_in_a_half_life() -> None:
 
 
 def test_averages_move_as_stated_and_buffers_are_copied() -> None:
-    a, b = (cast(Networks, torch.nn.BatchNorm1d(2)) for _ in range(2))
-    layer_a, layer_b = cast(torch.nn.BatchNorm1d, a), cast(torch.nn.BatchNorm1d, b)
-    layer_b.weight.data.fill_(3.0)
-    assert layer_b.running_mean is not None
-    layer_b.running_mean.fill_(7.0)
-    update_average(a, b, 0.75)
-    torch.testing.assert_close(layer_a.weight.data, torch.full((2,), 1.5))
-    assert layer_a.running_mean is not None
-    assert layer_a.running_mean.tolist() == [7.0, 7.0]
+    average, layer = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    layer.weight.data.fill_(3.0)
+    assert layer.running_mean is not None
+    layer.running_mean.fill_(7.0)
+    config = small_config("train.ema_half_life=320", "train.steps=20000")
+    ema = EMA(cast(Networks, layer), cast(Networks, average), config)
+    ema.update(10_000)
+    decay = 0.5 ** (16 / 320)
+    torch.testing.assert_close(average.weight.data, torch.full((2,), decay + 3 * (1 - decay)))
+    assert average.running_mean is not None
+    assert average.running_mean.tolist() == [7.0, 7.0]
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ few files for a while.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import cast
 
 import numpy as np
 import torch
@@ -35,8 +34,8 @@ Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 def stream_seed(*parts: int) -> int:
     """Mix numbers such as (seed, rank, step) into one 63-bit seed; different numbers give unrelated random streams."""
-    words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
-    return int(words[0]) << 31 ^ int(words[1])
+    high, low = np.random.SeedSequence(parts).generate_state(2, np.uint32).tolist()
+    return int(high << 31 ^ low)
 
 
 def to_network(images: Tensor) -> Float[Tensor, "batch channel height width"]:
@@ -64,6 +63,25 @@ def check_enough_images(images: ImageSet, batch_size: int, factor: int = 1) -> N
         raise UserError(
             f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: add images{hint}"
         )
+
+
+class ShardTensor:
+    """Images in shards with the interface of a tensor that is indexed by a tensor of indices or a slice."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __getitem__(self, indices: Tensor | slice) -> UInt8[Tensor, "image channel height width"]:
+        return torch.from_numpy(self._shards[indices if isinstance(indices, slice) else indices.cpu().numpy()])
+
+
+PixelSource = UInt8[Tensor, "image channel height width"] | ShardTensor
+"""All images of a run, indexed by a tensor of indices or a slice."""
 
 
 class Batches:
@@ -95,7 +113,7 @@ class Batches:
         array = images.images
         shards, mapped = as_shards(array), isinstance(array, np.memmap)
         stays_in_file = (mapped or shards is not None) and array.nbytes > MAX_RESIDENT_SHARE * usable_bytes()
-        self.pixels: Tensor
+        self.pixels: PixelSource
         self._shard_starts: NDArray[np.int64] | None = None
         if not stays_in_file:
             in_memory = np.ascontiguousarray(array)
@@ -103,7 +121,7 @@ class Batches:
         elif shards is None:
             self.pixels = torch.from_numpy(np.asarray(array))
         else:
-            self.pixels = cast(Tensor, ShardTensor(shards))
+            self.pixels = ShardTensor(shards)
             self._shard_starts = shards.starts
         self.seed = seed
         self._device = device
@@ -157,7 +175,7 @@ class Batches:
         key = (stage, shuffle)
         if key not in self._orders:
             # A batch spans at most a few shuffles; older ones are never needed again.
-            for outdated in [other for other in self._orders if other < (stage, shuffle - 1)]:
+            for outdated in [old for old in self._orders if old < (stage, shuffle - 1)]:
                 del self._orders[outdated]
             seed = stream_seed(self.seed, stage, shuffle)
             if self._shard_starts is None:
@@ -165,21 +183,6 @@ class Batches:
             else:
                 self._orders[key] = WindowedOrder(self._shard_starts, WINDOW, seed)
         return self._orders[key]
-
-
-class ShardTensor:
-    """Images in shards with the interface of a tensor that is indexed by a tensor of indices or a slice."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, shards: Shards) -> None:
-        self._shards = shards
-
-    def __len__(self) -> int:
-        return len(self._shards)
-
-    def __getitem__(self, indices: Tensor | slice) -> UInt8[Tensor, "image channel height width"]:
-        return torch.from_numpy(self._shards[indices if isinstance(indices, slice) else indices.cpu().numpy()])
 
 
 class WindowedOrder:

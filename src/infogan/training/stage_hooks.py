@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infogan.config.schema import Stage
-from infogan.data.batches import stream_seed, to_network
+from infogan.data.batches import PixelSource, stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.models.architectures import Images
 from infogan.models.encoder import Encoder
@@ -23,7 +23,7 @@ from infogan.training.state import EncoderState, TrainState
 from infogan.utils import distributed
 from infogan.utils.matching import hungarian_mapping
 
-Pixels = UInt8[Tensor, "image channel height width"]
+Pixels = UInt8[Tensor, "sample channel _ _"]
 
 CLUSTERED_IMAGES = 20_000  # from which the categories start
 PRIOR_IMAGES = 20_000  # from which a prior is estimated
@@ -34,11 +34,11 @@ DIFFUSE_LR_SCALE = 0.1  # of the encoder if the clusters are not compact
 MAX_SIZE_RATIO = 2.0  # largest cluster over smallest, up to which the prior stays uniform
 PRIOR_SMOOTHING = 0.05  # uniform share of an estimated prior, so that no category dies out
 
-Hook = Callable[[Encoder, EncoderState, Pixels, int, FewLabels | None], None]
+Hook = Callable[[Encoder, EncoderState, PixelSource, int, FewLabels | None], None]
 
 
 def run_stage_hooks(
-    stage: Stage, state: TrainState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+    stage: Stage, state: TrainState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
 ) -> None:
     """Run the stage's hooks on the averaged encoder, on rank 0, and give all workers the result."""
     if not stage.on_start:
@@ -61,7 +61,7 @@ def run_stage_hooks(
 
 
 def cluster(
-    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+    encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
 ) -> None:
     """Set the encoder's directions to clusters of its features, and the radius of the loss ``vat``.
 
@@ -99,7 +99,7 @@ def cluster(
 
 
 def freeze_if_diffuse(
-    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+    encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
 ) -> None:
     """Freeze the encoder if its clusters were not compact.
 
@@ -109,7 +109,7 @@ def freeze_if_diffuse(
 
 
 def learn_prior(
-    encoder: Encoder, state: EncoderState, pixels: Pixels, seed: int, few_labels: FewLabels | None = None
+    encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
 ) -> None:
     """Set the encoder's prior to the frequencies of its categories in the training images."""
     features = encoder.features_in_batches(_resized(encoder, sample_pixels(pixels, PRIOR_IMAGES, seed)))
@@ -127,7 +127,7 @@ STAGE_HOOKS: dict[str, Hook] = {
 
 
 def _order_by_labels(
-    encoder: Encoder, pixels: Pixels, directions: NDArray[np.float32], few_labels: FewLabels
+    encoder: Encoder, pixels: PixelSource, directions: NDArray[np.float32], few_labels: FewLabels
 ) -> NDArray[np.intp]:
     """Return the clusters in the order of the labels that match them; clusters without a label come last."""
     images = _resized(encoder, pixels[torch.from_numpy(few_labels.indices).to(pixels.device)])
@@ -147,7 +147,7 @@ def _resized(encoder: Encoder, pixels: Pixels) -> Images:
     return torch.cat([encoder.resize(part) for part in parts])
 
 
-def sample_pixels(pixels: Pixels, count: int, seed: int) -> Pixels:
+def sample_pixels(pixels: PixelSource, count: int, seed: int) -> Pixels:
     """Return up to ``count`` of the images, drawn at random, in their order."""
     random = np.random.default_rng(stream_seed(seed, count))
     indices = np.sort(random.choice(len(pixels), min(count, len(pixels)), replace=False))
