@@ -1,4 +1,4 @@
-# Everything from a bare Python: each target starts with nothing installed, and works again when interrupted or repeated.
+# Every target starts with nothing installed but Python, and works again when it was interrupted or repeated.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,23 +6,24 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
-# A file of tests stays on one core, for what its tests share: browser, server, trained run.
-ALL_CORES := --numprocesses=auto --dist=loadfile
+FULL := $(VENV)/.full-installed
+PARALLEL := --numprocesses=auto --dist=worksteal
 
-# All that makes a difference to what is tested; the extra inception has weights of its own to fetch.
-EXTRAS := dev,explorer,onnx,hub,keras,parquet,remote,tensorboard,wandb,mlflow
+# Everything that makes a difference to the tests; the extra `inception` would download weights of its own.
+EXTRAS := dev,integration,explorer,onnx,hub,keras,parquet,remote,tensorboard,wandb,mlflow
 
-.PHONY: help demo test test-slow test-lowest test-newest reliability format clean
+.PHONY: help demo test test-all test-slow test-lowest test-newest reliability format clean
 
 help:
-	@echo "make demo       install, fetch MNIST, train for four to six minutes, say what the codes mean"
-	@echo "make test       install, then ruff, mypy --strict and pytest"
-	@echo "make test-slow  the tests that take minutes as well"
-	@echo "make test-lowest  the tests with the lowest versions of libraries that are allowed, in .venv-lowest"
-	@echo "make test-newest  the tests with the newest ones; PYTHON=python3.13 as well, for each"
-	@echo "make reliability  faults injected, strangers' input, the explorer under load: 15 minutes"
-	@echo "make format     let ruff format and mend what it can"
-	@echo "make clean      remove the virtual environment and caches"
+	@echo "make demo         install, download MNIST, train for four to six minutes, report what was learned"
+	@echo "make test         install, then ruff, mypy --strict and the fast tests"
+	@echo "make test-all     also the integration tests: browser, Keras, torchrun, packaging, notebooks, trackers"
+	@echo "make test-slow    also the tests that take minutes"
+	@echo "make test-lowest  all tests but slow ones with the lowest supported versions, in .venv-lowest"
+	@echo "make test-newest  the same with the newest versions; pass PYTHON=python3.13 to use another Python"
+	@echo "make reliability  injected faults, hostile input, the explorer under load: 15 minutes"
+	@echo "make format       format the code and fix what ruff can fix"
+	@echo "make clean        remove the virtual environments and caches"
 
 demo: $(RUNTIME)
 	$(BIN)/infogan train mnist --seed 0
@@ -31,30 +32,36 @@ test: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ALL_CORES)
+	$(BIN)/python -m pytest $(PARALLEL)
 
-test-slow: $(TOOLS)
-	$(BIN)/python -m pytest $(ALL_CORES) --runslow
+test-all: $(FULL)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-# What the tests alone need is the newest that goes with the rest.
+test-slow: $(FULL)
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow or not slow"
+
+# What only the tests need is the newest that fits.
 test-lowest test-newest: test-%:
 	$(PYTHON) -m venv --clear .venv-$*
 	if [ $* = lowest ]; then $(PYTHON) tests/lowest.py; fi > .venv-$*/constraints.txt
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint .venv-$*/constraints.txt --editable '.[$(EXTRAS)]'
-	.venv-$*/bin/python -m pytest $(ALL_CORES)
+	.venv-$*/bin/python -m pytest $(PARALLEL) -m "not slow"
 
-reliability: $(TOOLS)
+reliability: $(FULL)
 	$(BIN)/python -m benchmarks.reliability
 
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A stamp is written last, so that an installation that was interrupted is begun anew.
+# Each stamp is written last, so that an interrupted installation starts again.
 $(RUNTIME): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
-		{ echo "there is no $(PYTHON) here: install Python 3.11 or newer, or pass PYTHON=..."; exit 2; }
+		{ echo "$(PYTHON) was not found: install Python 3.11 or newer, or pass PYTHON=..."; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "infogan needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version); pass PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
@@ -64,6 +71,10 @@ $(RUNTIME): requirements.lock pyproject.toml
 
 $(TOOLS): $(RUNTIME) requirements-dev.lock
 	$(PIP) --requirement requirements-dev.lock
+	touch $@
+
+$(FULL): $(TOOLS) requirements-full.lock
+	$(PIP) --requirement requirements-full.lock
 	touch $@
 
 clean:

@@ -1,6 +1,6 @@
 """Small real parts that several tests are built from."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,12 @@ def networks_seen() -> Iterator[list[Networks]]:
         yield seen
 
 
-def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepContext, Networks]:
-    """One step's material of a run on 8x8 bars, and its untrained players."""
+def make_context(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepContext, Networks]:
+    """Return one step's material of a run on 8x8 bars, and its untrained networks."""
     layout = CodeLayout(config.noise, config.codes)
     networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    play = StepContext(
+    context = StepContext(
         networks,
         layout,
         config,
@@ -190,11 +190,11 @@ def play_of(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepConte
         random=generator,
         trains_generator=True,
     )
-    return play, networks
+    return context, networks
 
 
 def begin_update(
-    context: StepContext, networks: tuple[NetworkName, ...], losses: dict[str, float | tuple[float, float]]
+    context: StepContext, networks: tuple[NetworkName, ...], losses: Mapping[str, float | tuple[float, float]]
 ) -> ForwardCache:
     """Start an update of some networks on some losses."""
-    return context.begin_update(Update(networks=networks, losses=losses, learning_rate=1e-3))
+    return context.begin_update(Update(networks=networks, losses=dict(losses), learning_rate=1e-3))

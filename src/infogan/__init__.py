@@ -1,38 +1,46 @@
-"""infogan: learn categories and knobs from unlabelled images, and steer a generator by them."""
+"""infogan: find categories and continuous factors in unlabelled images, and generate images by them.
+
+Example:
+    >>> import infogan
+    >>> model = infogan.fit("digits", categorical=10, budget=60)
+    >>> model.traverse("category", rows=5).shape
+    (5, 10, 1, 8, 8)
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infogan import data
+    from infogan import data, metrics, notebook, trackers
     from infogan.api.fit import fit
     from infogan.api.sklearn import InfoGANEstimator
-    from infogan.evaluation import metrics
     from infogan.models.infogan import InfoGAN
-    from infogan.reports import notebook
-    from infogan.training import trackers
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["InfoGAN", "InfoGANEstimator", "__version__", "data", "fit", "metrics", "notebook", "trackers"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
-    found: Any
-    # Loaded when first asked for: importing torch takes a second, which `infogan --help` need not.
+    # Imported on first use: importing torch takes a second, which `infogan --help` does not need.
+    value: Any
     match name:
         case "InfoGAN":
-            from infogan.models.infogan import InfoGAN as found
+            from infogan.models.infogan import InfoGAN as value
         case "InfoGANEstimator":
-            from infogan.api.sklearn import InfoGANEstimator as found
+            from infogan.api.sklearn import InfoGANEstimator as value
         case "fit":
-            from infogan.api.fit import fit as found
+            from infogan.api.fit import fit as value
         case "data":
-            import infogan.data as found
+            import infogan.data as value
         case "metrics":
-            import infogan.evaluation.metrics as found
+            import infogan.metrics as value
         case "notebook":
-            import infogan.reports.notebook as found
+            import infogan.notebook as value
         case "trackers":
-            import infogan.training.trackers as found
+            import infogan.trackers as value
         case _:
             raise AttributeError(f"module 'infogan' has no attribute {name!r}")
-    return found
+    return value

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from infogan.api import resolve
 from infogan.config import presets
-from infogan.config.load import build, merge, override
+from infogan.config.load import build, merge, override, read_options
 from infogan.config.schema import Config
 from infogan.utils.errors import UserError
 from tests.helpers import small_config

@@ -16,8 +16,8 @@ from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
-from infogan.training.loop import train
 from infogan.training.checkpoint import load_latest_checkpoint
+from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.training.state import INITIAL_STREAM, ORDER_STREAM, STEP_STREAM
 

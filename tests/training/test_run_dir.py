@@ -21,8 +21,7 @@ from infogan.api.resolve import Plan
 from infogan.api.train_run import plan, train_run
 from infogan.data import load
 from infogan.training.callbacks import Interrupted
-from infogan.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
-from infogan.training.checkpoint import latest_checkpoint_path
+from infogan.training.checkpoint import Checkpoint, latest_checkpoint_path, load_latest_checkpoint, save_checkpoint
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import append_line, file_lock, is_locked, remove_temporary_files

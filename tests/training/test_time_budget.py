@@ -45,8 +45,8 @@ def test_stages_that_do_not_stretch_keep_their_steps_and_the_game_has_the_rest(c
 def test_in_a_short_time_they_shrink_alike_and_leave_the_game_its_part(clocked: Config) -> None:
     found = time_budget.within(20, clocked, image_set()).config
     left = 20 * (1 - time_budget.RESERVE)
-    factor = time_budget.FIXED * left / (600 * 0.010 + 600 * 0.020 + 700 * 0.015)
-    expected = [600 * factor, 600 * factor, 700 * factor, (1 - time_budget.FIXED) * left / 0.005]
+    factor = time_budget.MAX_FIXED_SHARE * left / (600 * 0.010 + 600 * 0.020 + 700 * 0.015)
+    expected = [600 * factor, 600 * factor, 700 * factor, (1 - time_budget.MAX_FIXED_SHARE) * left / 0.005]
     assert steps(found) == pytest.approx(expected, abs=5)
 
 
@@ -60,11 +60,11 @@ def test_a_slow_machine_may_take_longer_for_a_game_that_is_long_enough(
     monkeypatch.setattr(
         time_budget, "_measure", lambda *_: (6.0, [slow * step for step in (0.010, 0.020, 0.015, 0.010)])
     )
-    needed = 6 + slow * (600 * 0.010 + 600 * 0.020 + 700 * 0.015 + time_budget.LEAST * 0.010)
+    needed = 6 + slow * (600 * 0.010 + 600 * 0.020 + 700 * 0.015 + time_budget.GOOD_GAN_STEPS * 0.010)
     found = time_budget.within(200, clocked, image_set(), longest=300).config
     assert found.train.budget == pytest.approx(needed / (1 - time_budget.RESERVE), abs=0.1)
     assert 200 < needed / (1 - time_budget.RESERVE) < 300
-    assert steps(found) == pytest.approx([600, 600, 700, time_budget.LEAST], abs=10)
+    assert steps(found) == pytest.approx([600, 600, 700, time_budget.GOOD_GAN_STEPS], abs=10)
     assert time_budget.within(200, clocked, image_set(), longest=230).config.train.budget == 230
     assert time_budget.within(200, clocked, image_set()).config.train.budget == 200
 
@@ -73,26 +73,28 @@ def test_a_time_that_leaves_few_steps_for_drawing_is_told_with_the_time_that_lea
     clocked: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = 600 * 0.010 + 600 * 0.020 + 700 * 0.015
-    assert features / time_budget.FIXED > features + time_budget.LEAST * 0.005  # nor should the features shrink
-    enough = features / time_budget.FIXED / (1 - time_budget.RESERVE)
-    assert time_budget.within(enough + 0.1, clocked, image_set()).caution is None
+    assert (
+        features / time_budget.MAX_FIXED_SHARE > features + time_budget.GOOD_GAN_STEPS * 0.005
+    )  # nor should the features shrink
+    enough = features / time_budget.MAX_FIXED_SHARE / (1 - time_budget.RESERVE)
+    assert time_budget.within(enough + 0.1, clocked, image_set()).warning is None
     found = time_budget.within(30, clocked, image_set())
-    assert found.caution is not None
-    assert f"{steps(found.config)[3]} steps" in found.caution
-    assert f"{math.ceil(enough)} s would do" in found.caution
+    assert found.warning is not None
+    assert f"{steps(found.config)[3]} steps" in found.warning
+    assert f"{math.ceil(enough)} s would do" in found.warning
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.05, 0.1, 0.075, 0.0503]))
     extended = time_budget.within(200, clocked, image_set(), longest=400)  # to what would do, and no more is to be said
-    assert (steps(extended.config)[3], extended.caution) == (time_budget.LEAST - 1, None)  # as steps are whole
+    assert (steps(extended.config)[3], extended.warning) == (time_budget.GOOD_GAN_STEPS - 1, None)  # as steps are whole
     slow = time_budget.within(30, clocked, image_set(), longest=35)  # nobody said how long, and yet it is not enough
-    assert slow.caution is not None
-    assert slow.caution.startswith("35 s leave")
+    assert slow.warning is not None
+    assert slow.warning.startswith("35 s leave")
     monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.010, 0.020, 0.015]))
     alone = clocked.model_copy(update={"stages": tuple(s for s in clocked.stages if not s.scales_with_budget)})
-    assert time_budget.within(1, alone, image_set()).caution is None  # nothing here draws longer for more time
+    assert time_budget.within(1, alone, image_set()).warning is None  # nothing here draws longer for more time
 
 
 def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) -> None:
-    least = time_budget.PROBES * 0.050 / (1 - time_budget.RESERVE)
+    least = time_budget.TIMED_STEPS * 0.050 / (1 - time_budget.RESERVE)
     assert 0.4 < least < 0.5
     time_budget.within(1.0, clocked, image_set())
     with pytest.raises(UserError, match=r"above 1 s"):
@@ -102,7 +104,7 @@ def test_a_time_that_is_too_short_is_refused_with_the_shortest(clocked: Config) 
 def test_beginnings_are_timed_on_few_images_and_told_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     now, seen = [0.0], []
 
-    def begin(encoder: object, pixels: torch.Tensor, seed: int, few: object) -> None:
+    def begin(encoder: object, state: object, pixels: torch.Tensor, seed: int, few: object) -> None:
         seen.append(len(pixels))
         now[0] += 1e-3 * len(pixels) + 1e-6 * len(pixels) ** 2
 
@@ -110,12 +112,12 @@ def test_beginnings_are_timed_on_few_images_and_told_for_all(monkeypatch: pytest
     monkeypatch.setitem(STAGE_HOOKS, "cluster", begin)
     encoder = Encoder(ImageShape(1, 8), 4, 2)
     many = ImageSet(np.broadcast_to(np.uint8(0), (60_000, 1, 8, 8)), [], "zeros")
-    found = time_budget._seconds_to_begin(["cluster", "cluster"], encoder, many)
+    found = time_budget._hook_seconds(["cluster", "cluster"], encoder, many)
     assert found == pytest.approx(2 * (1e-3 * 20_000 + 1e-6 * 20_000**2))  # no more than that are clustered
     assert max(seen) == 2 * time_budget.SMALL_SAMPLE
     few = image_set(64)
-    assert time_budget._seconds_to_begin(["cluster"], encoder, few) == pytest.approx(1e-3 * 64 + 1e-6 * 64**2)
-    assert time_budget._seconds_to_begin([], encoder, few) == 0
+    assert time_budget._hook_seconds(["cluster"], encoder, few) == pytest.approx(1e-3 * 64 + 1e-6 * 64**2)
+    assert time_budget._hook_seconds([], encoder, few) == 0
 
 
 def test_a_budget_is_measured_on_real_steps_once_and_kept(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_length_that_nobody_said_is_longer_on_a_slow_machine_and_then_kept(
 
 
 def test_images_come_to_the_fewest_steps_that_show_so_many() -> None:
-    options = resolve.compose("robust", [{"data": {"source": "digits"}, "train": {"images": 100_000}}])
+    options = resolve.compose("robust", [{"data": {"source": "digits"}, "train": {"images_seen": 100_000}}])
     found = train_run.plan(options).config
     assert found.train.budget is None
     assert found.images_seen(found.train.steps) == pytest.approx(100_000, rel=0.02)
@@ -171,4 +173,4 @@ def test_a_length_that_is_given_takes_the_place_of_the_presets() -> None:
         assert build(resolve.compose("robust", (), [assignment])).train.budget is None
     assert build(resolve.compose("post", [{"train": {"budget": 5.0}}])).train.budget == 5
     with pytest.raises(UserError, match="one of them"):
-        build(resolve.compose("robust", [{"train": {"budget": 5.0, "images": 7}}]))
+        build(resolve.compose("robust", [{"train": {"budget": 5.0, "images_seen": 7}}]))

@@ -20,7 +20,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.api.train_run import Plan, encode_sample, train_run
+from infogan.api.resolve import Plan
+from infogan.api.train_run import encode_sample, train_run
 from infogan.cli import app
 from infogan.config.schema import Config
 from infogan.data import load

@@ -18,7 +18,7 @@ from benchmarks.sessions import progress, same
 from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
-from tests.commands import Command, infogan, infogan_of
+from tests.commands import Command, infogan, infogan_workers
 from tests.workers import TRAINED
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -62,10 +62,10 @@ def test_workers_compute_what_one_process_does(workers: int) -> None:
 def test_a_run_of_several_workers_is_that_of_one(tmp_path: Path) -> None:
     alike = [name for name in TRAINED if name not in IN_PIECES]
     trained = {2: ["robust", "apart", "halves"], 3: alike}
-    assert Command("train", tmp_path / "1", *TRAINED, module="tests.workers").ended().returncode == 0
+    assert Command("train", tmp_path / "1", *TRAINED, module="tests.workers").wait().returncode == 0
     code, said = ended(2, "-m", "tests.workers", "train", str(tmp_path / "2"), *trained[2])
     assert code == 0, said[-3000:]
-    for done in infogan_of(3, "train", tmp_path / "3", *alike, module="tests.workers"):
+    for done in infogan_workers(3, "train", tmp_path / "3", *alike, module="tests.workers"):
         assert done.returncode == 0, done.stderr
     for name in alike:
         one = RunFolder(tmp_path / "1" / name)
@@ -109,7 +109,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     calm, struck = tmp_path / "calm", tmp_path / "struck"
     command = ["train", *SMALL, "--steps", "60"]
-    assert [done.returncode for done in infogan_of(2, *command, "--out", calm)] == [0, 0]
+    assert [done.returncode for done in infogan_workers(2, *command, "--out", calm)] == [0, 0]
     process = begun(2, "-m", "infogan", *command, "--out", str(struck), restarts=1)
     wait_for(struck, 20)
     inside = f"infogan {shlex.join(command)} --out {struck}"
@@ -134,7 +134,7 @@ def test_a_signal_ends_all_workers_and_others_go_on(tmp_path: Path) -> None:
     assert 20 <= progress(run) < 120
     ends = [session["ended"] for session in RunFolder(run).read_environment()]
     assert ends == [f"interrupted after step {progress(run)}"]
-    assert [done.returncode for done in infogan_of(3, *command)] == [0, 0, 0]
+    assert [done.returncode for done in infogan_workers(3, *command)] == [0, 0, 0]
     assert progress(run) == 120
     assert RunFolder(run).read_incidents() == []
     assert [line["step"] for line in RunFolder(run).read_stats()][-2:] == [110, 120]
@@ -160,7 +160,7 @@ def test_workers_that_can_not_go_on_say_so_once(given: str, sentence: str, tmp_p
     np.save(tmp_path / "0" / "of-one.npy", np.zeros((200, 8, 8), np.uint8))
     workers = 3 if "3 workers" in sentence else 2
     started = time.monotonic()
-    done = infogan_of(workers, "train", *given.split(), "--steps", "2", cwd=tmp_path / "RANK")
+    done = infogan_workers(workers, "train", *given.split(), "--steps", "2", cwd=tmp_path / "RANK")
     assert time.monotonic() - started < 60  # nobody waited for what will not come
     assert [one.returncode for one in done] == [2] * workers
     (line,) = errors("".join(one.stderr for one in done))
@@ -187,11 +187,11 @@ def test_workers_draw_and_measure_what_one_does(digits_run: Path, tmp_path: Path
     sampled = ["sample", str(run), "--count", "70", "--out"]
     assert infogan(*sampled, tmp_path / "1.npz").returncode == 0
     expected = infogan(*measured).stdout
-    assert [done.returncode for done in infogan_of(3, *sampled, tmp_path / "3.npz")] == [0, 0, 0]
+    assert [done.returncode for done in infogan_workers(3, *sampled, tmp_path / "3.npz")] == [0, 0, 0]
     one, several = (np.load(tmp_path / f"{workers}.npz") for workers in (1, 3))
     assert all(np.array_equal(one[name], several[name]) for name in one)
     before = RunFolder(run).read_metrics()
-    told = infogan_of(3, *measured)
+    told = infogan_workers(3, *measured)
     assert [done.returncode for done in told] == [0, 0, 0]
     assert [done.stdout for done in told] == [expected, "", ""]
     assert len(RunFolder(run).read_metrics()) == len(before) + 1

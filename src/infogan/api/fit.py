@@ -4,7 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from infogan.api.train_run import plan, train_run
 from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.shards import write_shards
+from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Callback
 from infogan.training.run_dir import IMAGES, RunFolder
@@ -124,9 +125,13 @@ def _save_images(data: Any, test: Any, folder: Path, spec: ImageSpec) -> str:
     sample = stream.read(0, 1)
     spec = ImageSpec(sample.size, sample.channels, spec.shape)
     streams = {"train": stream} | ({} if test is None else {"test": stream_object(test, spec)})
-    splits = {name: partial(nullcontext, stream) for name, stream in streams.items()}
+    splits = {name: partial(_open, stream) for name, stream in streams.items()}
     write_shards(splits, folder, (sample.channels, sample.size), strict=False, workers=1)
     return str(folder)
+
+
+def _open(stream: Stream) -> AbstractContextManager[Stream]:
+    return nullcontext(stream)
 
 
 def _name(data: Any) -> str:

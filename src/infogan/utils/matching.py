@@ -57,7 +57,8 @@ def nonzero_contingency(predicted: Integers, labels: Integers) -> NDArray[np.int
     check_range("cluster", predicted, n_clusters)
     check_range("label", labels, n_classes)
     cells = predicted.astype(np.int64, casting="safe") * n_classes + labels
-    return np.unique(cells, return_counts=True)[1].astype(np.int64)
+    counts: NDArray[np.int64] = np.unique(cells, return_counts=True)[1].astype(np.int64)
+    return counts
 
 
 def hungarian_mapping(predicted: Integers, labels: Integers, n_clusters: int, n_classes: int) -> NDArray[np.int64]:

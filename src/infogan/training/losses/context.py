@@ -166,12 +166,13 @@ class ForwardCache:
 
     Attributes:
         context: The images.
+        update: The update.
         trained: The networks that the update trains.
         statistics: Values per sample that losses add for the log, by name.
     """
 
     def __init__(self, context: StepContext, update: Update) -> None:
-        self.context = context
+        self.context, self.update = context, update
         self.trained = update.networks
         self.networks = context.networks
         self.config = context.config
