@@ -319,7 +319,8 @@ def _explain_errors(name: str, file: str = "") -> Iterator[None]:
 def _explanation(error: Exception, name: str, file: str) -> str:
     from huggingface_hub import errors
 
-    reason = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
+    source = error.__cause__ or error if isinstance(error, errors.LocalEntryNotFoundError) else error
+    reason = " ".join(str(source).split())[:300] or type(source).__name__
     explanations = {  # subclasses first
         errors.GatedRepoError: f"access to {name} on the Hub is restricted; request it on the model's page",
         errors.RepositoryNotFoundError: f"there is no model {name} on the Hub that you can access: check the name; "
