@@ -178,17 +178,17 @@ def test_large_images_get_spectral_norm_and_smaller_rates_unless_these_were_give
     assert resolve._for_size(options, 32) == options
     large = resolve._for_size(options, 33)
     assert build(large).networks.spectral_norm
-    assert game(large) == [presets.RATE_OF_LARGE] * 2
+    assert game(large) == [resolve.RATE_OF_LARGE] * 2
     assert large["stages"][:3] == options["stages"][:3]
     gan = resolve._for_size(resolve.compose("robust", [{"objective": {"kind": "gan"}}]), 64)
-    assert game(gan) == [presets.RATE_OF_LARGE] * 2
+    assert game(gan) == [resolve.RATE_OF_LARGE] * 2
     for preset in ("plain", "paper", "post", "disentangle"):
         assert resolve._for_size(resolve.compose(preset), 64) == resolve.compose(preset)
     given = resolve._for_size(resolve.compose("robust", [], ["networks.spectral_norm=false"]), 64)
     assert not build(given).networks.spectral_norm
-    assert game(given) == [presets.RATE_OF_LARGE] * 2
+    assert game(given) == [resolve.RATE_OF_LARGE] * 2
     given = resolve._for_size(resolve.compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
-    assert game(given) == [0.1, presets.RATE_OF_LARGE]
+    assert game(given) == [0.1, resolve.RATE_OF_LARGE]
     # What is printed, laid on the preset again, is the same run.
     printed = json.loads(build(options).model_dump_json())
     assert build(resolve._for_size(resolve.compose("robust", [printed]), 64)) == build(resolve._for_size(options, 64))

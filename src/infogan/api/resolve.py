@@ -21,13 +21,9 @@ from infogan.config.presets import (
     AUTO,
     BUDGET,
     DEFAULT_AUGMENTATION,
-    KNOB,
     LENGTHS,
     LONGEST_BUDGET_FACTOR,
     PRESETS,
-    RATE_OF_LARGE,
-    RATES,
-    ROBUST_ADAM,
     SMALL,
     STRENGTHS,
     SUPERVISED_WEIGHT,
@@ -46,6 +42,9 @@ from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import Length, with_stages, within
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
+
+DEFAULT_KNOB: Options = {"kind": "continuous", "weight": 0.1}  # for presets without a continuous code
+RATE_OF_LARGE = 3e-4  # learning rate of the robust preset's GAN stage for images of more than ``SMALL`` pixels
 
 
 def compose(
@@ -307,7 +306,7 @@ def _codes(categorical: Sequence[int | str] | None, continuous: int | None, code
         categories = [{"kind": "categorical", "size": size} for size in categorical]
     knobs = [code for code in codes if code.get("kind") == "continuous"]
     if continuous is not None:  # each like the first one
-        settings = {key: value for key, value in (knobs[0] if knobs else KNOB).items() if key != "name"}
+        settings = {key: value for key, value in (knobs[0] if knobs else DEFAULT_KNOB).items() if key != "name"}
         knobs = [settings] * continuous
     return categories + knobs
 
@@ -388,9 +387,12 @@ def _for_size(options: Options, size: int) -> Options:
 
 
 def _is_robust(update: Options) -> bool:
-    """Return whether an update has the optimizer of the robust preset's GAN stage."""
-    has_beta2 = update.get("beta2") == ROBUST_ADAM["beta2"]  # other presets have the same learning rates
-    return has_beta2 and update.get("learning_rate") == RATES.get(update["networks"][0])
+    """Return whether an update has the optimizer of the robust preset's GAN stage for the same network."""
+
+    def settings(update: Options) -> tuple[Any, ...]:
+        return update["networks"][0], update.get("learning_rate"), update.get("beta2")
+
+    return settings(update) in map(settings, PRESETS["robust"]["stages"][-1]["updates"])
 
 
 def _length(

@@ -1,0 +1,32 @@
+"""Presets: complete configurations as TOML files, in the format of ``--config``, and the strengths of augmentations.
+
+`api.resolve` puts files, flags and assignments on top of a preset.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+Options = dict[str, Any]
+
+# As the size of a code: as many categories as the images are found to have. As a budget: ``BUDGET`` seconds, and beyond
+# ``SMALL`` pixels in proportion to the number of pixels.
+AUTO = "auto"
+BUDGET = 240.0  # seconds, for images of up to ``SMALL`` pixels
+SMALL = 32  # pixels
+LONGEST_BUDGET_FACTOR = 1.4  # by which the default budget grows on machines too slow for enough GAN steps
+LENGTHS = {"steps", "images_seen", "budget"}  # options of `train` that give the length
+SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any
+
+
+def _read(name: str) -> Options:
+    return tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+PRESETS: dict[str, Options] = {name: _read(name) for name in ("robust", "plain", "paper", "post", "disentangle")}
+PRESETS["paper-mnist"] = PRESETS["paper"]  # its name in version 0.1
+
+_augmentations = _read("augmentations")
+STRENGTHS: dict[str, float] = _augmentations["strengths"]
+DEFAULT_AUGMENTATION: dict[str, float] = _augmentations["default"]
+AUGMENTATIONS: dict[str, dict[str, float]] = _augmentations["data"]
