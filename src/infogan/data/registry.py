@@ -186,7 +186,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "dsprites": Dataset(
         description="white shapes with known factors, drawn as dSprites (Matthey et al.) describes them",
-        size=dsprites.SIDE,
+        size=dsprites.IMAGE_SIZE,
         channels=1,
         counts={"train": 663_515, "test": 73_765},
         classes=dsprites.SHAPES,
@@ -195,7 +195,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "shapes": Dataset(
         description="coloured shapes with known factors, drawn here",
-        size=shapes.SIDE,
+        size=shapes.IMAGE_SIZE,
         channels=3,
         counts={"train": 36_864, "test": 4_096},
         classes=shapes.SHAPES,
@@ -203,7 +203,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "glyphs": Dataset(
         description="capitals with known factors, drawn in the fonts of this machine",
-        size=glyphs.SIDE,
+        size=glyphs.IMAGE_SIZE,
         channels=1,
         counts={"train": 1_404, "test": 156},
         classes=tuple(glyphs.LETTERS),

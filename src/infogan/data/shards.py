@@ -415,7 +415,8 @@ def _write_missing(writer: _SplitWriter, missing: Sequence[int], stream: Stream,
     """Write shards, in worker processes if there are several; yield after each of them."""
     if workers <= 1 or len(missing) <= 1:
         for number in missing:
-            yield writer.write(number, stream)
+            writer.write(number, stream)
+            yield
         return
     with ProcessPoolExecutor(min(workers, len(missing)), initializer=_init_worker, initargs=(writer,)) as pool:
         yield from pool.map(_write_in_worker, missing)

@@ -1,1 +1,1 @@
-"""TODO synthetic."""
+"""Image sets that are drawn from known factors: `dsprites`, `shapes` and `glyphs`."""

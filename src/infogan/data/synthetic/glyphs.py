@@ -1,11 +1,11 @@
-"""Letters in the fonts of this machine, drawn here: factors letter, font, weight, slant and size.
+"""Capital letters in the fonts of this machine, with the known factors letter, font, weight, slant and size.
 
-In flow font files, which are taken for the work of strangers; out flow white capitals on black, with antialiasing.
-Fonts differ between machines, and the images with them: compare figures only where the names of the fonts are the same.
-The one that is always there is Aileron, which Pillow brings along.
+Letters are white on black, with antialiasing. Fonts differ between machines, and so do the images: compare results only
+if the names of the fonts are the same. One font is always available, Aileron, which is part of Pillow. Font files are
+treated as untrusted input.
 
-A weight thickens the font's strokes and a slant shears the letter, by the same rule for every font; files of bold and
-slanted faces are left out, as they would be those factors under another name. A size is the height of the capitals.
+A weight thickens the strokes and a slant shears the letter, by the same rule for every font. Files of bold and slanted
+faces are left out, because they would be the same factors under another name. A size is the height of the capitals.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import math
 import os
 import string
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,22 +25,26 @@ from infogan.data.factors import FactorGrid
 from infogan.data.synthetic.cache import Rendering
 from infogan.utils.errors import UserError
 
-SIDE = 32  # pixels of an image unless asked for another
+VERSION = "glyphs1"  # changes whenever a pixel changes
+IMAGE_SIZE = 32  # default height and width in pixels
 LETTERS = string.ascii_uppercase
-WEIGHTS = (0.0, 0.03, 0.06)  # by how much a stroke grows to each side, in heights of a capital
-SLANTS = (-20, -10, 0, 10, 20)  # degrees, to the right
-HEIGHTS = (0.3, 0.36, 0.42, 0.48)  # of a capital, as shares of the side of the image
-FINE = 4  # points a pixel is the mean of, along each axis
-EDITION = "glyphs1"  # another one whenever a pixel changes
+WEIGHTS = (0.0, 0.03, 0.06)  # growth of a stroke on each side, relative to the height of a capital
+SLANTS = (-20, -10, 0, 10, 20)  # degrees to the right
+HEIGHTS = (0.3, 0.36, 0.42, 0.48)  # of a capital, relative to the side of the image
+SUPERSAMPLING = 4  # points per pixel along each axis
 
-MOST_FONTS = 12
-MOST_FILES = 500  # that are tried
-MOST_BYTES = 8 * 2**20  # of a file that is opened
-ENDINGS = (".ttf", ".otf", ".ttc")
-ALIKE = 0.25  # the share of a font's capitals that must be nearest to the same one of Pillow's font; by chance 1/26 are
-UPRIGHT = {"regular", "book", "roman", "normal", "medium", "text"}
-_MASTER = 96  # pixels of the letters by which fonts are judged
-_ALIKE = 12  # points along each axis by which letters are compared
+MAX_FONTS = 12
+MAX_FONT_FILES = 500  # files that are tried
+MAX_FONT_BYTES = 8 * 2**20
+FONT_EXTENSIONS = (".ttf", ".otf", ".ttc")
+# Share of a font's capitals that must be nearest to the same letter of Pillow's font; 1/26 is chance.
+MIN_RECOGNIZED = 0.25
+REGULAR_STYLES = {"regular", "book", "roman", "normal"}
+UPRIGHT_STYLES = REGULAR_STYLES | {"medium", "text"}
+_TEST_SIZE = 96  # font size in pixels at which fonts are judged
+_PATTERN_SIZE = 12  # points along each axis by which letters are compared
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -48,83 +52,86 @@ class Face:
     """A font that can be used.
 
     Attributes:
-        name: Its family, and its style if that is not a usual one.
-        source: Its file; None for the one of Pillow.
-        per_height: Pillow's size of the font in heights of its capitals.
-        digest: SHA-256 of its letters, in hex.
+        name: Name of the family, and of the style unless it is a regular one.
+        source: Font file; None for Pillow's own font.
+        size_per_height: Pillow's size of the font divided by the height of its capitals.
+        digest: SHA-256 of the letters in hex.
     """
 
     name: str
     source: Path | None
-    per_height: float
+    size_per_height: float
     digest: str
 
 
 def rendering(folder: Path) -> Rendering:
-    """The set of this machine's fonts.
+    """Return how the set is drawn with the fonts of this machine.
 
     Raises:
-        UserError: there is no font that can be used.
+        UserError: Pillow cannot draw fonts.
     """
-    faces = find_faces(font_files())
-    state = hashlib.sha256("".join(face.digest for face in faces).encode()).hexdigest()[:12]
-    return Rendering("glyphs", f"{EDITION}-{state}", grid(faces), 1, "letter", lambda size: draw(faces, size))
+    faces = find_faces(find_font_files())
+    digest = hashlib.sha256("".join(face.digest for face in faces).encode()).hexdigest()[:12]
+    return Rendering("glyphs", f"{VERSION}-{digest}", grid(faces), 1, "letter", lambda size: draw(faces, size))
 
 
 def grid(faces: Iterable[Face]) -> FactorGrid:
-    """The factors, with the names of the fonts among those of the values."""
-    weights = tuple(f"+{2 * weight:.0%}" for weight in WEIGHTS)
-    slants, heights = tuple(f"{slant}°" for slant in SLANTS), tuple(f"{height:g}" for height in HEIGHTS)
-    names = tuple(face.name for face in faces)
-    return FactorGrid(("letter", "font", "weight", "slant", "size"), (tuple(LETTERS), names, weights, slants, heights))
+    """Return the factors; the names of the fonts are among those of the values."""
+    value_names = (
+        tuple(LETTERS),
+        tuple(face.name for face in faces),
+        tuple(f"+{2 * weight:.0%}" for weight in WEIGHTS),
+        tuple(f"{slant}°" for slant in SLANTS),
+        tuple(f"{height:g}" for height in HEIGHTS),
+    )
+    return FactorGrid(("letter", "font", "weight", "slant", "size"), value_names)
 
 
-def draw(faces: list[Face], size: int) -> Iterator[NDArray[np.uint8]]:
-    """All images in the order of the grid, uint8 (some, 1, size, size)."""
+def draw(faces: Sequence[Face], size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield all images in the order of the grid, in blocks of uint8 (images, 1, size, size)."""
     for letter in LETTERS:
         for face in faces:
-            yield _variants(letter, face, size)
+            yield _draw_variants(letter, face, size)
 
 
-def font_files() -> Iterator[Path]:
-    """Files that may be fonts, from the folders where this platform keeps them and from matplotlib, if it is there."""
-    for folder in _folders():
-        for place, folders, files in os.walk(folder):
-            folders.sort()
-            yield from (Path(place) / file for file in sorted(files) if file.lower().endswith(ENDINGS))
+def find_font_files() -> Iterator[Path]:
+    """Yield possible font files from the platform's font folders and from matplotlib, if it is installed."""
+    for font_folder in _font_folders():
+        for folder, subfolders, files in os.walk(font_folder):
+            subfolders.sort()
+            yield from (Path(folder) / file for file in sorted(files) if file.lower().endswith(FONT_EXTENSIONS))
 
 
 def find_faces(files: Iterable[Path]) -> list[Face]:
-    """The fonts that can be used: Pillow's, then at most so many others, by name.
+    """Return the fonts that can be used: Pillow's, then up to ``MAX_FONTS - 1`` others by name.
 
-    A font can be used if it is upright and of usual weight, if its capitals are 26 different ones that fit the image,
-    if no font before it has one of them, and if enough of them look like the letters that they are to be, which those
-    of symbols do not.
+    A font can be used if it is upright and of regular weight, its capitals are 26 different ones that fit into the
+    image, no earlier font shares one of them, and enough of them resemble the letters that they stand for, which the
+    characters of symbol fonts do not.
 
     Raises:
-        UserError: Pillow can draw no fonts.
+        UserError: Pillow cannot draw fonts.
     """
     if not features.check("freetype2"):
-        raise UserError(
-            "glyphs needs fonts, and this Pillow draws none, as it lacks FreeType: pip install --force-reinstall pillow"
-        )
-    own = _masters(None)
-    assert own is not None
-    known, taken = _patterns(own), _keys(own)
-    found: dict[str, Face] = {}
-    for _, path in zip(range(MOST_FILES), files, strict=False):
-        letters = _masters(path)
-        if letters is None or (_nearest(_patterns(letters), known) == np.arange(len(LETTERS))).mean() < ALIKE:
+        raise UserError("glyphs needs Pillow with FreeType: pip install --force-reinstall pillow")
+    pillow_letters = _load_letters(None)
+    assert pillow_letters is not None
+    pillow_patterns, keys = _patterns(pillow_letters), _letter_keys(pillow_letters)
+    faces: dict[str, Face] = {}
+    for _, path in zip(range(MAX_FONT_FILES), files, strict=False):
+        letters = _load_letters(path)
+        if letters is None or _recognized_share(_patterns(letters), pillow_patterns) < MIN_RECOGNIZED:
             continue
-        if not taken & _keys(letters):  # else two fonts would share an image
-            taken |= _keys(letters)
-            face = _face(path, letters)
-            found.setdefault(face.name, face)
-    first = _face(None, own)
-    return [first, *(found[name] for name in sorted(found) if name != first.name)][:MOST_FONTS]
+        if not keys & _letter_keys(letters):  # otherwise two fonts would share an image
+            keys |= _letter_keys(letters)
+            face = _make_face(path, letters)
+            faces.setdefault(face.name, face)
+    pillow_face = _make_face(None, pillow_letters)
+    faces.pop(pillow_face.name, None)
+    return [pillow_face, *(faces[name] for name in sorted(faces))][:MAX_FONTS]
 
 
-def _folders() -> Iterator[Path]:
+def _font_folders() -> Iterator[Path]:
     home = Path.home()
     if sys.platform == "darwin":
         yield from (Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts")
@@ -134,11 +141,11 @@ def _folders() -> Iterator[Path]:
     else:
         yield from (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts")
         yield home / ".fonts"
-    # Looked for, not imported: its fonts are wanted, not its code.
+    # matplotlib is not imported, because only its fonts are needed.
     yield from (Path(entry) / "matplotlib" / "mpl-data" / "fonts" / "ttf" for entry in sys.path if entry)
 
 
-def _font(source: Path | None, size: float) -> ImageFont.FreeTypeFont:
+def _load_font(source: Path | None, size: float) -> ImageFont.FreeTypeFont:
     if source is not None:
         return ImageFont.truetype(source, size, layout_engine=ImageFont.Layout.BASIC)
     font = ImageFont.load_default(size)
@@ -146,46 +153,41 @@ def _font(source: Path | None, size: float) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _masters(source: Path | None) -> list[NDArray[np.bool_]] | None:
-    """A font's capitals, each cut out, at a size that all are judged at; None if the font can not be used."""
+def _load_letters(source: Path | None) -> list[Mask] | None:
+    """Return a font's capitals at the test size, each cut to its ink; None if the font cannot be used."""
     try:
-        if source is not None and not (source.is_file() and 0 < source.stat().st_size <= MOST_BYTES):
+        if source is not None and not (source.is_file() and 0 < source.stat().st_size <= MAX_FONT_BYTES):
             return None
-        font = _font(source, _MASTER)
-        if source is not None and (font.getname()[1] or "").lower() not in UPRIGHT:
+        font = _load_font(source, _TEST_SIZE)
+        if source is not None and (font.getname()[1] or "").lower() not in UPRIGHT_STYLES:
             return None
-        letters = [_drawn(letter, font, 4 * _MASTER, 4 * _MASTER) for letter in LETTERS]
-    except Exception:  # FreeType and Pillow raise nearly anything on a broken font
+        masks = [_draw_letter(letter, font, 4 * _TEST_SIZE) for letter in LETTERS]
+    except Exception:  # FreeType and Pillow raise exceptions of many types on a broken font
         return None
-    if any(letter is None or min(letter.shape) < 2 for letter in letters):
+    letters = [mask for mask in masks if mask is not None and min(mask.shape) >= 2]
+    if len(letters) < len(LETTERS) or len({key[1:] for key in _letter_keys(letters)}) < len(LETTERS):
         return None
-    cut = [letter for letter in letters if letter is not None]
-    height = cut[LETTERS.index("H")].shape[0]
-    # The widest must fit at the greatest height, weight and slant, with a margin.
-    room = 1 / HEIGHTS[-1] - 2 * WEIGHTS[-1] - math.tan(math.radians(SLANTS[-1])) - 0.1
-    if max(letter.shape[1] for letter in cut) > room * height or max(letter.shape[0] for letter in cut) > 1.5 * height:
-        return None
-    return cut if len({key[1:] for key in _keys(cut)}) == len(LETTERS) else None
+    height = letters[LETTERS.index("H")].shape[0]
+    # The widest letter must fit at the greatest height, weight and slant, with a margin.
+    max_width = 1 / HEIGHTS[-1] - 2 * WEIGHTS[-1] - math.tan(math.radians(SLANTS[-1])) - 0.1
+    fits = all(mask.shape[1] <= max_width * height and mask.shape[0] <= 1.5 * height for mask in letters)
+    return letters if fits else None
 
 
-def _face(source: Path | None, letters: list[NDArray[np.bool_]]) -> Face:
-    family, style = _font(source, _MASTER).getname()
-    # A name goes into lists and file names, and may be anything.
-    name = "".join(letter for letter in (family or "unnamed") if letter.isprintable())[:40]
-    usual = (style or "").lower() in ("regular", "book", "roman", "normal")
-    state = hashlib.sha256(b"".join(repr(letter.shape).encode() + letter.tobytes() for letter in letters))
-    return Face(
-        name if usual else f"{name} {style}"[:60],
-        source,
-        _MASTER / letters[LETTERS.index("H")].shape[0],
-        state.hexdigest(),
-    )
+def _make_face(source: Path | None, letters: list[Mask]) -> Face:
+    family, style = _load_font(source, _TEST_SIZE).getname()
+    # The name enters lists and file names, and may contain anything.
+    name = "".join(character for character in (family or "unnamed") if character.isprintable())[:40]
+    if (style or "").lower() not in REGULAR_STYLES:
+        name = f"{name} {style}"[:60]
+    digest = hashlib.sha256(b"".join(repr(mask.shape).encode() + mask.tobytes() for mask in letters)).hexdigest()
+    return Face(name, source, _TEST_SIZE / letters[LETTERS.index("H")].shape[0], digest)
 
 
-def _drawn(letter: str, font: ImageFont.FreeTypeFont, width: int, height: int) -> NDArray[np.bool_] | None:
-    """A letter, cut out; None if it is empty or larger than it may be, which is found before it is drawn."""
+def _draw_letter(letter: str, font: ImageFont.FreeTypeFont, max_size: int) -> Mask | None:
+    """Return a letter cut to its ink; None if it is empty, or larger than allowed, which is known before drawing."""
     left, top, right, bottom = font.getbbox(letter)
-    if not (0 < right - left <= width and 0 < bottom - top <= height):
+    if not (0 < right - left <= max_size and 0 < bottom - top <= max_size):
         return None
     canvas = Image.new("L", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 2))
     ImageDraw.Draw(canvas).text((1 - left, 1 - top), letter, fill=255, font=font)
@@ -194,51 +196,52 @@ def _drawn(letter: str, font: ImageFont.FreeTypeFont, width: int, height: int) -
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else None
 
 
-def _keys(letters: list[NDArray[np.bool_]]) -> set[tuple[int, tuple[int, ...], bytes]]:
-    return {(number, letter.shape, letter.tobytes()) for number, letter in enumerate(letters)}
+def _letter_keys(letters: list[Mask]) -> set[tuple[int, tuple[int, ...], bytes]]:
+    return {(number, mask.shape, mask.tobytes()) for number, mask in enumerate(letters)}
 
 
-def _patterns(letters: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
-    """Letters brought to one size, (letters, points), for comparing."""
-    boxes = [
-        Image.fromarray(letter.astype(np.uint8) * 255).resize((_ALIKE, _ALIKE), Image.Resampling.BOX)
-        for letter in letters
-    ]
-    return np.stack([np.asarray(box, np.float64).ravel() / 255 for box in boxes])
+def _patterns(letters: list[Mask]) -> NDArray[np.float64]:
+    """Return letters scaled to one size, (letters, points), for comparison."""
+    size, box = (_PATTERN_SIZE, _PATTERN_SIZE), Image.Resampling.BOX
+    patterns = [Image.fromarray(mask.astype(np.uint8) * 255).resize(size, box) for mask in letters]
+    return np.stack([np.asarray(pattern, np.float64).ravel() / 255 for pattern in patterns])
 
 
-def _nearest(patterns: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.asarray(((patterns[:, None] - known) ** 2).sum(axis=2).argmin(axis=1), np.int64)
+def _recognized_share(patterns: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+    """Return the share of letters whose nearest reference letter is the same one."""
+    nearest = ((patterns[:, None] - reference) ** 2).sum(axis=2).argmin(axis=1)
+    return float((nearest == np.arange(len(LETTERS))).mean())
 
 
-def _variants(letter: str, face: Face, size: int) -> NDArray[np.uint8]:
-    """One letter in one font in all weights, slants and sizes, in that order: uint8 (some, 1, size, size)."""
+def _draw_variants(letter: str, face: Face, size: int) -> NDArray[np.uint8]:
+    """Return a letter in a font in all weights, slants and sizes, in that order: uint8 (images, 1, size, size)."""
     from scipy.ndimage import distance_transform_edt
 
-    fine = size * FINE
-    images = np.zeros((len(WEIGHTS), len(SLANTS), len(HEIGHTS), fine, fine), np.bool_)
-    for k, share in enumerate(HEIGHTS):
-        height = share * fine
-        ink = _drawn(letter, _font(face.source, height * face.per_height), fine, fine)
+    fine_size = size * SUPERSAMPLING
+    masks = np.zeros((len(WEIGHTS), len(SLANTS), len(HEIGHTS), fine_size, fine_size), np.bool_)
+    for k, relative_height in enumerate(HEIGHTS):
+        height = relative_height * fine_size
+        ink = _draw_letter(letter, _load_font(face.source, height * face.size_per_height), fine_size)
         if ink is None:
-            raise UserError(f"the font {face.name} in {face.source} changed while it was drawn from")
-        canvas = np.zeros((fine, fine), np.bool_)
-        top, left = (fine - ink.shape[0]) // 2, (fine - ink.shape[1]) // 2
+            raise UserError(
+                f"the font {face.name} in {face.source} changed while the data set was drawn; draw it again"
+            )
+        canvas = np.zeros((fine_size, fine_size), np.bool_)
+        top, left = (fine_size - ink.shape[0]) // 2, (fine_size - ink.shape[1]) // 2
         canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
         distance = distance_transform_edt(~canvas)
         for i, weight in enumerate(WEIGHTS):
-            heavy = distance <= weight * height
             for j, slant in enumerate(SLANTS):
-                images[i, j, k] = _slanted(heavy, slant)
-    pixels = images.reshape(-1, 1, size, FINE, size, FINE).mean(axis=(3, 5))
+                masks[i, j, k] = _shear(distance <= weight * height, slant)
+    pixels = masks.reshape(-1, 1, size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(3, 5))
     return np.asarray(np.rint(255 * pixels), np.uint8)
 
 
-def _slanted(ink: NDArray[np.bool_], degrees: int) -> NDArray[np.bool_]:
-    """Moves each row sideways, the middle one not at all and those above it to the right."""
-    side = len(ink)
-    above = (side - 1) / 2 - np.arange(side)
-    by = np.rint(math.tan(math.radians(degrees)) * above).astype(np.int64)
-    columns = np.arange(side) - by[:, None]
-    moved = np.take_along_axis(ink, columns.clip(0, side - 1), axis=1)
-    return np.asarray(moved & (columns >= 0) & (columns < side))
+def _shear(mask: Mask, degrees: int) -> Mask:
+    """Shift each row sideways: the middle one not at all, those above it to the right."""
+    size = len(mask)
+    above = (size - 1) / 2 - np.arange(size)
+    shift = np.rint(math.tan(math.radians(degrees)) * above).astype(np.int64)
+    columns = np.arange(size) - shift[:, None]
+    shifted = np.take_along_axis(mask, columns.clip(0, size - 1), axis=1)
+    return np.asarray(shifted & (columns >= 0) & (columns < size))
