@@ -1,4 +1,4 @@
-"""Evaluating a run, and writing its report."""
+"""Evaluation of a run, and its report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from infogan.config.schema import Config, DataSettings
 from infogan.data import ImageSet, Progress, has_test_split, load
-from infogan.evaluation.evaluate import EvaluationInputs, evaluate
+from infogan.evaluation.evaluate import evaluate
+from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.infogan import InfoGAN
 from infogan.reports.report import report_page
 from infogan.training.run_dir import RunFolder
@@ -14,16 +15,29 @@ from infogan.utils.files import write_bytes
 
 
 def evaluate_run(
-    model: InfoGAN, config: Config, train_images: ImageSet, metrics: Sequence[str] | None = None
+    model: InfoGAN,
+    config: Config,
+    train_images: ImageSet,
+    metrics: Sequence[str] | None = None,
+    *,
+    samples: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on the test split of its data, or on its training images if there is none.
+
+    Args:
+        model: The model.
+        config: Configuration of its run.
+        train_images: The training images.
+        metrics: As `evaluation.evaluate`.
+        samples: Number of generated images. Default: ``evaluation.samples`` of the run.
 
     Raises:
         UserError: As `evaluation.evaluate`.
     """
     test_images = load_test_images(model, config)
     inputs = EvaluationInputs(model, train_images, test_images, config.train.seed, config.augment.strengths)
-    return evaluate(inputs, metrics)
+    samples = config.evaluation.samples if samples is None else samples
+    return evaluate(inputs, metrics, samples=samples, bootstrap_draws=config.evaluation.bootstrap_draws)
 
 
 def write_report(

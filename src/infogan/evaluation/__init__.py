@@ -1,1 +1,1 @@
-"""TODO evaluation."""
+"""Evaluation: metrics of a model, the verdict on a run, and selection among models without labels."""

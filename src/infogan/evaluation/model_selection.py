@@ -1,19 +1,13 @@
-"""Choosing among trained models without a label.
+"""Selection among trained models without labels: the model that agrees most with all others is preferred.
 
-What is in the images most models find alike; what is an accident each has in a way of its own. So the model to take is
-the one that agrees most with all others. In flow models, or what they read in the same images; out comes a number for
-each model, higher is better. The scores rank models of one sweep, no more: they are no measure of quality, and where
-most models are wrong in the same way, that way wins.
-
-Three kinds of agreement: of categories by how they file real images (`filing_agreement`); of continuous codes by
-ModelCentrality (Lin et al. 2020), which takes one model's codes for the truth and scores another by them
-(`factor_agreement`); and by UDR (Duan et al. 2020), which compares what two models read in the same images, code by
-code (`udr`).
+Most models find the same structure in the images, but each makes its own mistakes. The scores rank the models of one
+sweep; they do not measure quality, and a mistake that most models share is not noticed. Categories are compared by how
+two models sort the same images (`category_agreement`); continuous codes by ModelCentrality (Lin et al. 2020), which
+scores one model with the codes of another as ground truth (`factor_agreement`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +19,21 @@ from infogan.utils.matching import nmi
 
 Matrix = NDArray[np.float64]
 
+LEVELS = 10  # values of a continuous code in ground truth
+TRUST_ORDER = {True: 0, None: 1, False: 2}  # by verdict
+SAMPLES = 10_000  # images on which models are compared
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model that may be chosen.
+    """A model that may be selected.
 
     Attributes:
-        name: Of its run.
+        name: Name of its run.
         model: The model.
-        images: uint8 (images, channels, height, width): real ones in the model's shape, for all candidates the same.
-        trusted: What the verdict says; None = there is none.
-        frechet: Fréchet distance of its samples to real images, in a feature space common to all; None = unknown.
+        images: Real images in the model's shape, uint8 (images, channels, height, width), the same for all candidates.
+        trusted: The verdict; None = there is none.
+        frechet: Fréchet distance of generated and real images in a feature space common to all; None = unknown.
     """
 
     name: str
@@ -47,12 +45,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RankedRun:
-    """A candidate's place in a ranking.
+    """A run in a ranking.
 
     Attributes:
-        name: Of its run.
-        trusted: What the verdict says; None = there is none.
-        scores: By what they are called, those of `Ranking.scores`; None = unknown.
+        name: Name of the run.
+        trusted: The verdict; None = there is none.
+        scores: Score by its name in `Ranking.scores`; None = unknown.
     """
 
     name: str
@@ -62,12 +60,12 @@ class RankedRun:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates in the order in which they are to be preferred.
+    """Runs in order of preference.
 
     Attributes:
-        criterion: What the order is by, in words.
-        scores: What each candidate was given; the order is by the first.
-        places: The candidates, best first.
+        criterion: What the runs are ordered by, in words.
+        scores: Names of the scores; the first one determines the order.
+        places: The runs, best first.
     """
 
     criterion: str
@@ -75,82 +73,12 @@ class Ranking:
     places: tuple[RankedRun, ...]
 
 
-LEVELS = 10  # values of a continuous code that stand for the truth
-TRUST = {True: 0, None: 1, False: 2}  # places of what verdicts say
-SAMPLES = 10_000  # that models are compared on
-
-
-def mean_agreement(agreement: Matrix) -> Matrix:
-    """How well each model agrees with the others on average: Lin et al. 2020, section 4.
-
-    Args:
-        agreement: (models, models), how well the second agrees with the first; both directions are averaged, and the
-            diagonal plays no part.
-
-    Returns:
-        (models,).
-
-    Raises:
-        ValueError: not a square of two models or more.
-    """
-    count = len(agreement)
-    if agreement.shape != (count, count) or count < 2:
-        raise ValueError(f"agreement of shape {agreement.shape}: a square of two models or more is needed")
-    both = (agreement + agreement.T) / 2
-    result: Matrix = (both.sum(axis=1) - np.diag(both)) / (count - 1)
-    return result
-
-
-def category_agreement(filings: Sequence[NDArray[np.int64]]) -> Matrix:
-    """The normalised mutual information of how each two models file the same images, (models, models).
-
-    A model that files all images under one value agrees with nobody, not even with another that does the same.
-
-    Args:
-        filings: For each model (images,), the category it files each image under.
-
-    Raises:
-        ValueError: as `metrics.clustering.nmi`.
-    """
-    says = [len(np.unique(filing)) > 1 for filing in filings]
-    return np.array(
-        [
-            [nmi(one, other) if says[row] and says[column] else 0.0 for column, other in enumerate(filings)]
-            for row, one in enumerate(filings)
-        ]
-    )
-
-
-def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed: int = 0) -> Matrix:
-    """FactorVAE scores of each model (column) on images of each other (row), whose codes are taken for the truth.
-
-    Lin et al. 2020, section 4 and algorithm 1. Continuous codes of the images take ``LEVELS`` values each.
-
-    Args:
-        models: Of one image shape, each with a recognizer and two codes or more.
-        samples: Images of each model.
-        seed: Of codes and noise, and of the score.
-
-    Returns:
-        (models, models), in [0, 1].
-
-    Raises:
-        UserError: as `InfoGAN.encode`.
-    """
-    agreement = np.zeros((len(models), len(models)))
-    for row, maker in enumerate(models):
-        factors, images = _drawn(maker, samples, seed)
-        for column, reader in enumerate(models):
-            agreement[row, column] = factorvae_score(reader.encode(images).to_array(), factors, seed=seed)
-    return agreement
-
-
 def rank_candidates(candidates: Sequence[Candidate]) -> Ranking:
-    """Orders models by what needs no labels: by what verdicts say, if anything, and then by agreement.
+    """Rank models without labels: trusted ones first, then by agreement with the others.
 
-    Models with a categorical code by how alike they and the others file real images (`filing_agreement`); else those
-    with two continuous codes or more by ModelCentrality (`factor_agreement`); others, which read nothing that could be
-    compared, by the Fréchet distance of what they draw. Candidates that are equal keep their order.
+    Models with a categorical code are compared by `category_agreement`, models with at least two codes by
+    ModelCentrality (`factor_agreement`), and others by the Fréchet distance of their images. Equal candidates keep
+    their order.
 
     Args:
         candidates: At least one.
@@ -159,130 +87,112 @@ def rank_candidates(candidates: Sequence[Candidate]) -> Ranking:
         ValueError: no candidates.
     """
     if not candidates:
-        raise ValueError("nothing to rank: there are no candidates")
+        raise ValueError("there are no candidates to rank")
     models = [candidate.model for candidate in candidates]
-    alike = len({model.shape for model in models}) == 1
-    several = len(candidates) > 1
-    values: list[float | None] = [None] * len(candidates)
-    if several and all(model.networks.reads_codes and model.layout.categorical for model in models):
-        called, criterion = "agreement", "how alike a run and the others file the same images (mean NMI)"
-        values = mean_agreement(category_agreement([_filing(candidate) for candidate in candidates])).tolist()
-    elif several and alike and all(model.networks.reads_codes and len(model.layout.codes) > 1 for model in models):
-        called, criterion = "centrality", "ModelCentrality: how alike a run and the others take images apart into codes"
-        values = mean_agreement(factor_agreement(models)).tolist()
+    read_codes = len(candidates) > 1 and all(model.networks.reads_codes for model in models)
+    same_shape = len({model.shape for model in models}) == 1
+    scores: list[float | None]
+    if read_codes and all(model.layout.categorical for model in models):
+        score, criterion = "agreement", "agreement with the other runs on the category of each image (mean NMI)"
+        scores = mean_agreement(category_agreement([_categories(candidate) for candidate in candidates])).tolist()
+    elif read_codes and same_shape and all(len(model.layout.codes) > 1 for model in models):
+        score, criterion = "centrality", "ModelCentrality, the agreement with the other runs on the codes of each image"
+        scores = mean_agreement(factor_agreement(models)).tolist()
     else:
-        called, criterion = "frechet", "the distance of what a run draws to real images"
-        # Spaces of images of different shapes have nothing in common.
-        values = [candidate.frechet if alike else None for candidate in candidates]
-    sign = 1 if called == "frechet" else -1
+        score, criterion = "frechet", "Fréchet distance of generated and real images"
+        # Feature spaces of images of different shapes are not comparable.
+        scores = [candidate.frechet if same_shape else None for candidate in candidates]
+    sign = 1 if score == "frechet" else -1
 
-    def order(at: int) -> tuple[int, float]:
-        value = values[at]
-        return TRUST[candidates[at].trusted], np.inf if value is None else sign * value
+    def sort_key(index: int) -> tuple[int, float]:
+        value = scores[index]
+        return TRUST_ORDER[candidates[index].trusted], np.inf if value is None else sign * value
 
     places = [
-        RankedRun(candidates[at].name, candidates[at].trusted, {called: values[at]})
-        for at in sorted(range(len(candidates)), key=order)
+        RankedRun(candidates[index].name, candidates[index].trusted, {score: scores[index]})
+        for index in sorted(range(len(candidates)), key=sort_key)
     ]
-    return Ranking(f"runs that are trusted first; then {criterion}", (called,), tuple(places))
+    return Ranking(f"trusted runs first, then by {criterion}", (score,), tuple(places))
 
 
-def _filing(candidate: Candidate) -> NDArray[np.int64]:
+def mean_agreement(agreement: Matrix) -> Matrix:
+    """Return how well each model agrees with the others on average (Lin et al. 2020, section 4).
+
+    Args:
+        agreement: (models, models), how well the second agrees with the first; both directions are averaged and the
+            diagonal is ignored.
+
+    Returns:
+        (models,).
+
+    Raises:
+        ValueError: not a square matrix of at least two models.
+    """
+    count = len(agreement)
+    if agreement.shape != (count, count) or count < 2:
+        raise ValueError(f"agreement has shape {agreement.shape}; expected a square of at least two models")
+    symmetric = (agreement + agreement.T) / 2
+    means: Matrix = (symmetric.sum(axis=1) - np.diag(symmetric)) / (count - 1)
+    return means
+
+
+def category_agreement(categories: Sequence[NDArray[np.int64]]) -> Matrix:
+    """Return the normalised mutual information of the categories of each two models, (models, models).
+
+    A model that puts all images into one category agrees with no model, not even with another one that does the same.
+
+    Args:
+        categories: For each model (images,), the category of each image.
+
+    Raises:
+        ValueError: as `infogan.metrics.clustering.nmi`.
+    """
+    informative = [len(np.unique(values)) > 1 for values in categories]
+    return np.array(
+        [
+            [nmi(a, b) if informative[row] and informative[column] else 0.0 for column, b in enumerate(categories)]
+            for row, a in enumerate(categories)
+        ]
+    )
+
+
+def factor_agreement(models: Sequence[InfoGAN], *, samples: int = SAMPLES, seed: int = 0) -> Matrix:
+    """Return FactorVAE scores of each model (column) on images of each model (row) with their codes as ground truth.
+
+    Lin et al. 2020, section 4 and algorithm 1. Continuous codes of the images take ten values each.
+
+    Args:
+        models: Models of one image shape, each with a recognizer and at least two codes.
+        samples: Images of each model.
+        seed: Random seed of codes, noise and scores.
+
+    Returns:
+        (models, models), in [0, 1].
+
+    Raises:
+        UserError: as `InfoGAN.encode`.
+    """
+    agreement = np.zeros((len(models), len(models)))
+    for row, generator in enumerate(models):
+        factors, images = _labelled_samples(generator, samples, seed)
+        for column, recognizer in enumerate(models):
+            agreement[row, column] = factorvae_score(recognizer.encode(images).to_array(), factors, seed=seed)
+    return agreement
+
+
+def _categories(candidate: Candidate) -> NDArray[np.int64]:
     model = candidate.model
     return model.encode(candidate.images).codes[model.first_categorical().name]
 
 
-def udr(
-    read: Sequence[Matrix],
-    *,
-    informative: Sequence[NDArray[np.bool_]] | None = None,
-    similarity: Literal["spearman", "lasso"] = "lasso",
-    seed: int = 0,
-) -> Matrix:
-    """Unsupervised disentanglement ranking: Duan et al. 2020, equation 3.
-
-    For two models a matrix R says how alike each two of their codes are. A pair scores high where each code of the one
-    is like one code of the other and like no more: Σ_b r(b)² / Σ_a R(a, b), r(b) the largest of its column, and the
-    same of the rows, over the number of informative codes of both. A model's score is its median over all others.
-
-    Args:
-        read: For each model (images, codes): what it reads in the same images.
-        informative: For each model (codes,), which codes carry anything; None = all.
-        similarity: ``spearman``, the absolute rank correlation; or ``lasso``, the absolute weight of one code in a
-            sparse linear prediction of the other, which tells codes that take part from those that merely correlate.
-        seed: Of the images that ``lasso`` learns from.
-
-    Returns:
-        (models,), in [0, 1] for ``spearman``.
-
-    Raises:
-        ValueError: fewer than two models, or readings of different numbers of images.
-    """
-    if len(read) < 2 or len({len(of_model) for of_model in read}) > 1:
-        raise ValueError(f"readings of {len(read)} models: two or more are needed, of the same images")
-    known = informative or [np.ones(of_model.shape[1], dtype=bool) for of_model in read]
-    scores: list[list[float]] = [[] for _ in read]
-    for one in range(len(read)):
-        for other in range(one + 1, len(read)):
-            alike = SIMILARITIES[similarity](read[one], read[other], seed)
-            score = _pair_score(alike, known[one], known[other])
-            scores[one].append(score)
-            scores[other].append(score)
-    return np.array([np.median(of_model) for of_model in scores])
-
-
-def _pair_score(alike: Matrix, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
-    def half(matrix: Matrix, counted: NDArray[np.bool_]) -> float:
-        """Of each column that counts, the square of its largest over its sum."""
-        total = matrix.sum(axis=0)
-        shares = np.divide(matrix.max(axis=0) ** 2, total, out=np.zeros(len(total)), where=total > 0)
-        return float(shares[counted].sum())
-
-    codes = int(ours.sum() + theirs.sum())
-    return (half(alike, theirs) + half(alike.T, ours)) / codes if codes else 0.0
-
-
-def _spearman(one: Matrix, other: Matrix, seed: int) -> Matrix:
-    from scipy.stats import rankdata
-
-    ranks = [_standardised(rankdata(values, axis=0)) for values in (one, other)]
-    result: Matrix = np.abs(ranks[0].T @ ranks[1]) / len(one)
-    return result
-
-
-def _lasso(one: Matrix, other: Matrix, seed: int) -> Matrix:
-    """(codes of one, codes of the other): the mean over both directions of prediction."""
-    from sklearn.linear_model import Lasso
-
-    chosen = np.random.default_rng(seed).permutation(len(one))[:1000]  # as many as in the paper
-
-    def weights(source: Matrix, target: Matrix) -> Matrix:
-        model = Lasso(alpha=0.1).fit(source[chosen], target[chosen])
-        found: Matrix = np.abs(np.atleast_2d(model.coef_))  # (codes of the target, codes of the source)
-        return found
-
-    scaled = [_standardised(values) for values in (one, other)]
-    result: Matrix = (weights(scaled[0], scaled[1]).T + weights(scaled[1], scaled[0])) / 2
-    return result
-
-
-SIMILARITIES = {"spearman": _spearman, "lasso": _lasso}
-
-
-def _standardised(values: Matrix) -> Matrix:
-    spread = values.std(axis=0)
-    result: Matrix = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return result
-
-
-def _drawn(model: InfoGAN, samples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The numbers of the codes' values that images were made from, (samples, codes), and those images."""
+def _labelled_samples(model: InfoGAN, samples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return the level of each code in generated images, (samples, codes), and these images."""
     random = np.random.default_rng(seed)
     factors, codes = [], {}
     for name, code in model.layout.codes.items():
         levels = code.size if isinstance(code, CategoricalCode) else LEVELS
-        chosen = random.integers(levels, size=samples)
-        factors.append(chosen)
-        codes[name] = chosen if isinstance(code, CategoricalCode) else np.linspace(-1, 1, LEVELS)[chosen]
-    values = {name: chosen.tolist() for name, chosen in codes.items()}
-    return np.stack(factors, axis=1), model.generate(model.noise(samples, seed=seed), values)
+        indices = random.integers(levels, size=samples)
+        factors.append(indices)
+        values = indices if isinstance(code, CategoricalCode) else np.linspace(-1, 1, LEVELS)[indices]
+        codes[name] = values.tolist()
+    return np.stack(factors, axis=1), model.generate(model.noise(samples, seed=seed), codes)

@@ -1,10 +1,9 @@
-"""Is this run one to trust? An answer from images alone: no label takes part in it.
+"""The verdict: whether to trust a run, judged from images alone, without labels.
 
-A run fails in few ways, and each leaves a trace. What was declared not to matter hardly changes an image, so that
-nothing says what makes two of them the same kind; a value of the code dies, because two kinds of images share another;
-the categories follow what was declared not to matter, and change with it; real images are not like the fakes that the
-codes were learned on, and nobody is sure of them; the generator ignores the code, or the recognizer can not read it.
-`judge` measures each trace, and the first that is beyond its limit is the reason not to trust.
+A run can fail in a few ways, and each leaves evidence: augmentation hardly changes the images; a category is unused;
+the category changes under augmentation; the recognizer is uncertain about real images, which differ from the generated
+ones; the generator ignores the code; the categories do not follow the structure of the encoder's features.
+`collect_evidence` measures each, and `judge` compares it with its threshold.
 """
 
 import itertools
@@ -22,30 +21,31 @@ from infogan.models.infogan import InfoGAN
 from infogan.training import clustering
 from infogan.utils.matching import nmi
 
-LOOKED_AT = 4_000  # real images, and as many fakes
-SPREAD_OF = 1_000  # real images whose views are compared
-VIEWS = 3  # one more than a flip has
-PART = 0.25  # of a kind, and of a value's images: from there on the one belongs to the other
+SAMPLES = 4_000  # real images, and as many generated ones
+DISTANCE_SAMPLES = 1_000  # real images whose augmented views are compared
+VIEWS = 3  # augmented views per image; a flip has only two different ones
+BELONGS = 0.25  # share of a kind, and of the images of a category, from which on they belong together
+BATCH = 500
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run is judged by.
+    """Measurements that the verdict is based on.
 
     Attributes:
-        views_apart: How far apart the two closest of three transformed views of a real image are, as a multiple of the
-            distance of images to their 10th neighbour; the median. Learning from views rests on those of different
-            images meeting (HaoChen et al. 2021, arXiv:2106.04156).
-        view_agreement: Share of real images of which two transformed views are filed under one value.
-        sureness: Mean probability of the value that a real image is filed under.
-        smallest_class: Mass of the rarest value among real images, relative to an equal share.
-        read_back: Share of fakes in which the value that was put in is read.
-        neighbours: NMI of the categories with a clustering of the encoder's features that knows nothing of them; None
-            without an encoder.
-        kinds: How many kinds of image the features showed before the classes began; None where that was not clear.
-        kinds_met: The smaller of ``kinds`` and the number of values, over the larger; None like ``kinds``.
-        merged: Values that began with several of these kinds.
-        split: Values that began with a part each of one kind.
+        views_apart: Median over real images of the distance between the two closest of three augmented views, relative
+            to the mean distance to the 10th neighbour. Learning from views requires that views of different images
+            overlap (HaoChen et al. 2021, arXiv:2106.04156).
+        view_agreement: Share of real images of which two augmented views have the same category.
+        sureness: Mean probability of the category of a real image.
+        smallest_class: Share of real images in the rarest category, relative to an equal share.
+        read_back: Share of generated images whose category is recognised as intended.
+        neighbours: NMI of the categories with an independent clustering of the encoder's features; None without an
+            encoder.
+        kinds: Number of clusters that the features had before the categories formed; None if it was not clear.
+        kinds_met: The smaller of ``kinds`` and the number of categories over the larger; None like ``kinds``.
+        merged: Categories that started with several of these clusters.
+        split: Groups of categories that started with parts of the same cluster.
     """
 
     views_apart: float | None
@@ -62,7 +62,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Threshold:
-    """How little of a trace is still to be trusted, and what less of it means."""
+    """The smallest trusted value of a field of `Evidence`, and the reason not to trust a smaller one.
+
+    Attributes:
+        minimum: Smallest trusted value.
+        problem: Format string with ``code`` (name of the code), ``value`` and ``kinds``.
+    """
 
     minimum: float
     problem: str
@@ -71,51 +76,57 @@ class Threshold:
 THRESHOLDS = {
     "views_apart": Threshold(
         0.3,
-        "what was declared not to matter hardly changes an image ({found:.2f} of the distance to its neighbours), so "
-        "nothing says which images are of one {code}",
+        "augmentation hardly changes an image ({value:.2f} of the distance to its neighbours), so it does not show "
+        "which images share a {code}",
     ),
-    "kinds_met": Threshold(0.75, "{kinds} kinds of image stand apart, which is not how many values {code} has"),
-    "smallest_class": Threshold(0.1, "a value of {code} is all but unused ({found:.2f} of an equal share)"),
-    "view_agreement": Threshold(0.7, "transforms that do not matter change the {code} ({found:.0%} of images keep it)"),
-    "sureness": Threshold(0.7, "the {code} of real images is unsure (mean probability {found:.2f})"),
-    "read_back": Threshold(0.9, "the {code} put into an image is not read back ({found:.0%} are)"),
-    "neighbours": Threshold(0.6, "like images are filed under different values of {code} (NMI {found:.2f})"),
+    "kinds_met": Threshold(0.75, "{kinds} kinds of image stand apart, but {code} has another number of values"),
+    "smallest_class": Threshold(0.1, "a {code} is almost unused ({value:.2f} of an equal share)"),
+    "view_agreement": Threshold(0.7, "augmentation changes the {code} (only {value:.0%} of images keep it)"),
+    "sureness": Threshold(0.7, "the {code} of real images is uncertain (mean probability {value:.2f})"),
+    "read_back": Threshold(0.9, "the {code} of generated images is not recognised as intended (only {value:.0%} are)"),
+    "neighbours": Threshold(0.6, "similar images differ in their {code} (NMI {value:.2f})"),
 }
 
 
 def collect_evidence(
-    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], seed: int
+    model: InfoGAN,
+    images: NDArray[np.uint8],
+    augmentations: Mapping[str, float],
+    seed: int,
+    *,
+    samples: int = SAMPLES,
 ) -> Evidence:
-    """Measures a model that has a categorical code on real images and on its own.
+    """Measure a model that has a categorical code and a recognizer, on real and on generated images.
 
     Args:
-        model: With somebody to read codes.
-        images: Real ones, uint8 (count, channels, height, width).
-        invariances: What was declared not to matter, with strengths.
-        seed: Of the images looked at, the transforms and the fakes.
+        model: The model.
+        images: Real images, uint8 (count, channels, height, width).
+        augmentations: Strength of each augmentation that the categories should ignore.
+        seed: Random seed of the selected images, the augmentation and the generated images.
+        samples: Number of real and of generated images, at most.
     """
     code = model.first_categorical()
     random = np.random.default_rng(seed)
-    chosen = images[np.sort(random.choice(len(images), min(LOOKED_AT, len(images)), replace=False))]
-    probabilities = model.encode(chosen).probabilities[code.name]
-    found = probabilities.argmax(axis=1)
-    draws = torch.Generator().manual_seed(seed)
-    first, second = (_views_filed(model, chosen, invariances, draws) for _ in range(2))
-    fakes = model.sample(LOOKED_AT, seed=seed)
+    selected = images[np.sort(random.choice(len(images), min(samples, len(images)), replace=False))]
+    probabilities = model.encode(selected).probabilities[code.name]
+    categories = probabilities.argmax(axis=1)
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (_categories_of_views(model, selected, augmentations, generator) for _ in range(2))
+    generated = model.sample(samples, seed=seed)
     neighbours, kinds = None, np.zeros((code.size, 0))
     if model.networks.encoder is not None:
-        features = model.features(chosen)
-        neighbours = nmi(clustering.cluster(features, code.size, seed=seed % 2**31).labels, found)
+        clusters = clustering.cluster(model.features(selected), code.size, seed=seed % 2**31).labels
+        neighbours = nmi(clusters, categories)
         kinds = model.networks.encoder.kinds.cpu().numpy()
         kinds = kinds[:, kinds.sum(axis=0) > 0]
     count = kinds.shape[1]
     merged, split = merged_and_split(kinds)
     return Evidence(
-        views_apart=_views_apart(model, chosen, invariances, draws),
+        views_apart=_view_distance(model, selected, augmentations, generator),
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
-        smallest_class=float(np.bincount(found, minlength=code.size).min() / len(found) * code.size),
-        read_back=float((_filed(model, fakes.images) == fakes.codes[code.name]).mean()),
+        smallest_class=float(np.bincount(categories, minlength=code.size).min() / len(categories) * code.size),
+        read_back=float((_categories(model, generated.images) == generated.codes[code.name]).mean()),
         neighbours=neighbours,
         kinds=count or None,
         kinds_met=min(count, code.size) / max(count, code.size) if count else None,
@@ -125,79 +136,79 @@ def collect_evidence(
 
 
 def merged_and_split(kinds: NDArray[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Values that hold several kinds, and groups of values that share one.
+    """Return the categories that contain several kinds of image, and the groups of categories that share a kind.
 
     Args:
-        kinds: (values, kinds), how many images, or what share of them, each value and kind have in common.
+        kinds: (categories, kinds), number or share of the images that each category and kind have in common.
     """
-    belongs = kinds >= PART * np.maximum(kinds.sum(axis=0), kinds.sum(axis=1, keepdims=True))
+    belongs = kinds >= BELONGS * np.maximum(kinds.sum(axis=0), kinds.sum(axis=1, keepdims=True))
     belongs &= kinds > 0
     merged = tuple(np.flatnonzero(belongs.sum(axis=1) > 1).tolist())
     shared = np.flatnonzero(belongs.sum(axis=0) > 1)
     return merged, tuple(tuple(np.flatnonzero(belongs[:, kind]).tolist()) for kind in shared)
 
 
-def judge(traces: Evidence, code: str) -> tuple[bool, str]:
-    """Whether to trust, and why or why not, in a sentence.
+def judge(evidence: Evidence, code: str) -> tuple[bool, str]:
+    """Return whether to trust a run, and the reason as a sentence without capital letter and full stop.
 
     Args:
-        traces: From `measure`.
-        code: The name of the code, for the sentence.
+        evidence: From `collect_evidence`.
+        code: Name of the categorical code.
     """
-    measured, groups = asdict(traces), _groups(traces, code)
-    for name, limit in THRESHOLDS.items():
-        found = measured[name]
-        if found is not None and found < limit.minimum:
-            return False, f"do not trust: {limit.problem.format(code=code, found=found, kinds=traces.kinds)}{groups}"
+    values, groups = asdict(evidence), _describe_groups(evidence, code)
+    for name, threshold in THRESHOLDS.items():
+        value = values[name]
+        if value is not None and value < threshold.minimum:
+            problem = threshold.problem.format(code=code, value=value, kinds=evidence.kinds)
+            return False, f"not trusted: {problem}{groups}"
     return True, (
-        f"trust: {traces.view_agreement:.0%} of images keep their {code} under what does not matter, "
-        f"{traces.read_back:.1%} of generated ones are read as meant, and no value is unused{groups}"
+        f"trusted: {evidence.view_agreement:.0%} of images keep their {code} under augmentation, "
+        f"{evidence.read_back:.1%} of generated images are recognised as intended, every {code} is used{groups}"
     )
 
 
-def _groups(traces: Evidence, code: str) -> str:
-    """Which values look merged or split, as the end of a sentence."""
-    said = ""
-    if traces.merged:
-        values = ", ".join(map(str, traces.merged))
-        said += f"; several kinds seem to be merged in {code} {values}"
-    if traces.split:
-        groups = ", ".join(" and ".join(map(str, group)) for group in traces.split)
-        said += f"; one kind seems to be split into {code} {groups}"
-    return said
+def _describe_groups(evidence: Evidence, code: str) -> str:
+    """Return which categories seem to be merged or split, as the end of a sentence."""
+    text = ""
+    if evidence.merged:
+        values = ", ".join(map(str, evidence.merged))
+        text += f"; several kinds seem to be merged in {code} {values}"
+    if evidence.split:
+        groups = ", ".join(" and ".join(map(str, group)) for group in evidence.split)
+        text += f"; one kind seems to be split into {code} {groups}"
+    return text
 
 
-def _filed(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = model.encode(images).codes[model.first_categorical().name]
-    return found
+def _categories(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    categories: NDArray[np.int64] = model.encode(images).codes[model.first_categorical().name]
+    return categories
 
 
-def _views_apart(
-    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator
+def _view_distance(
+    model: InfoGAN, images: NDArray[np.uint8], augmentations: Mapping[str, float], generator: torch.Generator
 ) -> float:
-    """`Traces.views_apart` of images, in their pixels at the size at which the encoder, if there is one, reads."""
+    """Return `Evidence.views_apart` in pixels, at the encoder's resolution if the model has an encoder."""
     batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
     if model.networks.encoder is not None:
         batch = model.networks.encoder.resize(batch)
-    between = clustering.neighbour_distance(batch.flatten(1).numpy())
-    some = batch[:: -(-len(batch) // SPREAD_OF)]
-    views = [augment(some, invariances, draws).flatten(1) for _ in range(VIEWS)]
-    pairs = [(one - other).norm(dim=1) for one, other in itertools.combinations(views, 2)]
-    closest = torch.stack(pairs).amin(dim=0)
-    return float(closest.median()) / max(between, 1e-12)
+    neighbour_distance = clustering.neighbour_distance(batch.flatten(1).numpy())
+    selected = batch[:: -(-len(batch) // DISTANCE_SAMPLES)]
+    views = [augment(selected, augmentations, generator).flatten(1) for _ in range(VIEWS)]
+    distances = [(a - b).norm(dim=1) for a, b in itertools.combinations(views, 2)]
+    closest = torch.stack(distances).amin(dim=0)
+    return float(closest.median()) / max(neighbour_distance, 1e-12)
 
 
-def _views_filed(
-    model: InfoGAN, images: NDArray[np.uint8], invariances: Mapping[str, float], draws: torch.Generator
+def _categories_of_views(
+    model: InfoGAN, images: NDArray[np.uint8], augmentations: Mapping[str, float], generator: torch.Generator
 ) -> NDArray[np.int64]:
-    """What transformed images are filed under; transformed at the size at which the encoder, if there is one, reads."""
-    found = []
-    for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), 500):
-        batch = to_network(part)
-        if model.networks.encoder is None:
-            found.append(_filed(model, to_pixels(augment(batch, invariances, draws))))
+    """Return the category of an augmented view of each image, at the encoder's resolution if there is an encoder."""
+    encoder, categories = model.networks.encoder, []
+    for batch in map(to_network, torch.from_numpy(np.ascontiguousarray(images)).split(BATCH)):
+        if encoder is None:
+            categories.append(_categories(model, to_pixels(augment(batch, augmentations, generator))))
         else:
             with torch.inference_mode():
-                views = augment(model.networks.encoder.resize(batch), invariances, draws)
-                found.append(model.networks.encoder(views.to(model.device)).argmax(dim=1).cpu().numpy())
-    return np.concatenate(found)
+                views = augment(encoder.resize(batch), augmentations, generator)
+                categories.append(encoder(views.to(model.device)).argmax(dim=1).cpu().numpy())
+    return np.concatenate(categories)

@@ -1,1 +1,1 @@
-"""TODO reports."""
+"""Reports: figures, charts, HTML pages, model cards and notebook output of trained models and runs."""

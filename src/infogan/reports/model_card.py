@@ -1,8 +1,7 @@
-"""The card of a model: a page in Markdown that says what it is and does, how it was made, and whether to trust it.
+"""The card of a model: ``README.md`` for the Hugging Face Hub, with figures of generated images.
 
-In flow what the model knows of itself and, where it is at hand, the run that made it; out flow ``README.md``, as the
-Hugging Face Hub shows it, and the pictures that it names. All of them are generated ones: no image of the training set
-is shown, and of paths of the machine only the last part.
+It describes what the model is, how to use it, and how its run was trained and evaluated. It contains no training images
+and of file paths only the last part.
 """
 
 import html
@@ -14,7 +13,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from infogan.config.schema import CategoricalCode, Config
-from infogan.evaluation.descriptions import current_code_names, metric_rows
+from infogan.evaluation.descriptions import current_code_names, latest_metrics, metric_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.serialization import README
 from infogan.reports import figures, html_page
@@ -24,25 +23,25 @@ from infogan.utils.errors import UserError
 SAMPLES, N_SAMPLES = "samples.png", 64
 SHEET_ROWS, SHEET_VALUES = 8, 20
 KINDS = {
-    "infogan": "An InfoGAN of {images}. A generator draws them from codes, and a recognizer reads the codes in any "
-    "image of that size; which kinds of image the codes stand for, it has learned without labels.",
-    "cgan": "A conditional GAN of {images}: a generator that draws them by labels, which it was given in training.",
-    "gan": "A GAN of {images}: a generator that draws them from noise.",
+    "infogan": "An InfoGAN of {images}. Its generator makes images from latent codes, and its recognizer predicts the "
+    "codes of any image of that size. What the codes mean was learned without labels.",
+    "cgan": "A conditional GAN of {images}. Its generator makes images of a given label; it was trained with labels.",
+    "gan": "A GAN of {images}. Its generator makes images from noise.",
 }
 LIMITS = {
     "infogan": (
-        "Which value of a code stands for what is arbitrary, and another run will have it otherwise.",
-        "The categories are kinds that the images fall into on their own. Whether they are the kinds that you have in "
-        "mind, the pictures above say, and no number does.",
-        "It knows images like those that it was trained on. Of any other image it says something all the same, and may "
-        "be sure of it.",
+        "Which value of a code has which meaning is arbitrary and differs between runs.",
+        "The categories are groups that the images form on their own. Look at the figures above to see whether they "
+        "are the groups that you have in mind.",
+        "The model knows images like its training images. It assigns codes to any other image as well, and may be "
+        "certain about them.",
     ),
-    "cgan": ("It can not read images: it draws them by label.",),
-    "gan": ("It can not read images, and nothing but chance says what it draws.",),
+    "cgan": ("It cannot recognise images; it generates them by label.",),
+    "gan": ("It cannot recognise images, and what it generates is random.",),
 }
 _LICENSE = re.compile(r"[A-Za-z0-9.+-]{1,64}", re.ASCII)
-_PATH = re.compile(r"[\"']?(~|[A-Za-z]:)?[/\\]|.*(^|[/\\])\.\.($|[/\\])")  # from a root, a home or a folder above
-_MARKS = re.compile(r"([\\`*_\[\]|#~$!])")  # of Markdown
+_PATH = re.compile(r"[\"']?(~|[A-Za-z]:)?[/\\]|.*(^|[/\\])\.\.($|[/\\])")  # from a root, a home or a parent folder
+_MARKDOWN = re.compile(r"([\\`*_\[\]|#~$!])")
 
 
 def card_files(model: InfoGAN, *, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
@@ -61,15 +60,15 @@ def card_files(model: InfoGAN, *, repo_id: str | None = None, license: str | Non
     run = RunFolder(model.run_path) if model.run_path is not None and RunFolder.is_at(model.run_path) else None
     sheets = {code: f"traversal-{i}{_slug(code)}.png" for i, code in enumerate(model.layout.codes, 1)}
     lines = [*_front_matter(model, license), *_lead(model, run, repo_id), *_codes(model, sheets)]
-    lines += [*_use(model, repo_id), *(_training(model, run) if run else ()), *_limits(model, run, license)]
-    pictures = {SAMPLES: figures.image_grid(model.sample(N_SAMPLES, seed=1).images, 8)}
-    pictures |= {file: model.sheet(code, rows=SHEET_ROWS, limit=SHEET_VALUES) for code, file in sheets.items()}
-    files = {name: html_page.png_bytes(picture) for name, picture in pictures.items()}
+    lines += [*_usage(model, repo_id), *(_training(model, run) if run else ()), *_limits(model, run, license)]
+    images = {SAMPLES: figures.image_grid(model.sample(N_SAMPLES, seed=1).images, 8)}
+    images |= {file: model.sheet(code, rows=SHEET_ROWS, limit=SHEET_VALUES) for code, file in sheets.items()}
+    files = {name: html_page.png_bytes(image) for name, image in images.items()}
     return files | {README: ("\n".join(lines) + "\n").encode()}
 
 
 def _front_matter(model: InfoGAN, license: str | None) -> Iterator[str]:
-    """What the Hub sorts by, as YAML."""
+    """Yield the YAML metadata that the Hub sorts by."""
     yield "---"
     if license is not None:
         yield f"license: {json.dumps(license)}"
@@ -84,41 +83,41 @@ def _front_matter(model: InfoGAN, license: str | None) -> Iterator[str]:
 
 def _lead(model: InfoGAN, run: RunFolder | None, repo_id: str | None) -> Iterator[str]:
     config = model.config
-    yield f"\n# {_text(repo_id) if repo_id else 'A model by infogan'}\n"
+    yield f"\n# {_escape(repo_id) if repo_id else 'A model by infogan'}\n"
     yield KINDS[config.kind].format(images=config.image_summary)
     yield f"\n![generated images]({SAMPLES})\n"
-    yield "*Generated, with random noise and codes.*\n"
-    verdict = _result(run).get("verdict") if run else None
+    yield "*Generated images, noise and codes at random.*\n"
+    verdict = latest_metrics(run.read_metrics()).get("verdict") if run else None
     if verdict:
         trusted = "Trusted" if verdict["trust"] else "Not trusted"
-        reason = re.sub(r"^(do not )?trust: ", "", verdict["reason"])
-        yield f"**{trusted}**, by what images alone tell, without labels. {_text(html_page.sentence(reason))}"
+        reason = re.sub(r"^((do )?not )?trust(ed)?: ", "", verdict["reason"])  # also of version 0.1
+        yield f"**{trusted}**, judged from images alone, without labels. {_escape(html_page.sentence(reason))}"
     elif config.kind == "infogan":
-        yield "**Nothing is known of whether to trust it**: its run was not at hand when this was written."
+        yield "**It is unknown whether to trust this model**: the card was written without the evaluation of its run."
 
 
 def _codes(model: InfoGAN, sheets: Mapping[str, str]) -> Iterator[str]:
     if sheets:
-        yield "\n## What its codes do"
+        yield "\n## Codes"
     for code in model.config.codes:
-        name = _text(code.name)
+        name = _escape(code.name)
         yield f"\n### {name}\n"
-        yield f"![a column for each value of {name}]({sheets[code.name]})\n"
+        yield f"![one column per value of {name}]({sheets[code.name]})\n"
         if isinstance(code, CategoricalCode):
-            yield f"*A category of {code.size} values, one a column; along a row everything else is held.*"
-            called = model.config.names.get(code.name, ())
-            if named := [[str(value), _text(word)] for value, word in enumerate(called) if word]:
-                yield from _table([f"value of {name}", "called"], named)
+            yield f"*A category of {code.size} values, one per column; all else is constant along a row.*"
+            value_names = model.config.names.get(code.name, ())
+            if rows := [[str(value), _escape(word)] for value, word in enumerate(value_names) if word]:
+                yield from _table([f"value of {name}", "name"], rows)
         else:
-            yield "*A knob from -1 to 1 along the columns; along a row everything else is held.*"
+            yield "*A knob that varies from -1 to 1 along the columns; all else is constant along a row.*"
 
 
-def _use(model: InfoGAN, repo_id: str | None) -> Iterator[str]:
+def _usage(model: InfoGAN, repo_id: str | None) -> Iterator[str]:
     config = model.config
-    held = {code.name: 0 if isinstance(code, CategoricalCode) else 0.5 for code in config.codes}
-    codes = f"codes={json.dumps(held, ensure_ascii=False)}, " if held else ""
+    values = {code.name: 0 if isinstance(code, CategoricalCode) else 0.5 for code in config.codes}
+    codes = f"codes={json.dumps(values, ensure_ascii=False)}, " if values else ""
     shape = f"{config.channels}, {config.size}, {config.size}"
-    yield "\n## How to use it\n"
+    yield "\n## Usage\n"
     yield "    pip install 'infogan[hub]'\n"
     yield "```python"
     yield "from infogan import InfoGAN\n"
@@ -126,45 +125,47 @@ def _use(model: InfoGAN, repo_id: str | None) -> Iterator[str]:
     yield f"samples = model.sample(16, {codes}seed=1)"
     yield f"images = samples.images  # uint8 (16, {shape})"
     if model.networks.reads_codes:
-        yield "found = model.encode(images)  # codes, probabilities, entropy"
+        yield "encoding = model.encode(images)  # codes, probabilities, entropy"
     yield "```\n"
     if repo_id:
-        yield f"On the command line, `hf://{repo_id}` stands for a folder: `infogan sample hf://{repo_id}`.\n"
-    yield "It is a `config.json` and a `model.safetensors`: nothing that is loaded can run code."
+        yield f"Commands accept `hf://{repo_id}` instead of a folder: `infogan sample hf://{repo_id}`.\n"
+    yield "The model consists of `config.json` and `model.safetensors`; loading it runs no code from these files."
 
 
 def _training(model: InfoGAN, run: RunFolder) -> Iterator[str]:
-    config, result = run.read_config(), _result(run)
-    yield "\n## How it was trained"
-    yield from _table(["", ""], [[name, _text(value)] for name, value in _facts(model, run, config).items() if value])
+    config, result = run.read_config(), latest_metrics(run.read_metrics())
+    yield "\n## Training"
+    facts = {name: value for name, value in _facts(model, run, config).items() if value}
+    yield from _table(["", ""], [[name, _escape(value)] for name, value in facts.items()])
     if command := run.command():
         yield f"\n    {' '.join(shlex.join(map(strip_folders, command)).split())}"
-    yield "\n## Measured\n"
+    yield "\n## Evaluation\n"
     if not result:
-        yield "It was not measured."
+        yield "The model was not evaluated."
         return
-    if told := result.get("protocol"):
-        yield _text(html_page.sentence(told.replace(config.data.source, strip_folders(config.data.source))))
+    if protocol := result.get("protocol"):
+        source = config.data.source
+        yield _escape(html_page.sentence(protocol.replace(source, strip_folders(source))))
     rows = metric_rows(result, current_code_names(config, model.layout.codes))
-    yield from _table(["", "", "what it means"], [list(map(_text, row)) for row in rows])
+    yield from _table(["", "", "meaning"], [list(map(_escape, row)) for row in rows])
 
 
 def _facts(model: InfoGAN, run: RunFolder, config: Config) -> dict[str, str]:
     sessions, stats, incidents = run.read_environment(), run.read_stats(), run.read_incidents()
-    last: Mapping[str, Any] = sessions[-1] if sessions else {}
-    done, whole = (stats[-1]["step"] if stats else 0), config.train.steps
-    versions = [f"{name} {last[name]}" for name in ("infogan", "python", "torch", "numpy") if name in last]
-    strengths = [f"{name} {strength:g}" for name, strength in config.augment.strengths.items()]
+    session: Mapping[str, Any] = sessions[-1] if sessions else {}
+    train, steps = config.train, stats[-1]["step"] if stats else 0
+    versions = [f"{name} {session[name]}" for name in ("infogan", "python", "torch", "numpy") if name in session]
+    augmentations = [f"{name} {strength:g}" for name, strength in config.augment.strengths.items()]
     return {
         "images": f"{strip_folders(config.data.source)}: {model.config.image_summary}",
-        "what does not matter": ", ".join(strengths),
+        "augmentation": ", ".join(augmentations),
         "codes": model.config.code_summary,
         "noise": f"{config.noise.size} numbers, {config.noise.distribution}",
         "networks": f"{config.networks.architecture}, {model.parameter_count:,} parameters",
-        "length": f"{done} of {whole} steps, {config.images_seen(done)} images, seed {config.train.seed}",
+        "length": f"{steps} of {train.steps} steps, {config.images_seen(steps)} images, seed {train.seed}",
         "stages": ", ".join(stage.name for stage in config.stages),
-        "labels": "a few, by which categories were named" if config.data.labels else "",
-        "made with": ", ".join([*versions, str(last.get("device", ""))]).rstrip(", "),
+        "labels": "a few, to name the categories" if config.data.labels else "",
+        "environment": ", ".join([*versions, str(session.get("device", ""))]).rstrip(", "),
         "sessions": str(len(sessions)) if len(sessions) > 1 else "",
         "incidents": str(len(incidents)) if incidents else "",
         "SHA-256 of the images": str(sessions[0].get("data_digest", "")).partition(" ")[0] if sessions else "",
@@ -176,19 +177,11 @@ def _limits(model: InfoGAN, run: RunFolder | None, license: str | None) -> Itera
     yield "\n## Limits\n"
     for limit in LIMITS[model.config.kind]:
         yield f"- {limit}"
-    yield f"- It draws and reads images of {model.config.size}x{model.config.size} pixels, and knobs from -1 to 1."
+    yield f"- Images have {model.config.size}x{model.config.size} pixels, and knobs range from -1 to 1."
     if run is None:
-        yield f"- How it was trained, and on what, is not known here. SHA-256 of the weights: {model.digest()}."
+        yield f"- How and on what it was trained is unknown. SHA-256 of the weights: {model.digest()}."
     if license is None:
-        yield "- No license was given: ask whose it is before you use it."
-
-
-def _result(run: RunFolder) -> dict[str, Any]:
-    """What was measured; a later evaluation may be of some metrics alone."""
-    result: dict[str, Any] = {}
-    for line in run.read_metrics():
-        result |= line
-    return result
+        yield "- No license is stated: ask the owner before you use it."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -196,18 +189,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _text(words: str) -> str:
-    """Words that Markdown shows as they are."""
-    return _MARKS.sub(r"\\\1", html.escape(" ".join(words.split()), quote=False))
+def _escape(text: str) -> str:
+    """Return text on one line that Markdown shows literally."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def strip_folders(word: str) -> str:
-    """A word of a command, or a path, without the folders of somebody's machine."""
+    """Return a word of a command, or a path, without the folders of the machine; relative paths stay."""
     key, equals, value = word.rpartition("=")
     return key + equals + (PureWindowsPath(value.strip("\"'")).name if _PATH.match(value) else value)
 
 
 def _slug(name: str) -> str:
-    """What of a code's name can stand in a file name and an address."""
-    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return f"-{kept}" if kept else ""
+    """Return a code's name with a leading hyphen, reduced to letters that file names and URLs allow."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"-{slug}" if slug else ""

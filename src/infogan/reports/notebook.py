@@ -1,8 +1,7 @@
-"""For notebooks: a model to be steered with buttons and sliders, and a bar that moves while one is trained.
+"""Notebook output: a model with buttons and sliders, and a progress bar for training.
 
-What is steered was drawn before: every place of the controls is a frame of a picture in the output, so that a saved
-notebook, or a page made of one, can be steered where no Python runs. Nothing is needed beside infogan; the bar is
-tqdm's, where that is installed.
+All positions of the controls are drawn beforehand and embedded in the output, so that a saved notebook, or a page made
+from one, can be steered without Python. The progress bar needs tqdm.
 """
 
 import itertools
@@ -21,25 +20,25 @@ from infogan.models.infogan import InfoGAN
 from infogan.reports import figures, html_page
 from infogan.training.callbacks import Callback, LogRecord
 
-MOST_VALUES = 20  # of the category, that have a button
-WIDTH = 320  # pixels that a frame is shown in
-MOST_SAMPLES = 4_000_000  # brightness values of all frames together: some megabytes as PNG
-# What is drawn, the first that is within that: images along a side of a frame, places of a slider, and whether every
-# place of one goes with every place of the others.
+MAX_BUTTONS = 20  # values of the category
+WIDTH = 320  # pixels of a frame on the page
+MAX_PIXEL_VALUES = 4_000_000  # in all frames together: some megabytes as PNG
+# Images along a side of a frame, positions of a slider, and whether all combinations of the sliders' positions have a
+# frame. The first layout within ``MAX_PIXEL_VALUES`` is used.
 LAYOUTS = (
-    *((side, places, True) for side in (3, 2, 1) for places in (9, 7, 5)),
-    *((side, places, False) for side in (3, 2, 1) for places in (11, 7, 5)),
+    *((side, positions, True) for side in (3, 2, 1) for positions in (9, 7, 5)),
+    *((side, positions, False) for side in (3, 2, 1) for positions in (11, 7, 5)),
 )
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """What `explore` gives: shown as the last line of a cell, it can be steered.
+    """An interactive figure of a model; make it the last line of a cell, see `explore`.
 
     Attributes:
-        figure: The figure with its controls, in HTML; needs ``scrub.js``.
-        fallback: What is seen where scripts are not run, in HTML.
-        summary: What it is of.
+        figure: HTML of the figure with its controls, which need ``scrub.js``.
+        fallback: HTML that is shown if scripts do not run.
+        summary: Description of the model.
     """
 
     figure: str
@@ -50,89 +49,92 @@ class Explorer:
         return f"<Explorer of {self.summary}>"
 
     def _repr_html_(self) -> str:
-        # Everything that moves is in the script: where that is removed, as from a notebook that is not trusted, the
-        # still picture is left and nothing that does not work.
-        place = f"infogan-{secrets.token_hex(8)}"
-        moving = f"<style>{html_page.static('scrub.css')}</style>{self.figure}"
-        # No "</script>", nor the beginning of a comment, may stand in a script.
-        content = json.dumps(moving).replace("<", "\\u003c")
+        # The script inserts the figure. If a viewer removes scripts, as from a notebook that is not trusted, the
+        # fallback stays and no control is dead.
+        element = f"infogan-{secrets.token_hex(8)}"
+        figure = f"<style>{html_page.static('scrub.css')}</style>{self.figure}"
+        # A script must not contain "</script>" or the beginning of a comment.
+        content = json.dumps(figure).replace("<", "\\u003c")
         return (
-            f'<div id="{place}">{self.fallback}</div>\n<script>\n(() => {{\n{html_page.static("scrub.js")}'
-            f"const place = document.getElementById('{place}');\nplace.innerHTML = {content};\n"
-            "place.querySelectorAll('.scrubbed').forEach(scrub);\n})();\n</script>"
+            f'<div id="{element}">{self.fallback}</div>\n<script>\n(() => {{\n{html_page.static("scrub.js")}'
+            f"const element = document.getElementById('{element}');\nelement.innerHTML = {content};\n"
+            "element.querySelectorAll('.scrubber').forEach(scrub);\n})();\n</script>"
         )
 
 
 def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
-    """Draws a model at every place of a button for each category and a slider for each knob.
+    """Return an interactive figure: a button for each category and a slider for each knob of a model.
 
-    Of the first categorical code up to twenty values have a button. Where frames for all places of all sliders together
-    would be too many, each slider moves alone, and the others rest at 0. Other categories are those of the samples of
-    ``seed``, as is the noise.
+    At most 20 values of the first categorical code have a button; further categorical codes and the noise are random.
+    If all combinations of the sliders' positions would be too many frames, moving one slider resets the others to 0.
 
     Args:
-        model: Which; one without codes gives its samples.
-        seed: Of noise and codes.
+        model: The model; one without codes shows samples.
+        seed: Random seed of noise and codes.
 
     Raises:
         UserError: as `InfoGAN.sample`.
+
+    Example:
+        >>> infogan.notebook.explore(model)
     """
     category = model.layout.categorical[0].name if model.layout.categorical else None
     knobs = [code.name for code in model.layout.continuous]
-    values: list[Any] = model.display_values(category, MOST_VALUES) if category is not None else [None]
-    side, places, together = _layout(model, len(values), len(knobs))
-    positions = _positions(len(knobs), places, together)
+    values: list[Any] = model.display_values(category, MAX_BUTTONS) if category is not None else [None]
+    side, positions, combined = _choose_layout(model, len(values), len(knobs))
+    knob_values = _knob_values(len(knobs), positions, combined)
     strips = []
     for value in values:
-        held = {} if category is None else {category: value}
-        strips.append(list(_frames(model, seed, side, held, knobs, positions)))
-    alone = not together and len(knobs) > 1
-    others = "; a slider that is moved puts the others at 0" if alone else ""
+        codes = {} if category is None else {category: value}
+        strips.append(list(_frames(model, seed, side, codes, knobs, knob_values)))
+    independent = not combined and len(knobs) > 1
+    reset = "; moving a slider resets the others to 0" if independent else ""
     figure = html_page.scrubber(
         strips,
-        sliders=[html_page.Control(name, [f"{place:+.2f}" for place in _places(places)]) for name in knobs],
+        sliders=[html_page.Control(name, [f"{value:+.2f}" for value in _slider_values(positions)]) for name in knobs],
         buttons=None if category is None else html_page.Control(category, model.value_labels(category, values)),
-        alone=alone,
+        independent=independent,
         width=max(WIDTH, strips[0][0].width),
         alt=f"{side * side} generated images",
-        caption=f"Noise and all other codes are held{others}." if model.layout.codes else "",
+        caption=f"Noise and all other codes are constant{reset}." if model.layout.codes else "",
     )
-    still: str = model._repr_mimebundle_()["text/html"]
-    return Explorer(figure, still, repr(model)[1:-1])
+    fallback: str = model._repr_mimebundle_()["text/html"]
+    return Explorer(figure, fallback, repr(model)[1:-1])
 
 
-def _layout(model: InfoGAN, values: int, knobs: int) -> tuple[int, int, bool]:
-    """The first of ``LAYOUTS`` that is small enough, or else the last."""
-    samples = model.config.channels * model.config.size**2
-    for side, places, together in LAYOUTS:
-        frames = values * (places**knobs if together else places * knobs)
-        if frames * side**2 * samples <= MOST_SAMPLES:
+def _choose_layout(model: InfoGAN, values: int, knobs: int) -> tuple[int, int, bool]:
+    """Return the first of ``LAYOUTS`` that is small enough, or else the last."""
+    pixel_values = model.config.channels * model.config.size**2
+    for side, positions, combined in LAYOUTS:
+        frames = values * (positions**knobs if combined else positions * knobs)
+        if frames * side**2 * pixel_values <= MAX_PIXEL_VALUES:
             break
-    return side, places, together
+    return side, positions, combined
 
 
-def _places(count: int) -> NDArray[np.float64]:
-    return np.linspace(-1, 1, count).round(3)
+def _slider_values(positions: int) -> NDArray[np.float64]:
+    return np.linspace(-1, 1, positions).round(3)
 
 
-def _positions(knobs: int, places: int, together: bool) -> NDArray[np.float64]:
-    """The knobs' values in each frame of a strip, (frames, knobs), in the order that ``scrub.js`` tells."""
-    if together:
-        return np.array(list(itertools.product(_places(places).tolist(), repeat=knobs)))
-    return np.concatenate([np.outer(_places(places), row) for row in np.eye(knobs)])
+def _knob_values(knobs: int, positions: int, combined: bool) -> NDArray[np.float64]:
+    """Return the values of the knobs in each frame of a strip, (frames, knobs), in the order of ``scrub.js``."""
+    values = _slider_values(positions)
+    if combined:
+        return np.array(list(itertools.product(values.tolist(), repeat=knobs)))
+    return np.concatenate([np.outer(values, row) for row in np.eye(knobs)])
 
 
 def _frames(
-    model: InfoGAN, seed: int, side: int, held: dict[str, Any], knobs: Sequence[str], positions: NDArray[np.float64]
+    model: InfoGAN, seed: int, side: int, codes: dict[str, Any], knobs: Sequence[str], knob_values: NDArray[np.float64]
 ) -> Iterator[Image.Image]:
-    """A frame for each position of the knobs: the same noises, and codes held."""
-    count = side * side
-    drawn = model.sample(count, codes=held, seed=seed).codes
-    noise = model.noise(count, seed=seed).repeat(len(positions), 1)
-    codes: dict[str, Any] = {name: np.tile(values, len(positions)).tolist() for name, values in drawn.items()}
-    codes |= {name: positions[:, i].repeat(count).tolist() for i, name in enumerate(knobs)}
-    images = model.generate(noise, codes)
-    for frame in images.reshape(len(positions), count, *images.shape[1:]):
+    """Yield a frame for each row of ``knob_values``, with the same noise and the fixed ``codes``."""
+    count, frames = side * side, len(knob_values)
+    sampled = model.sample(count, codes=codes, seed=seed).codes
+    noise = model.noise(count, seed=seed).repeat(frames, 1)
+    all_codes: dict[str, Any] = {name: np.tile(values, frames).tolist() for name, values in sampled.items()}
+    all_codes |= {name: knob_values[:, i].repeat(count).tolist() for i, name in enumerate(knobs)}
+    images = model.generate(noise, all_codes)
+    for frame in images.reshape(frames, count, *images.shape[1:]):
         yield figures.image_grid(frame, side, padding=1, scale=1)
 
 
@@ -150,7 +152,7 @@ def progress(steps: int) -> Callback:
 
 class _Progress(Callback):
     def __init__(self, steps: int) -> None:
-        self._steps, self._bar = steps, _bar(steps)
+        self._steps, self._bar = steps, _tqdm_bar(steps)
 
     def on_step_end(self, step: int) -> None:
         if self._bar is not None:
@@ -168,11 +170,11 @@ class _Progress(Callback):
             self._bar.set_postfix_str(text)
 
 
-def _bar(steps: int) -> Any:
-    """A bar of tqdm, or None."""
+def _tqdm_bar(steps: int) -> Any:
+    """Return a progress bar of tqdm; None if it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="IProgress not found")  # and then it is a bar of text
+            warnings.filterwarnings("ignore", message="IProgress not found")  # the bar is then plain text
             from tqdm.auto import tqdm
     except ModuleNotFoundError:
         return None

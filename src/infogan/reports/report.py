@@ -1,8 +1,4 @@
-"""A run as one HTML page that needs nothing else: no network, no folder beside it.
-
-In flow the run folder, the model, real images and the last evaluation; out flows text. Pictures are in it as PNG, the
-knobs' traversals as strips of frames that a slider scrubs through.
-"""
+"""The report of a run: one self-contained HTML page, with sliders to steer the knobs."""
 
 import html
 import math
@@ -19,74 +15,74 @@ from infogan.evaluation.descriptions import current_code_names, metric_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import MAX_VALUES
 from infogan.reports import figures, html_page
+from infogan.reports.charts import training_charts
 from infogan.training.run_dir import RunFolder
 from infogan.utils.matching import contingency, hungarian_mapping
 
-SHOWN = 64  # reals, and samples beside them
-FRAMES = 21  # of a knob's traversal
-SIDE = 6  # images along a side of a frame
-CELL = 60  # pixels that smaller images are enlarged to there
+GRID_IMAGES = 64  # real images, and as many generated ones
+FRAMES = 21  # per traversal
+FRAME_SIDE = 6  # images along each side of a frame
+FRAME_CELL = 60  # pixels to which smaller images are enlarged in a frame
 LATTICE_ROWS = 7
-READ = 10_000  # real images that the gallery and the confusion are of, at most
-SUREST, UNSUREST = 10, 6  # real images of a category that are shown
+SORTED_IMAGES = 10_000  # real images in the gallery and the confusion table, at most
+MOST_CERTAIN, LEAST_CERTAIN = 10, 6  # real images of each category in the gallery
 
 
 def report_page(
     run: RunFolder, model: InfoGAN, config: Config, images: ImageSet, test: ImageSet | None, result: Mapping[str, Any]
 ) -> str:
-    """The page.
+    """Return the report of a run as HTML.
 
     Args:
-        run: Where statistics and environment are read.
-        model: Of that run.
-        config: Of that run.
-        images: Its training images.
-        test: Its test split, if there is one; the gallery and the confusion are of that.
-        result: An evaluation, as `evaluation.evaluate` gives it.
+        run: The run folder, for its statistics and environment.
+        model: The model of the run.
+        config: The configuration of the run.
+        images: The training images.
+        test: The test split, which the gallery and the confusion table then show; None = there is none.
+        result: An evaluation, as `evaluation.evaluate` returns it.
 
     Raises:
-        UserError: the model has other codes than its run.
+        UserError: the model has other codes than the run.
     """
-    kind = config.objective.kind
-    reported = test or images
+    code_names = current_code_names(config, model.layout.codes)
+    sorts_images = model.networks.reads_codes and model.layout.categorical
+    charts = "".join(training_charts(run.read_stats(), model, code_names))
     sections = [
-        _what(run, config, images),
-        html_page.section("Real and generated", _reals_and_samples(model, images)),
-        *(html_page.section(f"Code: {name}", _traversal(model, name)) for name in model.layout.codes),
+        ("Real and generated", _real_and_generated(model, images)),
+        *((f"Code: {name}", _traversal(model, name)) for name in model.layout.codes),
+        ("Two codes at once", _lattice(model)),
+        (
+            "Real images by category",
+            _category_gallery(model, test or images, config.train.seed) if sorts_images else "",
+        ),
+        ("Training", f'<div class="charts">{charts}</div>' if charts else "<p>No statistics were recorded.</p>"),
+        ("Evaluation", _evaluation(result, code_names)),
+        ("Environment", _environment(run)),
+        ("Incidents", _incidents(run.read_incidents())),
     ]
-    if lattice := _lattice(model):
-        sections.append(html_page.section("Two codes at once", lattice))
-    if model.networks.reads_codes and model.layout.categorical:
-        sections.append(html_page.section("Real images by category", _filed(model, reported, config.train.seed)))
-    called = current_code_names(config, model.layout.codes)
-    sections += [
-        html_page.section("Training", _curves(run, model, called)),
-        html_page.section("Measured", _measured(result, called)),
-    ]
-    sections.append(html_page.section("Made with", _environment(run)))
-    if incidents := run.read_incidents():
-        sections.append(html_page.section("Incidents", _incidents(incidents)))
-    verdict = result.get("verdict")
-    said = ""
-    if verdict:
-        mood = "trusted" if verdict["trust"] else "doubted"
-        said = f'<p class="verdict {mood}">{html.escape(html_page.sentence(verdict["reason"]))}</p>'
-    return html_page.page(f"{kind} on {images.source}", sections, said)
+    parts = [_overview(run, config, images), *(html_page.section(*section) for section in sections if section[1])]
+    return html_page.page(f"{config.objective.kind} on {images.source}", parts, _verdict(result.get("verdict")))
 
 
-def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
-    strengths = config.augment.strengths
-    said = ", ".join(f"{name} {strength:g}" for name, strength in strengths.items()) or "nothing was said"
+def _verdict(verdict: Mapping[str, Any] | None) -> str:
+    if not verdict:
+        return ""
+    style = "trusted" if verdict["trust"] else "doubted"
+    return f'<p class="verdict {style}">{html.escape(html_page.sentence(verdict["reason"]))}</p>'
+
+
+def _overview(run: RunFolder, config: Config, images: ImageSet) -> str:
+    augmentations = [f"{name} {strength:g}" for name, strength in config.augment.strengths.items()]
     codes = [
         f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else f"{code.name} (from -1 to 1)"
         for code in config.codes
     ]
     steps = config.train.steps
+    colour = "grey" if images.channels == 1 else "colour"
     rows = {
-        "images": f"{images.source}: {len(images)} of {images.size}x{images.size}, "
-        f"{'grey' if images.channels == 1 else 'colour'}",
+        "images": f"{images.source}: {len(images)} of {images.size}x{images.size}, {colour}",
         "codes": ", ".join(codes) or "none",
-        "what does not matter": said,
+        "augmentation": ", ".join(augmentations) or "none",
         "length": f"{steps} steps, {config.images_seen(steps)} images, seed {config.train.seed}",
         "stages": ", ".join(stage.name for stage in config.stages),
         "command": shlex.join(run.command()),
@@ -94,187 +90,138 @@ def _what(run: RunFolder, config: Config, images: ImageSet) -> str:
     return html_page.table([], [[name, value] for name, value in rows.items() if value])
 
 
-def _reals_and_samples(model: InfoGAN, images: ImageSet) -> str:
-    columns = math.isqrt(SHOWN)
-    shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int)
-    reals = figures.image_grid(np.ascontiguousarray(images.images[shown]), columns)
-    samples = figures.image_grid(model.sample(SHOWN, seed=1).images, columns)
+def _real_and_generated(model: InfoGAN, images: ImageSet) -> str:
+    columns = math.isqrt(GRID_IMAGES)
+    indices = np.linspace(0, len(images) - 1, min(GRID_IMAGES, len(images))).astype(int)
+    real = figures.image_grid(np.ascontiguousarray(images.images[indices]), columns)
+    generated = figures.image_grid(model.sample(GRID_IMAGES, seed=1).images, columns)
     return (
-        '<div class="beside">'
-        + html_page.figure(reals, f"{len(shown)} real images", "Real images, evenly from the training set.")
-        + html_page.figure(samples, f"{SHOWN} generated images", "Generated, with random noise and codes.")
+        '<div class="pair">'
+        + html_page.figure(real, f"{len(indices)} real images", "Real images, evenly spaced in the training set.")
+        + html_page.figure(generated, f"{GRID_IMAGES} generated images", "Generated images, noise and codes at random.")
         + "</div>"
     )
 
 
 def _traversal(model: InfoGAN, name: str) -> str:
-    spec = model.layout.code(name)
-    if isinstance(spec, CategoricalCode):
-        sheet = model.sheet(name)
-        alt = f"A column for each value of {name}; along a row the same noise and other codes."
-        return html_page.figure(sheet, alt, f"Each column is a value of {name}; along a row everything else is held.")
+    if isinstance(model.layout.code(name), CategoricalCode):
+        alt = f"One column per value of {name}; noise and other codes are constant along a row."
+        return html_page.figure(model.sheet(name), alt, alt)
     values = np.linspace(-1, 1, FRAMES)
-    images = model.traverse(name, values=values.tolist(), rows=SIDE * SIDE, seed=1)
+    images = model.traverse(name, values=values.tolist(), rows=FRAME_SIDE**2, seed=1)
     frames = [
-        figures.image_grid(np.ascontiguousarray(step), SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)
+        figures.image_grid(np.ascontiguousarray(step), FRAME_SIDE, padding=1, scale=1) for step in images.swapaxes(0, 1)
     ]
     return html_page.scrubber(
         [frames],
         sliders=[html_page.Control(name, [f"{value:+.1f}" for value in values.tolist()])],
-        width=SIDE * max(CELL, model.config.size),
-        alt=f"{SIDE * SIDE} generated images as {name} varies",
-        caption=f"Drag, or use the arrow keys: {name} goes from -1 to 1, everything else is held.",
+        width=FRAME_SIDE * max(FRAME_CELL, model.config.size),
+        alt=f"{FRAME_SIDE**2} generated images as {name} varies",
+        caption=f"Drag the slider or use the arrow keys: {name} varies from -1 to 1, all else is constant.",
     )
 
 
 def _lattice(model: InfoGAN) -> str:
-    """One noise, the values of the first category along x, those of a knob (or of a second category) along y."""
+    """Return a figure of one noise vector under the first category and a knob, or else a second category."""
     names = list(model.layout.codes)
-    categories = [code.name for code in model.layout.categorical]
-    across = categories[0] if categories else names[0] if names else None
-    others = [name for name in names if name != across]
-    down = next((name for name in others if name not in categories), others[0] if others else None)
-    if across is None or down is None:
+    if len(names) < 2:
         return ""
-    spec = model.layout.code(down)
-    if isinstance(spec, CategoricalCode):
+    categories = [code.name for code in model.layout.categorical]
+    across = categories[0] if categories else names[0]
+    candidates = [name for name in names if name != across]
+    down = next((name for name in candidates if name not in categories), candidates[0])
+    if isinstance(model.layout.code(down), CategoricalCode):
         rows = model.display_values(down)
-        labels = model.value_labels(down, rows)
+        row_labels = model.value_labels(down, rows)
     else:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
-        labels = [f"{down} {row:+.2f}" for row in rows]
+        row_labels = [f"{down} {row:+.2f}" for row in rows]
     columns = model.display_values(across)
-    table = model.lattice(across, down, columns=columns, rows=rows, seed=2)
-    sheet = figures.labelled_sheet(table, column_labels=model.value_labels(across, columns), row_labels=labels)
-    text = f"One noise; {across} varies along the columns, {down} along the rows."
+    images = model.lattice(across, down, columns=columns, rows=rows, seed=2)
+    sheet = figures.labelled_sheet(images, column_labels=model.value_labels(across, columns), row_labels=row_labels)
+    text = f"{across} varies along the columns, {down} along the rows; the noise is the same everywhere."
     return html_page.figure(sheet, text, text)
 
 
-def _filed(model: InfoGAN, images: ImageSet, seed: int) -> str:
-    """The gallery, and the confusion with labels where there are any."""
+def _category_gallery(model: InfoGAN, images: ImageSet, seed: int) -> str:
+    """Return a figure of real images by category, and the confusion table if they have labels."""
     code = model.first_categorical()
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:READ])
-    looked_at = np.ascontiguousarray(images.images[chosen])
-    read = model.encode(looked_at)
-    found, probabilities = read.codes[code.name], read.probabilities[code.name]
-    values = _fullest(model, found)
-    rows, labels = [], []
-    blank = np.full(looked_at.shape[1:], 255, np.uint8)
-    for value in values:
-        members = np.flatnonzero(found == value)
-        order = members[np.argsort(-probabilities[members, value], kind="stable")]
-        surest, rest = order[:SUREST], order[SUREST:]
-        picked = [*looked_at[surest], *[blank] * (SUREST - len(surest))]
-        unsurest = rest[-UNSUREST:]
-        picked += [*looked_at[unsurest], *[blank] * (UNSUREST - len(unsurest))]
-        rows.append(np.stack(picked))
-        labels.append(f"{model.value_name(code.name, value)} ({len(members)})")
-    sheet = figures.labelled_sheet(
-        np.stack(rows), column_labels=["surest"] * SUREST + ["least"] * UNSUREST, row_labels=labels
-    )
+    indices = np.sort(np.random.default_rng(seed).permutation(len(images))[:SORTED_IMAGES])
+    pixels = np.ascontiguousarray(images.images[indices])
+    encoding = model.encode(pixels)
+    categories, probabilities = encoding.codes[code.name], encoding.probabilities[code.name]
+    rows, row_labels = [], []
+    for value in _largest_categories(model, categories):
+        members = np.flatnonzero(categories == value)
+        by_probability = members[np.argsort(-probabilities[members, value], kind="stable")]
+        certain = by_probability[:MOST_CERTAIN]
+        uncertain = by_probability[MOST_CERTAIN:][-LEAST_CERTAIN:]
+        rows.append(np.concatenate([_pad(pixels[certain], MOST_CERTAIN), _pad(pixels[uncertain], LEAST_CERTAIN)]))
+        row_labels.append(f"{model.value_name(code.name, value)} ({len(members)})")
+    column_labels = ["certain"] * MOST_CERTAIN + ["uncertain"] * LEAST_CERTAIN
+    sheet = figures.labelled_sheet(np.stack(rows), column_labels=column_labels, row_labels=row_labels)
     text = (
-        f"{len(chosen)} images of {images.source}, a row for {_which(code.size)} {code.name} with how many were filed "
-        "there: "
-        f"{SUREST} of which the model is surest, then {UNSUREST} of which it is least sure."
+        f"{len(indices)} images of {images.source}: {_rows_in_words(code)}, with its number of images. The first "
+        f"{MOST_CERTAIN} images have the highest probability of their category, the last {LEAST_CERTAIN} the lowest."
     )
-    page = html_page.figure(sheet, text, text)
-    if images.labels is not None:
-        page += _confusion(model, found, images.labels[chosen], images.label_names)
-    return page
+    gallery = html_page.figure(sheet, text, text)
+    if images.labels is None:
+        return gallery
+    return gallery + _confusion(model, categories, images.labels[indices], images.label_names)
 
 
-def _confusion(model: InfoGAN, found: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> str:
+def _pad(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return ``count`` images, (count, channels, height, width); missing ones are white."""
+    return np.pad(images, [(0, count - len(images)), (0, 0), (0, 0), (0, 0)], constant_values=255)
+
+
+def _confusion(
+    model: InfoGAN, categories: NDArray[np.int64], labels: NDArray[np.int64], label_names: Sequence[str]
+) -> str:
     code = model.first_categorical()
-    values = _fullest(model, found)
-    counts = contingency(found, labels, code.size, len(names))
-    mapping = hungarian_mapping(found, labels, code.size, len(names))
-    head = ["", *names]
+    counts = contingency(categories, labels, code.size, len(label_names))
+    mapping = hungarian_mapping(categories, labels, code.size, len(label_names))
     rows = []
-    for value in values:
+    for value in _largest_categories(model, categories):
         cells = [
             f"<b>{count}</b>" if mapping[value] == label else str(count)
             for label, count in enumerate(counts[value].tolist())
         ]
         rows.append([html.escape(model.value_name(code.name, value)), *cells])
-    which = f"{_which(code.size)} {code.name}"
-    caption = f"How many images of each label (columns) are filed under {which} (rows); bold: matched."
-    table = html_page.table(head, rows, escaped=True)
+    table = html_page.table(["", *label_names], rows, escaped=True)
+    caption = f"Number of images of each label (columns) in each {code.name}: {_rows_in_words(code)}; bold: matched."
     return f'<figure class="wide">{table}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
-def _fullest(model: InfoGAN, found: NDArray[np.int64]) -> list[int]:
-    """The values of the first category in order; of more than ``MAX_VALUES`` those that hold most images."""
+def _largest_categories(model: InfoGAN, categories: NDArray[np.int64]) -> list[int]:
+    """Return the values of the first category in order of display; at most the ``MAX_VALUES`` with most images."""
     code = model.first_categorical()
-    counts = np.bincount(found, minlength=code.size)
-    kept = set(np.argsort(-counts, kind="stable")[:MAX_VALUES].tolist())
-    return [int(value) for value in model.values_of(code.name) if int(value) in kept]
+    counts = np.bincount(categories, minlength=code.size)
+    largest = set(np.argsort(-counts, kind="stable")[:MAX_VALUES].tolist())
+    return [int(value) for value in model.values_of(code.name) if int(value) in largest]
 
 
-def _which(size: int) -> str:
-    return "each value of" if size <= MAX_VALUES else f"each of the {MAX_VALUES} fullest values of"
+def _rows_in_words(code: CategoricalCode) -> str:
+    return "one row per " + (code.name if code.size <= MAX_VALUES else f"{code.name}, the {MAX_VALUES} largest")
 
 
-def _curves(run: RunFolder, model: InfoGAN, called: Mapping[str, str]) -> str:
-    stats = run.read_stats()
-    page = ""
-    informed = select_curves(stats, {name: f"information/{code}" for code, name in called.items()})
-    if informed:
-        entropies = {f"entropy of {name}": model.layout.entropy(name) for name in informed}
-        chart = figures.line_chart(
-            informed,
-            title="Information of the codes in the images",
-            x_label="steps",
-            y_label="nats",
-            reference_lines=entropies,
-        )
-        page += html_page.figure(
-            chart,
-            "Curves of the information of each code over the steps.",
-            "Lower bound of the mutual information of each code and the generated image, while training. Of a "
-            "continuous code it may exceed the entropy, which is differential.",
-        )
-    for players, terms in loss_curves(stats).items():
-        chart = figures.line_chart(terms, title=f"Losses of {players}", x_label="steps", y_label="loss")
-        page += html_page.figure(chart, f"Curves of the losses of {players} over the steps.", "")
-    return page or "<p>No statistics were kept.</p>"
-
-
-def loss_curves(stats: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, figures.Curve]]:
-    """The terms of each group of players over the steps, as `curves_of`."""
-    keys = sorted({key for line in stats for key in line if "/" in key and not key.startswith("information/")})
-    found = {}
-    for players in dict.fromkeys(key.partition("/")[0] for key in keys):
-        terms = {key.partition("/")[2]: key for key in keys if key.startswith(f"{players}/")}
-        if curves := select_curves(stats, terms):
-            found[players] = curves
-    return found
-
-
-def select_curves(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, figures.Curve]:
-    """By name, steps and what was reported of its key at them, where that is a finite number anywhere."""
-    curves: dict[str, figures.Curve] = {}
-    for name, key in keys.items():
-        points = [(line["step"], line[key]) for line in stats if key in line and math.isfinite(line[key])]
-        if points:
-            curves[name] = ([step for step, _ in points], [value for _, value in points])
-    return curves
-
-
-def _measured(result: Mapping[str, Any], called: Mapping[str, str]) -> str:
+def _evaluation(result: Mapping[str, Any], code_names: Mapping[str, str]) -> str:
     protocol = f"<p>{html.escape(html_page.sentence(result.get('protocol', '')))}</p>"
-    return html_page.table(["", "", "what it means"], metric_rows(result, called)) + protocol
+    return html_page.table(["", "", "meaning"], metric_rows(result, code_names)) + protocol
 
 
 def _environment(run: RunFolder) -> str:
     sessions = run.read_environment()
     if not sessions:
-        return "<p>Nothing was recorded.</p>"
-    # The command is told above; the session that writes this has not ended yet.
-    last = {name: value for name, value in sessions[-1].items() if name not in ("command", "ended")}
-    rows = [[name.replace("_", " "), str(value)] for name, value in last.items()]
+        return "<p>No environment was recorded.</p>"
+    # The overview shows the command; the session that writes this page has not ended yet.
+    session = {name: value for name, value in sessions[-1].items() if name not in ("command", "ended")}
+    rows = [[name.replace("_", " "), str(value)] for name, value in session.items()]
     return html_page.table([], [["sessions", str(len(sessions))], *rows])
 
 
 def _incidents(incidents: Sequence[Mapping[str, Any]]) -> str:
+    if not incidents:
+        return ""
     rows = [[str(incident.get("when")), html_page.sentence(str(incident.get("what")))] for incident in incidents]
-    return "<p>What went wrong, or was mended, while the run was trained.</p>" + html_page.table([], rows)
+    return "<p>Errors and repairs during training.</p>" + html_page.table([], rows)

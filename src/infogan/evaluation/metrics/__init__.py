@@ -1,1 +1,1 @@
-"""What a run is worth, as numbers: arrays in, numbers out, no models and no files."""
+"""Metrics as functions of arrays, without models and files; public as `infogan.metrics`."""

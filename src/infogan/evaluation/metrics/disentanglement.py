@@ -1,22 +1,22 @@
-"""Whether single codes stand for single factors of variation that are known.
+"""Disentanglement: whether single codes represent single known factors of variation.
 
-In flow the codes of images, one real number each, and the factors they show, one integer each (factors as dSprites
-knows them: shape, size, angle, place). Out come the scores of the field. They ask different questions: modularity, IRS
-and DCI's disentanglement whether a code heeds one factor only; MIG, SAP and DCI's completeness whether a factor is in
-one code only; the scores of BetaVAE and FactorVAE and explicitness whether factors can be told from codes at all.
-A representation can be perfect by one and poor by another. Labels are for evaluation only.
+Inputs are the codes of images (one real number each) and their ground-truth factors (one integer each, such as shape,
+size, angle and position in dSprites). The scores answer different questions: modularity, IRS and DCI disentanglement,
+whether a code depends on one factor only; MIG, SAP and DCI completeness, whether a factor is in one code only; the
+BetaVAE and FactorVAE scores and explicitness, whether factors can be predicted from the codes at all. A representation
+can be perfect by one score and poor by another. Factors serve for evaluation only.
 
-*Sampling.* The scores of BetaVAE and FactorVAE hold one factor and vary the others. Their papers ask a generator of
-data for such images. Here they are found among those given: other samples are drawn that have the same value of the
-factor. No generator is needed, and on a full grid of factors it is the same; where the given factors depend on one
-another, those that should vary do so only as far as they do given the one held.
+*Sampling.* The BetaVAE and FactorVAE scores fix one factor and vary the others. The papers generate such images; here
+other samples with the same value of the factor are drawn from the given ones. On a full grid of factors this is the
+same. If the given factors depend on each other, the others vary only as far as they do given the fixed one.
 
-*A category* is one column here, its number: fine where codes are binned (MIG, modularity: as long as there are at most
-as many categories as bins), but numbers are in no order, which lines (SAP, explicitness, lasso) and deviations
-(FactorVAE, BetaVAE, IRS) need. Give those its indicator columns, and expect MIG, SAP and completeness to fall for it.
+*Categories.* A category can be one column, its number: this suits scores that bin codes (MIG, modularity) as long as
+there are at most as many categories as bins. Numbers have no meaningful order, which linear models (SAP, explicitness,
+lasso) and deviations (FactorVAE, BetaVAE, IRS) need: use indicator columns for those, and expect lower MIG, SAP and
+completeness.
 
-*Conventions.* Implementations disagree, mostly silently. Each function says where, and what disentanglement_lib
-(Locatello et al. 2019), from which most published numbers come, does.
+*Conventions.* Implementations differ, mostly without documenting it. Each function documents its choice and that of
+disentanglement_lib (Locatello et al. 2019), from which most published values come.
 """
 
 from collections.abc import Sequence
@@ -35,85 +35,84 @@ Matrix = NDArray[np.float64]
 Bins = Literal["width", "mass"]
 Regressor = Literal["forest", "boosting", "lasso"]
 
-TRAINED_ON, TESTED_ON = 10_000, 5_000  # samples that classifiers get at most, as in disentanglement_lib
+TRAIN_SAMPLES, TEST_SAMPLES = 10_000, 5_000  # for classifiers, at most, as in disentanglement_lib
 TREES = 10
-LEAF = 20  # samples of 10,000 in a leaf at least; fewer of fewer
-CHANCE = 4  # standard errors: what is lost without a code must exceed them, over some sixty codes and factors
-CHUNK = 2**22  # code values gathered at a time: 32 MiB
+MIN_LEAF = 20  # samples in a leaf for 10,000 training samples; proportionally fewer for fewer
+CHANCE = 4  # standard errors that a loss of accuracy must exceed, for about sixty pairs of code and factor
+CHUNK = 2**22  # code values in memory at a time: 32 MiB
 
 
 def disentanglement(codes: Codes, factors: Factors, *, nominal: Sequence[int] = (), seed: int = 0) -> dict[str, float]:
-    """All scores, with each function's defaults; all of them are in [0, 1] and 1 is best.
+    """Return all scores, with the default options of each function; all are in [0, 1] and 1 is best.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors), integers.
-        nominal: Columns of factors whose values are in no order, e.g. dSprites' shape.
-        seed: Of all that is random.
+        nominal: Columns of factors whose values have no order, e.g. dSprites' shape.
+        seed: Random seed.
 
     Returns:
         ``betavae``, ``factorvae``, ``mig``, ``dci_disentanglement``, ``dci_completeness``, ``dci_informativeness``,
         ``sap``, ``modularity``, ``explicitness``, ``irs``.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, or a factor with a single value.
+        ValueError: shapes that do not match, values that are not finite, or a factor with a single value.
+
+    Example:
+        >>> disentanglement(codes, factors, nominal=[0])["mig"]
     """
-    with threadpool_limits(1, user_api="blas"):  # hundreds of small fits, in which threads wait for one another
-        return _all(codes, factors, nominal, seed)
-
-
-def _all(codes: Codes, factors: Factors, nominal: Sequence[int], seed: int) -> dict[str, float]:
-    explained = dci(codes, factors, nominal=nominal, seed=seed)
-    return {
-        "betavae": betavae_score(codes, factors, seed=seed),
-        "factorvae": factorvae_score(codes, factors, seed=seed),
-        "mig": mig(codes, factors),
-        "dci_disentanglement": explained.disentanglement,
-        "dci_completeness": explained.completeness,
-        "dci_informativeness": explained.informativeness,
-        "sap": sap(codes, factors, nominal=nominal, seed=seed),
-        "modularity": modularity(codes, factors),
-        "explicitness": explicitness(codes, factors, seed=seed),
-        "irs": irs(codes, factors),
-    }
+    with threadpool_limits(1, user_api="blas"):  # hundreds of small fits, for which threads cost more than they gain
+        dci_scores = dci(codes, factors, nominal=nominal, seed=seed)
+        return {
+            "betavae": betavae_score(codes, factors, seed=seed),
+            "factorvae": factorvae_score(codes, factors, seed=seed),
+            "mig": mig(codes, factors),
+            "dci_disentanglement": dci_scores.disentanglement,
+            "dci_completeness": dci_scores.completeness,
+            "dci_informativeness": dci_scores.informativeness,
+            "sap": sap(codes, factors, nominal=nominal, seed=seed),
+            "modularity": modularity(codes, factors),
+            "explicitness": explicitness(codes, factors, seed=seed),
+            "irs": irs(codes, factors),
+        }
 
 
 def betavae_score(
     codes: Codes, factors: Factors, *, points: int = 10_000, pairs: int = 64, test_points: int = 5_000, seed: int = 0
 ) -> float:
-    """How well a linear classifier tells which factor two samples share, from how far their codes are apart.
+    """Return the accuracy of predicting which factor two samples share from the distances of their codes.
 
-    Higgins et al. 2017, section 3: a point is the mean of |c - c'| over pairs that agree in one factor, and the class
-    is that factor. In [0, 1], 1 is best; chance is 1 / factors.
+    Higgins et al. 2017, section 3: a point is the mean of |c - c'| over pairs that share one factor, and its class is
+    that factor; the classifier is linear. In [0, 1], 1 is best; chance is 1 / factors.
 
-    Traps: generous. A rotation that spreads each factor over all codes can still score high, since the classifier
-    weighs codes together; many published models are at 1. Codes are brought to unit deviation here, so that their
-    units do not matter; disentanglement_lib leaves them as they are.
+    Traps: the score is generous. A rotation that spreads each factor over all codes can still score high, because the
+    classifier combines codes; many published models have 1. Codes are scaled to unit deviation here, so that their
+    units do not matter; disentanglement_lib does not scale them.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors).
-        points: Points that the classifier learns from.
-        pairs: Pairs a point.
-        test_points: Points that the score is of.
-        seed: Of the pairs.
+        points: Training points of the classifier.
+        pairs: Pairs per point.
+        test_points: Test points.
+        seed: Random seed of the pairs.
 
     Raises:
         ValueError: as `disentanglement`, or no two samples share a value of some factor.
     """
     from sklearn.linear_model import LogisticRegression
 
-    values, numbered = _checked(codes, factors)
-    values, random = _standardised(values), np.random.default_rng(seed)
-    held = random.integers(numbered.shape[1], size=points + test_points)
-    apart = np.empty((len(held), values.shape[1]))
-    for factor in range(numbered.shape[1]):
-        groups = _Groups(numbered[:, factor], factor)
-        for rows in _chunks(np.flatnonzero(held == factor), pairs * values.shape[1]):
+    values, levels = _checked(codes, factors)
+    values, random = _standardise(values), np.random.default_rng(seed)
+    shared = random.integers(levels.shape[1], size=points + test_points)
+    distances = np.empty((len(shared), values.shape[1]))
+    for factor in range(levels.shape[1]):
+        groups = _Groups(levels[:, factor], factor)
+        for rows in _chunks(np.flatnonzero(shared == factor), pairs * values.shape[1]):
             first, second = groups.pairs((len(rows), pairs), random)
-            apart[rows] = np.abs(values[first] - values[second]).mean(axis=1)
-    classifier = LogisticRegression(max_iter=2000).fit(apart[:points], held[:points])
-    return float(classifier.score(apart[points:], held[points:]))
+            distances[rows] = np.abs(values[first] - values[second]).mean(axis=1)
+    classifier = LogisticRegression(max_iter=2000).fit(distances[:points], shared[:points])
+    return float(classifier.score(distances[points:], shared[points:]))
 
 
 def factorvae_score(
@@ -126,91 +125,91 @@ def factorvae_score(
     dead: float = 0.0,
     seed: int = 0,
 ) -> float:
-    """How often the code that varies least tells which factor was held, by majority vote.
+    """Return how often the code that varies least predicts which factor was fixed, by majority vote.
 
-    Kim & Mnih 2018, section 4: a vote is the code of least variance within a group that agrees in one factor, relative
-    to its variance over all samples; each code then stands for the factor that most of its votes came from. In [0, 1],
-    1 is best; chance is 1 / factors.
+    Kim & Mnih 2018, section 4: a vote is the code with the least variance within a group that shares one factor,
+    relative to its variance over all samples; each code then stands for the factor of most of its votes. In [0, 1], 1
+    is best; chance is 1 / factors.
 
-    Traps: several codes may stand for one factor, and a code of two factors is not punished if another has either.
-    A code without variance would win every vote, so dead codes take no part. Which codes are dead is where
-    implementations differ: Kim & Mnih drop codes that the encoder leaves at its prior (they have a KL to look at),
-    disentanglement_lib has a threshold for the deviation that is 0 by default and then drops none; here constant codes
-    are always dropped, and with ``dead`` those that hardly move. Without any living code the score is 0. The votes that
-    choose a code's factor are not those that are counted, as in disentanglement_lib; others count the same, which
-    flatters with few votes.
+    Traps: several codes may stand for the same factor, and a code of two factors is not penalised if another code has
+    one of them. A code without variance would win every vote, so dead codes are excluded. Implementations differ in
+    which codes are dead: Kim & Mnih exclude codes whose posterior equals the prior (by their KL), disentanglement_lib
+    those below a threshold of the deviation, which is 0 by default and excludes none. Here constant codes are always
+    excluded, and with ``dead`` those that hardly vary. Without any varying code the score is 0. The votes that assign
+    factors to codes are not those that are counted, as in disentanglement_lib; counting the same votes gives higher
+    values for few votes.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors).
-        votes: Votes that choose each code's factor.
-        group: Samples a vote.
-        test_votes: Votes that the score is of.
-        dead: Codes of no more than this deviation, in their own unit, take no part.
-        seed: Of the groups.
+        votes: Votes that assign a factor to each code.
+        group: Samples per vote.
+        test_votes: Votes that are counted.
+        dead: Codes whose deviation is not above this, in their own unit, are excluded.
+        seed: Random seed of the groups.
 
     Raises:
         ValueError: as `betavae_score`.
     """
-    values, numbered = _checked(codes, factors)
-    living = _varying(values) & (values.std(axis=0) > dead)
-    if not living.any():
+    values, levels = _checked(codes, factors)
+    alive = _varying(values) & (values.std(axis=0) > dead)
+    if not alive.any():
         return 0.0
-    values, random = _standardised(values[:, living]), np.random.default_rng(seed)
-    held = random.integers(numbered.shape[1], size=votes + test_votes)
-    least = np.empty(len(held), dtype=np.int64)
-    for factor in range(numbered.shape[1]):
-        groups = _Groups(numbered[:, factor], factor)
-        for rows in _chunks(np.flatnonzero(held == factor), group * values.shape[1]):
-            least[rows] = values[groups.members((len(rows), group), random)].var(axis=1).argmin(axis=1)
-    table = np.zeros((values.shape[1], numbered.shape[1]), dtype=np.int64)
-    np.add.at(table, (least[:votes], held[:votes]), 1)
-    return float(np.mean(table.argmax(axis=1)[least[votes:]] == held[votes:]))
+    values, random = _standardise(values[:, alive]), np.random.default_rng(seed)
+    fixed = random.integers(levels.shape[1], size=votes + test_votes)
+    stillest = np.empty(len(fixed), dtype=np.int64)
+    for factor in range(levels.shape[1]):
+        groups = _Groups(levels[:, factor], factor)
+        for rows in _chunks(np.flatnonzero(fixed == factor), group * values.shape[1]):
+            stillest[rows] = values[groups.members((len(rows), group), random)].var(axis=1).argmin(axis=1)
+    table = np.zeros((values.shape[1], levels.shape[1]), dtype=np.int64)
+    np.add.at(table, (stillest[:votes], fixed[:votes]), 1)
+    return float(np.mean(table.argmax(axis=1)[stillest[votes:]] == fixed[votes:]))
 
 
 def information_matrix(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -> Matrix:
-    """The plug-in mutual information of each binned code and each factor, in nats; (codes, factors).
+    """Return the plug-in mutual information of each binned code and each factor, in nats; (codes, factors).
 
-    Bins change the numbers that are made of it, and papers rarely name theirs. 20 bins of equal width between the least
-    and the largest value are those of disentanglement_lib. One outlier widens all of them and can leave most samples in
-    one; bins of equal mass do not mind outliers, and are finer where samples are dense. Estimates are biased upwards by
-    about (bins - 1)(values - 1) / 2N nats.
+    Scores based on it depend on the bins, which papers rarely specify. The default, 20 bins of equal width between the
+    smallest and the largest value, is that of disentanglement_lib. A single outlier widens all of them and can leave
+    most samples in one bin; bins of equal mass are robust to outliers, and finer where samples are dense. Estimates are
+    biased upwards by about (bins - 1)(values - 1) / 2N nats.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors).
-        bins: How many a code.
-        by: ``width``, of equal width; or ``mass``, of equally many samples (equal values are not parted).
+        bins: Bins per code.
+        by: ``width``, equal width; or ``mass``, equally many samples (equal values stay together).
 
     Raises:
         ValueError: as `disentanglement`, or fewer than two bins.
     """
-    values, numbered = _checked(codes, factors)
+    values, levels = _checked(codes, factors)
     if bins < 2:
-        raise ValueError(f"{bins} bins: with fewer than two, every code is constant")
-    matrix = np.empty((values.shape[1], numbered.shape[1]))
+        raise ValueError(f"bins is {bins}; use at least 2")
+    matrix = np.empty((values.shape[1], levels.shape[1]))
     for row, column in enumerate(values.T):
         if by == "width":
             edges = np.linspace(column.min(), column.max(), bins + 1)[1:-1]
         else:
             edges = np.unique(np.quantile(column, np.arange(1, bins) / bins))
         binned = np.searchsorted(edges, column, "right")
-        matrix[row] = [categorical_information(binned, factor, corrected=False) for factor in numbered.T]
+        matrix[row] = [categorical_information(binned, factor, corrected=False) for factor in levels.T]
     return matrix
 
 
 def mig(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -> float:
-    """Mutual information gap: how much more one code tells of a factor than any other does.
+    """Return the mutual information gap: how much more information one code has about a factor than any other code.
 
     Chen et al. 2018 (β-TCVAE), equation 6: the mean over factors of (I₁ - I₂) / H, with the largest and the second
-    largest information of any code in the factor, and the factor's entropy. In [0, 1], 1 is best.
+    largest information of any code about the factor, and the factor's entropy. In [0, 1], 1 is best.
 
-    Traps: a factor that two codes share (sine and cosine of an angle) scores 0, however well it is found; a code
-    of two factors is not punished. Chen et al. estimate I from the encoder's density; with a deterministic code it is
-    binned, as in disentanglement_lib, and the number depends on `information_matrix`'s bins.
+    Traps: a factor that two codes share (sine and cosine of an angle) scores 0 however well it is represented; a code
+    of two factors is not penalised. Chen et al. estimate I from the encoder's density; for a deterministic code it is
+    binned, as in disentanglement_lib, and the score depends on the bins of `information_matrix`.
 
     Args:
-        codes: (samples, codes); of a single code the second largest information is 0.
+        codes: (samples, codes); for a single code the second largest information is 0.
         factors: (samples, factors).
         bins: As `information_matrix`.
         by: As `information_matrix`.
@@ -219,25 +218,25 @@ def mig(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -
         ValueError: as `information_matrix`.
     """
     ordered = np.sort(np.pad(information_matrix(codes, factors, bins=bins, by=by), [(1, 0), (0, 0)]), axis=0)
-    _, numbered = _checked(codes, factors)
-    entropies = [categorical_information(factor, factor, corrected=False) for factor in numbered.T]
+    _, levels = _checked(codes, factors)
+    entropies = [categorical_information(factor, factor, corrected=False) for factor in levels.T]
     return float(np.mean((ordered[-1] - ordered[-2]) / entropies))
 
 
 def modularity(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -> float:
-    """Whether each code tells of one factor only.
+    """Return whether each code has information about one factor only.
 
     Ridgeway & Mozer 2018, section 3: the mean over codes of 1 - Σ_{f ≠ f*} I_f² / (I_f*² (F - 1)), with the code's
-    information I_f in each of F factors and the factor f* it tells most of. In [0, 1], 1 is best; several codes may
-    tell of one factor.
+    information I_f about each of F factors and the factor f* with the most. In [0, 1], 1 is best; several codes may
+    have information about the same factor.
 
-    Traps: a code of pure noise is judged by the bias of its few bits and gets an arbitrary score; one that two of ten
-    factors share alike still has 8/9. Constant codes, which tell of nothing, take no part here; disentanglement_lib
-    counts them as 0. Without any code that varies the score is 0.
+    Traps: the score of a code of pure noise is determined by the bias of its estimates and arbitrary; a code that
+    depends equally on two of ten factors still has 8/9. Constant codes, which have no information, are excluded here;
+    disentanglement_lib counts them as 0. Without any varying code the score is 0.
 
     Args:
         codes: (samples, codes).
-        factors: (samples, factors); of a single factor every code is modular.
+        factors: (samples, factors); with a single factor every code is modular.
         bins: As `information_matrix`.
         by: As `information_matrix`.
 
@@ -246,90 +245,90 @@ def modularity(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "wi
     """
     squares = np.square(information_matrix(codes, factors, bins=bins, by=by))
     largest = squares.max(axis=1)
-    telling = largest > 0
-    if not telling.any():
+    informative = largest > 0
+    if not informative.any():
         return 0.0
-    others = (squares.sum(axis=1) - largest)[telling] / largest[telling]
-    return float(1 - np.mean(others) / max(1, factors.shape[1] - 1))
+    remainders = (squares.sum(axis=1) - largest)[informative] / largest[informative]
+    return float(1 - np.mean(remainders) / max(1, factors.shape[1] - 1))
 
 
 def explicitness(codes: Codes, factors: Factors, *, seed: int = 0) -> float:
-    """How well a linear reading of all codes tells each value of each factor from the others.
+    """Return how well a linear classifier predicts each value of each factor from all codes.
 
     Ridgeway & Mozer 2018, section 3: the area under the ROC curve of a logistic regression of one value against the
     rest, averaged over values and then over factors. In [0, 1], 1 is best; chance is 0.5, not 0.
 
-    Traps: it asks nothing of disentanglement, any rotation of the codes scores the same. A line tells the first and the
-    last value of an ordered factor from the rest, but not those between: a code that *is* the factor scores well below
-    1. The regression here is of one value against the rest, as the paper has it; that of disentanglement_lib weighs all
-    values' scores against one another, with which values between can be told.
+    Traps: it does not measure disentanglement, any rotation of the codes scores the same. A linear classifier separates
+    the first and the last value of an ordered factor from the rest, but not the values between: a code that *is* the
+    factor scores well below 1. The regression is of one value against the rest, as in the paper; disentanglement_lib
+    compares the scores of all values, which separates the values between.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors).
-        seed: Of which samples, at most 10,000 and 5,000, train and test the regressions.
+        seed: Random seed of the samples, at most 10,000 and 5,000, for training and testing the regressions.
 
     Raises:
-        ValueError: as `disentanglement`, or too few samples to find each factor with two values in both halves.
+        ValueError: as `disentanglement`, or too few samples for two values of each factor in both halves.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    values, numbered = _checked(codes, factors)
-    values = _standardised(values)
+    values, levels = _checked(codes, factors)
+    values = _standardise(values)
     train, test = _split(len(values), seed)
     scores = []
-    for factor in numbered.T:
+    for factor in levels.T:
         areas = []
         for value in np.intersect1d(factor[train], factor[test]):
-            is_it, is_it_too = factor[train] == value, factor[test] == value
-            if is_it.all() or is_it_too.all():
+            train_labels, test_labels = factor[train] == value, factor[test] == value
+            if train_labels.all() or test_labels.all():
                 continue
-            regression = LogisticRegression(solver="newton-cholesky").fit(values[train], is_it)
-            areas.append(roc_auc_score(is_it_too, regression.decision_function(values[test])))
+            regression = LogisticRegression(solver="newton-cholesky").fit(values[train], train_labels)
+            areas.append(roc_auc_score(test_labels, regression.decision_function(values[test])))
         if not areas:
-            raise ValueError(f"{len(values)} samples are too few to train and test a reading of each factor")
+            raise ValueError(f"{len(values)} samples are too few to train and test a classifier of each factor")
         scores.append(np.mean(areas))
     return float(np.mean(scores))
 
 
 def sap(codes: Codes, factors: Factors, *, nominal: Sequence[int] = (), seed: int = 0) -> float:
-    """Separated attribute predictability: how much better one code alone predicts a factor than any other alone.
+    """Return the separated attribute predictability: how much better one code predicts a factor than any other code.
 
-    Kumar et al. 2018, section 3: the mean over factors of the gap between the best and the second best code. Of an
-    ordered factor a code's score is R² of a line; of a nominal one, the balanced accuracy, on other samples, of
+    Kumar et al. 2018, section 3: the mean over factors of the gap between the best and the second best code. The score
+    of a code is R² of a line for an ordered factor, and for a nominal one the balanced accuracy, on test samples, of
     thresholds on the code (a tree with as many leaves as values). In [0, 1], 1 is best.
 
-    Traps: a code that follows a factor in a curve scores low, and an angle, which comes round, can not follow a line.
-    For a nominal factor chance is taken off with the gap, so the score can not reach 1 (1 - 1 / values at most).
-    disentanglement_lib takes every factor as nominal unless told otherwise, and predicts with a linear support vector
-    machine, which can not tell values in the middle: its numbers are lower.
+    Traps: a code that depends nonlinearly on a factor scores low, and so does an angle, which is periodic. For
+    a nominal factor the gap removes the accuracy of chance, so the score is at most 1 - 1 / values. disentanglement_lib
+    treats every factor as nominal by default, and predicts with a linear support vector machine, which cannot separate
+    values between others: its scores are lower.
 
     Args:
-        codes: (samples, codes); of a single code the second best scores 0.
+        codes: (samples, codes); for a single code the second best has 0.
         factors: (samples, factors).
-        nominal: Columns of factors whose values are in no order.
-        seed: Of which samples train and test the thresholds.
+        nominal: Columns of factors whose values have no order.
+        seed: Random seed of the samples for training and testing the thresholds.
 
     Raises:
-        ValueError: as `disentanglement`, or a nominal column that there is not.
+        ValueError: as `disentanglement`, or a nominal column that does not exist.
     """
-    values, numbered = _checked(codes, factors)
-    _check_nominal(nominal, numbered)
-    scores = np.square(_correlations(values, numbered))
+    values, levels = _checked(codes, factors)
+    _check_nominal(nominal, levels)
+    scores = np.square(_correlations(values, levels))
     for factor in nominal:
-        scores[:, factor] = [_thresholds_score(column, numbered[:, factor], seed) for column in values.T]
+        scores[:, factor] = [_thresholds_score(column, levels[:, factor], seed) for column in values.T]
     ordered = np.sort(np.pad(scores, [(1, 0), (0, 0)]), axis=0)
     return float(np.mean(ordered[-1] - ordered[-2]))
 
 
 class DCI(NamedTuple):
-    """The three scores of Eastwood & Williams 2018, each in [0, 1], 1 is best.
+    """The three scores of Eastwood & Williams 2018, each in [0, 1]; 1 is best.
 
     Attributes:
         disentanglement: Whether a code matters to one factor only.
-        completeness: Whether one code only matters to a factor.
-        informativeness: How well the factors are predicted: accuracy, or R² with ``lasso``.
+        completeness: Whether a factor depends on one code only.
+        informativeness: How well the codes predict the factors: accuracy, or R² with ``lasso``.
     """
 
     disentanglement: float
@@ -345,98 +344,99 @@ def dci(
     nominal: Sequence[int] = (),
     seed: int = 0,
 ) -> DCI:
-    """Disentanglement, completeness and informativeness, from how much each code matters to predict each factor.
+    """Return disentanglement, completeness and informativeness, from the importance of each code for each factor.
 
-    Eastwood & Williams 2018, section 2. With importances R (codes, factors), each factor's summing to 1: a code's
-    disentanglement is 1 - H, H the entropy of its row, to the base of the number of factors; codes count by their share
-    of all importance. A factor's completeness is the same of its column; factors count alike, and one that no code
-    matters to has 0. Informativeness is on samples that the predictor has not seen.
+    Eastwood & Williams 2018, section 2. With importances R (codes, factors), those of each factor summing to 1, a
+    code's disentanglement is 1 - H, with H the entropy of its row to the base of the number of factors; codes are
+    weighted by their share of all importance. A factor's completeness is the same for its column; factors have equal
+    weights, and one that depends on no code has 0. Informativeness is measured on test samples.
 
-    The predictor decides what importance is, and the numbers of different ones do not compare:
+    The predictor determines the importance, and values of different predictors are not comparable:
 
-    - ``forest`` (default): ten bagged trees; a code matters by how much accuracy is lost, on samples not seen, once its
-      values are shuffled (Breiman 2001), if that is more than chance takes. The usual importance of a forest, how far
-      splits on a code sort the samples learned from, credits noise with what deep trees learn by heart.
-    - ``boosting``: gradient boosting of small trees and that usual importance, which small trees distort less; as in
-      disentanglement_lib and most publications. A tree for each value and round: minutes instead of seconds.
-    - ``lasso``: linear, with the sizes of coefficients of standardised codes, as in the paper; a penalty chosen by
-      cross-validation. Blind to what is not linear (an angle), and codes that say the same share or not by chance. An
+    - ``forest`` (default): ten bagged trees. The importance of a code is the loss of accuracy on test samples after
+      shuffling its values (Breiman 2001), if it exceeds chance. The usual importance of a forest, how well splits on a
+      code sort the training samples, credits noise that deep trees memorise.
+    - ``boosting``: gradient boosting of small trees with that usual importance, which small trees distort less; as in
+      disentanglement_lib and most publications. It fits a tree per value and round: minutes instead of seconds.
+    - ``lasso``: linear, with the absolute coefficients of standardised codes, as in the paper; the penalty is chosen by
+      cross-validation. It ignores nonlinear dependence (an angle), and redundant codes share importance arbitrarily. An
       ordered factor is predicted as its number, a nominal one as the indicator of each value.
 
-    Traps: the first two scores are about shares of importance, however little there is in all. Coefficients that
-    ``lasso`` has by chance can make a perfect score: look at informativeness first. With a few hundred samples chance
-    takes much, and ``forest`` finds no importance in codes that do matter a little.
+    Traps: the first two scores are about shares of importance, however little there is in total. Random coefficients of
+    ``lasso`` can give a perfect score: look at informativeness first. For a few hundred samples chance is large, and
+    ``forest`` finds no importance in codes that matter a little.
 
     Args:
         codes: (samples, codes).
         factors: (samples, factors).
         regressor: The predictor.
-        nominal: Columns of factors whose values are in no order; heeded by ``lasso``, trees take every factor so.
-        seed: Of the trees, and of which samples, at most 10,000 and 5,000, train and test.
+        nominal: Columns of factors whose values have no order; used by ``lasso``, trees treat every factor so.
+        seed: Random seed of the trees and of the samples, at most 10,000 and 5,000, for training and testing.
 
     Raises:
         ValueError: as `sap`.
     """
-    values, numbered = _checked(codes, factors)
-    _check_nominal(nominal, numbered)
-    values = _standardised(values)
+    values, levels = _checked(codes, factors)
+    _check_nominal(nominal, levels)
+    values = _standardise(values)
     train, test = _split(len(values), seed)
-    importance = np.empty((values.shape[1], numbered.shape[1]))
-    predicted = np.empty(numbered.shape[1])
-    for column, factor in enumerate(numbered.T):
+    importance = np.empty((values.shape[1], levels.shape[1]))
+    informativeness = np.empty(levels.shape[1])
+    for column, factor in enumerate(levels.T):
         if regressor == "lasso":
-            found = _lasso(values, factor, train, test, column in nominal)
+            fit = _lasso(values, factor, train, test, column in nominal)
         else:
-            found = (_forest if regressor == "forest" else _boosting)(values, factor, train, test, seed)
-        importance[:, column], predicted[column] = found
+            fit = (_forest if regressor == "forest" else _boosting)(values, factor, train, test, seed)
+        importance[:, column], informativeness[column] = fit
     sums = importance.sum(axis=0)
     shares = importance / np.where(sums > 0, sums, 1)
     by_code = np.array([1 - _evenness(row) for row in shares])
     by_factor = np.array([1 - _evenness(column) for column in shares.T])
-    of_codes = shares.sum(axis=1) / max(1, np.count_nonzero(sums))
-    return DCI(float(by_code @ of_codes), float(by_factor.mean()), float(predicted.mean()))
+    code_weights = shares.sum(axis=1) / max(1, np.count_nonzero(sums))
+    return DCI(float(by_code @ code_weights), float(by_factor.mean()), float(informativeness.mean()))
 
 
 def irs(codes: Codes, factors: Factors, *, quantile: float = 0.99) -> float:
-    """Interventional robustness: whether a code stays where it is as all but one factor change.
+    """Return the interventional robustness score: whether a code stays constant as all but one factor change.
 
-    Suter et al. 2019, section 4: for a code and a factor, the farthest that the code is from its mean while the factor
-    has one value, averaged over values, relative to the farthest it ever is from its mean. One less that is the code's
-    robustness; each code takes the factor for which it is largest. In [0, 1], 1 is best.
+    Suter et al. 2019, section 4: for a code and a factor, the largest deviation of the code from its mean while the
+    factor has one value, averaged over values, relative to the largest deviation overall. The robustness of a code is
+    one minus that, for the factor with the largest robustness. In [0, 1], 1 is best.
 
-    Conventions as in the authors' code: "farthest" is a quantile within a value, against single samples that lie far
-    out, but the largest in all; and codes are weighted by the latter, so that one of larger scale counts more. Traps:
-    for that reason noise with wide tails scores well above 0 (normal noise about 0.4 on 50,000 samples), and codes
-    should have one unit. Several codes may stand for one factor. Constant codes take no part; without others, 0.
+    Conventions as in the authors' code: the deviation within a value is a quantile, so that single outliers do not
+    matter, but the overall one is the maximum; and codes are weighted by the latter, so that one of larger scale counts
+    more. Traps: therefore noise with heavy tails scores well above 0 (normal noise about 0.4 for 50,000 samples), and
+    codes should have the same unit. Several codes may stand for the same factor. Constant codes are excluded; without
+    any other code the score is 0.
 
     Args:
         codes: (samples, codes).
-        factors: (samples, factors), crossed: the paper assumes that factors are independent.
-        quantile: 1 = the paper's maximum.
+        factors: (samples, factors), crossed: the paper assumes independent factors.
+        quantile: 1 = the maximum, as in the paper.
 
     Raises:
         ValueError: as `disentanglement`, or a quantile outside (0, 1].
     """
-    values, numbered = _checked(codes, factors)
+    values, levels = _checked(codes, factors)
     if not 0 < quantile <= 1:
-        raise ValueError(f"quantile {quantile}: allowed are numbers above 0 and up to 1")
+        raise ValueError(f"quantile is {quantile}; it must be above 0 and at most 1")
     values = values[:, _varying(values)]
     if values.shape[1] == 0:
         return 0.0
-    farthest = np.abs(values - values.mean(axis=0)).max(axis=0)
-    robustness = np.empty((values.shape[1], numbered.shape[1]))
-    for column, factor in enumerate(numbered.T):
-        moved = np.zeros(values.shape[1])
+    max_deviation = np.abs(values - values.mean(axis=0)).max(axis=0)
+    robustness = np.empty((values.shape[1], levels.shape[1]))
+    for column, factor in enumerate(levels.T):
+        deviation = np.zeros(values.shape[1])
         for value in range(factor.max() + 1):
-            same = values[factor == value]
-            moved += np.quantile(np.abs(same - same.mean(axis=0)), quantile, axis=0)
-        robustness[:, column] = 1 - moved / (factor.max() + 1) / farthest
-    # An extreme value moves its group's mean too, so the largest deviation within can exceed that in all.
-    return float(np.average(np.clip(robustness.max(axis=1), 0, 1), weights=farthest))
+            group = values[factor == value]
+            deviation += np.quantile(np.abs(group - group.mean(axis=0)), quantile, axis=0)
+        robustness[:, column] = 1 - deviation / (factor.max() + 1) / max_deviation
+    # An extreme value moves the mean of its group, so the deviation within a group can exceed the overall one.
+    return float(np.average(np.clip(robustness.max(axis=1), 0, 1), weights=max_deviation))
 
 
 class _Groups:
-    """Samples by the value of one factor; those alone with their value belong to no group."""
+    """Samples grouped by the value of one factor; a sample alone with its value belongs to no group."""
 
     def __init__(self, values: Indices, factor: int) -> None:
         counts = np.bincount(values)
@@ -445,56 +445,55 @@ class _Groups:
         self.start, self.count = (np.cumsum(counts) - counts)[ordered], counts[ordered]
         self.eligible = np.flatnonzero(self.count > 1)
         if len(self.eligible) == 0:
-            raise ValueError(f"no two samples share a value of factor {factor}: it can not be held")
+            raise ValueError(f"no two samples share a value of factor {factor}; the score needs such samples")
 
     def pairs(self, shape: tuple[int, int], random: np.random.Generator) -> tuple[Indices, Indices]:
-        """Two different samples of one value each; a sample beside itself would share every factor."""
-        place = self.eligible[random.integers(len(self.eligible), size=shape)]
-        start, count = self.start[place], self.count[place]
-        other = start + (place - start + random.integers(1, count)) % count
-        return self.order[place], self.order[other]
+        """Return two different samples of the same value; a sample paired with itself would share every factor."""
+        first = self.eligible[random.integers(len(self.eligible), size=shape)]
+        start, count = self.start[first], self.count[first]
+        second = start + (first - start + random.integers(1, count)) % count
+        return self.order[first], self.order[second]
 
     def members(self, shape: tuple[int, int], random: np.random.Generator) -> Indices:
-        """In each row samples of one value, which is as frequent as it is among the samples."""
-        place = self.eligible[random.integers(len(self.eligible), size=(shape[0], 1))]
-        count = self.count[place]
-        chosen: Indices = self.order[self.start[place] + random.integers(count, size=shape)]
-        return chosen
+        """Return rows of samples of the same value; each value is as frequent as it is among the samples."""
+        first = self.eligible[random.integers(len(self.eligible), size=(shape[0], 1))]
+        members: Indices = self.order[self.start[first] + random.integers(self.count[first], size=shape)]
+        return members
 
 
-def _chunks(rows: Indices, values_a_row: int) -> list[Indices]:
-    return np.array_split(rows, 1 + len(rows) * values_a_row // CHUNK)
+def _chunks(rows: Indices, values_per_row: int) -> list[Indices]:
+    return np.array_split(rows, 1 + len(rows) * values_per_row // CHUNK)
 
 
 def _split(count: int, seed: int) -> tuple[Indices, Indices]:
-    # Two thirds train, one third tests, both up to a limit.
+    # Two thirds for training, one third for testing, both up to a limit.
     order = np.random.default_rng(seed).permutation(count)
-    edge = min(TRAINED_ON, -(-2 * count // 3))
-    return order[:edge], order[edge : edge + TESTED_ON]
+    end = min(TRAIN_SAMPLES, -(-2 * count // 3))
+    return order[:end], order[end : end + TEST_SAMPLES]
 
 
 def _forest(values: Matrix, factor: Indices, train: Indices, test: Indices, seed: int) -> tuple[Matrix, float]:
-    """What shuffling each code costs, where it is more than chance, and the accuracy."""
+    """Return the loss of accuracy when each code is shuffled, if it exceeds chance, and the accuracy."""
     from sklearn.ensemble import RandomForestClassifier
 
     random = np.random.default_rng(seed)
-    leaf = min(LEAF, 1 + len(train) * LEAF // TRAINED_ON)
-    # All codes compete at every split: with a few at random, noise is split on where the right code is not among them.
-    forest = RandomForestClassifier(TREES, max_features=None, min_samples_leaf=leaf, random_state=seed)
+    min_leaf = min(MIN_LEAF, 1 + len(train) * MIN_LEAF // TRAIN_SAMPLES)
+    # All codes compete at every split: among a few random ones, noise would win if the relevant code is missing.
+    forest = RandomForestClassifier(TREES, max_features=None, min_samples_leaf=min_leaf, random_state=seed)
     forest.fit(values[train], factor[train])
     hits = (forest.predict(values[test]) == factor[test]).astype(np.float64)
     importance = np.zeros(values.shape[1])
     for code in np.flatnonzero(_varying(values)):
         shuffled = values[test]
         shuffled[:, code] = random.permutation(shuffled[:, code])
-        lost = hits - (forest.predict(shuffled) == factor[test])
-        if lost.mean() > CHANCE * lost.std() / np.sqrt(len(lost)):
-            importance[code] = lost.mean()
+        losses = hits - (forest.predict(shuffled) == factor[test])
+        if losses.mean() > CHANCE * losses.std() / np.sqrt(len(losses)):
+            importance[code] = losses.mean()
     return importance, float(hits.mean())
 
 
 def _boosting(values: Matrix, factor: Indices, train: Indices, test: Indices, seed: int) -> tuple[Matrix, float]:
-    """How far splits on each code sort the training samples, and the accuracy."""
+    """Return how well splits on each code sort the training samples, and the accuracy."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     model = GradientBoostingClassifier(random_state=seed).fit(values[train], factor[train])
@@ -502,7 +501,7 @@ def _boosting(values: Matrix, factor: Indices, train: Indices, test: Indices, se
 
 
 def _lasso(values: Matrix, factor: Indices, train: Indices, test: Indices, nominal: bool) -> tuple[Matrix, float]:
-    """The importance of each code, and R² at least 0, averaged over what is predicted."""
+    """Return the importance of each code, and R² (at least 0), averaged over the targets."""
     from sklearn.linear_model import LassoCV
 
     targets = [factor == value for value in np.unique(factor[train])] if nominal else [factor]
@@ -528,12 +527,12 @@ def _thresholds_score(code: Matrix, factor: Indices, seed: int) -> float:
 
 
 def _correlations(values: Matrix, factors: Indices) -> Matrix:
-    """Of each code with each factor; 0 for constant codes."""
-    return _standardised(values).T @ _standardised(factors.astype(np.float64)) / len(values)
+    """Return the correlation of each code with each factor; 0 for constant codes."""
+    return _standardise(values).T @ _standardise(factors.astype(np.float64)) / len(values)
 
 
 def _evenness(weights: Matrix) -> float:
-    """The entropy of a distribution relative to the largest it could have: 0 = all in one, 1 = even."""
+    """Return the entropy of weights relative to its maximum: 0 = all in one, 1 = even."""
     if len(weights) == 1:
         return 0.0
     if weights.sum() == 0:
@@ -543,34 +542,34 @@ def _evenness(weights: Matrix) -> float:
 
 
 def _varying(values: Matrix) -> NDArray[np.bool_]:
-    # Of a constant the largest less the least is exactly 0, while its deviation may round to something else.
+    # The range of a constant is exactly 0, its standard deviation may round to another number.
     varying: NDArray[np.bool_] = np.ptp(values, axis=0) > 0
     return varying
 
 
-def _standardised(values: Matrix) -> Matrix:
-    """Zero mean and unit deviation of each column; constant ones are 0."""
+def _standardise(values: Matrix) -> Matrix:
+    """Return columns with zero mean and unit deviation; constant ones become 0."""
     deviations = np.where(_varying(values), values.std(axis=0), np.inf)
     standardised: Matrix = (values - values.mean(axis=0)) / deviations
     return standardised
 
 
 def _checked(codes: Codes, factors: Factors) -> tuple[Matrix, Indices]:
-    """Codes in float64, and factors whose values are 0, 1, 2, ... without gaps."""
+    """Return codes in float64, and factors whose values are numbered 0, 1, 2, ... without gaps."""
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or 0 in (*codes.shape, *factors.shape):
         raise ValueError(
-            f"codes of shape {codes.shape} and factors of shape {factors.shape}: "
-            "(samples, codes) and (samples, factors) of the same samples are needed"
+            f"codes have shape {codes.shape} and factors {factors.shape}; expected (samples, codes) and "
+            "(samples, factors) of the same samples"
         )
     if not np.isfinite(codes).all():
-        raise ValueError("codes that are not finite tell of no factor")
-    numbered = np.stack([np.unique(factor, return_inverse=True)[1] for factor in factors.T], axis=1).astype(np.int64)
-    for column in np.flatnonzero(numbered.max(axis=0) == 0):
-        raise ValueError(f"factor {column} has a single value: there is nothing to find of it")
-    return codes.astype(np.float64), numbered
+        raise ValueError("codes contain NaN or infinity; they must be finite")
+    levels = np.stack([np.unique(factor, return_inverse=True)[1] for factor in factors.T], axis=1).astype(np.int64)
+    for column in np.flatnonzero(levels.max(axis=0) == 0):
+        raise ValueError(f"factor {column} has a single value; remove it")
+    return codes.astype(np.float64), levels
 
 
 def _check_nominal(nominal: Sequence[int], factors: Indices) -> None:
     for column in nominal:
         if not 0 <= column < factors.shape[1]:
-            raise ValueError(f"nominal factor {column}: allowed are 0 to {factors.shape[1] - 1}")
+            raise ValueError(f"nominal factor {column} does not exist; use 0 to {factors.shape[1] - 1}")

@@ -1,7 +1,7 @@
-"""The feature space of the FID: the Inception network that Heusel et al. 2017 took, by the package pytorch-fid.
+"""The feature space of the FID: the Inception network of Heusel et al. 2017, from the package pytorch-fid.
 
-Its weights are 91 MB that belong to others. They are used where they are at hand, in torch's own cache, and are not
-fetched. What is read from that file is weights alone, whatever else it may hold.
+The weights (91 MB) have their own license. They are not downloaded, but used if they are in torch's cache. Only tensors
+are loaded from that file, whatever else it contains.
 """
 
 import hashlib
@@ -16,89 +16,86 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"  # as pytorch-fid publishes it
-DIGEST = "6726825d"  # what its SHA-256 begins with, and its name ends with
+WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"  # as published by pytorch-fid
+DIGEST = "6726825d"  # first digits of its SHA-256
 FEATURES = 2048
-CHUNK = 32  # images at a time, each brought to 299x299
+BATCH = 32  # images, each resized to 299x299
 
 
 class InceptionFeatures:
-    """2048 numbers an image: the network's last pooling, of which FID and KID are distances.
+    """The 2048 features of the last pooling layer, whose distances are FID and KID.
 
-    What it sees: what tells ImageNet's thousand kinds of photographs apart. It knows nothing of strokes, cells or
-    galaxies: on images unlike photographs its distances may not follow what a person sees. Images of any size are
-    brought to 299x299 bilinearly, grey ones in three equal channels, as pytorch-fid does; other programs resize
-    otherwise and come to other numbers (Parmar et al. 2022). Compare only within one program, and over equally many
-    images: most published FIDs are over 50,000.
+    The features distinguish ImageNet's thousand kinds of photographs. On images unlike photographs, such as digits,
+    cells or galaxies, distances may not follow what people see. Images of any size are resized bilinearly to 299x299,
+    and grey ones are repeated in three channels, as in pytorch-fid; programs that resize differently give other values
+    (Parmar et al. 2022). Compare values of the same program for equally many images only; most published FIDs use
+    50,000.
 
     Raises:
-        ValueError: `obstacle` says why.
+        ValueError: the features are not available, see `obstacle`.
     """
 
     name = f"inception{FEATURES}"
 
     def __init__(self) -> None:
-        if why := obstacle():
-            raise ValueError(why)
+        if reason := obstacle():
+            raise ValueError(reason)
 
     @cached_property
     def _network(self) -> Any:
         from pytorch_fid.inception import InceptionV3
 
-        with _weights_alone():
+        with _weights_only():
             return InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[FEATURES]]).eval()
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The images' features; about a tenth of a second each on a processor.
+        """Return the features of images, (images, 2048); takes about 0.1 s per image on a CPU.
 
         Args:
-            images: uint8 (images, channels, height, width), of 1 or 3 channels.
-
-        Returns:
-            (images, 2048).
+            images: uint8 (images, channels, height, width) with 1 or 3 channels.
 
         Raises:
             ValueError: images of another shape.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(f"images of shape {images.shape}: (images, 1 or 3 channels, height, width) is needed")
+            raise ValueError(f"images have shape {images.shape}; expected (images, 1 or 3 channels, height, width)")
         features = np.empty((len(images), FEATURES))
-        for start in range(0, len(images), CHUNK):
-            part = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])).float() / 255
-            (maps,) = self._network(part.expand(-1, 3, -1, -1))
-            features[start : start + CHUNK] = maps.flatten(1).double().numpy()
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).float() / 255
+            (pooled,) = self._network(batch.expand(-1, 3, -1, -1))
+            features[start : start + BATCH] = pooled.flatten(1).double().numpy()
         return features
 
 
 def obstacle() -> str:
-    """Why the features can not be had here, in words; empty if they can."""
+    """Return why the features are not available and what to do; empty if they are."""
     try:
-        import pytorch_fid.inception  # noqa: F401 (whether it can be had)
+        import pytorch_fid.inception  # noqa: F401 (only whether it can be imported)
     except ModuleNotFoundError:
         return "the features of the FID need pytorch-fid: pip install 'infogan[inception]'"
-    except (ImportError, RuntimeError) as error:  # torchvision, on which it stands, made for another torch
-        return f"pytorch-fid can not be used here: {str(error).splitlines()[0]}"
+    except (ImportError, RuntimeError) as error:  # e.g. torchvision was built for another version of torch
+        return f"pytorch-fid cannot be imported: {str(error).splitlines()[0]}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if not path.is_file():
-        return f"the weights of the FID's network are not at hand: pytorch-fid publishes them, to be put at {path}"
+        return f"the weights of the Inception network are missing: download {WEIGHTS} of pytorch-fid to {path}"
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(DIGEST):
-        return f"{path} is not the file that pytorch-fid publishes: its SHA-256 is {digest}"
+        return f"{path} is not the file published by pytorch-fid: its SHA-256 is {digest}"
     return ""
 
 
 @contextmanager
-def _weights_alone() -> Iterator[None]:
-    """While this lasts, torch loads nothing from a file but weights, whatever it is asked for."""
+def _weights_only() -> Iterator[None]:
+    """Make torch load nothing but tensors from files, whatever arguments `torch.load` gets."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
+    previous = os.environ.get(name)
     os.environ[name] = "1"
     try:
         yield
     finally:
-        if before is None:
+        if previous is None:
             del os.environ[name]
         else:
-            os.environ[name] = before
+            os.environ[name] = previous

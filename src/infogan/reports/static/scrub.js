@@ -1,20 +1,20 @@
-// Shows in a figure's window the strip that its buttons choose, at the frame that its sliders choose. The frames are in
-// the order of the sliders' places, the last slider changing fastest; or, with data-alone, they are the frames of the
-// first slider, then of the next, and moving one puts the others back where they began.
+// Shows the frame that the controls of a figure select. Buttons select a strip of frames, sliders a frame of it: the
+// frames are ordered by the positions of the sliders, the last slider varying fastest. With data-independent, the strip
+// contains the frames of the first slider, then of the second, ...; moving one slider resets the others.
 const scrub = (figure) => {
   const pane = figure.querySelector('.window');
   const strips = [...pane.children];
   const buttons = [...figure.querySelectorAll('input[type=radio]')];
   const sliders = [...figure.querySelectorAll('input[type=range]')];
   const lengths = sliders.map((slider) => Number(slider.max) + 1);
-  const alone = 'alone' in figure.dataset;
-  let moved = 0;
+  const independent = 'independent' in figure.dataset;
+  let active = 0; // index of the slider that moved last
   const show = () => {
-    const places = sliders.map((slider) => Number(slider.value));
-    const at = alone
-      ? lengths.slice(0, moved).reduce((sum, length) => sum + length, 0) + places[moved]
-      : places.reduce((sum, place, i) => sum * lengths[i] + place, 0);
-    pane.style.setProperty('--at', at);
+    const positions = sliders.map((slider) => Number(slider.value));
+    const frame = independent
+      ? lengths.slice(0, active).reduce((sum, length) => sum + length, 0) + positions[active]
+      : positions.reduce((sum, position, i) => sum * lengths[i] + position, 0);
+    pane.style.setProperty('--frame', frame);
     strips.forEach((strip, i) => { strip.hidden = buttons.length > 0 && !buttons[i].checked; });
     for (const slider of sliders) {
       const value = slider.dataset.values.split(' ')[slider.value];
@@ -23,11 +23,11 @@ const scrub = (figure) => {
     }
   };
   sliders.forEach((slider, i) => slider.addEventListener('input', () => {
-    if (alone && moved !== i) sliders[moved].value = sliders[moved].defaultValue;
-    moved = i;
+    if (independent && active !== i) sliders[active].value = sliders[active].defaultValue;
+    active = i;
     show();
   }));
-  const group = `buttons-${Math.random()}`; // of this figure alone, so that only one of them is chosen
+  const group = `buttons-${Math.random()}`; // unique to this figure, so that its buttons exclude only each other
   buttons.forEach((button) => {
     button.name = group;
     button.addEventListener('change', show);
