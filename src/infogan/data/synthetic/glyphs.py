@@ -186,11 +186,11 @@ def _make_face(source: Path | None, letters: list[Mask]) -> Face:
 
 def _draw_letter(letter: str, font: ImageFont.FreeTypeFont, max_size: int) -> Mask | None:
     """Return a letter cut to its ink; None if it is empty, or larger than allowed, which is known before drawing."""
-    left, top, right, bottom = font.getbbox(letter)
-    if not (0 < right - left <= max_size and 0 < bottom - top <= max_size):
+    x0, y0, x1, y1 = font.getbbox(letter)
+    if not (0 < x1 - x0 <= max_size and 0 < y1 - y0 <= max_size):
         return None
-    canvas = Image.new("L", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 2))
-    ImageDraw.Draw(canvas).text((1 - left, 1 - top), letter, fill=255, font=font)
+    canvas = Image.new("L", (math.ceil(x1 - x0) + 2, math.ceil(y1 - y0) + 2))
+    ImageDraw.Draw(canvas).text((1 - x0, 1 - y0), letter, fill=255, font=font)
     ink = np.asarray(canvas) > 127
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else None
@@ -227,8 +227,8 @@ def _draw_variants(letter: str, face: Face, size: int) -> NDArray[np.uint8]:
                 f"the font {face.name} in {face.source} changed while the data set was drawn; draw it again"
             )
         canvas = np.zeros((fine_size, fine_size), np.bool_)
-        top, left = (fine_size - ink.shape[0]) // 2, (fine_size - ink.shape[1]) // 2
-        canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+        row, column = (fine_size - ink.shape[0]) // 2, (fine_size - ink.shape[1]) // 2
+        canvas[row : row + ink.shape[0], column : column + ink.shape[1]] = ink
         distance = distance_transform_edt(~canvas)
         for i, weight in enumerate(WEIGHTS):
             for j, slant in enumerate(SLANTS):
