@@ -25,7 +25,7 @@ from infogan.data.shards import Shards
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from tests.helpers import image_set, pictures, small_config
+from tests.helpers import bar_images, image_set, small_config
 
 CPU = torch.device("cpu")
 
@@ -157,7 +157,7 @@ def test_windowed_order_varies_classes_as_documented() -> None:
 
 @pytest.mark.usefixtures("images_stay_in_files")
 def test_large_shards_are_read_batch_by_batch(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", pictures(200))
+    np.save(tmp_path / "images.npy", bar_images(200))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
     images = load(tmp_path / "a")
 
@@ -167,7 +167,7 @@ def test_large_shards_are_read_batch_by_batch(tmp_path: Path) -> None:
         indices_of_steps = []
         for step in range(45):
             indices, reals = source.batch(0, step, 10)
-            assert torch.equal(reals, torch.from_numpy(pictures(200)[indices.numpy()]) / 127.5 - 1)
+            assert torch.equal(reals, torch.from_numpy(bar_images(200)[indices.numpy()]) / 127.5 - 1)
             indices_of_steps.append(indices.numpy())
         return indices_of_steps
 

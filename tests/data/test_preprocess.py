@@ -12,10 +12,11 @@ from PIL import Image, UnidentifiedImageError
 
 from infogan.data import preprocess
 from infogan.data.preprocess import (
+    Header,
     ImageSpec,
-    count_channels,
     image_extensions,
     open_image,
+    read_header,
     render,
     render_array,
     skip_unusable,
@@ -93,7 +94,7 @@ def test_alpha_is_composited_on_white(alpha: int, expected: tuple[int, int, int]
 
 def test_grey_alpha_stays_grey_and_exact() -> None:
     image = reopened(Image.new("LA", (8, 8), (100, 51)), "PNG")
-    assert count_channels(image) == 1
+    assert read_header(image).channels == 1
     assert (render(image, 8, 1, "crop") == 224).all()
 
 
@@ -107,19 +108,19 @@ def test_palette_transparency_is_white() -> None:
 def test_a_palette_is_grey_only_if_all_its_colours_are() -> None:
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 9, 9, 9])
-    assert count_channels(reopened(image, "PNG")) == 1
+    assert read_header(reopened(image, "PNG")).channels == 1
     image.putpalette([0, 0, 0, 9, 9, 10])
-    assert count_channels(reopened(image, "PNG")) == 3
+    assert read_header(reopened(image, "PNG")).channels == 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
 def test_grey_modes_have_one_channel(mode: str) -> None:
-    assert count_channels(Image.new(mode, (8, 8))) == 1
+    assert read_header(Image.new(mode, (8, 8))).channels == 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "YCbCr"])
 def test_colour_modes_have_three_channels(mode: str) -> None:
-    assert count_channels(Image.new(mode, (8, 8))) == 3
+    assert read_header(Image.new(mode, (8, 8))).channels == 3
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
@@ -250,25 +251,25 @@ def test_wrong_sizes_channels_and_shapes_are_refused(arguments: dict[str, Any], 
 
 def test_the_smallest_and_largest_size_are_allowed() -> None:
     for size in (8, 128):
-        assert ImageSpec(size, 1).resolve({(3, 4): "a"}, {3: "a"}, "x") == (size, 1, "crop")
+        assert ImageSpec(size, 1).resolve({Header(3, 4, 3): "a"}, "x") == (size, 1, "crop")
 
 
 def test_a_common_square_size_and_common_channels_are_kept() -> None:
-    assert ImageSpec(shape="pad").resolve({(28, 28): "a.png"}, {3: "a.png"}, "x") == (28, 3, "pad")
+    assert ImageSpec(shape="pad").resolve({Header(28, 28, 3): "a.png"}, "x") == (28, 3, "pad")
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [{(28, 28): "a.png", (32, 32): "b.png"}, {(28, 27): "a.png"}, {(7, 7): "a.png"}, {(129, 129): "a.png"}],
-)
-def test_other_sizes_must_be_requested(sizes: dict[tuple[int, int], str]) -> None:
-    with pytest.raises(UserError, match=r"a\.png.*--size N"):
-        ImageSpec().resolve(sizes, {1: "a.png"}, "x")
+@pytest.mark.parametrize("sizes", [[(28, 28), (32, 32)], [(28, 27)], [(7, 7)], [(129, 129)]])
+def test_other_sizes_must_be_requested(sizes: list[tuple[int, int]]) -> None:
+    headers = {Header(*size, 1): f"{number}.png" for number, size in enumerate(sizes)}
+    with pytest.raises(UserError, match=r"0\.png.*--size N"):
+        ImageSpec().resolve(headers, "x")
 
 
 def test_the_channels_of_mixed_images_must_be_requested() -> None:
+    headers = {Header(28, 28, 1): "a.png", Header(28, 28, 3): "b.png"}
     with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\).*--channels"):
-        ImageSpec().resolve({(28, 28): "a.png"}, {3: "b.png", 1: "a.png"}, "x")
+        ImageSpec().resolve(headers, "x")
+    assert ImageSpec(channels=1).resolve(headers, "x").channels == 1
 
 
 def test_a_real_shortage_of_memory_is_not_blamed_on_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

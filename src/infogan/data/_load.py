@@ -113,7 +113,7 @@ def streamed(
         status = _local_file(parse_location(source)).stat()
         fingerprint += f" {status.st_size} {status.st_mtime_ns}"
     fingerprint += f" {size} {channels} {shape}"
-    yield Stream.of(images, fingerprint, numbered=isinstance(images.names, NumberedNames))
+    yield Stream.from_images(images, fingerprint, numbered=isinstance(images.names, NumberedNames))
 
 
 def has_test_split(source: str | Path) -> bool:

@@ -126,7 +126,7 @@ class Batches:
         self.seed = seed
         self._device = device
         self._rank, self._world_size, self._accumulation_steps = rank, world_size, accumulation_steps
-        self._orders: dict[tuple[int, int], Order] = {}
+        self._order = lru_cache(2)(self._shuffle)  # a batch spans at most two shuffles
         self._reader = _BackgroundReader(self._read) if stays_in_file else None
 
     def batch(
@@ -171,18 +171,11 @@ class Batches:
         pixels = self.pixels[indices]
         return indices, pixels.pin_memory() if self._device.type == "cuda" else pixels
 
-    def _order(self, stage: int, shuffle: int) -> Order:
-        key = (stage, shuffle)
-        if key not in self._orders:
-            # A batch spans at most a few shuffles; older ones are never needed again.
-            for outdated in [old for old in self._orders if old < (stage, shuffle - 1)]:
-                del self._orders[outdated]
-            seed = stream_seed(self.seed, stage, shuffle)
-            if self._shard_starts is None:
-                self._orders[key] = np.random.default_rng(seed).permutation(len(self.pixels)).__getitem__
-            else:
-                self._orders[key] = WindowedOrder(self._shard_starts, WINDOW, seed)
-        return self._orders[key]
+    def _shuffle(self, stage: int, shuffle: int) -> Order:
+        seed = stream_seed(self.seed, stage, shuffle)
+        if self._shard_starts is not None:
+            return WindowedOrder(self._shard_starts, WINDOW, seed)
+        return np.random.default_rng(seed).permutation(len(self.pixels)).__getitem__
 
 
 class WindowedOrder:

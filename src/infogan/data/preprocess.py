@@ -32,6 +32,14 @@ class ImageTooLargeError(ValueError):
     """An image has more pixels than are decoded."""
 
 
+class Header(NamedTuple):
+    """Width and height of an image in pixels, and its channels: 1 or 3."""
+
+    width: int
+    height: int
+    channels: int
+
+
 class Target(NamedTuple):
     """The size in pixels, the channels (1 or 3) and the key of ``FITS`` that every image of a set is converted to."""
 
@@ -65,40 +73,33 @@ class ImageSpec:
         if self.shape not in FITS:
             raise unknown_name("shape", self.shape, FITS)
 
-    def resolve(self, sizes: Mapping[tuple[int, int], str], channels: Mapping[int, str], source: str) -> Target:
+    def resolve(self, examples: Mapping[Header, str], source: str) -> Target:
         """Return the target for a set of images, taking from the images what is not requested.
 
         Args:
-            sizes: For each (width, height) in the set, the name of one such image.
-            channels: For each number of channels in the set, the name of one such image.
+            examples: For each header in the set, the name of one such image.
             source: The name of the set, for errors.
 
         Raises:
             UserError: The size or the channels are not requested and the images differ in them.
         """
-        return Target(self._resolve_size(sizes, source), self._resolve_channels(channels, source), self.shape)
-
-    def _resolve_size(self, sizes: Mapping[tuple[int, int], str], source: str) -> int:
-        if self.size is not None:
-            return self.size
-        width, height = next(iter(sizes))
-        if len(sizes) == 1 and width == height and width in SIZES:
-            return width
-        examples = " and ".join(f"{w}x{h} ({name})" for (w, h), name in list(sizes.items())[:2])
-        raise UserError(
-            f"{source} has images of {examples} pixels, not of one square size from {SIZES.start} to "
-            f"{SIZES.stop - 1}; pass --size N"
-        )
-
-    def _resolve_channels(self, channels: Mapping[int, str], source: str) -> int:
-        if self.channels is not None:
-            return self.channels
-        if len(channels) > 1:
+        first = next(iter(examples))
+        sizes = {(header.width, header.height): name for header, name in examples.items()}
+        if self.size is None and (len(sizes) > 1 or first.width != first.height or first.width not in SIZES):
+            size_examples = " and ".join(
+                f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2]
+            )
             raise UserError(
-                f"{source} mixes grey images ({channels[1]}) and colour images ({channels[3]}); pass --channels 1 or "
+                f"{source} has images of {size_examples} pixels, not of one square size from {SIZES.start} to "
+                f"{SIZES.stop - 1}; pass --size N"
+            )
+        names = {header.channels: name for header, name in examples.items()}
+        if self.channels is None and len(names) > 1:
+            raise UserError(
+                f"{source} mixes grey images ({names[1]}) and colour images ({names[3]}); pass --channels 1 or "
                 "--channels 3"
             )
-        return next(iter(channels))
+        return Target(self.size or first.width, self.channels or first.channels, self.shape)
 
 
 @functools.cache
@@ -160,12 +161,14 @@ def error_reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def count_channels(image: Image.Image) -> int:
-    """Return 1 if the colour model, or the whole palette, of an image is grey, and 3 otherwise."""
+def read_header(image: Image.Image) -> Header:
+    """Return the header of an image; it has 1 channel if its colour model, or its whole palette, is grey."""
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-        return 1 if bool((palette == palette[:, :1]).all()) else 3
-    return 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16") else 3
+        is_grey = bool((palette == palette[:, :1]).all())
+    else:
+        is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+    return Header(image.width, image.height, 1 if is_grey else 3)
 
 
 def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:

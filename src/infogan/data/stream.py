@@ -39,7 +39,7 @@ class Stream:
     factors: Factors | None = None
 
     @classmethod
-    def of(cls, images: ImageSet, fingerprint: str, *, numbered: bool = False) -> "Stream":
+    def from_images(cls, images: ImageSet, fingerprint: str, *, numbered: bool = False) -> "Stream":
         """Return a stream that reads blocks of an image set, without keeping pages of a memory-mapped one."""
 
         def read(first: int, last: int) -> ImageSet:

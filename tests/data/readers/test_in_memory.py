@@ -11,7 +11,7 @@ from PIL import Image
 from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import load_object, stream_object
 from infogan.utils.errors import UserError
-from tests.helpers import image_set, pictures
+from tests.helpers import bar_images, image_set
 
 ANY = ImageSpec()
 
@@ -40,22 +40,22 @@ def hugging_face(images: list[Image.Image | None], **columns: Any) -> Any:
 
 
 def pillow_images(count: int) -> list[Any]:
-    return [Image.fromarray(image[0]) for image in pictures(count)]
+    return [Image.fromarray(image[0]) for image in bar_images(count)]
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        pictures(6),
-        pictures(6)[:, 0],
-        pictures(6).transpose(0, 2, 3, 1),
-        torch.from_numpy(pictures(6)),
-        pictures(6) / 255,
+        bar_images(6),
+        bar_images(6)[:, 0],
+        bar_images(6).transpose(0, 2, 3, 1),
+        torch.from_numpy(bar_images(6)),
+        bar_images(6) / 255,
         pillow_images(6),
-        list(pictures(6)),
-        [torch.from_numpy(image).float() / 255 for image in pictures(6)],
-        [image.transpose(1, 2, 0) for image in pictures(6)],
-        Items([(image, 1) for image in pictures(6)]),
+        list(bar_images(6)),
+        [torch.from_numpy(image).float() / 255 for image in bar_images(6)],
+        [image.transpose(1, 2, 0) for image in bar_images(6)],
+        Items([(image, 1) for image in bar_images(6)]),
         hugging_face(pillow_images(6)),
         hugging_face(pillow_images(6)).with_format("numpy"),
         image_set(6),
@@ -64,18 +64,18 @@ def pillow_images(count: int) -> list[Any]:
 )
 def test_every_kind_of_object_gives_the_same_images(data: Any) -> None:
     images = load_object(data, ANY)
-    assert np.array_equal(images.images, pictures(6))
+    assert np.array_equal(images.images, bar_images(6))
     assert images.names[5] == "5"
     stream = stream_object(data, ANY)
     assert stream.count == 6
-    assert np.array_equal(stream.read(2, 5).images, pictures(6)[2:5])
+    assert np.array_equal(stream.read(2, 5).images, bar_images(6)[2:5])
 
 
 def test_labels_and_their_names_are_read() -> None:
     labels = [0, 1, 1, 0]
     for data in (
-        Items([(image, label) for image, label in zip(pictures(4), labels, strict=True)]),
-        Items([(image, torch.tensor(label)) for image, label in zip(pictures(4), labels, strict=True)]),
+        Items([(image, label) for image, label in zip(bar_images(4), labels, strict=True)]),
+        Items([(image, torch.tensor(label)) for image, label in zip(bar_images(4), labels, strict=True)]),
         hugging_face(pillow_images(4), label=labels),
     ):
         images = load_object(data, ANY)
@@ -105,7 +105,7 @@ def test_images_are_converted_to_the_requested_form() -> None:
 
 
 def test_unusable_items_are_skipped_and_named() -> None:
-    data = [pictures(1)[0], np.full((1, 8, 8), 2.0), pictures(1)[0]]
+    data = [bar_images(1)[0], np.full((1, 8, 8), 2.0), bar_images(1)[0]]
     images = load_object(data, ImageSpec(8, 1))
     assert images.skipped == ("1: float values from 2 to 2; allowed are 0 to 1",)
     assert list(images.names) == ["0", "2"]
@@ -115,7 +115,7 @@ def test_unusable_items_are_skipped_and_named() -> None:
     ("data", "message"),
     [
         ({"train": 1, "test": 2}, r"dict .*\(train, test\)"),
-        (iter(pictures(2)), "iterator .*allowed are paths, arrays"),
+        (iter(bar_images(2)), "iterator .*allowed are paths, arrays"),
         ([], "the list is empty"),
         ([7], "item 0 .*int"),
         ([np.zeros((2, 8, 8))], r"item 0 .*\(2, 8, 8\)"),
@@ -130,7 +130,7 @@ def test_objects_that_are_not_sets_of_images_are_refused(data: Any, message: str
 
 
 def test_different_sets_have_different_fingerprints() -> None:
-    one, changed = pictures(200), pictures(200)
+    one, changed = bar_images(200), bar_images(200)
     changed[100] = 255 - changed[100]
     assert stream_object(one, ANY).fingerprint == stream_object(one.copy(), ANY).fingerprint
     assert stream_object(one, ANY).fingerprint != stream_object(changed, ANY).fingerprint

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from infogan.data import has_test_split, load, prepare_shards
 from infogan.utils.errors import UserError
-from tests.helpers import picture_folder, pictures
+from tests.helpers import bar_images, image_folder
 
 NAMES = ["upright", "lying"]  # in the order of their numbers, not of their letters
 
@@ -46,9 +46,9 @@ def save(
 @pytest.mark.parametrize("struct", [True, False])
 def test_a_table_gives_images_names_and_labels(tmp_path: Path, struct: bool) -> None:
     labels = [number % 2 for number in range(30)]
-    path = save(tmp_path / "images.parquet", [png(image) for image in pictures(30)], struct=struct, label=labels)
+    path = save(tmp_path / "images.parquet", [png(image) for image in bar_images(30)], struct=struct, label=labels)
     images = load(path)
-    assert np.array_equal(images.images, pictures(30))
+    assert np.array_equal(images.images, bar_images(30))
     assert list(images.names) == [str(number) for number in range(30)]
     assert images.labels is not None
     assert images.labels.tolist() == labels
@@ -57,7 +57,7 @@ def test_a_table_gives_images_names_and_labels(tmp_path: Path, struct: bool) -> 
 
 
 def test_images_are_converted_and_unusable_ones_named(tmp_path: Path) -> None:
-    folder = picture_folder(tmp_path / "folder", lambda number: f"{number}.png", 20, (4,))
+    folder = image_folder(tmp_path / "folder", lambda number: f"{number}.png", 20, (4,))
     contents: list[bytes | None] = [(folder / f"{number}.png").read_bytes() for number in range(20)]
     contents[11] = None
     images = load(save(tmp_path / "images.parquet", contents), size=16, channels=3)
@@ -68,7 +68,7 @@ def test_images_are_converted_and_unusable_ones_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_tables_has_splits_and_names(tmp_path: Path) -> None:
-    contents = [png(image) for image in pictures(40)]
+    contents = [png(image) for image in bar_images(40)]
     labels = ["b", "a"] * 10
     for part in range(2):
         rows = slice(20 * part, 20 * part + 20)
@@ -76,8 +76,8 @@ def test_a_folder_of_tables_has_splits_and_names(tmp_path: Path) -> None:
     save(tmp_path / "data" / "test-00000-of-00001.parquet", contents[:5], named=False, label=["c"] * 5)
     save(tmp_path / "data" / "validation.parquet", contents[:5], named=False, label=["c"] * 5)
     train, test = load(tmp_path), load(tmp_path, split="test")
-    assert np.array_equal(train.images, pictures(40))
-    assert np.array_equal(test.images, pictures(40)[:5])
+    assert np.array_equal(train.images, bar_images(40))
+    assert np.array_equal(test.images, bar_images(40)[:5])
     assert train.label_names == test.label_names == ("a", "b", "c")
     assert train.labels is not None
     assert train.labels.tolist() == [1, 0] * 20
@@ -91,7 +91,7 @@ def test_a_folder_of_tables_has_splits_and_names(tmp_path: Path) -> None:
 
 
 def test_names_come_from_a_column_if_they_are_unique(tmp_path: Path) -> None:
-    contents = [png(image) for image in pictures(8)]
+    contents = [png(image) for image in bar_images(8)]
     unique = save(tmp_path / "unique.parquet", contents, file_name=[f"{number}.jpg" for number in range(8)])
     assert load(unique).names[3] == "3.jpg"
     repeated = save(tmp_path / "repeated.parquet", contents, file_name=["a.jpg"] * 8)
@@ -99,7 +99,7 @@ def test_names_come_from_a_column_if_they_are_unique(tmp_path: Path) -> None:
 
 
 def test_integers_without_a_name_are_not_labels_if_others_have_names(tmp_path: Path) -> None:
-    contents = [png(image) for image in pictures(8)]
+    contents = [png(image) for image in bar_images(8)]
     assert load(save(tmp_path / "a.parquet", contents, label=[0, 1, 0, 1, -1, 0, 1, 2])).labels is None
     numbered = load(save(tmp_path / "b.parquet", contents, named=False, label=[5, 10, 5, 10, 5, 10, 5, 10]))
     assert numbered.label_names == ("5", "10")
@@ -122,7 +122,7 @@ def test_tables_without_a_single_column_of_images_are_refused(tmp_path: Path) ->
 
 
 def test_a_damaged_table_is_read_or_refused(tmp_path: Path) -> None:
-    intact = save(tmp_path / "whole.parquet", [png(image) for image in pictures(12)], label=[0, 1] * 6).read_bytes()
+    intact = save(tmp_path / "whole.parquet", [png(image) for image in bar_images(12)], label=[0, 1] * 6).read_bytes()
     random = np.random.default_rng(0)
     outcomes = set()
     for _ in range(150):

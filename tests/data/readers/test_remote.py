@@ -20,7 +20,7 @@ from infogan.data.readers import remote
 from infogan.data.readers.remote import PrefetchingReader, Remote, parse_location
 from infogan.utils.errors import UserError
 from tests.data.readers.test_parquet import png, save
-from tests.helpers import picture_folder, pictures
+from tests.helpers import bar_images, image_folder
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     def path(number: int) -> str:
         return f"{'test' if number % 4 == 3 else 'train'}/{('lying', 'upright')[number % 2]}/{number}.png"
 
-    return picture_folder(tmp_path / "pictures", path, 40, (2, 20))
+    return image_folder(tmp_path / "pictures", path, 40, (2, 20))
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_a_zip_and_a_table_are_read_from_a_web_server(folder: Path, served: str)
     local, distant = load(archive), load(f"{served}/photos.zip")
     assert np.array_equal(local.images, distant.images)
     assert list(local.names) == list(distant.names)
-    save(folder.parent / "images.parquet", [png(image) for image in pictures(20)])
-    assert np.array_equal(load(f"{served}/images.parquet").images, pictures(20))
+    save(folder.parent / "images.parquet", [png(image) for image in bar_images(20)])
+    assert np.array_equal(load(f"{served}/images.parquet").images, bar_images(20))
     made = prepare_shards(f"{served}/photos.zip", folder.parent / "prepared", workers=2)
     assert made["train"].images == len(local)
 

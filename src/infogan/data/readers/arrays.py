@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
-from infogan.data.preprocess import ImageSpec, Target, channels_first, error_reason, render_array
+from infogan.data.preprocess import Header, ImageSpec, Target, channels_first, error_reason, render_array
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 from infogan.utils.memory import usable_bytes
@@ -97,7 +98,7 @@ def to_image_set(arrays: Arrays, spec: ImageSpec, source: str) -> ImageSet:
     count, channels, height, width = images.shape
     if not count:
         raise UserError(f"{source} has no images; at least one is needed")
-    target = spec.resolve({(width, height): "every image"}, {channels: "every image"}, source)
+    target = spec.resolve({Header(width, height, channels): "every image"}, source)
     labels, label_names = _check_labels(arrays, count, source)
     names = NumberedNames(count) if arrays.names is None else list(arrays.names)
     if len(names) != count:
@@ -262,9 +263,7 @@ def _read_factors(arrays: dict[str, NDArray[Any]], path: Path) -> Factors | None
         raise UserError(f"{path} has factor_sizes of type {sizes.dtype}; allowed is one integer per factor")
     names, flat = (_read_strings(arrays, name, path) for name in ("factor_names", "factor_values"))
     ends = np.cumsum(sizes).tolist()
-    value_names = (
-        tuple(tuple(flat[end - size : end]) for size, end in zip(sizes.tolist(), ends, strict=True)) if flat else ()
-    )
+    value_names = tuple(tuple(flat[start:end]) for start, end in pairwise([0, *ends])) if flat else ()
     default_names = tuple(f"factor{number}" for number in range(values.shape[1]))
     return Factors(tuple(names or default_names), tuple(sizes.tolist()), values.astype(np.int64), value_names)
 

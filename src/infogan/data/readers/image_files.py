@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet
 from infogan.data.folder_layout import ImageFiles, Layout, folder_files, open_files
-from infogan.data.preprocess import ImageSpec, Progress, Target, count_channels, open_image, render, skip_unusable
+from infogan.data.preprocess import Header, ImageSpec, Progress, Target, open_image, read_header, render, skip_unusable
 from infogan.data.readers.parquet import is_parquet, open_tables
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
 
 PARALLEL_HEADERS = 2_000  # from this many images on, several processes read the headers
+
+_Headers = tuple[dict[Header, str], dict[str, str]]
+"""The name of one image with each header, and why others cannot be read."""
 
 
 def read_images(
@@ -40,13 +43,15 @@ def read_images(
             requested because the images differ.
     """
     with _open(path) as files:
-        split_files = _SplitFiles.of(files, path, split)
+        split_files = _SplitFiles.select(files, path, split)
         names, skipped = split_files.names, dict(files.skipped)
         if spec.size is None or spec.channels is None:
-            headers = _read_headers(files, names)
-            names = list(headers.readable)
-            skipped |= headers.skipped
-            target = headers.resolve(spec, split_files.source)
+            examples, unreadable = _read_headers(files, names)
+            skipped |= unreadable
+            if not examples:
+                raise _no_usable_image(split_files.source, _format_skipped(skipped))
+            names = [name for name in names if name not in unreadable]
+            target = spec.resolve(examples, split_files.source)
         else:
             target = Target(spec.size, spec.channels, spec.shape)
         images = split_files.read(names, target, skipped, progress)
@@ -63,7 +68,7 @@ def read_images(
 def stream_images(path: Location, split: str, target: Target) -> Iterator[Stream]:
     """Open one split of a folder, zip or table of images for reading block by block; raises like `read_images`."""
     with _open(path) as files:
-        split_files = _SplitFiles.of(files, path, split)
+        split_files = _SplitFiles.select(files, path, split)
         names = split_files.names
 
         def read(first: int, last: int) -> ImageSet:
@@ -88,7 +93,7 @@ def resolve_target(path: Location, split: str, spec: ImageSpec, workers: int = 1
         UserError: As for `read_images`.
     """
     with _open(path) as files:
-        split_files = _SplitFiles.of(files, path, split)
+        split_files = _SplitFiles.select(files, path, split)
         names, source, skipped = split_files.names, split_files.source, dict(files.skipped)
     if workers > 1 and len(names) >= PARALLEL_HEADERS:
         bounds = [worker * len(names) // workers for worker in range(workers + 1)]
@@ -97,13 +102,13 @@ def resolve_target(path: Location, split: str, spec: ImageSpec, workers: int = 1
             parts = list(pool.map(partial(_open_and_read_headers, path), shares))
     else:
         parts = [_open_and_read_headers(path, names)]
-    headers = _Headers(skipped=skipped)
-    for part in parts:
-        headers.readable.update(part.readable)
-        headers.skipped.update(part.skipped)
-    if not headers.readable:
-        raise _no_usable_image(source, _format_skipped(headers.skipped))
-    return headers.resolve(spec, source)
+    examples: dict[Header, str] = {}
+    for part, unreadable in parts:
+        examples = part | examples
+        skipped |= unreadable
+    if not examples:
+        raise _no_usable_image(source, _format_skipped(skipped))
+    return spec.resolve(examples, source)
 
 
 def image_splits(path: Location) -> tuple[str, ...]:
@@ -131,7 +136,8 @@ class _SplitFiles:
     source: str
 
     @classmethod
-    def of(cls, files: ImageFiles, path: Location, split: str) -> "_SplitFiles":
+    def select(cls, files: ImageFiles, path: Location, split: str) -> "_SplitFiles":
+        """Return one split of the files at a path; raises UserError if there is no such split."""
         layout = files.layout()
         if split not in layout.splits:
             raise UserError(f"{path} has no test split: it needs top-level folders named train and test")
@@ -161,35 +167,17 @@ class _SplitFiles:
         return np.array([numbers[str(class_of[name])] for name in names], np.int64), classes
 
 
-@dataclass(frozen=True)
-class _Headers:
-    """The (width, height) and the number of channels of each readable image, and why the others are not."""
-
-    readable: dict[str, tuple[tuple[int, int], int]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def resolve(self, spec: ImageSpec, source: str) -> Target:
-        """Return the target for these images; all zero without readable images."""
-        if not self.readable:
-            return Target(0, 0, spec.shape)
-        sizes: dict[tuple[int, int], str] = {}
-        channels: dict[int, str] = {}
-        for name, (size, count) in self.readable.items():
-            sizes.setdefault(size, name)
-            channels.setdefault(count, name)
-        return spec.resolve(sizes, channels, source)
-
-
 def _open(path: Location) -> AbstractContextManager[ImageFiles]:
     return open_tables(path) if is_parquet(path) else open_files(path)
 
 
 def _read_headers(files: ImageFiles, names: Sequence[str]) -> _Headers:
-    headers = _Headers()
+    examples: dict[Header, str] = {}
+    skipped: dict[str, str] = {}
     for name in names:
-        with skip_unusable(name, headers.skipped), files.open(name) as file, open_image(file) as image:
-            headers.readable[name] = image.size, count_channels(image)
-    return headers
+        with skip_unusable(name, skipped), files.open(name) as file, open_image(file) as image:
+            examples.setdefault(read_header(image), name)
+    return examples, skipped
 
 
 def _open_and_read_headers(path: Location, names: Sequence[str]) -> _Headers:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from infogan.data.dataset import ImageSet, NumberedNames, some_indices
 from infogan.data.preprocess import (
+    Header,
     ImageSpec,
     Target,
     channels_first,
-    count_channels,
+    read_header,
     render,
     render_array,
     skip_unusable,
@@ -51,7 +52,7 @@ class Items:
     label_names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, data: Any) -> "Items":
+    def from_object(cls, data: Any) -> "Items":
         """Return the items of a data set; raises UserError if it is empty or cannot be indexed."""
         kind = type(data).__name__
         if isinstance(data, Mapping):
@@ -65,13 +66,13 @@ class Items:
             raise UserError(f"the {kind} is empty")
         features = getattr(data, "features", None)
         if isinstance(features, Mapping) and hasattr(data, "column_names"):
-            return cls._of_hugging_face(data, features)
+            return cls._from_hugging_face(data, features)
         names = getattr(data, "classes", ())
         label_names = tuple(names) if all(isinstance(name, str) for name in names) else ()
         return cls(data, f"a {kind}", label_names=label_names)
 
     @classmethod
-    def _of_hugging_face(cls, data: Any, features: Mapping[str, Any]) -> "Items":
+    def _from_hugging_face(cls, data: Any, features: Mapping[str, Any]) -> "Items":
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
         images = [name for name, kind in kinds.items() if kind == "Image"]
         candidates = [name for name in IMAGE_COLUMNS if name in images] or images
@@ -105,18 +106,16 @@ class Items:
         """Return the target for these items; raises UserError if the size or channels must be requested."""
         if spec.size is not None and spec.channels is not None:
             return Target(spec.size, spec.channels, spec.shape)
-        sizes: dict[tuple[int, int], str] = {}
-        channels: dict[int, str] = {}
+        examples: dict[Header, str] = {}
         for number in range(len(self)):
             image = self[number][0]
             if isinstance(image, Image.Image):
-                size, depth = image.size, count_channels(image)
+                header = read_header(image)
             else:
-                depth, height, width = _to_array(image, number).shape
-                size = (width, height)
-            sizes.setdefault(size, f"item {number}")
-            channels.setdefault(depth, f"item {number}")
-        return spec.resolve(sizes, channels, self.source)
+                channels, height, width = _to_array(image, number).shape
+                header = Header(width, height, channels)
+            examples.setdefault(header, f"item {number}")
+        return spec.resolve(examples, self.source)
 
     def read(self, numbers: Sequence[int], target: Target) -> ImageSet:
         """Return the usable ones of the items with these numbers."""
@@ -169,7 +168,7 @@ def load_object(data: Any, spec: ImageSpec) -> ImageSet:
         return to_image_set(arrays, spec, data.source)
     if (array := _as_array(data)) is not None:
         return to_image_set(Arrays(array), spec, "an array")
-    items = Items.of(data)
+    items = Items.from_object(data)
     return items.read(range(len(items)), items.resolve(spec))
 
 
@@ -177,8 +176,8 @@ def stream_object(data: Any, spec: ImageSpec) -> Stream:
     """Return a stream of images that a program holds; see `load_object` for arguments and errors."""
     if isinstance(data, ImageSet) or _as_array(data) is not None:
         images = load_object(data, spec)
-        return Stream.of(images, images.digest())
-    items = Items.of(data)
+        return Stream.from_images(images, images.digest())
+    items = Items.from_object(data)
     target = items.resolve(spec)
 
     def read(first: int, last: int) -> ImageSet:

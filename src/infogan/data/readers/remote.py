@@ -16,15 +16,9 @@ from infogan.utils.errors import UserError, unknown_name
 
 PREFETCH_FILES, PREFETCH_BYTES = 64, 2**26  # at most this many files, of this total size, are fetched together
 
-PROTOCOLS = {
-    "s3": "Amazon S3 and compatible stores",
-    "gs": "Google Cloud Storage",
-    "hf": "Hugging Face: hf://datasets/USER/NAME/...",
-    "https": "one file on the web",
-    "http": "one file on the web",
-    "memory": "this process",
-    "file": "this machine",
-}
+# Amazon S3 and compatible stores, Google Cloud Storage, Hugging Face (hf://datasets/USER/NAME/...), single files on the
+# web, the memory of this process, and this machine.
+PROTOCOLS = ("s3", "gs", "hf", "https", "http", "memory", "file")
 
 
 @dataclass(frozen=True)
