@@ -1,4 +1,4 @@
-"""Exports, run by what they are for: onnxruntime, PyTorch in a process without this package, the command line."""
+"""Exports to ONNX and torch.export, run by onnxruntime and by PyTorch without this package."""
 
 import errno
 import json
@@ -18,24 +18,26 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from infogan.cli.app import app
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.export import export
-from infogan.models.export.graphs import TOLERANCE, description, graphs_of, plain_names
+from infogan.models.export.graphs import TOLERANCE, describe, model_graphs, safe_names
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
 from tests import ROOT
-from tests.helpers import model_without_recognizer, pictures, small_config, small_model
+from tests.helpers import bar_images, model_without_recognizer, small_config, small_model
 
-# Names of codes that would be taken for another input or output, for an operation, or for nothing at all.
-ODD = ["noise", "images", "view", "7 up", "Größe", "a b", "a_b", "a_b_mean", "value.3", "日本", "x" * 64]
+# Names of codes that collide with inputs, outputs or operations, or are not ASCII identifiers.
+ODD_NAMES = ["noise", "images", "view", "7 up", "Größe", "a b", "a_b", "a_b_mean", "value.3", "日本", "x" * 64]
 
 
-def shaken(model: InfoGAN) -> InfoGAN:
-    """The model with biases and moments of batch norm such as training leaves, where it has none yet."""
+def randomised(model: InfoGAN) -> InfoGAN:
+    """Return the model with random biases and batch-norm statistics, as after training."""
     source = torch.Generator().manual_seed(1)
     for name, tensor in model.networks.state_dict().items():
         if name.endswith("running_var"):
@@ -46,9 +48,9 @@ def shaken(model: InfoGAN) -> InfoGAN:
 
 
 def model_of(preset: str, *, size: int, channels: int = 1, codes: Any = None, **sections: Any) -> InfoGAN:
-    """An untrained model as a preset has it, but for these sections."""
-    given = {"codes": codes} if codes else {}
-    config = small_config(preset=preset, **given, **sections)
+    """Return an untrained model of a preset with some sections changed."""
+    sections |= {"codes": codes} if codes else {}
+    config = small_config(preset=preset, **sections)
     shape, layout = ImageShape(channels, size), CodeLayout(config.noise, config.codes)
     networks = build_networks(config.networks, layout, shape, kind=config.objective.kind, seed=0)
     return InfoGAN(ModelConfig.of(config, shape), networks)
@@ -56,22 +58,21 @@ def model_of(preset: str, *, size: int, channels: int = 1, codes: Any = None, **
 
 MODELS: dict[str, Callable[[], InfoGAN]] = {
     "mlp": lambda: small_model(architecture="mlp", channels=3),
-    "conv": lambda: small_model(size=9, codes=[{"kind": "categorical", "size": 3, "name": name} for name in ODD]),
+    "conv": lambda: small_model(size=9, codes=[{"kind": "categorical", "size": 3, "name": name} for name in ODD_NAMES]),
     "paper": lambda: small_model(architecture="paper", size=12, distribution="uniform"),
     "post": lambda: small_model(architecture="post", codes=[{"kind": "continuous", "deviation": 0.3, "name": "k"}]),
 }
 
 
-def run_onnx(content: bytes | Path, given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What onnxruntime makes of a file, by the names of its outputs."""
-    source = content if isinstance(content, bytes) else str(content)
-    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+def run_onnx(path: Path, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of an ONNX file by name."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, given), strict=True))
+    return dict(zip(names, session.run(None, inputs), strict=True))
 
 
-def asked(model: InfoGAN, count: int) -> tuple[NDArray[Any], dict[str, NDArray[Any]], NDArray[Any]]:
-    """Noise and codes, and the images that the networks make of them, unfolded."""
+def sample_latents(model: InfoGAN, count: int) -> tuple[NDArray[Any], dict[str, NDArray[Any]], NDArray[Any]]:
+    """Return noise, codes and the images that the original networks generate from them."""
     source = torch.Generator().manual_seed(count)
     noise, codes = model.layout.sample_noise(count, source), model.layout.sample_codes(count, source)
     with torch.no_grad():
@@ -80,130 +81,130 @@ def asked(model: InfoGAN, count: int) -> tuple[NDArray[Any], dict[str, NDArray[A
 
 
 def assert_exact(model: InfoGAN, folder: Path) -> None:
-    """The ONNX files give what the model gives, at sizes of a batch that they were not checked with as well."""
-    names = plain_names(model.layout.codes)
+    """The ONNX files compute what the model computes, also at batch sizes that the export does not check."""
+    names = safe_names(model.layout.codes)
     for count in (1, 3, 16):
-        noise, codes, images = asked(model, count)
-        given = {"noise": noise, **{names[name]: values for name, values in codes.items()}}
-        found = run_onnx(folder / "generator.onnx", given)["images"]
-        assert found.shape == images.shape and found.dtype == np.float32
-        np.testing.assert_allclose(found, images, rtol=0, atol=1e-5)
+        noise, codes, images = sample_latents(model, count)
+        inputs = {"noise": noise, **{names[name]: values for name, values in codes.items()}}
+        generated = run_onnx(folder / "generator.onnx", inputs)["images"]
+        assert generated.shape == images.shape and generated.dtype == np.float32
+        np.testing.assert_allclose(generated, images, rtol=0, atol=1e-5)
         if not model.networks.reads_codes:
             continue
-        pixels = pictures(count, model.shape.size, model.shape.channels)
-        read = run_onnx(folder / "recognizer.onnx", {"images": (pixels / 255).astype(np.float32)})
+        pixels = bar_images(count, model.shape.size, model.shape.channels)
+        posterior = run_onnx(folder / "recognizer.onnx", {"images": (pixels / 255).astype(np.float32)})
         expected = model.encode(pixels)
         for name in codes:
-            plain = names[name]
             if name in expected.probabilities:
-                np.testing.assert_allclose(
-                    read.pop(f"{plain}_probabilities"), expected.probabilities[name], rtol=0, atol=1e-5
-                )
-            else:
-                np.testing.assert_allclose(read.pop(f"{plain}_mean"), expected.codes[name], rtol=1e-5, atol=1e-5)
-                deviations = expected.deviations[name]
-                np.testing.assert_allclose(read.pop(f"{plain}_deviation"), deviations, rtol=1e-5, atol=1e-5)
-        assert read == {}
+                probabilities = posterior.pop(f"{names[name]}_probabilities")
+                np.testing.assert_allclose(probabilities, expected.probabilities[name], rtol=0, atol=1e-5)
+                continue
+            for parameter, values in (("mean", expected.codes[name]), ("deviation", expected.deviations[name])):
+                output = posterior.pop(f"{names[name]}_{parameter}")
+                np.testing.assert_allclose(output, values, rtol=1e-5, atol=1e-5)
+        assert posterior == {}
 
 
 @pytest.fixture(scope="module")
-def shown(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which everything that docs/export.md shows was run, of a run on digits."""
+def example_folder(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the examples of docs/export.md were run, with a model of digits."""
     text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 4
-    folder = tmp_path_factory.mktemp("shown")
+    folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(digits_run / "model", folder / "runs" / "00000-mnist" / "model")
-    (folder / "shown.py").write_text("\n".join(blocks))
-    strict = ["-W", "error::UserWarning", "-W", "ignore:The given buffer is not writable"]  # which PyTorch 2.9 says
-    done = subprocess.run([sys.executable, *strict, "shown.py"], cwd=folder, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert re.fullmatch(rb"\[('\d', ){9}'\d'\]\n", done.stdout)
+    (folder / "examples.py").write_text("\n".join(blocks))
+    strict = ["-W", "error::UserWarning", "-W", "ignore:The given buffer is not writable"]  # by PyTorch 2.9
+    result = subprocess.run([sys.executable, *strict, "examples.py"], cwd=folder, capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert re.fullmatch(rb"\[('\d', ){9}'\d'\]\n", result.stdout)
     return folder
 
 
 # ONNX.
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_onnxruntime_gives_what_the_model_gives(architecture: str, tmp_path: Path) -> None:
-    model = shaken(MODELS[architecture]())
+@pytest.mark.parametrize(
+    "architecture", ["conv", "paper", *(pytest.param(name, marks=pytest.mark.integration) for name in ("mlp", "post"))]
+)
+def test_onnx_files_compute_what_the_model_computes(architecture: str, tmp_path: Path) -> None:
+    model = randomised(MODELS[architecture]())
     assert model.config.networks.architecture == architecture
-    made = export(model, "onnx", tmp_path / "out")
-    assert [path.name for path in made] == ["generator.onnx", "recognizer.onnx", "export.json"]
+    paths = export(model, "onnx", tmp_path / "out")
+    assert [path.name for path in paths] == ["generator.onnx", "recognizer.onnx", "export.json"]
     assert_exact(model, tmp_path / "out")
-    for name, players in (("generator", ["generator"]), ("recognizer", ["recognizer", "discriminator"])):
+    for name, networks in (("generator", ["generator"]), ("recognizer", ["recognizer", "discriminator"])):
         file = onnx.load(tmp_path / "out" / f"{name}.onnx")
         assert [entry.version for entry in file.opset_import] == [18]
-        assert json.loads(file.metadata_props[0].value) == description(model)
-        # No weights but its own, and nothing of the machine it was made on.
-        own = sum(p.numel() for n, p in model.networks.named_parameters() if n.startswith(tuple(players)))
-        assert 0 < sum(int(np.prod(weight.dims)) for weight in file.graph.initializer) < own + 500
+        assert json.loads(file.metadata_props[0].value) == describe(model)
+        # Only its own weights, and no paths of this machine.
+        weights = sum(p.numel() for n, p in model.networks.named_parameters() if n.startswith(tuple(networks)))
+        assert 0 < sum(int(np.prod(weight.dims)) for weight in file.graph.initializer) < weights + 500
         assert not re.search(rb"site-packages|\.py\b|infogan/", file.SerializeToString())
 
 
-def test_the_default_recipe_is_exported_with_its_encoder(digits_run: Path, shown: Path) -> None:
+@pytest.mark.integration
+def test_the_default_preset_is_exported_with_its_encoder(digits_run: Path, example_folder: Path) -> None:
     model = InfoGAN.load(digits_run)
     assert model.networks.encoder is not None and model.networks.recognizer is not None
-    assert_exact(model, shown / "mnist-onnx")
+    assert_exact(model, example_folder / "mnist-onnx")
 
 
-def test_an_encoder_alone_reads_images_of_a_side_that_is_averaged_down(tmp_path: Path) -> None:
+def test_an_encoder_without_recognizer_and_with_large_images_is_exported(tmp_path: Path) -> None:
     networks = {"width": 2, "encoder_width": 2, "spectral_norm": True}
     codes = [{"kind": "categorical", "size": 3, "prior": "learned"}]
-    model = shaken(model_of("robust", size=41, channels=3, codes=codes, networks=networks))
+    model = randomised(model_of("robust", size=41, channels=3, codes=codes, networks=networks))
     assert model.networks.recognizer is None
     export(model, "onnx", tmp_path / "out")
     assert_exact(model, tmp_path / "out")
 
 
-def test_a_gan_without_noise_or_codes_of_its_kind(tmp_path: Path) -> None:
-    for kind in ("gan", "cgan"):
-        model = model_without_recognizer(kind)
-        made = export(model, "onnx", tmp_path / "out")
-        assert [path.name for path in made] == ["generator.onnx", "export.json"]
-        assert_exact(model, tmp_path / "out")
-        assert all("outputs" not in code for code in description(model)["codes"])
+@pytest.mark.parametrize("kind", ["gan", "cgan"])
+def test_a_model_without_recognizer_has_only_a_generator(kind: str, tmp_path: Path) -> None:
+    model = model_without_recognizer(kind)
+    paths = export(model, "onnx", tmp_path / "out")
+    assert [path.name for path in paths] == ["generator.onnx", "export.json"]
+    assert_exact(model, tmp_path / "out")
+    assert all("outputs" not in code for code in describe(model)["codes"])
 
 
-def test_a_shared_trunk_under_spectral_norm_becomes_plain_weights() -> None:
+def test_spectral_norm_is_exported_as_plain_weights_and_the_model_is_unchanged() -> None:
     networks = {"architecture": "paper", "recognizer": "shared", "spectral_norm": True}
-    model = shaken(model_of("paper", size=8, networks=networks, noise={"size": 0}))
+    model = randomised(model_of("paper", size=8, networks=networks, noise={"size": 0}))
     before = {name: tensor.clone() for name, tensor in model.networks.state_dict().items()}
     images, codes = model.sample(3).images, {name: np.zeros(3) for name in model.layout.codes}
-    read = model.log_likelihoods(images, codes)
-    generator, recognizer = graphs_of(model)
-    for graph in (generator, recognizer):
-        module = graph.traced().module()
-        graph.check(lambda given, run=module: outputs(run(*given)))  # type: ignore[misc]
-    assert not [name for name in recognizer.module.state_dict() if "parametrizations" in name]
-    # The model is as it was, and works.
+    likelihoods = model.log_likelihoods(images, codes)
+    graphs = model_graphs(model)
+    for graph in graphs:
+        module = graph.trace().module()
+        graph.check(lambda inputs, run=module: outputs_of(run(*inputs)))  # type: ignore[misc]
+    assert not [name for name in graphs[1].module.state_dict() if "parametrizations" in name]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.networks.state_dict().items())
     again = InfoGAN(model.config, model.networks).log_likelihoods(images, codes)
-    assert all((again[name] == values).all() for name, values in read.items())
+    assert all((again[name] == values).all() for name, values in likelihoods.items())
 
 
-def outputs(found: Any) -> list[Any]:
-    return [found] if isinstance(found, torch.Tensor) else [v for read in found.values() for v in read.values()]
+def outputs_of(result: Any) -> list[Any]:
+    return [result] if isinstance(result, torch.Tensor) else [v for code in result.values() for v in code.values()]
 
 
-def test_plain_names_are_safe_and_no_two_are_alike() -> None:
-    names = plain_names(ODD)
+def test_safe_names_are_ascii_identifiers_and_different() -> None:
+    names = safe_names(ODD_NAMES)
     ends = [f"{name}{end}" for name in names.values() for end in ("", "_probabilities", "_mean", "_deviation")]
     assert len({*ends, "noise", "images"}) == len(ends) + 2
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) for name in names.values())
-    assert plain_names(["category", "knob1"]) == {"category": "category", "knob1": "knob1"}
+    assert safe_names(["category", "knob1"]) == {"category": "category", "knob1": "knob1"}
     assert (names["7 up"], names["a b"], names["a_b"]) == ("code_7_up", "a_b", "a_b_2")
 
 
-def test_the_description_has_names_orders_and_priors() -> None:
+def test_the_description_lists_codes_with_names_orders_and_priors() -> None:
     shape: dict[str, Any] = {"kind": "categorical", "size": 3, "prior": [0.5, 0.25, 0.25], "name": "shape"}
     codes = [shape, {"kind": "continuous"}]
     model = small_model(codes=codes)
     model.name_codes({"shape": {1: "ring"}})
     model.order_values("shape", [2, 1, 0])
-    told = json.loads(json.dumps(description(model)))
-    assert told["codes"] == [
+    description = json.loads(json.dumps(describe(model)))
+    assert description["codes"] == [
         {
             "name": "shape",
             "kind": "categorical",
@@ -222,43 +223,43 @@ def test_the_description_has_names_orders_and_priors() -> None:
             "range": [-1, 1],
         },
     ]
-    assert told["images"] == {"name": "images", "shape": [1, 8, 8], "axes": "NCHW", "range": [0, 1]}
-    assert told["noise"] == {"input": "noise", "size": 5, "distribution": "normal"}
-    assert (told["format"], told["kind"]) == (1, "infogan")
+    assert description["images"] == {"name": "images", "shape": [1, 8, 8], "axes": "NCHW", "range": [0, 1]}
+    assert description["noise"] == {"input": "noise", "size": 5, "distribution": "normal"}
+    assert (description["format"], description["kind"]) == (1, "infogan")
 
 
-# What would not be exact is refused.
+# The check of exactness.
 
 
 @pytest.mark.parametrize("name", ["generator", "recognizer"])
-def test_the_check_has_two_sides(name: str) -> None:
-    graph = next(graph for graph in graphs_of(small_model()) if graph.name == name)
+def test_an_output_beyond_the_tolerance_is_rejected(name: str) -> None:
+    graph = next(graph for graph in model_graphs(small_model()) if graph.name == name)
 
-    def off(by: float) -> Callable[..., list[Any]]:
-        return lambda given: [output.double() + by * output.abs().clamp(min=1) for output in graph.expected(*given)]
+    def shifted(by: float) -> Callable[..., list[Any]]:
+        return lambda inputs: [output.double() + by * output.abs().clamp(min=1) for output in graph.reference(*inputs)]
 
-    graph.check(off(0.9 * TOLERANCE))
-    with pytest.raises(UserError, match=rf"not be exact .* of 1 images, .* of the {name} .* by 1\.1e-05"):
-        graph.check(off(1.1 * TOLERANCE))
-    for wrong in (float("nan"), float("inf")):
-        with pytest.raises(UserError, match="would not be exact"):
-            graph.check(off(wrong))
+    graph.check(shifted(0.9 * TOLERANCE))
+    with pytest.raises(UserError, match=rf"not exact .* 1 images, .* of the {name} .* by 1\.1e-05"):
+        graph.check(shifted(1.1 * TOLERANCE))
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match="not exact"):
+            graph.check(shifted(value))
     with pytest.raises(UserError, match="by inf"):
-        graph.check(lambda given: [output[:1, None] for output in graph.expected(*given)])
+        graph.check(lambda inputs: [output[:1, None] for output in graph.reference(*inputs)])
 
 
-def test_a_larger_batch_is_checked_too() -> None:
-    graph = graphs_of(small_model())[0]
-    with pytest.raises(UserError, match="of 7 images"):
-        graph.check(lambda given: [output + (len(output) > 2) for output in graph.expected(*given)])
+def test_a_larger_batch_is_checked_as_well() -> None:
+    graph = model_graphs(small_model())[0]
+    with pytest.raises(UserError, match="for 7 images"):
+        graph.check(lambda inputs: [output + (len(output) > 2) for output in graph.reference(*inputs)])
 
 
-def test_an_export_that_would_not_be_exact_leaves_nothing(tmp_path: Path) -> None:
+def test_an_export_that_is_not_exact_leaves_the_folder_unchanged(tmp_path: Path) -> None:
     model = small_model(architecture="post")
     export(model, "pt2", tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     next(model.networks.generator.parameters()).data[0] = float("nan")
-    with pytest.raises(UserError, match="'images' of the generator differs from what PyTorch gives by nan"):
+    with pytest.raises(UserError, match="'images' of the generator differs from PyTorch by nan"):
         export(model, "pt2", tmp_path / "out")
     with pytest.raises(UserError, match="by nan"):
         export(model, "onnx", tmp_path / "new")
@@ -268,80 +269,90 @@ def test_an_export_that_would_not_be_exact_leaves_nothing(tmp_path: Path) -> Non
 
 # torch.export.
 
-READ_ALONE = """
+RUN_PROGRAMS = """
 import json, sys
 import numpy as np, torch
 folder, = sys.argv[1:]
-told = {"infogan.json": ""}
-generator = torch.export.load(f"{folder}/generator.pt2", extra_files=told).module()
+files = {"infogan.json": ""}
+generator = torch.export.load(f"{folder}/generator.pt2", extra_files=files).module()
 recognizer = torch.export.load(f"{folder}/recognizer.pt2").module()
-found = {}
-given = np.load(f"{folder}/../given.npz")
+outputs = {}
+inputs = np.load(f"{folder}/../inputs.npz")
 for count in (1, 3, 16):
-    names = [code["name"] for code in json.loads(told["infogan.json"])["codes"]]
-    codes = {name: torch.from_numpy(given[name][:count]) for name in names}
-    torch.set_grad_enabled(False)  # PyTorch 2.9 loads weights as if to be trained
-    images = generator(torch.from_numpy(given["noise"][:count]), codes)
-    found[f"images {count}"] = images.numpy()
-    for name, read in recognizer(torch.from_numpy(given["pixels"][:count])).items():
-        found |= {f"{what} of {name} {count}": values.numpy() for what, values in read.items()}
+    names = [code["name"] for code in json.loads(files["infogan.json"])["codes"]]
+    codes = {name: torch.from_numpy(inputs[name][:count]) for name in names}
+    torch.set_grad_enabled(False)  # PyTorch 2.9 loads weights with gradients
+    images = generator(torch.from_numpy(inputs["noise"][:count]), codes)
+    outputs[f"images {count}"] = images.numpy()
+    for name, posterior in recognizer(torch.from_numpy(inputs["pixels"][:count])).items():
+        outputs |= {f"{parameter} of {name} {count}": values.numpy() for parameter, values in posterior.items()}
 assert not any(name.startswith(("infogan", "jaxtyping")) for name in sys.modules)
-np.savez(f"{folder}/../found.npz", **found)
+np.savez(f"{folder}/../outputs.npz", **outputs)
 """
 
 
-def test_pytorch_runs_a_program_without_this_package(digits_run: Path, shown: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_programs_compute_what_the_model_computes(architecture: str) -> None:
+    for graph in model_graphs(randomised(MODELS[architecture]())):
+        module = graph.trace().module()
+        graph.check(lambda inputs, run=module: outputs_of(run(*inputs)))  # type: ignore[misc]
+
+
+@pytest.mark.integration
+def test_pytorch_runs_programs_without_this_package(digits_run: Path, example_folder: Path, tmp_path: Path) -> None:
     model, out = InfoGAN.load(digits_run), tmp_path / "out"
-    shutil.copytree(shown / "mnist-pt2", out)
-    made = sorted(out.iterdir())
-    assert [path.name for path in made] == ["export.json", "generator.pt2", "recognizer.pt2"]
-    noise, codes, images = asked(model, 16)
-    pixels = pictures(16)
-    given = {"noise": noise, "pixels": (pixels / 255).astype(np.float32), **codes}
-    np.savez(tmp_path / "given.npz", allow_pickle=False, **given)
-    command = [sys.executable, "-W", "ignore", "-c", READ_ALONE, str(out)]
+    shutil.copytree(example_folder / "mnist-pt2", out)
+    assert sorted(path.name for path in out.iterdir()) == ["export.json", "generator.pt2", "recognizer.pt2"]
+    noise, codes, images = sample_latents(model, 16)
+    pixels = bar_images(16)
+    inputs = {"noise": noise, "pixels": (pixels / 255).astype(np.float32), **codes}
+    np.savez(tmp_path / "inputs.npz", allow_pickle=False, **inputs)
+    command = [sys.executable, "-W", "ignore", "-c", RUN_PROGRAMS, str(out)]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
-    found, read = np.load(tmp_path / "found.npz"), model.encode(pixels)
+    outputs, encoding = np.load(tmp_path / "outputs.npz"), model.encode(pixels)
     for count in (1, 3, 16):
-        np.testing.assert_allclose(found[f"images {count}"], images[:count], rtol=0, atol=1e-5)
-        for name, shares in read.probabilities.items():
-            np.testing.assert_allclose(found[f"probabilities of {name} {count}"], shares[:count], rtol=0, atol=1e-5)
-        for name, deviations in read.deviations.items():
-            means = read.codes[name][:count]
-            np.testing.assert_allclose(found[f"mean of {name} {count}"], means, rtol=1e-5, atol=1e-5)
-            np.testing.assert_allclose(found[f"deviation of {name} {count}"], deviations[:count], rtol=1e-5, atol=1e-5)
-    for path in made[1:]:
+        expected = {"images": images}
+        expected |= {f"probabilities of {name}": values for name, values in encoding.probabilities.items()}
+        expected |= {f"mean of {name}": encoding.codes[name] for name in encoding.deviations}
+        expected |= {f"deviation of {name}": values for name, values in encoding.deviations.items()}
+        for name, values in expected.items():
+            np.testing.assert_allclose(outputs[f"{name} {count}"], values[:count], rtol=1e-5, atol=1e-5)
+
+
+def test_programs_contain_no_pickles_and_no_paths(tmp_path: Path) -> None:
+    for path in export(small_model(architecture="post"), "pt2", tmp_path / "out")[:-1]:
         with zipfile.ZipFile(path) as archive:
             contents = {name: archive.read(name) for name in archive.namelist()}
-        # No pickle: neither what starts like one nor what holds one, such as PyTorch's own archives.
+        # Neither pickles nor archives that contain them, such as PyTorch's own.
         assert not [name for name, content in contents.items() if content[:1] == b"\x80" or b".pkl" in content]
         payloads = [json.loads(content) for name, content in contents.items() if name.endswith("_config.json")]
-        assert payloads and not any(entry["use_pickle"] for told in payloads for entry in told["config"].values())
+        assert payloads
+        assert not any(entry["use_pickle"] for payload in payloads for entry in payload["config"].values())
         assert not re.search(rb"site-packages|\.py\b|infogan/", path.read_bytes())
 
 
-# Where it goes.
+# The folder.
 
 
-def test_only_an_export_is_replaced(tmp_path: Path) -> None:
+def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     model, out = small_model(architecture="post"), tmp_path / "a" / "out"
-    out.mkdir(parents=True)  # an empty folder is free
+    out.mkdir(parents=True)  # an empty folder can be used
     export(model, "pt2", out)
-    (out / "generator.pt2").unlink()  # some of it is still of it
+    (out / "generator.pt2").unlink()  # an incomplete export can be replaced
     export(model_without_recognizer("gan"), "pt2", out)
     assert sorted(path.name for path in out.iterdir()) == ["export.json", "generator.pt2"]
     index = json.loads((out / "export.json").read_text())
     assert (index["export"], list(index["files"]), index["model"]["kind"]) == ("pt2", ["generator.pt2"], "gan")
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds 'notes\.txt', which is no part of the export there"):
+    with pytest.raises(UserError, match=r"holds 'notes\.txt', which is not part of the export"):
         export(model, "pt2", out)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     for name, content in (("thesis.txt", "mine"), ("export.json", "[" * 100_000), ("export.json", '{"files": 3}')):
         (foreign / name).write_text(content)
-        with pytest.raises(UserError, match="is not empty and holds no export"):
+        with pytest.raises(UserError, match="is not empty and is not an export"):
             export(model, "pt2", foreign)
-    with pytest.raises(UserError, match="is a file, and an export is a folder"):
+    with pytest.raises(UserError, match="is a file"):
         export(model, "pt2", foreign / "thesis.txt")
     with pytest.raises(UserError, match=r"cannot write .*out: "):
         export(model, "pt2", foreign / "thesis.txt" / "out")
@@ -349,16 +360,14 @@ def test_only_an_export_is_replaced(tmp_path: Path) -> None:
     assert (foreign / "thesis.txt").read_text() == (out / "notes.txt").read_text() == "mine"
 
 
-def test_an_export_stays_where_a_new_one_can_not_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_stays_if_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     export(small_model(architecture="post"), "pt2", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     rename = os.rename
 
     def fail(source: Path, target: Path) -> None:
-        if source.suffix == ".tmp":  # by then the earlier one has been moved aside
+        if source.suffix == ".tmp":  # the earlier export has been moved by then
             assert not out.exists()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         rename(source, target)
@@ -370,37 +379,32 @@ def test_an_export_stays_where_a_new_one_can_not_take_its_place(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_folder_is_readable_as_any_other(tmp_path: Path) -> None:
+def test_the_folder_has_the_usual_permissions(tmp_path: Path) -> None:
     export(small_model(architecture="post"), "pt2", tmp_path / "out")
     (tmp_path / "usual").mkdir()
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_unknown_formats_and_unused_options_are_rejected(tmp_path: Path) -> None:
     model = small_model(architecture="post")
-    with pytest.raises(UserError, match=r"unknown format 'onx': did you mean 'onnx'\? allowed are keras, onnx"):
+    with pytest.raises(UserError, match="unknown format 'onx': did you mean 'onnx'"):
         export(model, "onx", tmp_path / "out")
-    with pytest.raises(UserError, match="a runtime is for a site"):
+    with pytest.raises(UserError, match="only used by the format site"):
         export(model, "pt2", tmp_path / "out", runtime=tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-# The command.
+def test_a_missing_library_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"pip install 'infogan\[onnx\]'"):
+        export(small_model(architecture="post"), "onnx", tmp_path / "out")
+    assert os.listdir(tmp_path) == []
 
 
-def test_the_command_exports_and_names_its_files(tmp_path: Path) -> None:
-    small_model(architecture="post").save(tmp_path / "model")
-    command = [sys.executable, "-W", "error::UserWarning", "-m", "infogan", "export", "model", "--format"]
-    done = subprocess.run([*command, "pt2", "--out", "x"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["x/generator.pt2", "x/recognizer.pt2", "x/export.json"]
-    assert done.stderr == "" and all((tmp_path / line).is_file() for line in done.stdout.splitlines())
-
-
-def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
-    small_model(architecture="post").save(tmp_path / "model")
-    script = "import sys; sys.modules['onnxscript'] = None; from infogan.cli import main; main()"
-    command = [sys.executable, "-c", script, "export", "model", "--format", "onnx", "--out", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "error: ONNX files need other libraries: pip install 'infogan[onnx]'\n"
-    assert os.listdir(tmp_path) == ["model"]
+def test_the_command_exports_and_prints_the_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_model(architecture="post").save("model")
+    result = CliRunner().invoke(app, ["export", "model", "--format", "pt2", "--out", "x"])
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.splitlines() == ["x/generator.pt2", "x/recognizer.pt2", "x/export.json"]
+    assert result.stderr == "" and all((tmp_path / line).is_file() for line in result.stdout.splitlines())
