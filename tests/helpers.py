@@ -1,4 +1,4 @@
-"""Small real parts that several tests are built from."""
+"""Small images, configurations, networks and callbacks that many tests use."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from infogan.training.run_dir import RunFolder
 
 
 class Hooks(Callback):
-    """A callback made of functions."""
+    """A callback made of functions; all of them are optional."""
 
     def __init__(
         self,
@@ -61,37 +61,47 @@ DISCRIMINATOR: tuple[NetworkName, ...] = ("discriminator",)
 GENERATOR: tuple[NetworkName, ...] = ("generator",)
 
 
-def pictures(count: int = 64, size: int = 8, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
-    """Images of one bright bar each, upright or lying, on noise: two classes, told by the label ``i % 2``."""
+def bar_images(count: int = 64, size: int = 8, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
+    """Return images of one bright bar on noise: lying if the index is even, upright if it is odd."""
     random = np.random.default_rng(seed)
     images = random.integers(0, 60, (count, channels, size, size), dtype=np.uint8)
-    for i in range(count):
-        place = int(random.integers(1, size - 2))
-        bar = (slice(None), slice(None), slice(place, place + 2)) if i % 2 else (slice(None), slice(place, place + 2))
-        images[i][bar] = 230
+    for index in range(count):
+        start = int(random.integers(1, size - 2))
+        bar = slice(start, start + 2)
+        images[index][(slice(None), slice(None), bar) if index % 2 else (slice(None), bar)] = 230
     return images
 
 
 def image_set(count: int = 64, size: int = 8, channels: int = 1, *, labelled: bool = True) -> ImageSet:
+    """Return `bar_images` as a data set, with the label ``index % 2`` of each image if labelled."""
     labels = np.arange(count, dtype=np.int64) % 2 if labelled else None
     names = ("lying", "upright") if labelled else ()
-    return ImageSet(pictures(count, size, channels), [str(i) for i in range(count)], "bars", labels, names)
+    return ImageSet(bar_images(count, size, channels), [str(i) for i in range(count)], "bars", labels, names)
 
 
-def picture_folder(root: Path, place: Callable[[int], str], count: int, broken: Collection[int]) -> Path:
-    """A folder of `pictures` as PNG files, each where it is placed by its number; some are broken."""
-    for number, image in enumerate(pictures(count)):
-        path = root / place(number)
+class NoLabelsAllowed(ImageSet):
+    """A data set that fails if its labels are read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("labels", "label_names"):
+            raise AssertionError("the labels were read")
+        return super().__getattribute__(name)
+
+
+def image_folder(root: Path, path_of: Callable[[int], str], count: int, broken: Collection[int]) -> Path:
+    """Write `bar_images` as PNG files at the paths that a function gives their indices; some of them are damaged."""
+    for index, image in enumerate(bar_images(count)):
+        path = root / path_of(index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if number in broken:
+        if index in broken:
             path.write_bytes(b"no picture")
         else:
             Image.fromarray(image[0]).save(path)
     return root
 
 
-# A game with a separate recognizer that moves together with the generator, which no preset but the post's has.
-APART: dict[str, Any] = {
+# A separate recognizer that is trained together with the generator, which no preset but `post` has.
+SEPARATE_RECOGNIZER: dict[str, Any] = {
     "codes": [{"kind": "categorical", "size": 10}, {"kind": "continuous"}, {"kind": "continuous"}],
     "networks": {"architecture": "conv", "recognizer": "separate", "spectral_norm": False},
     "stages": [
@@ -110,16 +120,20 @@ APART: dict[str, Any] = {
 
 
 def small_config(*assignments: str, preset: str = "plain", **sections: Any) -> Config:
-    """A configuration that trains in a second: 8x8 images, narrow networks, few steps; by default, `APART`."""
+    """Return a configuration that trains and is evaluated in a second: 8x8 images, narrow networks, few steps.
+
+    For the preset ``plain`` networks and stages are those of `SEPARATE_RECOGNIZER`.
+    """
     options = resolve.compose(
         preset,
         [
-            APART if preset == "plain" else {},
+            SEPARATE_RECOGNIZER if preset == "plain" else {},
             {
                 "data": {"source": "bars", "size": 8, "channels": 1},
                 "networks": {"width": 4},
                 "noise": {"size": 5},
                 "train": {"steps": 6, "batch_size": 16, "save_every": 2, "log_every": 2, "sample_every": 100},
+                "evaluation": {"samples": 200, "bootstrap_draws": 10},
             },
             sections,
         ],
@@ -139,20 +153,17 @@ def small_model(
     seed: int = 0,
     architecture: str = "conv",
 ) -> InfoGAN:
-    """An untrained model."""
+    """Return an untrained model."""
     sections: dict[str, Any] = {} if codes is None else {"codes": codes}
-    noise, networks_ = {"size": 5, "distribution": distribution}, {"architecture": architecture}
-    config = small_config(noise=noise, networks=networks_, **sections)
+    noise = {"size": 5, "distribution": distribution}
+    config = small_config(noise=noise, networks={"architecture": architecture}, **sections)
     shape = ImageShape(channels, size)
-    layout = CodeLayout(NoiseSettings.model_validate(config.noise.model_dump()), config.codes)
-    networks = build_networks(
-        NetworkSettings.model_validate(config.networks.model_dump()), layout, shape, kind=kind, seed=seed
-    )
+    networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind=kind, seed=seed)
     return InfoGAN(ModelConfig.of(config, shape).model_copy(update={"kind": kind}), networks)
 
 
 def model_without_recognizer(kind: str) -> InfoGAN:
-    """An untrained gan, or a cgan with three labels."""
+    """Return an untrained gan, or a cgan with three labels."""
     codes: tuple[Code, ...] = (CategoricalCode(name="label", size=3),) if kind == "cgan" else ()
     noise, shape, settings = NoiseSettings(size=5), ImageShape(1, 8), NetworkSettings(width=4)
     networks = build_networks(settings, CodeLayout(noise, codes), shape, kind=kind, seed=0)
@@ -161,18 +172,18 @@ def model_without_recognizer(kind: str) -> InfoGAN:
 
 
 @contextmanager
-def networks_seen() -> Iterator[list[Networks]]:
-    """While this lasts, the networks that train last are in the list."""
-    seen: list[Networks] = []
+def capture_networks() -> Iterator[list[Networks]]:
+    """Yield a list that holds the networks that are trained at the time."""
+    networks: list[Networks] = []
     original = Networks.set_trainable
 
-    def remember(self: Networks, players: Collection[NetworkName]) -> None:
-        seen[:] = [self]
-        original(self, players)
+    def set_trainable(self: Networks, names: Collection[NetworkName]) -> None:
+        networks[:] = [self]
+        original(self, names)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Networks, "set_learners", remember)
-        yield seen
+        patch.setattr(Networks, "set_trainable", set_trainable)
+        yield networks
 
 
 def make_context(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepContext, Networks]:
@@ -184,7 +195,7 @@ def make_context(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Step
         networks,
         layout,
         config,
-        reals=to_network(torch.from_numpy(pictures(batch))),
+        reals=to_network(torch.from_numpy(bar_images(batch))),
         noise=layout.sample_noise(batch, generator),
         codes=layout.sample_codes(batch, generator),
         random=generator,

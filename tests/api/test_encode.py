@@ -26,7 +26,7 @@ from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from tests.commands import Command, infogan
-from tests.helpers import picture_folder, pictures, small_model
+from tests.helpers import bar_images, image_folder, small_model
 
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 3}]
 
@@ -46,7 +46,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """30 pictures in two folders, natural order, one broken in each block but the last."""
-    return picture_folder(tmp_path / "pictures", lambda i: f"{'ab'[i % 2]}/{i}.png", 30, (3, 12, 20, 23))
+    return image_folder(tmp_path / "pictures", lambda i: f"{'ab'[i % 2]}/{i}.png", 30, (3, 12, 20, 23))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -91,16 +91,16 @@ def test_a_folder_is_read_in_its_order_and_what_is_broken_is_named(model: InfoGA
     order = [*range(0, 30, 2), *range(1, 30, 2)]
     usable = [number for number in order if number not in (3, 12, 20, 23)]
     names = [f"{'ab'[number % 2]}/{number}.png" for number in usable]
-    assert close(rows(out), expected(model, pictures(30)[usable], names))
+    assert close(rows(out), expected(model, bar_images(30)[usable], names))
     assert [line.partition(":")[0] for line in skipped] == ["a/12.png", "a/20.png", "b/3.png", "b/23.png"]
     assert [path.name for path in out.parent.iterdir()] == ["codes.csv"]
 
 
 def test_an_array_is_read_from_its_file(model: InfoGAN, tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", pictures(20))
+    np.save(tmp_path / "images.npy", bar_images(20))
     with streamed(tmp_path / "images.npy", size=8, channels=1) as images:
         assert encode_dataset(model, images, tmp_path / "codes.csv") == []
-    assert close(rows(tmp_path / "codes.csv"), expected(model, pictures(20), [str(i) for i in range(20)]))
+    assert close(rows(tmp_path / "codes.csv"), expected(model, bar_images(20), [str(i) for i in range(20)]))
 
 
 def test_parquet_says_what_csv_says(model: InfoGAN, folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_parquet_without_its_library_is_one_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"infogan\[parquet\]"):
-        encode_dataset(model, counted(pictures(9), []), tmp_path / "codes.parquet")
+        encode_dataset(model, counted(bar_images(9), []), tmp_path / "codes.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def counted(images: NDArray[np.uint8], asked: list[int], stamp: str = "one") -> 
 
 
 def test_what_was_stopped_goes_on_and_other_images_or_models_begin_anew(model: InfoGAN, tmp_path: Path) -> None:
-    out, images, asked = tmp_path / "codes.csv", pictures(40), list[int]()
+    out, images, asked = tmp_path / "codes.csv", bar_images(40), list[int]()
     with pytest.raises(UserError, match="the disk is gone"):
         encode_dataset(model, counted(images, asked), out)
     assert asked == [0, 7, 14]
@@ -157,7 +157,7 @@ def test_what_was_stopped_goes_on_and_other_images_or_models_begin_anew(model: I
 
 
 def test_a_block_that_was_damaged_is_read_anew(model: InfoGAN, tmp_path: Path) -> None:
-    out, images, asked = tmp_path / "codes.csv", pictures(40), list[int]()
+    out, images, asked = tmp_path / "codes.csv", bar_images(40), list[int]()
     with pytest.raises(UserError):
         encode_dataset(model, counted(images, asked), out)
     part = tmp_path / ".codes.csv.parts" / "00000001.npz"
@@ -225,14 +225,14 @@ def test_nothing_usable_is_one_sentence_and_leaves_no_file(model: InfoGAN, tmp_p
 def test_a_model_that_reads_no_codes_is_refused(tmp_path: Path) -> None:
     gan = small_model(kind="gan")
     with pytest.raises(UserError, match="can not encode"):
-        encode_dataset(gan, counted(pictures(9), []), tmp_path / "codes.csv")
+        encode_dataset(gan, counted(bar_images(9), []), tmp_path / "codes.csv")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
 def many(tmp_path: Path) -> Iterator[types.SimpleNamespace]:
     small_model(codes=CODES).save(tmp_path / "model")
-    np.save(tmp_path / "images.npy", pictures(60_000))
+    np.save(tmp_path / "images.npy", bar_images(60_000))
     command = ["encode", str(tmp_path / "model"), str(tmp_path / "images.npy"), "--out"]
     yield types.SimpleNamespace(command=command, folder=tmp_path, environment={**os.environ, "OMP_NUM_THREADS": "1"})
 
@@ -245,7 +245,7 @@ def test_a_real_process_that_is_killed_goes_on_and_workers_share(many: types.Sim
     while process.running and len(list(parts.glob("[0-9]*.npz"))) < 2:
         time.sleep(0.01)
     process.signal(signal.SIGKILL)
-    assert process.ended().returncode == -signal.SIGKILL
+    assert process.wait().returncode == -signal.SIGKILL
     assert not cut.exists()
     kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("[0-9]*.npz")}
     assert json.loads((parts / "what.json").read_text())["count"] == 60_000

@@ -18,7 +18,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from tests import ROOT, commands
 from tests.data.readers.test_in_memory import Items
-from tests.helpers import Hooks, pictures
+from tests.helpers import Hooks, bar_images
 
 SMALL: dict[str, Any] = {
     "recipe": "plain",
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
 
 
 def test_what_a_program_holds_is_kept_with_the_run(tmp_path: Path) -> None:
-    held = Items([(image, number % 2) for number, image in enumerate(pictures(96))])
+    held = Items([(image, number % 2) for number, image in enumerate(bar_images(96))])
     model = infogan.fit(held, out=tmp_path / "run", test=Items(held.items[:40]), categorical=3, continuous=1, **SMALL)
     assert [code.name for code in model.config.codes] == ["category", "knob1"]
     run = RunFolder(tmp_path / "run")
@@ -41,7 +41,7 @@ def test_what_a_program_holds_is_kept_with_the_run(tmp_path: Path) -> None:
 
 
 def test_the_same_call_goes_on_and_another_is_refused(tmp_path: Path) -> None:
-    images = pictures(96)
+    images = bar_images(96)
     stop = Hooks(stop=lambda: True)
     with pytest.raises(Interrupted):
         infogan.fit(images, out=tmp_path / "run", watch=stop, **SMALL)
@@ -55,7 +55,7 @@ def test_the_same_call_goes_on_and_another_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_or_path_is_what_the_command_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "bars.npy", pictures(96))
+    np.save(tmp_path / "bars.npy", bar_images(96))
     monkeypatch.chdir(tmp_path)
     model = infogan.fit("bars.npy", **SMALL)
     words = ["train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "told"]
@@ -85,7 +85,7 @@ def test_a_named_set_brings_its_invariances(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_asked_for_is_refused(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        infogan.fit(pictures(96), out=tmp_path / "run", **{**SMALL, **given})
+        infogan.fit(bar_images(96), out=tmp_path / "run", **{**SMALL, **given})
     assert not (tmp_path / "run").exists()
 
 
@@ -93,11 +93,11 @@ def test_of_images_that_are_refused_nothing_is_kept_so_that_others_can_be_given(
     (tmp_path / "mine").mkdir()
     for name in ("new", "mine"):
         with pytest.raises(UserError, match="3 usable images, fewer than a batch"):
-            infogan.fit(pictures(3), out=tmp_path / name, **SMALL)
+            infogan.fit(bar_images(3), out=tmp_path / name, **SMALL)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
-    infogan.fit(pictures(96), out=tmp_path / "mine", **SMALL)
+    infogan.fit(bar_images(96), out=tmp_path / "mine", **SMALL)
     with pytest.raises(UserError, match="holds shards of other images"):
-        infogan.fit(pictures(3), out=tmp_path / "mine", **SMALL)
+        infogan.fit(bar_images(3), out=tmp_path / "mine", **SMALL)
     assert infogan.InfoGAN.load(tmp_path / "mine")
     assert (tmp_path / "mine" / "images" / "index.json").is_file()
 
@@ -105,7 +105,7 @@ def test_of_images_that_are_refused_nothing_is_kept_so_that_others_can_be_given(
 def test_a_time_that_is_too_short_is_a_warning_and_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infogan.training.time_budget._measure", lambda *_: (0.0, [0.1]))
     with pytest.warns(UserWarning, match=r"3 s leave 2\d steps .* good pictures want"):
-        infogan.fit(pictures(64), out=tmp_path / "run", recipe="plain", budget=3, options=SMALL["options"])
+        infogan.fit(bar_images(64), out=tmp_path / "run", recipe="plain", budget=3, options=SMALL["options"])
     assert "good pictures want" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
 
 

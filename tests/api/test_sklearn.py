@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from infogan import InfoGANEstimator
-from tests.helpers import pictures
+from tests.helpers import bar_images
 
 SMALL = {"networks.width": 4, "train.report_every": 1}
 BLOBS = "asks that points in a plane are clustered in two steps, and points in a plane are no images"
@@ -42,11 +42,11 @@ def test_it_does_what_scikit_learn_asks_of_estimators(estimator: Any, check: Any
 
 @pytest.fixture(scope="module")
 def fitted() -> InfoGANEstimator:
-    return small().fit(pictures(60))
+    return small().fit(bar_images(60))
 
 
 def test_methods_agree_with_the_model(fitted: InfoGANEstimator) -> None:
-    images = pictures(60)
+    images = bar_images(60)
     read = fitted.model_.encode(images)
     assert np.array_equal(fitted.predict(images), read.codes["category"])
     assert np.array_equal(fitted.labels_, fitted.predict(images))
@@ -86,7 +86,7 @@ def test_codes_become_images_in_the_units_of_the_data(fitted: InfoGANEstimator) 
 
 @pytest.mark.parametrize("shape", [(-1, 64), (-1, 8, 8), (-1, 1, 8, 8), (-1, 8, 8, 1)])
 def test_images_may_be_laid_out_as_they_are(shape: tuple[int, ...], fitted: InfoGANEstimator) -> None:
-    images = pictures(60)
+    images = bar_images(60)
     assert np.array_equal(small().fit(images.reshape(shape)).labels_, fitted.labels_)
     assert np.array_equal(fitted.predict(images.reshape(shape)), fitted.labels_)
 
@@ -123,11 +123,11 @@ def test_other_images_than_it_saw_are_refused(fitted: InfoGANEstimator) -> None:
     with pytest.raises(ValueError, match=r"X has 81 features, but InfoGANEstimator is expecting 64"):
         fitted.predict(np.zeros((3, 81)))
     with pytest.raises(NotFittedError):
-        small().predict(pictures(3))
+        small().predict(bar_images(3))
 
 
 def test_learning_goes_on_bit_for_bit_as_one_run_would() -> None:
-    images = pictures(64)
+    images = bar_images(64)
     options = {"train.batch_size": 16, "train.ema_half_life": 0}
     parts, whole = small(options=options, steps=3), small(options=options, steps=6)
     parts.partial_fit(images).partial_fit(images)
@@ -147,16 +147,16 @@ def test_pickles_clones_and_copies_do_the_same(fitted: InfoGANEstimator) -> None
     state = pickle.dumps(fitted)
     assert b"torch" not in state  # what a pickle holds of a model are bytes and words
     again = pickle.loads(state)
-    assert np.array_equal(again.transform(pictures(9)), fitted.transform(pictures(9)))
-    begun = pickle.loads(pickle.dumps(small().partial_fit(pictures(40))))
-    assert begun.partial_fit(pictures(40)).history_[-1]["step"] == 8
+    assert np.array_equal(again.transform(bar_images(9)), fitted.transform(bar_images(9)))
+    begun = pickle.loads(pickle.dumps(small().partial_fit(bar_images(40))))
+    assert begun.partial_fit(bar_images(40)).history_[-1]["step"] == 8
     fresh = clone(fitted)
     assert not hasattr(fresh, "model_")
-    assert np.array_equal(fresh.fit(pictures(60)).labels_, fitted.labels_)
+    assert np.array_equal(fresh.fit(bar_images(60)).labels_, fitted.labels_)
 
 
 def test_it_serves_in_pipelines_and_searches() -> None:
-    images, labels = pictures(80).reshape(80, -1), np.arange(80) % 2
+    images, labels = bar_images(80).reshape(80, -1), np.arange(80) % 2
     pipeline = make_pipeline(small().set_output(transform="default"), KNeighborsClassifier(3)).fit(images, labels)
     assert pipeline.predict(images[:4]).shape == (4,)
     search = GridSearchCV(small(), {"n_categories": [2, 3]}, cv=2).fit(images)
@@ -166,14 +166,14 @@ def test_it_serves_in_pipelines_and_searches() -> None:
 
 def test_steps_are_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    small(on_step=lambda done, whole: told.append((done, whole))).fit(pictures(40))
+    small(on_step=lambda done, whole: told.append((done, whole))).fit(bar_images(40))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_time_that_is_too_short_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infogan.training.time_budget._measure", lambda *_: (0.0, [0.1]))
     with pytest.warns(ConvergenceWarning, match=r"3 s leave 2\d steps .* good pictures want"):
-        InfoGANEstimator(2, recipe="plain", budget=3, options={"networks.width": 4}).fit(pictures(64))
+        InfoGANEstimator(2, recipe="plain", budget=3, options={"networks.width": 4}).fit(bar_images(64))
 
 
 @pytest.mark.slow

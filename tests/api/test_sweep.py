@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from infogan.api.sweep import RunRecord, SweepFolder, Variation, choose, run_all, parse_seeds, variations
+from infogan.api.sweep import RunRecord, SweepFolder, Variation, choose, parse_seeds, run_all, variations
 from infogan.cli.app import _grid, app
 from infogan.models.infogan import InfoGAN
 from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import file_lock, is_locked
-from tests.helpers import pictures
+from tests.helpers import bar_images
 
 SMALL = [
     *("--recipe", "plain", "--steps", "6", "--categorical", "2", "--continuous", "0"),
@@ -34,7 +34,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "bars.npz"
-    np.savez(path, x_train=pictures(128), y_train=np.arange(128) % 2)
+    np.savez(path, x_train=bar_images(128), y_train=np.arange(128) % 2)
     return path
 
 
@@ -105,7 +105,9 @@ def begun(words: list[str], run: RunFolder) -> "subprocess.Popen[str]":
     """A sweep, once its first run has written a checkpoint."""
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
-    while latest_checkpoint_path(run.checkpoints) is None and process.poll() is None and time.monotonic() < started + 120:
+    while (
+        latest_checkpoint_path(run.checkpoints) is None and process.poll() is None and time.monotonic() < started + 120
+    ):
         time.sleep(0.1)
     return process
 

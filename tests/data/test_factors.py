@@ -17,7 +17,7 @@ from infogan.data.factors import FactorGrid, held_out_mask
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from tests.helpers import pictures, small_config
+from tests.helpers import bar_images, small_config
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5))
@@ -42,7 +42,7 @@ def test_inconsistent_factors_are_refused() -> None:
 
 
 def test_subset_keeps_its_factors_and_the_digest_ignores_them() -> None:
-    images, names = pictures(4), list("abcd")
+    images, names = bar_images(4), list("abcd")
     factors = Factors(("bar",), (4,), np.arange(4)[:, None])
     with_factors, without = ImageSet(images, names, "bars", factors=factors), ImageSet(images, names, "bars")
     subset = with_factors.subset([3, 1]).factors
@@ -68,9 +68,9 @@ def test_prepare_keeps_factors(tmp_path: Path) -> None:
     values = np.stack([np.arange(6) % 3, np.arange(6) % 2], axis=1)
     np.savez(
         tmp_path / "a.npz",
-        images=pictures(6),
+        images=bar_images(6),
         factors=values,
-        test_images=pictures(4),
+        test_images=bar_images(4),
         test_factors=values[:4],
         factor_names=np.array(["a", "b"]),
         factor_sizes=np.array([3, 2]),
@@ -113,7 +113,7 @@ class HiddenFactors(ImageSet):
 @pytest.mark.parametrize("kind", ["infogan", "gan"])
 def test_training_does_not_read_factors(tmp_path: Path, kind: str) -> None:
     factors = Factors(("bar",), (64,), np.arange(64)[:, None])
-    images = HiddenFactors(pictures(), [str(i) for i in range(64)], "bars", factors=factors)
+    images = HiddenFactors(bar_images(), [str(i) for i in range(64)], "bars", factors=factors)
     run = RunFolder.at(tmp_path)
     train(small_config(objective={"kind": kind}), images, run)
     assert run.read_stats()

@@ -11,7 +11,7 @@ import pytest
 from infogan.data import load, prepare_shards, shards
 from infogan.utils import files
 from infogan.utils.errors import UserError
-from tests.helpers import picture_folder, pictures
+from tests.helpers import bar_images, image_folder
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     def name(number: int) -> str:
         return f"{'test' if number % 4 == 3 else 'train'}/{('lying', 'upright')[number % 2]}/{number}.png"
 
-    return picture_folder(tmp_path / "pictures", name, 40, (2, 3, 20))
+    return image_folder(tmp_path / "pictures", name, 40, (2, 3, 20))
 
 
 @pytest.mark.parametrize(("workers", "zipped"), [(1, False), (2, True)])
@@ -48,10 +48,10 @@ def test_shards_hold_the_images_of_a_folder_or_zip(folder: Path, workers: int, z
 
 
 def test_shards_hold_arrays_without_labels(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", pictures(30))
+    np.save(tmp_path / "images.npy", bar_images(30))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
     loaded = load(tmp_path / "a")
-    np.testing.assert_array_equal(np.asarray(loaded.images), pictures(30))
+    np.testing.assert_array_equal(np.asarray(loaded.images), bar_images(30))
     assert loaded.names[29] == "29" and loaded.labels is None
 
 
@@ -65,9 +65,9 @@ def test_shards_of_a_named_set_can_be_loaded_at_another_size(tmp_path: Path) -> 
 
 
 def test_shards_are_indexed_like_an_array(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", pictures(30))
+    np.save(tmp_path / "images.npy", bar_images(30))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
-    images, expected = load(tmp_path / "a").images, pictures(30)
+    images, expected = load(tmp_path / "a").images, bar_images(30)
     random = np.random.default_rng(0)
     indices: list[Any] = [0, -1, np.int64(13), slice(None), slice(3, 25, 4), slice(20, 5, -3), slice(9, 9)]
     indices += [random.integers(0, 30, 50), random.random(30) < 0.5, np.array([], np.int64), np.array([-30, 29])]
@@ -177,7 +177,7 @@ def test_unsuitable_source_or_destination_is_refused(folder: Path) -> None:
 
 
 def test_missing_split_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", pictures(10))
+    np.save(tmp_path / "images.npy", bar_images(10))
     prepare_shards(tmp_path / "images.npy", tmp_path / "a")
     with pytest.raises(UserError, match="no test split"):
         load(tmp_path / "a", split="test")
@@ -191,7 +191,7 @@ def test_shards_hold_factors(tmp_path: Path) -> None:
         "factor_sizes": np.array([3, 2]),
         "factor_values": np.array(["a", "b", "c", "left", "right"]),
     }
-    np.savez(tmp_path / "images.npz", allow_pickle=False, images=pictures(30), **factors)
+    np.savez(tmp_path / "images.npz", allow_pickle=False, images=bar_images(30), **factors)
     prepare_shards(tmp_path / "images.npz", tmp_path / "a", workers=2)
     loaded, expected = load(tmp_path / "a").factors, load(tmp_path / "images.npz").factors
     assert loaded is not None and expected is not None

@@ -17,7 +17,7 @@ from infogan.evaluation.model_selection import (
 )
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
-from tests.helpers import pictures, small_model
+from tests.helpers import bar_images, small_model
 
 
 def test_centrality_is_the_mean_agreement_with_the_others_both_ways() -> None:
@@ -132,7 +132,7 @@ def test_a_model_without_a_recognizer_can_not_be_compared() -> None:
 def candidates(kind: str = "infogan", codes: list[dict[str, object]] | None = None) -> list[Candidate]:
     """Three models, the second not trusted, the first not the best liked, and the third of another seed."""
     models = [small_model(seed=seed, kind=kind, codes=codes) for seed in range(3)]
-    images, distances = pictures(64), [3.0, 1.0, 2.0]
+    images, distances = bar_images(64), [3.0, 1.0, 2.0]
     return [
         Candidate(f"seed-{at}", model, images, trusted=at != 1, frechet=distances[at])
         for at, model in enumerate(models)
@@ -174,7 +174,7 @@ def test_models_that_read_nothing_alike_are_ranked_by_what_they_draw() -> None:
 
 def test_images_of_different_shapes_compare_by_filing_and_not_by_centrality() -> None:
     small, large = small_model(), small_model(size=16)
-    images = pictures(64), np.repeat(np.repeat(pictures(64), 2, axis=2), 2, axis=3)
+    images = bar_images(64), np.repeat(np.repeat(bar_images(64), 2, axis=2), 2, axis=3)
     pair = [Candidate("small", small, images[0]), Candidate("large", large, images[1])]
     assert rank_candidates(pair).scores == ("agreement",)
     knobs: list[dict[str, object]] = [{"kind": "continuous"}] * 2

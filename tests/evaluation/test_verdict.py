@@ -17,7 +17,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
 from infogan.models.serialization import ModelConfig
-from tests.helpers import image_set, pictures, small_config, small_model
+from tests.helpers import bar_images, image_set, small_config, small_model
 
 GOOD = Evidence(
     views_apart=1.2,
@@ -52,7 +52,7 @@ def test_each_trace_beyond_its_limit_is_a_reason_not_to_trust(name: str) -> None
 
 def test_traces_are_what_they_say() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
-    images = pictures(90)
+    images = bar_images(90)
     found = collect_evidence(model, images, {"flip": 1.0}, 5)
     filed = model.encode(images)
     assert found.smallest_class == pytest.approx(np.bincount(filed.codes["category"], minlength=3).min() / 30)
@@ -66,7 +66,7 @@ def test_traces_are_what_they_say() -> None:
 
 
 def test_how_far_views_are_apart_is_measured_in_distances_to_neighbours() -> None:
-    model, images, shift = small_model(), pictures(40), {"shift": 0.3}
+    model, images, shift = small_model(), bar_images(40), {"shift": 0.3}
     found = collect_evidence(model, images, shift, 5).views_apart
     # The same views again, drawn after those that agreement is measured on; the rest in another way.
     draws = torch.Generator().manual_seed(5)
@@ -92,7 +92,7 @@ def test_kinds_that_the_features_showed_are_compared_with_the_values_of_the_code
     assert networks.encoder is not None
     for kinds, met in ((0, None), (4, 1.0), (5, 0.8), (8, 0.5), (2, 0.5)):
         networks.encoder.kinds.zero_()[:, :kinds] = 0.1
-        found = collect_evidence(model, pictures(60), {"flip": 1.0}, 5)
+        found = collect_evidence(model, bar_images(60), {"flip": 1.0}, 5)
         assert (found.kinds, found.kinds_met) == (kinds or None, met)
     reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit")[1]
     assert reason.startswith("do not trust: 8 kinds of image stand apart")

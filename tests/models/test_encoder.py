@@ -8,11 +8,11 @@ from infogan.models.architectures import ImageShape
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
-from tests.helpers import GENERATOR, pictures
+from tests.helpers import GENERATOR, bar_images
 
 # The encoder's code is not the first one.
 LAYOUT = CodeLayout(NoiseSettings(size=5), (ContinuousCode(name="knob1"), CategoricalCode(name="category", size=2)))
-IMAGES = to_network(torch.from_numpy(pictures(16)))
+IMAGES = to_network(torch.from_numpy(bar_images(16)))
 
 
 def build() -> Networks:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from infogan.utils.errors import UserError
-from tests.helpers import pictures, small_model
+from tests.helpers import bar_images, small_model
 
 MODEL = small_model()
 
@@ -47,16 +47,16 @@ def test_samples_do_not_depend_on_the_rest_of_the_batch() -> None:
 
 def test_samples_and_encodings_follow_changed_weights() -> None:
     model, other = small_model(), small_model()
-    before = model.sample(3, seed=1).images, model.encode(pictures(3)).codes["knob1"]
+    before = model.sample(3, seed=1).images, model.encode(bar_images(3)).codes["knob1"]
     random = torch.Generator().manual_seed(0)
     for parameter, other_parameter in zip(model.networks.parameters(), other.networks.parameters(), strict=True):
         change = torch.randn(parameter.shape, generator=random)
         parameter.add_(change)
         other_parameter.add_(change)
-    after = model.sample(3, seed=1).images, model.encode(pictures(3)).codes["knob1"]
+    after = model.sample(3, seed=1).images, model.encode(bar_images(3)).codes["knob1"]
     assert not any(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
     assert np.array_equal(after[0], other.sample(3, seed=1).images)
-    assert np.array_equal(after[1], other.encode(pictures(3)).codes["knob1"])
+    assert np.array_equal(after[1], other.encode(bar_images(3)).codes["knob1"])
 
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (3, -1), (3, 2**63)])
@@ -148,7 +148,7 @@ def test_a_call_advances_its_generator() -> None:
 
 
 def test_an_encoding_has_probabilities_means_and_entropies() -> None:
-    encoding = MODEL.encode(pictures(12))
+    encoding = MODEL.encode(bar_images(12))
     probabilities = encoding.probabilities["category"].astype(np.float64)
     assert probabilities.shape == (12, 10)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -159,14 +159,14 @@ def test_an_encoding_has_probabilities_means_and_entropies() -> None:
 
 
 def test_the_batch_size_does_not_change_an_encoding() -> None:
-    encoding, in_batches = MODEL.encode(pictures(12)), MODEL.encode(pictures(12), batch_size=5)
+    encoding, in_batches = MODEL.encode(bar_images(12)), MODEL.encode(bar_images(12), batch_size=5)
     np.testing.assert_allclose(encoding.codes["knob1"], in_batches.codes["knob1"], atol=1e-5)
-    assert MODEL.encode(pictures(1)).codes["category"].shape == (1,)
-    assert MODEL.encode(pictures(1)[:0]).codes["category"].shape == (0,)
+    assert MODEL.encode(bar_images(1)).codes["category"].shape == (1,)
+    assert MODEL.encode(bar_images(1)[:0]).codes["category"].shape == (0,)
 
 
 def test_images_of_another_shape_are_rejected() -> None:
-    for images in (pictures(2, size=9), pictures(2, channels=3), pictures(2)[0]):
+    for images in (bar_images(2, size=9), bar_images(2, channels=3), bar_images(2)[0]):
         with pytest.raises(UserError, match="this model reads uint8"):
             MODEL.encode(images)
 
@@ -175,18 +175,18 @@ def test_a_gan_cannot_encode() -> None:
     gan = small_model(kind="gan")
     for call in (gan.encode, gan.reconstruct):
         with pytest.raises(UserError, match="no recognizer"):
-            call(pictures(2))
+            call(bar_images(2))
 
 
 def test_a_model_without_an_encoder_has_no_features() -> None:
     with pytest.raises(UserError, match="no encoder"):
-        MODEL.features(pictures(2))
+        MODEL.features(bar_images(2))
 
 
 def test_log_likelihoods_are_those_of_the_given_codes() -> None:
     codes = {"category": np.array([1, 9]), "knob1": np.array([0.0, 1.0]), "knob2": np.array([-1.0, 0.5])}
-    likelihoods = MODEL.log_likelihoods(pictures(2), codes)
-    probabilities = MODEL.encode(pictures(2)).probabilities["category"][[0, 1], [1, 9]]
+    likelihoods = MODEL.log_likelihoods(bar_images(2), codes)
+    probabilities = MODEL.encode(bar_images(2)).probabilities["category"][[0, 1], [1, 9]]
     np.testing.assert_allclose(likelihoods["category"], np.log(probabilities), atol=1e-5)
 
 

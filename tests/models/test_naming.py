@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
-from tests.helpers import pictures, small_model
+from tests.helpers import bar_images, small_model
 
 MODEL = small_model()
 
@@ -99,7 +99,7 @@ def test_names_that_do_not_fit_are_rejected(names: dict[str, Any]) -> None:
 
 
 def test_names_by_labels_are_matched_one_to_one() -> None:
-    model, images = categorical(3), pictures(60)
+    model, images = categorical(3), bar_images(60)
     categories = model.encode(images).codes["category"]
     model.name_codes_by_labels(images, (categories + 1) % 3, ["b", "c", "a"])
     for value in set(categories.tolist()):
@@ -107,7 +107,7 @@ def test_names_by_labels_are_matched_one_to_one() -> None:
 
 
 def test_labels_that_are_numbers_do_not_name_other_values() -> None:
-    model, images = categorical(3), pictures(60)
+    model, images = categorical(3), bar_images(60)
     categories = model.encode(images).codes["category"]
     value = int(np.bincount(categories).argmax())
     images = images[categories == value]
@@ -120,7 +120,7 @@ def test_labels_that_are_numbers_do_not_name_other_values() -> None:
 
 
 def test_a_label_names_only_values_with_images_of_it() -> None:
-    model, images = categorical(3), pictures(60)
+    model, images = categorical(3), bar_images(60)
     categories = model.encode(images).codes["category"]
     images = images[categories == int(np.bincount(categories).argmax())]  # all of one category, with two labels
     model.name_codes_by_labels(images, np.arange(len(images)) % 2, ["owl", "elk"])

@@ -15,7 +15,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.networks import Networks
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
-from tests.helpers import pictures, small_model
+from tests.helpers import bar_images, small_model
 
 MODEL = small_model()
 
@@ -36,7 +36,7 @@ def test_a_saved_model_loads_with_equal_bits(tmp_path: Path, architecture: str) 
         assert loaded.config == model.config
         assert loaded.digest() == model.digest()
         assert np.array_equal(loaded.sample(20, seed=5).images, model.sample(20, seed=5).images)
-        encoding, expected = loaded.encode(pictures(10)), model.encode(pictures(10))
+        encoding, expected = loaded.encode(bar_images(10)), model.encode(bar_images(10))
         for code in expected.codes:
             assert np.array_equal(encoding.codes[code], expected.codes[code])
 

@@ -24,7 +24,7 @@ from infogan.reports import figures, notebook
 from infogan.reports.notebook import LAYOUTS, MOST_SAMPLES, explore, progress
 from tests import ROOT
 from tests.blocks import blocks
-from tests.helpers import model_without_recognizer, pictures, small_model
+from tests.helpers import bar_images, model_without_recognizer, small_model
 from tests.reports.test_report import Page
 
 EXAMPLE = ROOT / "examples" / "first-steps.ipynb"
@@ -92,14 +92,14 @@ def test_samples_show_a_grid_of_the_first() -> None:
 
 
 def test_an_encoding_is_one_line() -> None:
-    found = BARS.encode(pictures(20))
+    found = BARS.encode(bar_images(20))
     used = len(set(found.codes["category"].tolist()))
     sure = found.probabilities["category"].max(axis=1).mean()
     knobs = [f"{name} {found.codes[name].mean():+.2f} on average" for name in ("knob1", "knob2")]
     assert repr(found) == (
         f"<Encoding of 20 images: category of {used} values, mean probability {sure:.2f}; {'; '.join(knobs)}>"
     )
-    assert repr(BARS.encode(pictures(20)[:0])) == "<Encoding of 0 images: category of 0 values; knob1; knob2>"
+    assert repr(BARS.encode(bar_images(20)[:0])) == "<Encoding of 0 images: category of 0 values; knob1; knob2>"
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -30,7 +30,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import DIFFUSE_LR_SCALE, STAGE_HOOKS, VAT_RADIUS
 from infogan.training.state import INITIAL_STREAM, EncoderState
 from infogan.utils.errors import UserError
-from tests.helpers import GENERATOR, Hooks, begin_update, image_set, make_context, pictures, small_config
+from tests.helpers import GENERATOR, Hooks, bar_images, begin_update, image_set, make_context, small_config
 
 ENCODER: tuple[NetworkName, ...] = ("encoder",)
 CODES: list[dict[str, Any]] = [{"kind": "continuous"}, {"kind": "categorical", "size": 2}]  # not the first in order
@@ -143,7 +143,7 @@ def test_a_weight_of_two_numbers_goes_straight_from_one_to_the_other() -> None:
 def test_classes_begin_where_the_clusters_of_the_features_are() -> None:
     encoder = Encoder(ImageShape(1, 8), 8, 2)
     state = EncoderState(2)
-    pixels = torch.from_numpy(pictures(200))
+    pixels = torch.from_numpy(bar_images(200))
     STAGE_HOOKS["cluster"](encoder, state, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():
@@ -193,7 +193,7 @@ def test_an_encoder_whose_clusters_were_not_compact_is_not_taught_by_itself(befo
     encoder = Encoder(ImageShape(1, 8), 4, 2)
     state = EncoderState(2)
     state.lr_scale.fill_(before)
-    STAGE_HOOKS["freeze_if_diffuse"](encoder, state, torch.from_numpy(pictures(8)), 0, None)
+    STAGE_HOOKS["freeze_if_diffuse"](encoder, state, torch.from_numpy(bar_images(8)), 0, None)
     assert float(state.lr_scale) == after
 
 
@@ -236,7 +236,7 @@ def test_an_encoder_that_rests_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_learned_prior_is_the_encoders_frequencies_smoothed() -> None:
     encoder = Encoder(ImageShape(1, 8), 4, 3)
     state = EncoderState(3)
-    pixels = torch.from_numpy(pictures(100))
+    pixels = torch.from_numpy(bar_images(100))
     STAGE_HOOKS["learn_prior"](encoder, state, pixels, 5, None)
     encoder.eval()
     with torch.no_grad():

@@ -25,7 +25,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.memory import usable_bytes
 from tests.commands import Command, infogan
-from tests.helpers import Hooks, image_set, networks_seen, pictures, small_config
+from tests.helpers import Hooks, bar_images, capture_networks, image_set, small_config
 
 TWO_STAGES: list[dict[str, Any]] = [
     {"name": "first", "share": 1, "updates": [
@@ -228,7 +228,7 @@ def in_pieces(config: Config, pieces: int) -> Config:
 
 @pytest.mark.parametrize("kind", ["infogan", "gan"])
 def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> None:
-    images = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    images = Unlabelled(bar_images(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
     run = trained(tmp_path, small_config(objective={"kind": kind}), images)
     assert latest_checkpoint_path(run.checkpoints) is not None
     with pytest.raises(AssertionError, match="looked at"):
@@ -238,7 +238,7 @@ def test_labels_are_never_touched_without_cgan(tmp_path: Path, kind: str) -> Non
 def test_a_cgan_reads_them(tmp_path: Path) -> None:
     options = small_config(objective={"kind": "cgan"}).model_dump()
     config = build({**options, "codes": [{"kind": "categorical", "name": "label", "size": 2}]})
-    hidden = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    hidden = Unlabelled(bar_images(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
     with pytest.raises(AssertionError, match="looked at"):
         trained(tmp_path / "hidden", config, hidden)
     run = trained(tmp_path / "run", config)
@@ -306,7 +306,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         if step == 5:
             seen[0].discriminator.head.weight.data.fill_(bad)
 
-    with networks_seen() as seen, pytest.raises(UserError) as caught:
+    with capture_networks() as seen, pytest.raises(UserError) as caught:
         trained(tmp_path, config, on_step=poison)
     message = str(caught.value)
     assert "discriminator/adversarial" in message
@@ -360,7 +360,8 @@ def test_averages_move_as_stated_and_buffers_are_copied() -> None:
 @pytest.mark.slow
 def test_information_exceeds_two_nats_and_accuracy_beats_the_majority_on_digits(tmp_path: Path) -> None:
     from infogan.data import load
-    from infogan.evaluation.evaluate import EvaluationInputs, evaluate
+    from infogan.evaluation.evaluate import evaluate
+    from infogan.evaluation.metric_groups import EvaluationInputs
 
     images, test = load("digits"), load("digits", split="test")
     config = small_config("train.steps=1500", "train.batch_size=64", "networks.width=24", "train.save_every=1500")

@@ -25,7 +25,7 @@ from infogan.training.checkpoint import Checkpoint, latest_checkpoint_path, load
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import append_line, file_lock, is_locked, remove_temporary_files
-from tests.helpers import Hooks, image_set, networks_seen, pictures, small_config
+from tests.helpers import Hooks, bar_images, capture_networks, image_set, small_config
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -241,7 +241,7 @@ def folder_plan(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A folder of bars as files, and the options of a run on it."""
     source = tmp_path / "bars"
     source.mkdir()
-    for number, image in enumerate(pictures(32)):
+    for number, image in enumerate(bar_images(32)):
         Image.fromarray(image[0]).save(source / f"{number}.png")
     options = small_config("train.steps=4").model_dump(mode="json")
     return source, {**options, "data": {"source": str(source)}}
@@ -255,7 +255,7 @@ def test_images_that_were_changed_or_removed_are_incidents(
     train_run(plan(options), run)
     ended = newest(run).read_bytes()
     kept = (source / "3.png").read_bytes()
-    Image.fromarray(pictures(1)[0, 0]).save(source / "3.png")
+    Image.fromarray(bar_images(1)[0, 0]).save(source / "3.png")
     with pytest.raises(UserError, match="are not those that"):
         train_run(plan(options, run=run.path), run)
     source.rename(tmp_path / "away")
@@ -333,7 +333,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
             next(seen[0].generator.parameters()).register_hook(lambda gradient: gradient * torch.inf)
 
     said = r"stopped being finite by step 4: the last good .*00000002"
-    with networks_seen() as seen, pytest.raises(UserError, match=said):
+    with capture_networks() as seen, pytest.raises(UserError, match=said):
         train_run(planned, run, callbacks=[Hooks(on_step=overflow)])
     assert all(tensor.isfinite().all() for tensor in load_latest_checkpoint(run.checkpoints)[0].tensors.values())  # type: ignore[union-attr]
     train_run(planned, run)

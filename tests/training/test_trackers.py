@@ -36,7 +36,7 @@ from infogan.training.trackers import TRACKERS, Tracker, make_trackers, numbers_
 from infogan.utils.errors import UserError
 from tests import ROOT
 from tests.commands import infogan
-from tests.helpers import Hooks, image_set, pictures, small_config, small_model
+from tests.helpers import Hooks, bar_images, image_set, small_config, small_model
 
 ALL = ["tensorboard", "wandb", "mlflow"]
 STEPS, KILLED_AT, CHECKPOINT = 8, 7, 4
@@ -59,8 +59,8 @@ def _nothing_leaves_this_machine(tmp_path_factory: pytest.TempPathFactory) -> It
 def bars(folder: Path, *assignments: str, **sections: Any) -> Plan:
     """A run of six steps on images with a test split."""
     source, labels = folder / "bars.npz", np.arange(64) % 2
-    test = pictures(40, seed=1)
-    np.savez(source, x_train=pictures(), y_train=labels, x_test=test, y_test=labels[:40])
+    test = bar_images(40, seed=1)
+    np.savez(source, x_train=bar_images(), y_train=labels, x_test=test, y_test=labels[:40])
     data = {"source": str(source), "size": 8, "channels": 1}
     return Plan(small_config("train.sample_every=4", *assignments, data=data, **sections), load(source))
 
@@ -152,7 +152,7 @@ def measured(run: RunFolder, which: int = -1) -> dict[str, float]:
 
 def read_by_model(run: RunFolder) -> tuple[NDArray[np.uint8], list[list[str]], NDArray[np.float32]]:
     """The test images, what the model says their codes are, and these as numbers."""
-    images = pictures(40, seed=1)
+    images = bar_images(40, seed=1)
     read = InfoGAN.load(run.path).encode(images)
     rows = [list(map(str, row)) for row in zip(*(values.tolist() for values in read.codes.values()), strict=True)]
     knobs = np.stack([read.codes["knob1"], read.codes["knob2"]], axis=1)
@@ -500,7 +500,7 @@ def test_features_are_what_the_encoder_sees_and_names_are_told() -> None:
 def test_labels_are_not_looked_at() -> None:
     from tests.training.test_loop import Unlabelled
 
-    hidden = Unlabelled(pictures(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
+    hidden = Unlabelled(bar_images(), [str(i) for i in range(64)], "bars", np.zeros(64, np.int64), ("a",))
     assert len(encode_sample(small_model(), hidden).codes["category"]) == 64
 
 

@@ -16,10 +16,10 @@ from infogan.models.latents import CodeLayout
 from infogan.models.networks import build_networks
 from infogan.training import time_budget
 from infogan.training.callbacks import Interrupted
-from infogan.training.loop import train
 from infogan.training.checkpoint import load_latest_checkpoint
+from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from tests.helpers import Hooks, image_set, pictures, small_config, small_model
+from tests.helpers import Hooks, bar_images, image_set, small_config, small_model
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
@@ -115,6 +115,6 @@ def test_what_a_step_takes_is_timed_to_its_end(device: str) -> None:
 @DEVICES
 def test_an_image_is_read_where_the_weights_are(device: str) -> None:
     model = small_model()
-    reference = model.encode(pictures(5)).codes["knob1"]
-    np.testing.assert_allclose(model.to(device).encode(pictures(5)).codes["knob1"], reference, atol=1e-3)
+    reference = model.encode(bar_images(5)).codes["knob1"]
+    np.testing.assert_allclose(model.to(device).encode(bar_images(5)).codes["knob1"], reference, atol=1e-3)
     assert model.device.type == device

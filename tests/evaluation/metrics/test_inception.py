@@ -18,7 +18,7 @@ from infogan.evaluation.evaluate import ALL, METRICS, EvaluationInputs, evaluate
 from infogan.evaluation.metrics import inception
 from infogan.evaluation.metrics.inception import InceptionFeatures, obstacle
 from infogan.utils.errors import UserError
-from tests.helpers import image_set, pictures, small_model
+from tests.helpers import bar_images, image_set, small_model
 
 try:
     from pytorch_fid import inception as outside
@@ -86,7 +86,7 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
 def test_the_features_are_those_of_the_package(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(random_weights(monkeypatch), cache, monkeypatch)
     assert obstacle() == ""
-    images = pictures(35, size=16)  # more than are taken at a time
+    images = bar_images(35, size=16)  # more than are taken at a time
     features = InceptionFeatures()(images)
     network = outside.InceptionV3().eval()
     grey = torch.from_numpy(images).float() / 255
@@ -115,5 +115,5 @@ def test_other_files_are_refused_and_nothing_in_them_is_run(cache: Path, monkeyp
     put({"weights": Trap()}, cache, monkeypatch)
     assert obstacle() == ""
     with pytest.raises(Exception, match="Weights only load failed"):
-        InceptionFeatures()(pictures(2))
+        InceptionFeatures()(bar_images(2))
     assert not ran.exists()
