@@ -1,18 +1,15 @@
-"""How fast the explorer answers: the first picture of the page, and pictures a second while a slider is dragged.
+"""Measure how fast the explorer is: time to the first table, and tables per second while a slider is dragged.
 
     python -m benchmarks.explorer runs/00000-mnist --rounds 5 --out benchmarks/results/explorer.json
 
-A real browser (headless Chromium, by Playwright) opens the page of a real process. The first picture is timed from the
-navigation to the table being painted. Then the table is 8 by 8 noises, a slider moves with every frame that the browser
-draws, and the tables that are painted are counted for three seconds.
+A headless Chromium (through Playwright) opens the page of a separate process. The time to the first table runs from the
+navigation until the table of 8 by 8 noises is painted. Then a slider moves with every frame of the browser, and the
+painted tables are counted for three seconds.
 """
 
 import argparse
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from benchmarks.accuracy import commit, machine
+from benchmarks.exploring import ExplorerProcess
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FIRST = """() => new Promise((resolve) => {
@@ -28,11 +26,11 @@ FIRST = """() => new Promise((resolve) => {
   look();
 })"""
 DRAGGED = """() => new Promise((resolve) => {
-  const slider = document.querySelector('[data-code]');
+  const slider = document.querySelector('input[data-code]');
   const painted = () => Number(document.querySelector('#lattice canvas').dataset.frame);
-  const begun = performance.now(), before = painted();
+  const start = performance.now(), before = painted();
   const move = () => {
-    const passed = performance.now() - begun;
+    const passed = performance.now() - start;
     if (passed > 3000) return resolve((painted() - before) / passed * 1000);
     slider.value = Math.sin(passed / 300);
     slider.dispatchEvent(new Event('input'));
@@ -43,47 +41,43 @@ DRAGGED = """() => new Promise((resolve) => {
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run folder whose model has a continuous code")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    given = parser.parse_args()
-    rounds = [measured(given.run) for _ in range(given.rounds)]
-    result = {"commit": commit(), "run": given.run.name, **machine(), "rounds": rounds}
-    for name in ("first_picture_s", "pictures_per_s", "while_reading_per_s"):
-        values = [round_[name] for round_ in rounds]
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    arguments = parser.parse_args()
+    rounds = [measure(arguments.run) for _ in range(arguments.rounds)]
+    result = {"commit": commit(), "run": arguments.run.name, **machine(), "rounds": rounds}
+    for name in rounds[0]:
+        values = [figures[name] for figures in rounds]
         result[name] = {"median": median(values), "lowest": min(values), "highest": max(values)}
         print(f"{name}: median {median(values):.2f}, {min(values):.2f} to {max(values):.2f}")
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def measured(run: Path) -> dict[str, float]:
-    """One round: a new process and a new browser."""
-    command = [sys.executable, "-m", "infogan", "explore", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        with sync_playwright() as started:
-            browser = started.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=ARGUMENTS
-            )
-            found = of_page(browser.new_page(), address)
-            browser.close()
-        process.send_signal(signal.SIGINT)
-    return found
+def measure(run: Path) -> dict[str, float]:
+    """Measure one round with a new server and a new browser."""
+    explorer = ExplorerProcess(run)
+    with sync_playwright() as session:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = session.chromium.launch(executable_path=path, args=ARGUMENTS)
+        figures = measure_page(browser.new_page(), explorer.address)
+        browser.close()
+    explorer.stop()
+    return figures
 
 
-def of_page(page: Any, address: str) -> dict[str, float]:
-    """The three figures of one page."""
+def measure_page(page: Any, address: str) -> dict[str, float]:
+    """Measure the three figures of one page."""
     page.goto(f"{address}#steer?across=-1&down=-1")
     first = page.evaluate(FIRST) / 1000
-    reading = page.evaluate(DRAGGED)
+    while_reading = page.evaluate(DRAGGED)
     while "reading" in (page.text_content("#progress") or ""):
         page.wait_for_timeout(200)
     page.wait_for_timeout(1000)
-    return {"first_picture_s": first, "while_reading_per_s": reading, "pictures_per_s": page.evaluate(DRAGGED)}
+    return {"first_picture_s": first, "while_reading_per_s": while_reading, "pictures_per_s": page.evaluate(DRAGGED)}
 
 
 if __name__ == "__main__":

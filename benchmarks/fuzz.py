@@ -38,24 +38,25 @@ from PIL import Image
 from pyarrow import parquet
 
 from benchmarks.accuracy import commit, machine
-from benchmarks.exploring import Explored, judged, requests, small_run
+from benchmarks.exploring import ExplorerProcess, judged, requests, small_run
 from benchmarks.sessions import address_space
-from infogan.config import presets
+from infogan.api import resolve
 from infogan.config import schema as options_of
 from infogan.config.schema import Config
 from infogan.data import ImageSet, has_test_split, load, prepare_shards
 from infogan.data.labels import read_labels
-from infogan.evaluation.descriptions import measured_rows
-from infogan.explorer.saved import LabelBook
+from infogan.evaluation.descriptions import metric_rows
+from infogan.explorer.persistence import LabelFile
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.models.serialization import ModelConfig
-from infogan.reports.compare import Compared, table
-from infogan.reports.report import curves_of, loss_curves
+from infogan.reports.charts import loss_curves, select_curves
+from infogan.reports.compare import ComparedRun, metric_table
 from infogan.training import loop
-from infogan.training.run_dir import Checkpoint, RunFolder
+from infogan.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
+from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 
 SECONDS = 5.0
@@ -341,7 +342,9 @@ def targets() -> dict[str, Target]:
             "config.json", (run,), lambda at: RunFolder.existing(at).read_config(), (("environment.json", b"[]"),)
         ),
         "checkpoint": Target(
-            "checkpoints/00000001.safetensors", (_checkpoint(),), lambda at: RunFolder(at).load_checkpoint()[0]
+            "checkpoints/00000001.safetensors",
+            (_checkpoint(),),
+            lambda at: load_latest_checkpoint(RunFolder(at).checkpoints)[0],
         ),
         "forged checkpoint": Target("checkpoints/00000001.safetensors", (_checkpoint(),), _forged()),
         "stats": Target("stats.jsonl", (STATS,), _stats),
@@ -355,15 +358,16 @@ def targets() -> dict[str, Target]:
 
 
 @contextlib.contextmanager
-def _explored() -> Iterator[tuple[Explored, tuple[bytes, ...]]]:
+def _explored() -> Iterator[tuple[ExplorerProcess, tuple[bytes, ...]]]:
     """An explorer, and a request for each of its addresses; the memory that it may come to hold is bounded as well."""
     picture = _picture(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8), "PNG")
     with TemporaryDirectory() as folder:
-        explored = Explored(small_run(Path(folder) / "run"))
+        explored = ExplorerProcess(small_run(Path(folder) / "run"))
+        explored.log_in()
         try:
             corpus = requests(explored, picture)
             for request in corpus:
-                explored.asked(request)
+                explored.exchange(request)
             held = explored.memory()
             yield explored, corpus
             assert explored.memory() < held + MEMORY, "the explorer holds far more than before"
@@ -386,7 +390,7 @@ def _addresses() -> Iterator[Target]:
     def read(at: Path) -> object:
         address, _, body = (at / "words").read_bytes().partition(b"\n")
         method = "POST" if body else "GET"
-        return judged(explored, explored.request(method, quote(address, safe="/?&=,%+-._~") or "/", body))
+        return judged(explored, explored.raw_request(method, quote(address, safe="/?&=,%+-._~") or "/", body))
 
     with _explored() as (explored, corpus):
         yield Target("words", tuple(_words(request) for request in corpus), read)
@@ -429,7 +433,7 @@ def _stats(at: Path) -> object:
     run = RunFolder(at)
     run.rewind_stats(200)
     stats = run.read_stats()
-    return loss_curves(stats), curves_of(stats, {"category": "information/category"})
+    return loss_curves(stats), select_curves(stats, {"category": "information/category"})
 
 
 def _metrics(at: Path) -> object:
@@ -439,11 +443,11 @@ def _metrics(at: Path) -> object:
     model = InfoGAN(ModelConfig.of(_small_config(), ImageShape(1, 8), {}), _small_networks())
     for line in lines:
         whole |= line
-        table([Compared("one", model, line), Compared("other", model, whole)])
+        metric_table([ComparedRun("one", model, line), ComparedRun("other", model, whole)])
         json.dumps(whole)
     if not lines:
         raise UserError("no line of them is an evaluation")
-    return measured_rows(whole, {})
+    return metric_rows(whole, {})
 
 
 def _sessions(at: Path) -> object:
@@ -467,7 +471,7 @@ def _forged() -> Callable[[Path], object]:
         if found := re.search(rb'"sha256":"([0-9a-f]{64})"', content):
             blank = content.replace(found[1], b"0" * 64, 1)
             path.write_bytes(blank.replace(b"0" * 64, sha256(blank).hexdigest().encode(), 1))
-        checkpoint, _ = RunFolder(at).load_checkpoint()
+        checkpoint, _ = load_latest_checkpoint(RunFolder(at).checkpoints)
         assert checkpoint is not None
         loop._restore(checkpoint, networks, average, [])
         return checkpoint
@@ -477,11 +481,11 @@ def _forged() -> Callable[[Path], object]:
 
 def _book(at: Path, known: ImageSet) -> object:
     """As the explorer does, which writes what it does not know as it was."""
-    book = LabelBook(known)
-    labels = book.take((at / "labels.csv").read_bytes(), "labels.csv")
-    again = LabelBook(known)
-    assert again.take(book.content(labels), "again") == labels
-    assert again.beside == book.beside
+    book = LabelFile(known)
+    labels = book.parse((at / "labels.csv").read_bytes(), "labels.csv")
+    again = LabelFile(known)
+    assert again.parse(book.content(labels), "again") == labels
+    assert again.unloaded == book.unloaded
     return labels
 
 
@@ -581,7 +585,7 @@ def _small_config() -> Config:
         "noise": {"size": 4},
     }
     layers = [settings, {"networks": {"architecture": "mlp", "width": 4}, "data": {"source": "x"}}]
-    return options_of.build(presets.compose("plain", layers))
+    return options_of.build(resolve.compose("plain", layers))
 
 
 def _small_networks() -> Networks:
@@ -591,7 +595,7 @@ def _small_networks() -> Networks:
 
 
 def _run_config() -> bytes:
-    options = presets.compose("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
+    options = resolve.compose("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
     return options_of.build(options).model_dump_json(indent=2).encode()
 
 
@@ -599,7 +603,7 @@ def _checkpoint() -> bytes:
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         networks = _small_networks()
-        run.save_checkpoint(Checkpoint(1, 0.5, loop._tensors(networks, copy.deepcopy(networks), [])))
+        save_checkpoint(run.checkpoints, Checkpoint(1, 0.5, loop._tensors(networks, copy.deepcopy(networks), [])))
         (path,) = run.checkpoints.iterdir()
         return path.read_bytes()
 
@@ -625,12 +629,12 @@ width = 8
 
 
 def _read_options(at: Path) -> object:
-    return options_of.build(presets.compose("plain", [options_of.read(at / "a.toml")]))
+    return options_of.build(resolve.compose("plain", [options_of.read(at / "a.toml")]))
 
 
 def _assign(at: Path) -> object:
     text = (at / "a.txt").read_text(encoding="utf-8", errors="surrogateescape")
-    return options_of.build(presets.compose("plain", [{"data": {"source": "x"}}], [text]))
+    return options_of.build(resolve.compose("plain", [{"data": {"source": "x"}}], [text]))
 
 
 if __name__ == "__main__":

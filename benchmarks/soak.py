@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import commit, machine
-from benchmarks.exploring import Explored, small_run
+from benchmarks.exploring import ExplorerProcess, small_run
 from benchmarks.faults import bars, picture
 
 FRAME = 0.1  # seconds from picture to picture of a client that steers
@@ -82,7 +82,8 @@ class Load:
 
     def __init__(self, run: Path, folder: Path, seed: int) -> None:
         self.run = run
-        self.explored = Explored(run)
+        self.explored = ExplorerProcess(run)
+        self.explored.log_in()
         self.statuses: Counter[int] = Counter()
         self.failures: deque[str] = deque(maxlen=20)
         self.times: deque[float] = deque(maxlen=1_000_000)  # seconds, of what steers
@@ -153,7 +154,7 @@ class Load:
                 self.failures.append(f"{job.__name__}: {type(error).__name__}: {error}")
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        status, answer = self.explored.asked(self.explored.request(method, path, body))
+        status, answer = self.explored.exchange(self.explored.raw_request(method, path, body))
         self.statuses[status] += 1
         if status >= 500 or status == 0:
             self.failures.append(f"{method} {path}: {status} {answer[-200:]!r}")
@@ -174,7 +175,7 @@ class Load:
     def _sort(self, random: np.random.Generator) -> None:
         place = int(random.integers(1437))
         self._ask("GET", f"/api/gallery?code=0&group={random.integers(10)}&count=60")
-        self._ask("GET", f"/api/image?place={place}")
+        self._ask("GET", f"/api/image?index={place}")
         self._ask("GET", f"/api/queue?count=20&from={place % 100}")
         self._ask("GET", "/api/evidence")
         self._ask("GET", f"/api/traversal.gif?{self._view(random)}&code=1")
@@ -185,7 +186,7 @@ class Load:
         name = f"name {random.integers(10_000)}"
         words = json.dumps({"code": 0, "value": int(random.integers(10)), "name": name}).encode()
         self._ask("POST", "/api/name", words)
-        self._ask("POST", "/api/label", json.dumps({"place": int(random.integers(1437)), "label": name}).encode())
+        self._ask("POST", "/api/label", json.dumps({"index": int(random.integers(1437)), "label": name}).encode())
         status, answer = self._ask("GET", "/api/state")
         if status == 200 and (change := json.loads(answer.partition(b"\r\n\r\n")[2])["undo"]):
             self._ask("POST", "/api/undo", json.dumps({"id": change["id"]}).encode())
@@ -196,7 +197,7 @@ class Load:
         self._over.wait(1.0)
 
     def _vanish(self, random: np.random.Generator) -> None:
-        raw = self.explored.request("GET", f"/api/lattice?{self._view(random)}")
+        raw = self.explored.raw_request("GET", f"/api/lattice?{self._view(random)}")
         with socket.create_connection(("127.0.0.1", self.explored.port), timeout=5) as client:
             kind = int(random.integers(3))
             client.sendall(raw[: len(raw) // 2] if kind == 0 else raw)

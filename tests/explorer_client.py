@@ -47,7 +47,7 @@ class ExplorerClient:
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             sent = {"Host": self.host, **(headers or {})}
-            if body is not None:
+            if body is not None and "Transfer-Encoding" not in sent:
                 sent.setdefault("Content-Length", str(len(body)))
             for name, value in sent.items():
                 connection.putheader(name, value)

@@ -1,14 +1,12 @@
-"""The pages in a real browser: headless Chromium, driven by Playwright.
+"""The explorer's page, the report and the notebook in headless Chromium, driven by Playwright.
 
-The pictures of ``docs/explorer.md`` are those of the last test, of a run worth looking at:
-``pytest tests/test_browser.py --screenshots docs/images --run runs/00000-mnist``.
+The last test makes the screenshots in ``docs/explorer.md``:
+``pytest tests/explorer/test_browser.py --screenshots docs/images --run runs/00000-mnist``.
 """
 
 import base64
 import io
 import re
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,78 +19,32 @@ from infogan.data import load
 from infogan.data.labels import read_labels
 from infogan.models.infogan import InfoGAN
 from infogan.reports import figures, notebook
+from tests.browser import NEEDS_BROWSER, Tab, until
 from tests.commands import infogan
-from tests.explored import Explored, copy_of, explored_here, model_without_recognizer, run_with_two_categories
-from tests.helpers import small_model
+from tests.explorer_client import ExplorerClient, copy_run, explorer_thread, run_with_two_categories
+from tests.helpers import model_without_recognizer, small_model
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+pytestmark = NEEDS_BROWSER
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-class Tab:
-    """A page whose console is listened to, with the cookie of an explorer that is served already."""
-
-    def __init__(self, browser: Any, served: Explored | None = None, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        if served is not None:
-            name, _, value = served.cookie.partition("=")
-            self.context.add_cookies([{"name": name, "value": value, "url": home(served)}])
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.page.on(
-            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
-        )
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.context.close()
-        if kind is None:
-            assert self.complaints == []
-
-
-def home(served: Explored) -> str:
-    return f"http://{served.host}/"
-
-
-def until(page: Any, condition: str, argument: Any = None) -> None:
-    """Waits for a condition; Playwright's own waiting needs eval, which the page's policy forbids."""
-    end = time.monotonic() + 60
-    while not page.evaluate(condition, argument):
-        assert time.monotonic() < end, condition
-        page.wait_for_timeout(20)
-
-
-def filled_group(page: Any) -> None:
-    """Sorts by a group that has images: few steps of training leave some without."""
+def select_filled_group(page: Any) -> None:
+    """Select a group with images: after so short a training some groups are empty."""
     for number in range(10):
         page.select_option("#group", str(number))
         name = page.locator("#group option").nth(number).text_content()
-        until(page, "name => document.getElementById('sort-told').textContent.includes(` in ${name},`)", name)
+        until(page, "name => document.getElementById('sort-summary').textContent.includes(` in ${name},`)", name)
         if page.locator("#gallery .thumb").count() > 20:
             return
     raise AssertionError("no group has images")
 
 
 def drawn(page: Any, selector: str = "#lattice canvas") -> str:
-    """The pixels of a canvas."""
+    """Return the pixels of a canvas as a data URL."""
     return str(page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
 
 
 def until_changed(page: Any, before: str, selector: str = "#lattice canvas") -> str:
-    """The pixels of a canvas once they are others."""
+    """Wait until the pixels of a canvas change, and return them."""
     until(page, "([selector, before]) => document.querySelector(selector)?.toDataURL() !== before", [selector, before])
     return drawn(page, selector)
 
@@ -108,29 +60,14 @@ def open_tab(page: Any, name: str) -> None:
 
 
 def grey(data: str) -> Any:
-    """The pixels of a ``data:`` address, (height, width)."""
+    """Return the grey pixels of a ``data:`` URL, (height, width)."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("L")).astype(int)
 
 
-@pytest.fixture(scope="module")
-def served(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
-    with Explored(copy_of(digits_run, tmp_path_factory.mktemp("browsed") / "run")) as explored:
-        explored.enter()
-        explored.settled()
-        yield explored
-
-
-@pytest.fixture
-def explored(served: Explored) -> Iterator[Explored]:
-    """The one explorer of all tests here, as it was when it began."""
-    yield served
-    served.undo_all()
-
-
-def test_codes_are_steered_and_named_and_the_name_is_kept(browser: Any, explored: Explored, tmp_path: Path) -> None:
+def test_codes_are_steered_and_named(browser: Any, client: ExplorerClient, tmp_path: Path) -> None:
     images = load("digits")
     with Tab(browser) as page:
-        ready(page, explored.another_address())
+        ready(page, client.addresses[-1])
         table, centre = drawn(page), drawn(page, "#centre")
         page.locator("#codes [data-value='5']").click()
         centre = until_changed(page, centre, "#centre")
@@ -138,7 +75,7 @@ def test_codes_are_steered_and_named_and_the_name_is_kept(browser: Any, explored
         page.locator("[data-code='1']").fill("0.8")
         table = until_changed(page, table)
         assert "knob1 0.80" in page.locator("#lattice .cell").first.get_attribute("aria-label")
-        # On the keyboard alone: a category, new noise, a cell of the table.
+        # With the keyboard: a category, new noise, a cell of the table.
         page.keyboard.press("Escape")
         page.locator("body").click(position={"x": 1, "y": 1})
         page.keyboard.press("7")
@@ -151,30 +88,30 @@ def test_codes_are_steered_and_named_and_the_name_is_kept(browser: Any, explored
         until(page, "() => document.getElementById('centre').ariaLabel.includes('category 8')")
         until(page, "() => location.hash.includes('codes=8')")
         link = page.url
-        seen = drawn(page, "#centre")
+        centre = drawn(page, "#centre")
 
         page.get_by_role("button", name="Name", exact=True).click()
-        # So few steps file nearly all images under a value or two: one of them is named as well.
-        filed = int(np.bincount(InfoGAN.load(explored.run).encode(images.images).codes["category"]).argmax())
-        for value, name in ((8, "snowman"), (filed, "frequent")):
+        # After so few steps nearly all images are in one or two groups: one of them is named, too.
+        frequent = int(np.bincount(InfoGAN.load(client.run).encode(images.images).codes["category"]).argmax())
+        for value, name in ((8, "snowman"), (frequent, "frequent")):
             page.get_by_label(f"Name of value {value}").fill(name)
             page.get_by_label(f"Name of value {value}").press("Enter")
             page.get_by_role("button", name=f"Undo: category {value} named '{name}'", exact=True).wait_for()
         page.goto("about:blank")
-        page.goto(link)  # a link holds the view, and the server the name
+        page.goto(link)  # the link contains the view, and the server the name
         page.wait_for_selector("#strips .frames button")
-        assert "category snowman" in page.get_attribute("#centre", "aria-label") or filed == 8
-        assert drawn(page, "#centre") == seen
-    assert infogan("encode", explored.run, "digits", "--out", "codes.csv", cwd=tmp_path).returncode == 0
-    found = InfoGAN.load(explored.run).encode(images.images).codes["category"]
+        assert "category snowman" in page.get_attribute("#centre", "aria-label") or frequent == 8
+        assert drawn(page, "#centre") == centre
+    assert infogan("encode", client.run, "digits", "--out", "codes.csv", cwd=tmp_path).returncode == 0
+    categories = InfoGAN.load(client.run).encode(images.images).codes["category"]
     rows = (tmp_path / "codes.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[1] == "frequent" for row in rows] == [value == filed for value in found.tolist()]
-    assert any(found == filed)
+    assert [row.split(",")[1] == "frequent" for row in rows] == [value == frequent for value in categories.tolist()]
+    assert any(categories == frequent)
 
 
-def test_a_dragged_slider_ends_at_the_newest_view(browser: Any, explored: Explored) -> None:
-    with Tab(browser, explored) as page:
-        ready(page, home(explored))
+def test_a_dragged_slider_ends_at_the_newest_view(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
         slider = page.locator("[data-code='1']")
         box = slider.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -184,140 +121,140 @@ def test_a_dragged_slider_ends_at_the_newest_view(browser: Any, explored: Explor
         page.mouse.up()
         value = float(slider.input_value())
         assert value > 0.5
-        until(page, "wanted => document.getElementById('centre').ariaLabel.includes(`knob1 ${wanted}`)", f"{value:.2f}")
-        until(page, "wanted => decodeURIComponent(location.hash).includes(`,${wanted},`)", f"{value:g}")
+        until(page, "text => document.getElementById('centre').ariaLabel.includes(`knob1 ${text}`)", f"{value:.2f}")
+        until(page, "text => decodeURIComponent(location.hash).includes(`,${text},`)", f"{value:g}")
 
 
-def test_an_image_is_uploaded_and_its_codes_are_read(browser: Any, explored: Explored) -> None:
+def test_the_codes_of_an_uploaded_image_are_shown(browser: Any, client: ExplorerClient) -> None:
     image = load("digits", split="test").images[11]
     buffer = io.BytesIO()
     Image.fromarray(image[0]).save(buffer, "PNG")
-    tab = Tab(browser, explored)
+    tab = Tab(browser, client)
     with tab as page:
-        ready(page, home(explored))
+        ready(page, client.home)
         page.set_input_files("#file", {"name": "mine.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
         page.wait_for_selector("#uploaded meter")
         shares = page.eval_on_selector_all("#uploaded meter", "bars => bars.map(bar => bar.value)")
-        # A neighbour that is chosen is the centre from then on: that very image, not one of the same codes.
+        # A selected neighbour becomes the centre: exactly that image, not one with the same codes.
         for number in (0, 5):
             thumb = page.locator("#uploaded .gallery").first.locator("button").nth(number)
             row = grey(thumb.evaluate("button => button.style.backgroundImage.slice(5, -2)"))
-            seen = page.get_attribute("#centre", "data-frame")
+            frame = page.get_attribute("#centre", "data-frame")
             thumb.click()
-            until(page, "before => document.getElementById('centre').dataset.frame !== before", seen)
+            until(page, "before => document.getElementById('centre').dataset.frame !== before", frame)
             until(page, "() => location.hash.includes('seed=1&')")
             until(page, "() => document.querySelectorAll('#strips .frames').length === 3")
             assert np.abs(grey(drawn(page, "#centre")) - row[:, 8 * number : 8 * number + 8]).max() <= 1
-        probabilities = InfoGAN.load(explored.run).encode(image[None]).probabilities["category"][0]
+        probabilities = InfoGAN.load(client.run).encode(image[None]).probabilities["category"][0]
         assert shares == pytest.approx(sorted(probabilities.tolist(), reverse=True)[:3], abs=1e-3)
         assert page.locator("#uploaded .gallery").count() == 2
-        assert tab.complaints == []
+        assert tab.console_errors == []
         page.set_input_files("#file", {"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"})
         page.get_by_role("alert").wait_for()
-        assert "can not be read" in page.get_by_role("alert").text_content()
-        assert all("400" in complaint for complaint in tab.complaints)  # the browser tells of the refusal itself
-        tab.complaints.clear()
+        assert "cannot be read" in page.get_by_role("alert").text_content()
+        assert all("400" in complaint for complaint in tab.console_errors)  # the browser logs the status itself
+        tab.console_errors.clear()
 
 
-def test_images_are_sorted_and_doubts_are_settled(browser: Any, explored: Explored) -> None:
-    with Tab(browser, explored) as page:
-        ready(page, home(explored))
+def test_images_are_sorted_and_labelled(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
         page.get_by_role("button", name="Sort", exact=True).click()
-        filled_group(page)
+        select_filled_group(page)
         page.locator("#gallery .thumb").first.click()
         page.wait_for_selector("#detail meter")
         page.select_option("#order", "between")
-        until(page, "() => document.getElementById('sort-told').textContent.includes(' and ')")
+        until(page, "() => document.getElementById('sort-summary').textContent.includes(' and ')")
         page.get_by_role("button", name="Correct", exact=True).click()
-        until(page, "() => document.getElementById('doubt').ariaLabel")
+        until(page, "() => document.getElementById('uncertain').ariaLabel")
         for key in "24":
-            before = page.get_attribute("#doubt", "aria-label")
+            before = page.get_attribute("#uncertain", "aria-label")
             page.keyboard.press(key)
-            until(page, "before => document.getElementById('doubt').ariaLabel !== before", before)
-        before = page.get_attribute("#doubt", "aria-label")
+            until(page, "before => document.getElementById('uncertain').ariaLabel !== before", before)
+        before = page.get_attribute("#uncertain", "aria-label")
         page.keyboard.press(" ")
-        until(page, "before => document.getElementById('doubt').ariaLabel !== before", before)
+        until(page, "before => document.getElementById('uncertain').ariaLabel !== before", before)
         page.get_by_label("another name").fill("smudge")
         page.get_by_label("another name").press("Enter")
-        until(page, "() => document.getElementById('correct-told').textContent.startsWith('3 filed by you')")
-        # What no group is called by can be looked at, and a link leads back to it and to an image of it.
+        until(page, "() => document.getElementById('correct-summary').textContent.startsWith('3 labelled by you')")
+        # Images whose label is not a group can be listed, and a link leads back to them and to one of them.
         open_tab(page, "Sort")
         page.select_option("#group", label="smudge")
-        said = "1 images in no group, labelled smudge, 1 of them shown"
-        until(page, "said => document.getElementById('sort-told').textContent === said", said)
-        place = page.get_attribute("#gallery .thumb", "data-place")
+        summary = "1 images in no group, labelled smudge, 1 of them shown"
+        until(page, "text => document.getElementById('sort-summary').textContent === text", summary)
+        index = page.get_attribute("#gallery .thumb", "data-index")
         page.locator("#gallery .thumb").click()
-        until(page, "() => document.querySelector('#detail p')?.textContent === 'smudge, filed by you'")
-        until(page, "place => location.hash.includes(`label=smudge&order=between&image=${place}&`)", place)
-        chosen, link = page.text_content("#detail h2"), page.url
+        until(page, "() => document.querySelector('#detail p')?.textContent === 'smudge, labelled by you'")
+        until(page, "index => location.hash.includes(`label=smudge&order=between&image=${index}&`)", index)
+        title, link = page.text_content("#detail h2"), page.url
         page.goto("about:blank")
         page.goto(link)
-        until(page, "name => document.querySelector('#detail h2')?.textContent === name", chosen)
+        until(page, "name => document.querySelector('#detail h2')?.textContent === name", title)
         assert page.eval_on_selector("#group", "select => select.selectedOptions[0].text") == "smudge"
-    labels = read_labels(explored.run / "labels.csv", load("digits"))
+    labels = read_labels(client.run / "labels.csv", load("digits"))
     assert sorted(labels.names[value] for value in labels.values.tolist()) == ["2", "4", "smudge"]
 
 
-def test_evidence_is_drawn_and_training_is_scrubbed(browser: Any, explored: Explored) -> None:
-    with Tab(browser, explored) as page:
-        ready(page, home(explored))
+def test_evidence_and_figures_of_training_are_shown(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
         page.get_by_role("button", name="Evidence", exact=True).click()
         page.wait_for_selector("#charts svg polyline")
-        assert page.text_content("#verdict").startswith(("trust", "do not trust"))
-        first = page.get_attribute("#picture", "src")
+        assert page.text_content("#verdict").startswith(("trusted", "not trusted"))
+        first = page.get_attribute("#figure", "src")
         page.locator("#step").press("ArrowLeft")
-        until(page, "before => document.getElementById('picture').getAttribute('src') !== before", first)
-        until(page, "() => document.getElementById('picture').naturalWidth > 0")
-        samples = page.get_attribute("#picture", "src")
+        until(page, "before => document.getElementById('figure').getAttribute('src') !== before", first)
+        until(page, "() => document.getElementById('figure').naturalWidth > 0")
+        samples = page.get_attribute("#figure", "src")
         page.select_option("#drawn", label="knob2")
-        until(page, "before => document.getElementById('picture').getAttribute('src') !== before", samples)
-        until(page, "() => document.getElementById('picture').naturalWidth > 0")
-        assert "each value of knob2 at step" in page.get_attribute("#picture", "alt")
-        # Curves are told apart by their dashes, and references by their names.
+        until(page, "before => document.getElementById('figure').getAttribute('src') !== before", samples)
+        until(page, "() => document.getElementById('figure').naturalWidth > 0")
+        assert "each value of knob2 at step" in page.get_attribute("#figure", "alt")
+        # Curves differ in their dashes, and references are labelled.
         dashes = page.eval_on_selector_all(
             "#charts figure:first-child > svg > polyline",
             "lines => lines.map(line => line.getAttribute('stroke-dasharray'))",
         )
         assert len(set(dashes)) == len(dashes) == 3
         names = page.eval_on_selector_all(
-            "#charts figure:first-child .called", "texts => texts.map(text => text.textContent)"
+            "#charts figure:first-child .name", "texts => texts.map(text => text.textContent)"
         )
         assert "entropy of category" in names
         assert "entropy of knob1" in " ".join(names)
-        picture = page.get_attribute("#picture", "src")
+        figure = page.get_attribute("#figure", "src")
         until(page, "() => /step=[0-9]+&drawn=2/.test(location.hash)")
         link = page.url
         page.goto("about:blank")
         page.goto(link)
         page.wait_for_selector("#charts svg polyline")
-        assert page.get_attribute("#picture", "src") == picture != first
+        assert page.get_attribute("#figure", "src") == figure != first
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_window_scrolls_one_way_only(browser: Any, explored: Explored, scheme: str) -> None:
-    with Tab(browser, explored, viewport={"width": 400, "height": 800}, color_scheme=scheme) as page:
-        ready(page, home(explored))
+def test_a_narrow_window_scrolls_only_vertically(browser: Any, client: ExplorerClient, scheme: str) -> None:
+    with Tab(browser, client, viewport={"width": 400, "height": 800}, color_scheme=scheme) as page:
+        ready(page, client.home)
         for tab in ("Steer", "Sort", "Name", "Correct", "Evidence"):
             page.get_by_role("button", name=tab, exact=True).click()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, tab
         until(page, "() => document.querySelector('#measured td')")
         heights = "cells => cells.map((cell) => cell.getBoundingClientRect().height)"
-        assert max(page.eval_on_selector_all("#measured td:nth-child(2)", heights)) < 50  # no number is broken
-        # What belongs to one value stands in one row.
+        assert max(page.eval_on_selector_all("#measured td:nth-child(2)", heights)) < 50  # no number is wrapped
+        # The elements of one value are in one row.
         open_tab(page, "Name")
         for value in (0, 5):
             page.locator(f"#value-0-{value}").wait_for()
             top = "document.getElementById(`${part}-0-${value}`).getBoundingClientRect().top"
             tops = f"value => ['value', 'same'].map((part) => {top})"
-            first, second = page.evaluate(tops, value)  # both at once: images that come move all of it
+            first, second = page.evaluate(tops, value)  # both at once: the layout moves while images load
             assert abs(first - second) < 10
-        # The picture comes before the long list of controls, to the eye and to the Tab key.
+        # The images come before the controls, for the eye and for the Tab key.
         open_tab(page, "Steer")
         before = """() => {
-            const [picture, controls] = ['lattice', 'codes'].map((id) => document.getElementById(id));
-            return [picture.getBoundingClientRect().top < controls.getBoundingClientRect().top,
-                Boolean(picture.compareDocumentPosition(controls) & Node.DOCUMENT_POSITION_FOLLOWING)];
+            const [images, controls] = ['lattice', 'codes'].map((id) => document.getElementById(id));
+            return [images.getBoundingClientRect().top < controls.getBoundingClientRect().top,
+                Boolean(images.compareDocumentPosition(controls) & Node.DOCUMENT_POSITION_FOLLOWING)];
         }"""
         assert page.evaluate(before) == [True, True]
         page.set_viewport_size({"width": 1280, "height": 800})
@@ -326,47 +263,47 @@ def test_a_narrow_window_scrolls_one_way_only(browser: Any, explored: Explored, 
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_the_report_opens_from_disk_without_a_network(browser: Any, digits_run: Path) -> None:
+def test_the_report_works_from_disk_without_a_network(browser: Any, digits_run: Path) -> None:
     tab = Tab(browser, offline=True)
-    asked: list[str] = []
-    tab.page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    tab.page.on("request", lambda request: requests.append(request.url))
     with tab as page:
         page.goto((digits_run / "report.html").as_uri())
-        slider = page.locator(".scrubbed input").first
-        window = page.locator(".scrubbed .window").first
+        slider = page.locator(".scrubber input").first
+        window = page.locator(".scrubber .window").first
         before = window.screenshot()
         slider.press("ArrowLeft")
         slider.press("ArrowLeft")
         assert window.screenshot() != before
-        assert page.locator(".scrubbed output").first.text_content() == slider.get_attribute("aria-valuetext")
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert page.locator(".scrubber output").first.text_content() == slider.get_attribute("aria-valuetext")
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
-def test_what_was_changed_elsewhere_is_shown_and_not_overwritten(browser: Any, explored: Explored) -> None:
-    tab = Tab(browser, explored)
+def test_names_changed_elsewhere_are_shown_and_not_overwritten(browser: Any, client: ExplorerClient) -> None:
+    tab = Tab(browser, client)
     with tab as page:
-        ready(page, home(explored))
+        ready(page, client.home)
         open_tab(page, "Name")
         field = page.get_by_label("Name of value 6")
         field.wait_for()
-        model = InfoGAN.load(explored.run)
-        kept = model.config
-        model.name_codes({"category": {6: "said elsewhere"}})
-        model.save_config(explored.run / "model")
-        field.fill("said here")
+        model = InfoGAN.load(client.run)
+        config = model.config
+        model.name_codes({"category": {6: "from elsewhere"}})
+        model.save_config(client.run / "model")
+        field.fill("from here")
         field.press("Enter")
         page.get_by_role("alert").wait_for()
-        assert "changed elsewhere" in page.get_by_role("alert").text_content()
-        until(page, "() => document.getElementById('value-0-6').value === 'said elsewhere'")
-        assert all("409" in complaint for complaint in tab.complaints)  # the browser tells of the refusal itself
-        tab.complaints.clear()
-        model.replace_config(kept)
-        model.save_config(explored.run / "model")
+        assert "another program" in page.get_by_role("alert").text_content()
+        until(page, "() => document.getElementById('value-0-6').value === 'from elsewhere'")
+        assert all("409" in complaint for complaint in tab.console_errors)  # the browser logs the status itself
+        tab.console_errors.clear()
+        model.replace_config(config)
+        model.save_config(client.run / "model")
 
 
-def test_undo_says_what_it_takes_back_and_a_stale_page_takes_nothing_back(browser: Any, explored: Explored) -> None:
-    tab = Tab(browser, explored)
-    with Tab(browser, explored) as page, tab as stale:
+def test_undo_names_its_change_and_an_outdated_page_undoes_nothing(browser: Any, client: ExplorerClient) -> None:
+    tab = Tab(browser, client)
+    with Tab(browser, client) as page, tab as stale:
 
         def name(value: int, text: str) -> Any:
             page.get_by_label(f"Name of value {value}").fill(text)
@@ -375,11 +312,11 @@ def test_undo_says_what_it_takes_back_and_a_stale_page_takes_nothing_back(browse
             button.wait_for()
             return button
 
-        ready(page, home(explored))
+        ready(page, client.home)
         open_tab(page, "Name")
         undo = name(3, "three")
         assert undo.get_attribute("title") == "Undo: category 3 named 'three'"
-        ready(stale, home(explored))
+        ready(stale, client.home)
         undo.click()
         until(page, "() => document.getElementById('undo').hidden")
         name(4, "four")
@@ -387,16 +324,16 @@ def test_undo_says_what_it_takes_back_and_a_stale_page_takes_nothing_back(browse
         stale.get_by_role("alert").wait_for()
         assert "another change is the last" in stale.get_by_role("alert").text_content()
         stale.get_by_role("button", name="Undo: category 4 named 'four'", exact=True).wait_for()
-        assert all("409" in complaint for complaint in tab.complaints)  # the browser tells of the refusal itself
-        tab.complaints.clear()
-    assert InfoGAN.load(explored.run).value_names("category")[3:5] == ["3", "four"]
+        assert all("409" in complaint for complaint in tab.console_errors)  # the browser logs the status itself
+        tab.console_errors.clear()
+    assert InfoGAN.load(client.run).value_names("category")[3:5] == ["3", "four"]
 
 
-def test_the_gallery_is_one_stop_for_the_tab_key(browser: Any, explored: Explored) -> None:
-    with Tab(browser, explored) as page:
-        ready(page, home(explored))
+def test_the_gallery_is_one_stop_for_the_tab_key(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
         open_tab(page, "Sort")
-        filled_group(page)
+        select_filled_group(page)
         stops = "() => [...document.querySelectorAll('#gallery .thumb')].filter((thumb) => thumb.tabIndex === 0).length"
         focused = "() => [...document.querySelectorAll('#gallery .thumb')].indexOf(document.activeElement)"
         assert page.evaluate(stops) == 1
@@ -418,36 +355,36 @@ def test_the_gallery_is_one_stop_for_the_tab_key(browser: Any, explored: Explore
         assert page.locator("#gallery .thumb[aria-pressed=true]").count() == 1
 
 
-def test_who_listens_hears_of_quarters_and_not_of_every_image(browser: Any, explored: Explored) -> None:
-    reads = iter([*range(0, 1797, 225), *[1797] * 1000])
+def test_screen_readers_announce_progress_in_quarters(browser: Any, client: ExplorerClient) -> None:
+    counts = iter([*range(0, 1797, 225), *[1797] * 1000])
 
     def slowly(route: Any) -> None:
         answer = route.fetch()
-        told = answer.json()
-        told["images"]["read"] = next(reads)
-        route.fulfill(response=answer, json=told)
+        state = answer.json()
+        state["images"]["encoded"] = next(counts)
+        route.fulfill(response=answer, json=state)
 
-    with Tab(browser, explored) as page:
+    with Tab(browser, client) as page:
         page.route("**/api/state", slowly)
         page.add_init_script(
-            "const heard = []; window.heard = () => heard; new MutationObserver(() => {"
-            "  const text = document.getElementById('heard')?.textContent;"
-            "  if (text && text !== heard.at(-1)) heard.push(text);"
+            "const texts = []; window.announced = () => texts; new MutationObserver(() => {"
+            "  const text = document.getElementById('announcement')?.textContent;"
+            "  if (text && text !== texts.at(-1)) texts.push(text);"
             "}).observe(document, { subtree: true, childList: true, characterData: true });"
         )
-        page.goto(home(explored))
-        until(page, "() => document.getElementById('heard').textContent === 'All images are read.'")
-        assert page.evaluate("heard()") == [
+        page.goto(client.home)
+        until(page, "() => document.getElementById('announcement').textContent === 'All images are read.'")
+        assert page.evaluate("announced()") == [
             "Images are being read.",
             *(f"{share} percent of the images are read." for share in (25, 50, 75)),
             "All images are read.",
         ]
-        assert page.get_attribute("#heard", "role") == "status"
+        assert page.get_attribute("#announcement", "role") == "status"
         assert page.get_attribute("#progress", "role") is None
 
 
-def seen(page: Any, window: Any) -> Any:
-    """The frame that a window shows, pixel by pixel, (side, side): it is enlarged on the screen."""
+def shown_frame(page: Any, window: Any) -> Any:
+    """Return the pixels of the frame that a window shows enlarged, (side, side)."""
     shown = np.asarray(Image.open(io.BytesIO(window.screenshot())).convert("L")).astype(int)
     side = round(page.evaluate("(pane) => pane.firstChild.naturalHeight", window.element_handle()))
     places = ((np.arange(side) + 0.5) * shown.shape[0] / side).astype(int)
@@ -455,7 +392,7 @@ def seen(page: Any, window: Any) -> Any:
 
 
 @pytest.mark.parametrize("layout", [(2, 5, True), (2, 5, False)])
-def test_a_notebook_s_explorer_is_steered_by_mouse_and_keyboard(
+def test_the_notebook_explorer_is_steered_by_mouse_and_keyboard(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: tuple[int, int, bool]
 ) -> None:
     model = small_model()
@@ -472,24 +409,24 @@ def test_a_notebook_s_explorer_is_steered_by_mouse_and_keyboard(
 
     with Tab(browser) as page:
         page.goto((tmp_path / "page.html").as_uri())
-        first, second = (page.locator(".scrubbed").nth(place) for place in range(2))
+        first, second = (page.locator(".scrubber").nth(place) for place in range(2))
         window = first.locator(".window")
-        assert np.array_equal(seen(page, window), expected())
+        assert np.array_equal(shown_frame(page, window), expected())
         first.get_by_text("</script> seven").click()
-        assert np.array_equal(seen(page, window), expected(category=7))
+        assert np.array_equal(shown_frame(page, window), expected(category=7))
         first.get_by_label("knob1").fill("4")
-        assert np.array_equal(seen(page, window), expected(category=7, knob1=1.0))
+        assert np.array_equal(shown_frame(page, window), expected(category=7, knob1=1.0))
         first.get_by_label("knob2").focus()
         page.keyboard.press("ArrowLeft")
         assert first.locator("output").all_text_contents()[1] == "-0.50"
         knob1 = 1.0 if layout[2] else 0.0  # alone, it went back
         assert first.locator("output").all_text_contents()[0] == f"{knob1:+.2f}"
-        assert np.array_equal(seen(page, window), expected(category=7, knob1=knob1, knob2=-0.5))
+        assert np.array_equal(shown_frame(page, window), expected(category=7, knob1=knob1, knob2=-0.5))
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("ArrowRight")  # among the buttons
-        assert np.array_equal(seen(page, window), expected(category=8, knob1=knob1, knob2=-0.5))
-        assert np.array_equal(seen(page, second.locator(".window")), expected())  # shown twice, it moves once
+        assert np.array_equal(shown_frame(page, window), expected(category=8, knob1=knob1, knob2=-0.5))
+        assert np.array_equal(shown_frame(page, second.locator(".window")), expected())  # shown twice, it moves once
         assert page.locator("img:visible").count() == 2
     with Tab(browser, java_script_enabled=False) as page:
         page.goto((tmp_path / "page.html").as_uri())
@@ -498,14 +435,14 @@ def test_a_notebook_s_explorer_is_steered_by_mouse_and_keyboard(
 
 
 @pytest.mark.parametrize("kind", ["gan", "cgan"])
-def test_a_model_without_a_recognizer_says_what_it_can_not_do(browser: Any, tmp_path: Path, kind: str) -> None:
+def test_limitations_of_a_model_without_recognizer_are_shown(browser: Any, tmp_path: Path, kind: str) -> None:
     model_without_recognizer(kind).save(tmp_path / kind)
-    with explored_here(tmp_path / kind) as address, Tab(browser) as page:
-        page.goto(address)
+    with explorer_thread(tmp_path / kind) as other, Tab(browser) as page:
+        page.goto(other.addresses[-1])
         until(page, "() => document.getElementById('centre').width === 8")
-        lacks = page.locator("#lacks li").all_text_contents()
-        assert f"This {kind} has no recognizer: it can not read, sort or correct images." in lacks
-        assert (f"This {kind} has no codes: only its noise can be steered." in lacks) == (kind == "gan")
+        limitations = page.locator("#limitations li").all_text_contents()
+        assert f"This {kind} has no recognizer: it cannot read, sort or label images." in limitations
+        assert (f"This {kind} has no codes: only its noise can be changed." in limitations) == (kind == "gan")
         shown = page.eval_on_selector_all(
             "#tabs button", "all => all.filter((b) => !b.hidden).map((b) => b.textContent)"
         )
@@ -521,19 +458,19 @@ def test_a_model_without_a_recognizer_says_what_it_can_not_do(browser: Any, tmp_
             until(page, "() => document.querySelectorAll('#namer .thumb').length === 3")
 
 
-def test_two_categories_are_sorted_by_either(browser: Any, tmp_path: Path) -> None:
+def test_images_are_sorted_by_either_of_two_categories(browser: Any, tmp_path: Path) -> None:
     run = run_with_two_categories(tmp_path / "run")
-    with explored_here(run) as address, Tab(browser) as page:
-        ready(page, address)
+    with explorer_thread(run) as other, Tab(browser) as page:
+        ready(page, other.addresses[-1])
         until(page, "() => document.querySelectorAll('#strips .strip').length === 3")
         open_tab(page, "Sort")
         page.select_option("#sort-code", label="weight")
         until(page, "() => document.querySelectorAll('#group option').length === 2")
         page.select_option("#group", "1")
-        until(page, "() => document.getElementById('sort-told').textContent.includes('images in 1,')")
+        until(page, "() => document.getElementById('sort-summary').textContent.includes('images in 1,')")
         page.select_option("#order", "between")
-        until(page, "() => document.getElementById('sort-told').textContent.includes('images in 1 and 0,')")
-        # A link means the group by what is in it, not by where it stands.
+        until(page, "() => document.getElementById('sort-summary').textContent.includes('images in 1 and 0,')")
+        # A link refers to a group by its value, not by its position.
         until(page, "() => /code=1&group=1&.*order=between/.test(location.hash)")
         link = page.url
         open_tab(page, "Name")
@@ -541,7 +478,7 @@ def test_two_categories_are_sorted_by_either(browser: Any, tmp_path: Path) -> No
         page.get_by_role("button", name="Undo: the order of weight", exact=True).wait_for()
         page.goto("about:blank")
         page.goto(link)
-        until(page, "() => document.getElementById('sort-told').textContent.includes('images in 1 and 0,')")
+        until(page, "() => document.getElementById('sort-summary').textContent.includes('images in 1 and 0,')")
         for tab in ("Correct", "Evidence", "Name"):
             open_tab(page, tab)
             page.wait_for_timeout(200)
@@ -549,20 +486,20 @@ def test_two_categories_are_sorted_by_either(browser: Any, tmp_path: Path) -> No
 
 def test_a_thousand_values_can_be_named(browser: Any, tmp_path: Path) -> None:
     small_model(codes=[{"kind": "categorical", "size": 1000}]).save(tmp_path / "model")
-    asked: list[str] = []
+    requests: list[str] = []
     tab = Tab(browser)
-    tab.page.on("request", lambda request: asked.append(request.url))
-    with explored_here(tmp_path / "model") as address, tab as page:
-        page.goto(address)
+    tab.page.on("request", lambda request: requests.append(request.url))
+    with explorer_thread(tmp_path / "model") as other, tab as page:
+        page.goto(other.addresses[-1])
         until(page, "() => document.getElementById('centre').width === 8")
-        assert "category as GIF, 100 of its 1000 values" in page.text_content("#take")
-        asked.clear()
+        assert "category as GIF, 100 of 1000 values" in page.text_content("#downloads")
+        requests.clear()
         open_tab(page, "Name")
         until(page, "() => document.querySelectorAll('#namer .thumb').length > 10")
         assert page.locator("#namer input").count() < 200
         assert page.locator("#namer option").count() < 200
-        assert len(asked) < 100
-        for _ in range(60):  # rows come as one goes down
+        assert len(requests) < 100
+        for _ in range(60):  # rows are added while scrolling
             page.locator("#namer .end").scroll_into_view_if_needed()
             if page.locator("#value-0-300").count():
                 break
@@ -576,24 +513,24 @@ def test_a_thousand_values_can_be_named(browser: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explored]:
-    """What the screenshots are of: a run worth looking at, where one is given."""
+def pictured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExplorerClient]:
+    """The run of the screenshots: the one given by ``--run``, or a short one."""
     run = request.config.getoption("--run")
     if not run:
-        yield request.getfixturevalue("served")
+        yield request.getfixturevalue("_client")
         return
-    with Explored(copy_of(Path(run), tmp_path_factory.mktemp("shown") / "run")) as explored:
-        explored.enter()
-        explored.settled()
-        yield explored
+    with explorer_thread(copy_run(Path(run), tmp_path_factory.mktemp("pictured") / "run")) as client:
+        client.log_in()
+        client.state()
+        yield client
 
 
 LOADED = {
     "Steer": "() => document.querySelectorAll('#strips .frames').length === 3",
-    "Sort": "() => document.getElementById('sort-told').textContent",
+    "Sort": "() => document.getElementById('sort-summary').textContent",
     "Name": "() => document.querySelectorAll('#images-2 .thumb').length === 10",
     "Correct": "() => document.querySelector('#next .thumb')",
-    "Evidence": "() => document.getElementById('picture').naturalWidth && document.querySelector('#charts svg')",
+    "Evidence": "() => document.getElementById('figure').naturalWidth && document.querySelector('#charts svg')",
 }
 
 
@@ -608,16 +545,22 @@ LOADED = {
     ],
 )
 def test_screenshots(
-    browser: Any, request: pytest.FixtureRequest, tmp_path: Path, shown: Explored, name: str, scheme: str, width: int,
+    browser: Any,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    pictured: ExplorerClient,
+    name: str,
+    scheme: str,
+    width: int,
     tab: str,
-) -> None:  # fmt: skip
+) -> None:
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
-    with Tab(browser, shown, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
-        ready(page, home(shown))
+    with Tab(browser, pictured, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        ready(page, pictured.home)
         open_tab(page, tab)
         until(page, LOADED[tab])
         if tab == "Sort":
-            filled_group(page)
+            select_filled_group(page)
             page.locator("#gallery .thumb").nth(20).click()
             page.wait_for_selector("#detail meter")
         page.screenshot(path=folder / f"{name}.png")

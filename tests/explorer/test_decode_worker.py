@@ -94,9 +94,8 @@ def test_a_declared_length_beyond_the_limit_is_refused_at_once(client: ExplorerC
 
 
 def test_a_body_of_undeclared_length_is_cut_off(client: ExplorerClient) -> None:
-    headers = {"Cookie": client.cookie, "Transfer-Encoding": "chunked", "Content-Length": ""}
+    headers = {"Cookie": client.cookie, "Transfer-Encoding": "chunked"}
     chunk = b"%x\r\n%s\r\n" % (2**20, bytes(2**20))
-    headers.pop("Content-Length")
     assert client.request("/api/read", "POST", chunk * 33, headers)[0] == 413
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from infogan.explorer.image_index import groups_of
 from infogan.explorer.render import NOISE, View, render_table, tiled_data_url
 from infogan.models.infogan import InfoGAN
-from infogan.reports.sheets import traversal_gif
+from infogan.reports.figures import traversal_gif
 from infogan.utils.errors import UserError
 from tests.helpers import small_model
 
@@ -79,7 +79,7 @@ def test_images_are_tiled_without_gaps() -> None:
 def test_animation_of_a_large_category_is_bounded() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 1000}])
     start = time.process_time()
-    content = traversal_gif(model, "category", rows=1, most=100)
+    content = traversal_gif(model, "category", rows=1, limit=100)
     animation = Image.open(io.BytesIO(content))
     assert 1 < getattr(animation, "n_frames", 1) <= 198  # back and forth
     assert len(content) < 2**20
@@ -92,7 +92,7 @@ def test_animation_of_a_large_category_is_bounded() -> None:
             return super().traverse(code, **arguments)
 
     model.order_values("category", [*range(999, -1, -1)])
-    traversal_gif(Recorded(model.config, model.networks), "category", rows=1, most=4)
+    traversal_gif(Recorded(model.config, model.networks), "category", rows=1, limit=4)
     assert traversed == [[999, 666, 333, 0]]
 
 

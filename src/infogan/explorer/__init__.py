@@ -1,7 +1,7 @@
-"""The web explorer: a server for one person's browser, and the page it serves.
+"""The web explorer: a local server for one person, and the page it serves.
 
-`views` turns what the page asks to see into images, `neighbours` finds generated ones, `collection` files real images
-and keeps corrections, `desk` holds what a person changes, `saved` the files it goes into, which others write too,
-`decoding` is the process that reads uploaded pictures and `uploads` its other end, `guard` decides who may ask at all,
-`server` joins them over HTTP. ``static/`` is the page, written by hand and served as it is.
+``server`` starts it, ``app`` holds its state, ``routes`` answers requests (parsed in ``requests``) behind ``auth``.
+``render`` draws generated images, ``neighbours`` finds similar ones, ``image_index`` sorts real images, ``session``
+applies and undoes changes (saved by ``persistence``), ``run_summary`` collects the evidence of a run, ``decode_worker``
+decodes uploads in a separate process. ``static/`` is the page.
 """

@@ -1,4 +1,4 @@
-"""The generated images closest to a given one, each told so that it can be drawn again exactly."""
+"""Search for the generated images that are most similar to a given image."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from infogan.models.infogan import InfoGAN
 
-BANK = 2000  # generated images among which neighbours are looked for
-SEED = 1  # that they are drawn from
+BANK_SIZE = 2000  # generated images that are searched
+BANK_SEED = 1
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Generated images, nearest first.
+class GeneratedImages:
+    """Generated images, nearest first, with what is needed to generate each again.
 
     Attributes:
         images: uint8 (count, channels, height, width).
-        codes: Of each, a value a code in the layout's order; a category by its number.
-        picks: Which noise of ``SEED`` each has.
+        codes: For each image, one value per code in the layout's order; categories as numbers.
+        picks: For each image, the index of its noise within the seed ``BANK_SEED``.
     """
 
     images: NDArray[np.uint8]
@@ -27,30 +27,30 @@ class Generated:
 
 
 class Neighbours:
-    """Samples of a model to look among; drawn when they are first asked for.
+    """A bank of generated images to search; it is generated on first use.
 
     Args:
-        model: Draws them.
+        model: Generates the images.
     """
 
     def __init__(self, model: InfoGAN) -> None:
         self._model = model
         self._bank: tuple[NDArray[np.uint8], NDArray[np.float32], list[list[float]]] | None = None
 
-    def nearest(self, image: NDArray[np.uint8], count: int) -> Generated:
-        """The ``count`` samples closest to an image of shape (1, channels, height, width).
+    def nearest(self, image: NDArray[np.uint8], count: int) -> GeneratedImages:
+        """Return the ``count`` generated images closest to an image of shape (1, channels, height, width).
 
-        Closest in the encoder's features where the model has an encoder, else in pixels; among ``BANK`` samples.
+        Distances are Euclidean: between features if the model has an encoder, else between pixels.
         """
         if self._bank is None:
-            samples = self._model.sample(BANK, seed=SEED)
+            samples = self._model.sample(BANK_SIZE, seed=BANK_SEED)
             columns = [values.astype(np.float64) for values in samples.codes.values()]
-            codes: list[list[float]] = np.stack(columns, axis=1).tolist() if columns else [[] for _ in range(BANK)]
+            codes: list[list[float]] = np.stack(columns, axis=1).tolist() if columns else [[] for _ in range(BANK_SIZE)]
             self._bank = samples.images, self._features(samples.images), codes
-        images, features, codes_of = self._bank
+        images, features, codes = self._bank
         distances = ((features - self._features(image)) ** 2).sum(axis=1)
         picks = [int(pick) for pick in np.argsort(distances, kind="stable")[:count]]
-        return Generated(images[picks], [codes_of[pick] for pick in picks], picks)
+        return GeneratedImages(images[picks], [codes[pick] for pick in picks], picks)
 
     def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._model.networks.encoder is not None:

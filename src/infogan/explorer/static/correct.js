@@ -1,121 +1,116 @@
-// Correcting: the images that are most in doubt, one key each.
-import { $, ask, change, complain, make, paint, percent, query, told } from './state.js';
+// Correcting: the images that the recognizer is least sure of, one key each.
+import { $, make, paint, percent, showError } from './dom.js';
+import { ask, change, decoded, query } from './server.js';
+import { state } from './state.js';
 import { card } from './sort.js';
 
 const KEYS = '0123456789abcdefghijklmnopqrstuvwxyz';
-const COUNT = 24;
-const passed = new Set();
-let queue = [], sheet = null, at = 0, filing = false, asked = 0;
-let settled = Promise.resolve(); // when the image that is shown is the one that a key files
+const COUNT = 24; // images in the queue
+const MAX_REQUEST = 200; // images in one answer
+const skipped = new Set(); // indices of images
+let queue = [], sheet = null, position = 0, saving = false, requests = 0;
+let ready = Promise.resolve(); // resolves when the displayed image is the one that a key labels
 
 export function begin() {
-  $('pass').onclick = pass;
+  $('skip').onclick = skip;
   $('another').onsubmit = (event) => {
     event.preventDefault();
     const name = $('another-name').value.trim();
-    if (name) file(name).then((filed) => { if (filed) $('another-name').value = '' });
+    if (name) label(name).then((saved) => { if (saved) $('another-name').value = '' });
   };
 }
 
-const groups = () => told.codes[told.images.code].groups;
+const groups = () => state.codes[state.images.code].groups;
 
-// A group that is called by one key has that key; the others have those that are left, in their order.
-function keysOf() {
-  const called = groups().map((group) => group.name.toLowerCase());
-  const free = [...KEYS].filter((key) => !called.includes(key));
+// The group of each key. A group whose name is a key has that key; the others get the remaining keys in order.
+function groupsByKey() {
+  const names = groups().map((group) => group.name.toLowerCase());
+  const free = [...KEYS].filter((key) => !names.includes(key));
   const keys = new Map();
   groups().forEach((group, i) => {
-    const own = KEYS.includes(called[i]) && called[i].length === 1 && !keys.has(called[i]);
-    const key = own ? called[i] : free.shift();
+    const isKey = names[i].length === 1 && KEYS.includes(names[i]) && !keys.has(names[i]);
+    const key = isKey ? names[i] : free.shift();
     if (key) keys.set(key, group);
   });
   return keys;
 }
 
 export function show() {
-  settled = fill();
-  return settled;
+  ready = fill();
+  return ready;
 }
 
 async function fill() {
-  const keys = new Map([...keysOf()].map(([key, group]) => [group, key]));
+  const keys = new Map([...groupsByKey()].map(([key, group]) => [group, key]));
   const focused = [...$('answers').children].indexOf(document.activeElement);
-  $('answers').replaceChildren(...groups().map((group) => make('button', { type: 'button', onclick: () => file(group.name) },
-    group.name, ...(keys.has(group) && keys.get(group) !== group.name ? [' ', make('kbd', {}, keys.get(group))] : []))));
+  $('answers').replaceChildren(...groups().map((group) => {
+    const key = keys.get(group);
+    return make('button', { type: 'button', onclick: () => label(group.name) }, group.name, ...(key && key !== group.name ? [' ', make('kbd', {}, key)] : []));
+  }));
   $('answers').children[focused]?.focus({ preventScroll: true });
-  const { labelled, sure, count, beside } = told.images;
-  $('correct-told').textContent = `${labelled} filed by you. ${sure} of ${count} images carry a sure label. ` +
-    'labels.csv is in the run folder: infogan train --labels takes it.' +
-    (beside ? ` ${beside} of its labels are of images that are not here: they stay in it as they are.` : '');
+  const { labelled, confident, count, unloaded } = state.images;
+  $('correct-summary').textContent = `${labelled} labelled by you. ${confident} of ${count} images have a reliable label. ` +
+    'Your labels are in labels.csv in the run folder; use them with infogan train --labels.' +
+    (unloaded ? ` ${unloaded} labels in that file belong to images that are not loaded; they stay unchanged.` : '');
   await refill();
 }
 
 async function refill() {
-  const mine = ++asked;
+  const request = ++requests;
   try {
-    // More than are passed over, so that some are left; who passed over so many begins anew.
-    if (passed.size > 200 - COUNT) passed.clear();
-    const answer = await ask(`/api/queue?${query({ count: COUNT + passed.size })}`);
-    if (mine !== asked) return;
-    queue = answer.items.filter((item) => !passed.has(item.place));
+    // Enough images that some remain after the skipped ones; after many skipped ones, they come again.
+    if (skipped.size > MAX_REQUEST - COUNT) skipped.clear();
+    const answer = await ask(`/api/queue?${query({ count: COUNT + skipped.size })}`);
+    if (request !== requests) return; // there is a newer request
+    queue = answer.items.filter((item) => !skipped.has(item.index));
     sheet = { image: answer.image, items: answer.items };
-    at = 0;
+    position = 0;
     await present();
-    complain('', 'correct');
+    showError('', 'correct');
   } catch (error) {
-    complain(error.message, 'correct');
+    showError(error.message, 'correct');
   }
 }
 
-const inSheet = (item) => sheet.items.findIndex((other) => other.place === item.place);
+const inSheet = (item) => sheet.items.findIndex((other) => other.index === item.index);
 
 async function present() {
-  const item = queue[at];
-  const coming = queue.slice(at + 1, at + 13);
-  $('next').replaceChildren(...coming.map((other) => card(other, sheet.image, inSheet(other), sheet.items.length)));
+  const item = queue[position], count = sheet.items.length;
+  $('next').replaceChildren(...queue.slice(position + 1, position + 13).map((other) => card(other, sheet.image, inSheet(other), count)));
   for (const button of $('next').querySelectorAll('button')) button.disabled = true;
+  $('uncertain').hidden = !item;
   if (!item) {
-    $('doubt-told').textContent = told.images.read < told.images.count ? 'Images are still being read.' : 'No image is left in doubt.';
-    $('doubt').hidden = true;
+    $('uncertain-summary').textContent = state.images.encoded < state.images.count ? 'Images are still being read.' : 'All images are labelled.';
     return;
   }
-  $('doubt').hidden = false;
-  const place = told.images.code;
-  const best = told.codes[place].values.map((v) => [v.name, item.readings[place][v.value]]).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  $('doubt').setAttribute('aria-label', `${item.name}: perhaps ${best.map(([name]) => name).join(' or ')}`);
-  $('doubt-told').textContent = `${item.name}: ${best.map(([name, share]) => `${name} ${percent(share)}`).join(', ')}`;
-  await crop(inSheet(item));
+  const { code } = state.images;
+  const best = state.codes[code].values.map(({ name, value }) => [name, item.predictions[code][value]]).sort((a, b) => b[1] - a[1]).slice(0, 3);
+  $('uncertain').setAttribute('aria-label', `${item.name}: perhaps ${best.map(([name]) => name).join(' or ')}`);
+  $('uncertain-summary').textContent = `${item.name}: ${best.map(([name, share]) => `${name} ${percent(share)}`).join(', ')}`;
+  paint($('uncertain'), await decoded(sheet.image), inSheet(item), count);
 }
 
-async function crop(column) {
-  const whole = document.createElement('canvas');
-  await paint(whole, sheet.image);
-  const size = whole.height, canvas = $('doubt');
-  canvas.width = canvas.height = size;
-  canvas.getContext('2d').drawImage(whole, column * size, 0, size, size, 0, 0, size, size);
-}
-
-async function file(label) {
-  const item = queue[at];
-  if (!item || filing) return false;
-  filing = true;
+async function label(name) {
+  const item = queue[position];
+  if (!item || saving) return false;
+  saving = true;
   try {
-    await change('/api/label', { place: item.place, label }); // after which the queue is filled anew
+    await change('/api/label', { index: item.index, label: name }); // the queue is refilled afterwards
     return true;
   } catch {
-    return false; // what went wrong is told already
+    return false; // the error is shown already
   } finally {
-    await settled;
-    filing = false;
+    await ready;
+    saving = false;
   }
 }
 
-function pass() {
-  const item = queue[at];
-  if (!item || filing) return;
-  passed.add(item.place);
-  at += 1;
-  if (queue[at]) present();
+function skip() {
+  const item = queue[position];
+  if (!item || saving) return;
+  skipped.add(item.index);
+  position += 1;
+  if (queue[position]) present();
   else refill();
 }
 
@@ -123,9 +118,9 @@ export function key(event) {
   if (event.repeat) return;
   if (event.key === ' ' && !event.target.closest('button, a')) {
     event.preventDefault();
-    pass();
+    skip();
     return;
   }
-  const group = keysOf().get(event.key.toLowerCase());
-  if (group) file(group.name);
+  const group = groupsByKey().get(event.key.toLowerCase());
+  if (group) label(group.name);
 }

@@ -1,92 +1,97 @@
-// The frame of the page: tabs, the address, undo, and how far things are.
-import { $, change, complain, forgive, learn, read, told, view, write } from './state.js';
+// The frame of the page: tabs, address, undo and progress.
+import { $, clearErrors, isForPage, showError } from './dom.js';
+import { change, loadState, serverBackend } from './server.js';
+import { DEFAULTS, readAddress, state, view, writeAddress } from './state.js';
 import * as correct from './correct.js';
 import * as evidence from './evidence.js';
 import * as name from './name.js';
 import * as sort from './sort.js';
 import * as steer from './steer.js';
 
+// A view shows itself in its tab, and may handle keys.
 const VIEWS = { steer, sort, name, correct, evidence };
+// What the views other than `steer` keep in the address; -1: the first group, no image, the last step, the sample grid.
+Object.assign(DEFAULTS, { code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1, drawn: -1 });
 
-export function open(tab) {
+function open(tab) {
   view.tab = tab;
-  forgive();
+  clearErrors();
   show();
-  $(view.tab).focus({ preventScroll: true }); // so that its keys are not taken for the tab's own
+  $(view.tab).focus({ preventScroll: true }); // so that its keys do not go to the button of the tab
 }
 
-function allowed(tab) {
-  const needs = document.querySelector(`[data-tab="${tab}"]`).dataset.needs;
-  return !needs || { images: told.images, codes: told.codes.length, evidence: told.evidence }[needs];
+function isAvailable(tab) {
+  const { needs } = document.querySelector(`[data-tab="${tab}"]`).dataset;
+  return !needs || { images: state.images, codes: state.codes.length, evidence: state.evidence }[needs];
 }
 
 function show() {
-  if (!allowed(view.tab)) view.tab = 'steer';
+  if (!VIEWS[view.tab] || !isAvailable(view.tab)) view.tab = 'steer';
   for (const button of document.querySelectorAll('[data-tab]')) {
-    button.hidden = !allowed(button.dataset.tab);
-    if (button.dataset.tab === view.tab) button.setAttribute('aria-current', 'page');
+    const { tab } = button.dataset;
+    button.hidden = !isAvailable(tab);
+    if (tab === view.tab) button.setAttribute('aria-current', 'page');
     else button.removeAttribute('aria-current');
-    $(button.dataset.tab).hidden = button.dataset.tab !== view.tab;
+    $(tab).hidden = tab !== view.tab;
   }
-  write();
+  writeAddress();
   VIEWS[view.tab].show();
 }
 
-function tell() {
-  $('title').textContent = document.title = told.title;
-  $('undo').hidden = !told.undo;
-  $('undo').textContent = $('undo').title = told.undo ? `Undo: ${told.undo.change}` : 'Undo';
-  const images = told.images;
-  if (told.failed) complain(told.failed, 'reading');
-  if (images) hear(Math.floor((4 * images.read) / images.count));
-  const reading = images && images.read < images.count ? `reading images: ${images.read} of ${images.count}. ` : '';
-  $('progress').textContent = images ? `${reading}${images.sure} of ${images.count} images carry a sure label` : '';
-  $('progress').title = 'Filed by you, or in a named group with a probability of at least 95 %.';
+function showState() {
+  const { images, undo } = state;
+  $('title').textContent = document.title = state.title;
+  $('undo').hidden = !undo;
+  $('undo').textContent = $('undo').title = undo ? `Undo: ${undo.change}` : 'Undo';
+  if (state.error) showError(state.error, 'state');
+  if (!images) return;
+  announce(Math.floor((4 * images.encoded) / images.count));
+  const reading = images.encoded < images.count ? `reading images: ${images.encoded} of ${images.count}. ` : '';
+  $('progress').textContent = `${reading}${images.confident} of ${images.count} images have a reliable label`;
+  $('progress').title = 'Labelled by you, or in a named group with a probability of at least 95 %.';
 }
 
-// Who listens to the page hears of every quarter that is read, and not of every image.
-let heard = null;
+// Screen readers announce every quarter of the images, not every image.
+let announced = null;
 
-function hear(quarters) {
-  if (heard !== null && quarters !== heard) $('heard').textContent = quarters < 4 ? `${25 * quarters} percent of the images are read.` : 'All images are read.';
-  if (heard === null && quarters < 4) $('heard').textContent = 'Images are being read.';
-  heard = quarters;
+function announce(quarters) {
+  if (announced === quarters) return;
+  if (announced !== null) $('announcement').textContent = quarters < 4 ? `${25 * quarters} percent of the images are read.` : 'All images are read.';
+  else if (quarters < 4) $('announcement').textContent = 'Images are being read.';
+  announced = quarters;
 }
 
-// While real images are read, what is known of them grows.
-async function watch() {
-  while (told.images && told.images.read < told.images.count && !told.failed) {
+// Follows the progress while real images are read.
+async function poll() {
+  while (state.images && state.images.encoded < state.images.count && !state.error) {
     await new Promise((resolve) => setTimeout(resolve, 700));
-    try { await learn() } catch { continue }
-    tell();
-    if (view.tab === 'correct' && $('doubt').hidden) VIEWS.correct.show();
-    if (told.images.read === told.images.count) document.dispatchEvent(new Event('told'));
+    try { await loadState() } catch { continue }
+    showState();
+    if (view.tab === 'correct' && $('uncertain').hidden) VIEWS.correct.show();
+    if (state.images.encoded === state.images.count) document.dispatchEvent(new Event('state'));
   }
 }
 
-function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest('select, textarea, input:not([type=range], [type=file])')) return;
-  VIEWS[view.tab].key?.(event);
-}
-
-async function begin() {
+async function start() {
   try {
-    await learn();
+    await loadState();
   } catch (error) {
-    complain(error.message, 'page');
+    showError(error.message, 'page');
     return;
   }
-  read();
-  for (const part of Object.values(VIEWS)) part.begin();
+  readAddress();
+  steer.begin(serverBackend);
+  sort.begin();
+  correct.begin();
+  evidence.begin();
   for (const button of document.querySelectorAll('[data-tab]')) button.onclick = () => open(button.dataset.tab);
-  $('undo').onclick = () => change('/api/undo', { id: told.undo.id }).catch(() => {});
-  document.addEventListener('told', () => { tell(); VIEWS[view.tab].show() });
-  document.addEventListener('keydown', keys);
-  window.addEventListener('hashchange', () => { read(); show() });
-  tell();
+  $('undo').onclick = () => change('/api/undo', { id: state.undo.id }).catch(() => {});
+  document.addEventListener('state', () => { showState(); VIEWS[view.tab].show() });
+  document.addEventListener('keydown', (event) => { if (isForPage(event)) VIEWS[view.tab].key?.(event) });
+  window.addEventListener('hashchange', () => { readAddress(); show() });
+  showState();
   show();
-  watch();
+  poll();
 }
 
-begin();
+start();

@@ -1,71 +1,72 @@
-// Naming: what the values of a code have come to mean, their order, and which of them mean the same.
-import { $, ask, change, complain, make, query, thumb, told, view } from './state.js';
+// Naming: names for codes and their values, the order of the values, and values that mean the same.
+import { $, make, showError, thumb } from './dom.js';
+import { ask, change, query } from './server.js';
+import { state, view } from './state.js';
 
-const SHOWN = 8; // images a row
+const IMAGES = 8; // in a row
 const BATCH = 40; // rows that are laid out at a time: there may be thousands
-const laid = new Map(); // how many rows of a code are
-let asked = 0, jobs = []; // what is to be asked for the rows that are in sight, one after the other
+const laidOut = new Map(); // number of rows, by code
+let generation = 0, jobs = []; // requests for the rows in sight, one after the other; a new generation drops them
 
-// Rows and images come when they are about to be seen.
-const sight = new IntersectionObserver((entries) => {
+// Rows and images are added when they are about to scroll into view.
+const observer = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
-    sight.unobserve(target);
-    target.seen();
+    observer.unobserve(target);
+    target.onVisible();
   }
 }, { rootMargin: '400px' });
 
-export function begin() {}
-
-export function show() {
-  asked += 1;
-  jobs = [];
-  sight.disconnect();
-  const boxes = told.codes.map((code, place) => (code.values ? category(code, place) : knob(code, place)));
-  // A name that is being typed while another is saved stays as it is.
-  const held = $('namer').contains(document.activeElement) ? document.activeElement : null;
-  const typed = held?.defaultValue !== undefined && held.value !== held.defaultValue ? held.value : null;
-  $('namer').replaceChildren(...boxes);
-  const again = held?.id ? $(held.id) : null;
-  again?.focus({ preventScroll: true });
-  if (again && typed !== null && typed !== again.value) again.value = typed;
-}
-
-function whenSeen(element, seen) {
-  element.seen = seen;
-  sight.observe(element);
+function whenVisible(element, onVisible) {
+  element.onVisible = onVisible;
+  observer.observe(element);
   return element;
 }
 
-async function later(job) {
+export function show() {
+  generation += 1;
+  jobs = [];
+  observer.disconnect();
+  const boxes = state.codes.map((code, position) => (code.values ? category(code, position) : knob(code, position)));
+  // A name that is being typed stays while another one is saved.
+  const focused = $('namer').contains(document.activeElement) ? document.activeElement : null;
+  const typed = focused?.defaultValue !== undefined && focused.value !== focused.defaultValue ? focused.value : null;
+  $('namer').replaceChildren(...boxes);
+  const field = focused?.id ? $(focused.id) : null;
+  field?.focus({ preventScroll: true });
+  if (field && typed !== null && typed !== field.value) field.value = typed;
+}
+
+async function enqueue(job) {
   jobs.push(job);
-  if (jobs.length > 1) return; // whoever began goes on with it
-  const mine = asked;
-  while (jobs.length && mine === asked && view.tab === 'name') {
+  if (jobs.length > 1) return; // another call works through the queue
+  const current = generation;
+  while (jobs.length && current === generation && view.tab === 'name') {
     try {
       await jobs[0]();
     } catch (error) {
-      complain(error.message, 'name');
+      showError(error.message, 'name');
     }
-    if (mine === asked) jobs.shift();
+    if (current === generation) jobs.shift();
   }
 }
 
-// Real images of the group that a value is in, or where there are none a generated one.
-async function fillValue(list, code, place, value) {
-  if (told.images) {
-    const answer = await ask(`/api/gallery?${query({ code: place, group: value, count: SHOWN })}`);
-    fill(list, answer.image, answer.items.map((item) => `${item.name}, filed here`));
+// Codes for an example: the first value of each category, the middle of each knob.
+const exampleCodes = () => state.codes.map((code) => (code.values ? code.values[0].value : 0));
+
+// Real images of the group of a value, or a generated one if there are no real images.
+async function fillValue(list, code, position, value) {
+  if (state.images) {
+    const answer = await ask(`/api/gallery?${query({ code: position, group: value, count: IMAGES })}`);
+    fill(list, answer.image, answer.items.map((item) => `${item.name}, in this group`));
   } else {
-    const codes = told.codes.map((other, i) => (i === place ? value : other.values ? other.values[0].value : 0)).join(',');
-    const answer = await ask(`/api/lattice?${query({ codes })}`);
+    const answer = await ask(`/api/lattice?${query({ codes: exampleCodes().with(position, value).join(',') })}`);
     fill(list, answer.image, [`Generated with ${code.name} ${value}`]);
   }
 }
 
-async function fillKnob(list, code, place) {
-  const codes = told.codes.map((other) => (other.values ? other.values[0].value : 0)).join(',');
-  const answer = await ask(`/api/lattice?${query({ codes, across: place, columns: 10 })}`);
+async function fillKnob(list, code, position) {
+  const answer = await ask(`/api/lattice?${query({ codes: exampleCodes().join(','), across: position, columns: 10 })}`);
   fill(list, answer.image, answer.across.map((value) => `${code.name} ${value.toFixed(2)}`));
 }
 
@@ -77,64 +78,66 @@ function fill(list, row, labels) {
   }));
 }
 
-// What is said is no longer being typed: where it is refused, the field shows what is there.
-function say(input, what) {
+// The text counts as saved at once: if the name is refused, the field shows the current name again.
+function saveName(input, target) {
   input.defaultValue = input.value;
-  change('/api/name', { ...what, name: input.value.trim() }).catch(() => {});
+  change('/api/name', { ...target, name: input.value.trim() }).catch(() => {});
 }
 
-function title(code, place) {
-  const input = make('input', { id: `code-${place}`, value: code.name, maxlength: 64, autocomplete: 'off', 'aria-label': `Name of the code ${code.name}` });
-  input.onchange = () => say(input, { code: place });
+function title(code, position) {
+  const input = make('input', { id: `code-${position}`, value: code.name, maxlength: 64, autocomplete: 'off', 'aria-label': `Name of the code ${code.name}` });
+  input.onchange = () => saveName(input, { code: position });
   return make('legend', {}, make('label', {}, 'code ', input));
 }
 
-function knob(code, place) {
-  const list = make('ul', { id: `images-${place}`, class: 'gallery' });
-  whenSeen(list, () => later(() => fillKnob(list, code, place)));
-  return make('fieldset', {}, title(code, place), list);
+function knob(code, position) {
+  const list = make('ul', { id: `images-${position}`, class: 'gallery' });
+  whenVisible(list, () => enqueue(() => fillKnob(list, code, position)));
+  return make('fieldset', {}, title(code, position), list);
 }
 
-function category(code, place) {
-  const order = code.values.map((v) => v.value);
-  const table = make('div', { class: 'naming' });
-  const end = make('div', { class: 'end' });
-  const row = ({ value, name, named }, at) => {
-    const move = (by, text, sign) => make('button', {
-      type: 'button', id: `move-${place}-${value}-${sign}`, 'aria-label': `${name} ${text}`, disabled: !(at + by in order),
-      onclick: () => {
-        const values = [...order];
-        [values[at], values[at + by]] = [values[at + by], values[at]];
-        change('/api/order', { code: place, values }).catch(() => {});
-      },
-    }, sign);
-    const input = make('input', {
-      id: `value-${place}-${value}`, value: named ? name : '', placeholder: name, maxlength: 64, autocomplete: 'off',
-      'aria-label': `Name of value ${value}`,
-    });
-    input.onchange = () => say(input, { code: place, value });
-    const same = make('select', { id: `same-${place}-${value}`, 'aria-label': `${name} means the same as` }, make('option', { value: '' }, 'same as …'));
-    const offer = () => { // when it is about to be opened: each row would hold a list as long as there are rows
-      if (same.options.length > 1) return;
-      const others = code.groups.filter((group) => !group.values.includes(value));
-      same.append(...others.map((group) => make('option', { value: group.values[0] }, group.name)));
-    };
-    for (const event of ['focus', 'pointerdown']) same.addEventListener(event, offer);
-    same.onchange = () => { if (same.value !== '') change('/api/join', { code: place, values: [Number(same.value), value] }).catch(() => {}) };
-    const moves = make('span', {}, move(-1, 'earlier', '↑'), ' ', move(1, 'later', '↓'), ` ${value}`);
-    const list = make('ul', { id: `images-${place}-${value}`, class: 'gallery' });
-    whenSeen(list, () => later(() => fillValue(list, code, place, value)));
-    end.before(moves, input, list, same);
-  };
+function category(code, position) {
+  const table = make('div', { class: 'naming' }), end = make('div', { class: 'end' });
   let rows = 0;
-  const lay = (until) => {
-    code.values.slice(rows, until).forEach((one, i) => row(one, rows + i));
-    rows = Math.min(until, order.length);
-    laid.set(place, rows);
-    if (rows < order.length) whenSeen(end, () => lay(rows + BATCH));
+  const layOut = (count) => {
+    for (const [index, value] of code.values.slice(rows, count).entries()) end.before(...row(code, position, value, rows + index));
+    rows = Math.min(count, code.values.length);
+    laidOut.set(position, rows);
+    if (rows < code.values.length) whenVisible(end, () => layOut(rows + BATCH));
   };
   table.append(end);
-  lay(Math.max(BATCH, laid.get(place) ?? 0));
-  return make('fieldset', {}, title(code, place),
-    make('p', { class: 'faint' }, 'Two values with one name count as one group. Names are saved with the model at once.'), table);
+  layOut(Math.max(BATCH, laidOut.get(position) ?? 0));
+  return make('fieldset', {}, title(code, position),
+    make('p', { class: 'faint' }, 'Values with the same name form one group. Names are saved with the model at once.'), table);
+}
+
+// The elements of one value: buttons to move it, its name, images, and a list to merge it with another group.
+function row(code, position, { value, name, named }, index) {
+  const id = `${position}-${value}`, order = code.values.map((v) => v.value);
+  const move = (by, text, sign) => make('button', {
+    type: 'button', id: `move-${id}-${sign}`, 'aria-label': `${name} ${text}`, disabled: !(index + by in order),
+    onclick: () => {
+      const values = order.with(index, order[index + by]).with(index + by, order[index]);
+      change('/api/order', { code: position, values }).catch(() => {});
+    },
+  }, sign);
+  const input = make('input', {
+    id: `value-${id}`, value: named ? name : '', placeholder: name, maxlength: 64, autocomplete: 'off', 'aria-label': `Name of value ${value}`,
+  });
+  input.onchange = () => saveName(input, { code: position, value });
+  const list = make('ul', { id: `images-${id}`, class: 'gallery' });
+  whenVisible(list, () => enqueue(() => fillValue(list, code, position, value)));
+  return [make('span', {}, move(-1, 'earlier', '↑'), ' ', move(1, 'later', '↓'), ` ${value}`), input, list, merge(code, position, value, name)];
+}
+
+function merge(code, position, value, name) {
+  const select = make('select', { id: `same-${position}-${value}`, 'aria-label': `${name} means the same as` }, make('option', { value: '' }, 'same as …'));
+  const fillOptions = () => { // only when it is opened: there may be thousands of rows, each with as many options
+    if (select.options.length > 1) return;
+    const others = code.groups.filter((group) => !group.values.includes(value));
+    select.append(...others.map((group) => make('option', { value: group.values[0] }, group.name)));
+  };
+  for (const event of ['focus', 'pointerdown']) select.addEventListener(event, fillOptions);
+  select.onchange = () => { if (select.value !== '') change('/api/join', { code: position, values: [Number(select.value), value] }).catch(() => {}) };
+  return select;
 }

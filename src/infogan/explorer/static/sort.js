@@ -1,14 +1,15 @@
-// Sorting: real images by group, and one of them in full.
-import { $, ask, change, choices, complain, make, percent, query, rove, settle, thumb, told, view, write } from './state.js';
-import { reading } from './steer.js';
+// Sorting: real images by group, and one of them in detail.
+import { $, choices, make, percent, rove, setTabStop, showError, thumb } from './dom.js';
+import { ask, change, query } from './server.js';
+import { state, view, writeAddress } from './state.js';
+import { showPredictions } from './steer.js';
 
-const COUNT = 60;
-const LABEL = 'label '; // before a label that no group is called by, among the values of the groups
-let shown = [], asked = 0;
+const COUNT = 60; // images in one request
+const LABEL = 'label '; // prefix of labels that are not the name of a group, among the values of the list of groups
+let shown = 0, requests = 0;
 
-const groups = () => told.codes[view.code].groups;
+const groups = () => state.codes[view.code].groups;
 const groupOf = (value) => groups().find((group) => group.values.includes(value));
-const readingOn = () => told.images.read < told.images.count;
 
 export function begin() {
   $('sort-code').onchange = () => { Object.assign(view, { code: Number($('sort-code').value), group: -1, other: -1, label: '' }); show() };
@@ -25,97 +26,108 @@ export function begin() {
 }
 
 export function show() {
-  const categorical = told.codes.map((code, i) => [i, code.name]).filter(([i]) => told.codes[i].values);
-  if (!told.codes[view.code]?.groups) view.code = told.images.code;
+  if (!state.codes[view.code]?.groups) view.code = state.images.code;
   const names = groups().map((group) => [group.values[0], group.name]);
   view.group = (groupOf(view.group) ?? groups()[0]).values[0];
-  const others = names.filter(([value]) => value !== view.group);
   view.other = (groupOf(view.other) ?? groups()[0]).values[0];
+  const others = names.filter(([value]) => value !== view.group);
   if (view.other === view.group && others.length) [[view.other]] = others;
   if (!['surest', 'least', 'between'].includes(view.order) || names.length < 2) view.order = 'surest';
-  const strays = view.code === told.images.code ? told.images.strays.map(({ label }) => label) : [];
-  if (view.label && !strays.includes(view.label)) {
-    if (readingOn()) strays.push(view.label); // its images may be still to be read
+  showChoices(names, others, ungroupedLabels());
+  writeAddress();
+  shown = 0;
+  more();
+  if (view.image >= state.images.count) view.image = -1;
+  if (view.image < 0) $('detail').replaceChildren();
+  else if (view.image < state.images.encoded) showDetail(view.image, false);
+}
+
+// Labels that are not the name of a group. The one in view stays while its images may still be read.
+function ungroupedLabels() {
+  const labels = view.code === state.images.code ? state.images.ungrouped.map(({ label }) => label) : [];
+  if (view.label && !labels.includes(view.label)) {
+    if (state.images.encoded < state.images.count) labels.push(view.label);
     else view.label = '';
   }
+  return labels;
+}
+
+function showChoices(names, others, labels) {
+  const categorical = state.codes.map((code, position) => [position, code.name]).filter(([position]) => state.codes[position].values);
   choices($('sort-code'), categorical, view.code);
   $('sort-code-label').hidden = categorical.length < 2;
   choices($('group'), names, view.group);
-  if (strays.length) {
-    $('group').append(make('optgroup', { label: 'labelled, in no group' }, ...strays.map((label) => make('option', { value: LABEL + label }, label))));
+  if (labels.length) {
+    $('group').append(make('optgroup', { label: 'labels without a group' }, ...labels.map((label) => make('option', { value: LABEL + label }, label))));
     if (view.label) $('group').value = LABEL + view.label;
   }
   choices($('other'), others, view.other);
   $('order').value = view.order;
   $('order-label').hidden = view.label !== '';
   $('other-label').hidden = view.order !== 'between' || view.label !== '';
-  write();
-  shown = [];
-  more();
-  if (view.image >= told.images.count) view.image = -1;
-  if (view.image < 0) $('detail').replaceChildren();
-  else if (view.image < told.images.read) tell(view.image, false);
 }
 
 async function more() {
-  const mine = ++asked;
+  const request = ++requests;
   const { code, order, label } = view;
   const other = order === 'between' ? view.other : undefined;
-  const which = label ? { label } : { group: view.group, order, other };
+  const selection = label ? { label } : { group: view.group, order, other };
   let answer;
   try {
-    answer = await ask(`/api/gallery?${query({ code, ...which, from: shown.length, count: COUNT })}`);
+    answer = await ask(`/api/gallery?${query({ code, ...selection, from: shown, count: COUNT })}`);
   } catch (error) {
-    complain(error.message, 'sort');
+    showError(error.message, 'sort');
     return;
   }
-  complain('', 'sort');
-  if (mine !== asked) return; // something else was asked for meanwhile
+  showError('', 'sort');
+  if (request !== requests) return; // there is a newer request
   const items = answer.items.map((item, i) => card(item, answer.image, i, answer.items.length));
-  const held = $('gallery').contains(document.activeElement) ? document.activeElement.dataset.place : null;
-  if (shown.length) $('gallery').append(...items);
-  else $('gallery').replaceChildren(...items);
-  settle($('gallery'));
-  if (held !== null) ($('gallery').querySelector(`[data-place="${held}"]`) ?? $('gallery').querySelector('button'))?.focus({ preventScroll: true });
-  shown.push(...answer.items);
-  $('more').hidden = shown.length >= answer.total;
+  const gallery = $('gallery');
+  const focused = gallery.contains(document.activeElement) ? document.activeElement.dataset.index : null;
+  if (shown) gallery.append(...items);
+  else gallery.replaceChildren(...items);
+  setTabStop(gallery);
+  if (focused !== null) (gallery.querySelector(`[data-index="${focused}"]`) ?? gallery.querySelector('button'))?.focus({ preventScroll: true });
+  shown += items.length;
+  $('more').hidden = shown >= answer.total;
   const name = (value) => groupOf(value)?.name ?? value;
   const where = label ? `no group, labelled ${label}` : order === 'between' ? `${name(view.group)} and ${name(other)}` : name(view.group);
-  $('sort-told').textContent = `${answer.total} images in ${where}, ${shown.length} of them shown`;
+  $('sort-summary').textContent = `${answer.total} images in ${where}, ${shown} of them shown`;
 }
 
-export function card(item, row, at, count) {
-  const said = item.label ? 'filed by you' : percent(item.sureness);
-  const button = thumb(row, at, count, `${item.name}: ${item.group}, ${said}`, () => tell(item.place, true));
-  button.setAttribute('aria-pressed', item.place === view.image);
-  button.dataset.place = item.place;
-  return make('li', {}, button, make('span', item.label ? { class: 'by-hand' } : {}, item.label ? '✓ you' : said));
+// An image of the gallery, with its label or the probability of its group.
+export function card(item, row, position, count) {
+  const source = item.label ? 'labelled by you' : percent(item.confidence);
+  const button = thumb(row, position, count, `${item.name}: ${item.group}, ${source}`, () => showDetail(item.index, true));
+  button.setAttribute('aria-pressed', item.index === view.image);
+  button.dataset.index = item.index;
+  return make('li', {}, button, item.label ? make('span', { class: 'by-hand' }, '✓ you') : make('span', {}, source));
 }
 
-async function tell(place, jump) {
-  view.image = place;
-  write();
-  for (const button of $('gallery').querySelectorAll('.thumb')) button.setAttribute('aria-pressed', Number(button.dataset.place) === place);
+async function showDetail(index, focus) {
+  view.image = index;
+  writeAddress();
+  for (const button of $('gallery').querySelectorAll('.thumb')) button.setAttribute('aria-pressed', Number(button.dataset.index) === index);
   let answer;
   try {
-    answer = await ask(`/api/image?${query({ place })}`);
+    answer = await ask(`/api/image?${query({ index })}`);
   } catch (error) {
-    complain(error.message, 'sort');
+    showError(error.message, 'sort');
     return;
   }
-  if (view.image !== place) return;
-  const inside = $('detail').contains(document.activeElement);
-  const [item] = answer.items;
-  const fix = make('div', { class: 'values' }, ...told.codes[told.images.code].groups.map((group) =>
-    make('button', { type: 'button', 'aria-pressed': item.group === group.name, onclick: () => file(place, group.name) }, group.name)));
-  if (item.label) fix.append(make('button', { type: 'button', onclick: () => file(place, null) }, 'as the model says'));
-  $('detail').replaceChildren(
+  if (view.image !== index) return;
+  const { image, generated, similar, items: [item] } = answer, detail = $('detail'), code = state.codes[state.images.code];
+  const buttons = code.groups.map(({ name }) =>
+    make('button', { type: 'button', 'aria-pressed': item.group === name, onclick: () => label(index, name) }, name));
+  if (item.label) buttons.push(make('button', { type: 'button', onclick: () => label(index, null) }, 'Remove your label'));
+  const focused = detail.contains(document.activeElement);
+  detail.replaceChildren(
     make('h2', {}, item.name),
-    make('p', {}, item.label ? `${item.label}, filed by you` : `${item.group}, ${percent(item.sureness)}`),
-    ...reading({ image: answer.image, readings: item.readings, generated: answer.generated, similar: answer.similar }),
-    make('h2', {}, `It is really (${told.codes[told.images.code].name})`), fix);
-  if (jump || inside) $('detail').focus({ preventScroll: true });
-  if (jump && matchMedia('(max-width: 50rem)').matches) $('detail').scrollIntoView();
+    make('p', {}, item.label ? `${item.label}, labelled by you` : `${item.group}, ${percent(item.confidence)}`),
+    ...showPredictions({ image, predictions: item.predictions, generated, similar }),
+    make('h2', {}, `Correct ${code.name}`), make('div', { class: 'values' }, ...buttons));
+  if (focus || focused) detail.focus({ preventScroll: true });
+  if (focus && matchMedia('(max-width: 50rem)').matches) detail.scrollIntoView();
 }
 
-const file = (place, label) => change('/api/label', { place, label }).catch(() => {});
+const label = (index, name) => change('/api/label', { index, label: name }).catch(() => {});

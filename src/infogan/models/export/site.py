@@ -9,16 +9,19 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 
 from infogan.models.export import onnx
-from infogan.models.export.graphs import description
+from infogan.models.export.graphs import describe
 from infogan.models.export.runtime import CODE, PACKAGE, SCRIPT, VERSION, read_runtime
 from infogan.models.infogan import InfoGAN
 from infogan.utils.files import write_bytes
 
 STATIC = Path(__file__).parent / "static"
-EXPLORER = Path(__file__).parents[2] / "explorer" / "static"  # whose looks the page has
+EXPLORER = Path(__file__).parents[2] / "explorer" / "static"  # the page shares its style and its script for steering
+MODULES = (*(EXPLORER / name for name in ("dom.js", "state.js", "steer.js")), STATIC / "onnx.js", STATIC / "site.js")
 NOTICE = f"""runtime.js and runtime.wasm.js are {PACKAGE} {VERSION} <https://github.com/microsoft/onnxruntime>,
 the first as a script instead of a module, the second packed. ThirdPartyNotices.txt at that address names what they are
 made of.
@@ -54,18 +57,34 @@ def write(model: InfoGAN, folder: Path, runtime: str | Path | None = None) -> No
         UserError: as `onnx.write` and `runtime.read_runtime`.
     """
     parts = read_runtime(None if runtime is None else Path(runtime))  # first, as it is soon said what is missing
-    networks = "".join(_packed(name, content) for name, content in onnx.models_of(model).items())
+    networks = "".join(_packed(name, content) for name, content in onnx.onnx_files(model).items())
     made = {
-        "model.js": f"self.model = {json.dumps(description(model))};\n{networks}",
+        "model.js": f"self.model = {json.dumps(describe(model))};\n{networks}",
         "runtime.js": _as_script(parts[SCRIPT].decode()),
         "runtime.wasm.js": _packed("runtime.wasm", parts[CODE]),
-        "site.css": (EXPLORER / "explorer.css").read_text("utf-8") + (STATIC / "site.css").read_text("utf-8"),
+        "index.html": Template(_read(STATIC / "index.html")).substitute(steer=_read(EXPLORER / "steer.html")),
+        "site.js": bundle(MODULES),
+        "site.css": _read(EXPLORER / "explorer.css") + _read(STATIC / "site.css"),
+        "icon.svg": _read(EXPLORER / "icon.svg"),
         "LICENSE.txt": NOTICE,
     }
     for name, text in made.items():
         write_bytes(folder / name, text.encode())
-    for path in (STATIC / "index.html", STATIC / "site.js", EXPLORER / "icon.svg"):
-        write_bytes(folder / path.name, path.read_bytes())
+
+
+def bundle(modules: Sequence[Path]) -> str:
+    """Join JavaScript modules into one script, because browsers load no modules from a disk.
+
+    Modules come in the order of their imports. Their top-level names must differ.
+    """
+    text = "\n".join(_read(path) for path in modules)
+    text = re.sub(r"^import .*?;\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^export ", "", text, flags=re.MULTILINE)
+    return f"'use strict';\n(() => {{\n{text}}})();\n"
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8")
 
 
 def _packed(name: str, content: bytes) -> str:

@@ -1,0 +1,124 @@
+"""The state of a running explorer, its computing thread, and the encoding of real images in the background."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from infogan.explorer.decode_worker import DecodeWorker
+from infogan.explorer.neighbours import Neighbours
+from infogan.explorer.requests import RequestError
+from infogan.explorer.session import Session
+from infogan.training.run_dir import RunFolder
+
+MAX_UPLOADS = 2  # bodies in memory at once; others wait in their sockets
+RENDER_PAUSE_S = 0.2  # pause between batches while the page keeps rendering
+FIRST_RENDER_WAIT_S = 1.5  # time for the page to render first: a starting browser needs the processor
+
+Result = TypeVar("Result")
+
+
+class ComputeQueue:
+    """One thread that runs jobs in turn, and knows which job of a channel is the newest."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._numbers = itertools.count()
+        self._newest: dict[str, int] = {}
+
+    async def run(self, job: Callable[[], Result]) -> Result:
+        """Run a job when its turn comes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    async def run_newest(self, channel: str, job: Callable[[], Result]) -> Result:
+        """Run a job; raises RequestError if a newer job of the same channel arrives before its turn."""
+        number = self._newest[channel] = next(self._numbers)
+
+        def run_if_newest() -> Result:
+            if self._newest.get(channel) != number:
+                raise RequestError(409, "a newer view was requested")
+            return job()
+
+        try:
+            return await self.run(run_if_newest)
+        finally:
+            if self._newest.get(channel) == number:
+                del self._newest[channel]
+
+    def stop(self) -> None:
+        """End the thread after its current job."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Explorer:
+    """State of a running explorer.
+
+    Args:
+        session: The model, the images and the changes to them.
+        run: The run; None for a model folder.
+        title: Title of the page.
+    """
+
+    def __init__(self, session: Session, run: RunFolder | None, title: str) -> None:
+        self.session, self.run, self.title = session, run, title
+        self.limitations = _limitations(session, run)
+        self.compute = ComputeQueue()
+        self.neighbours = Neighbours(session.model)
+        self.decoder = DecodeWorker()
+        self.upload_slots = asyncio.Semaphore(MAX_UPLOADS)
+        self.error: str | None = None  # why the encoding of real images stopped early
+        self._rendered = asyncio.Event()
+        self._last_render = -math.inf  # monotonic clock
+
+    def mark_rendered(self) -> None:
+        """Note that the page is rendering now; background work makes room for it."""
+        self._last_render = time.monotonic()
+        self._rendered.set()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        """Encode the real images while the server runs, and stop threads and processes at its end."""
+        task = asyncio.create_task(self._encode_images())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        self.compute.stop()
+        self.decoder.stop()
+
+    async def _encode_images(self) -> None:
+        """Encode the real images batch by batch, after the first rendering."""
+        index = self.session.index
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rendered.wait(), FIRST_RENDER_WAIT_S)
+        try:
+            while index is not None and await self.compute.run(index.encode_next):
+                if time.monotonic() - self._last_render < RENDER_PAUSE_S:
+                    await asyncio.sleep(RENDER_PAUSE_S)
+        except Exception:  # nothing awaits this task: the page shows the error instead
+            traceback.print_exc(file=sys.stderr)
+            self.error = "reading the images failed; see the terminal for the reason"
+        if self.session.model.networks.reads_codes:
+            self.decoder.start()  # ready for the first upload
+
+
+def _limitations(session: Session, run: RunFolder | None) -> list[str]:
+    """Return what this explorer cannot do and why, one sentence each."""
+    model, limitations = session.model, []
+    if not model.layout.codes:
+        limitations.append(f"This {model.config.kind} has no codes: only its noise can be changed.")
+    if not model.networks.reads_codes:
+        limitations.append(f"This {model.config.kind} has no recognizer: it cannot read, sort or label images.")
+    elif not model.layout.categorical:
+        limitations.append("This model has no categories: there is nothing to sort or correct.")
+    elif session.index is None:
+        limitations.append("The real images are not available: there is nothing to sort or correct.")
+    if run is None:
+        limitations.append("This is a model without its run: there is no evidence from training.")
+    return limitations
