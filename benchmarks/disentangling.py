@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import add, commit, lines_of, machine
-from infogan.api.sweep import Ended, SweepFolder, choose, run_all, seeds_of, variations
+from infogan.api.sweep import RunRecord, SweepFolder, choose, run_all, parse_seeds, variations
 from infogan.cli.terminal import Signals
 from infogan.evaluation.metrics.intervals import mean_interval
 from infogan.training.run_dir import RunFolder
@@ -69,9 +69,9 @@ def main() -> None:
         length = "published" if given.published else "scaled"
         folder = SweepFolder(given.runs / f"{given.data}-{recipe}-{length}")
         folder.begin(given.data, protocol[recipe])
-        wanted = variations(given.data, seeds_of(given.seeds), {}, protocol[recipe])
-        with signals.caught():
-            records = run_all(folder, wanted, jobs=given.jobs, interrupted=lambda: signals.received is not None)
+        wanted = variations(given.data, parse_seeds(given.seeds), {}, protocol[recipe])
+        with signals.catch():
+            records = run_all(folder, wanted, jobs=given.jobs, stop_requested=lambda: signals.received is not None)
         if signals.received is not None:
             sys.exit(128 + signals.received)
         known = {(line["recipe"], line["name"]) for line in lines_of(given.out)}
@@ -83,12 +83,12 @@ def main() -> None:
         print(table(lines_of(given.out)), flush=True)
 
 
-def measured(folder: SweepFolder, ended: Ended) -> dict[str, Any]:
+def measured(folder: SweepFolder, ended: RunRecord) -> dict[str, Any]:
     """What a run came to, failures included."""
     line: dict[str, Any] = {"name": ended.name, "command": list(ended.arguments), "seconds": ended.seconds, **machine()}
     if ended.exit_code:
         return line | {"failed": ended.error}
-    return line | {"scores": RunFolder.existing(folder.of(ended.name)).read_metrics()[-1]["disentanglement"]}
+    return line | {"scores": RunFolder.existing(folder.run_path(ended.name)).read_metrics()[-1]["disentanglement"]}
 
 
 def table(lines: list[dict[str, Any]]) -> str:

@@ -1,9 +1,12 @@
-"""Commands in processes of their own that begin at once: forked from one that has imported what most of them import.
+"""Run ``infogan`` in tests: in this process (`invoke`), or in processes that start at once (`infogan`, `Command`).
 
-Such a process has its arguments, folder and environment, is signalled and ends as any other. Only how Python begins is
-left out, which the tests of installed packages and of copied blocks go through.
+Processes are forked from one that has imported what most commands import. Their arguments, folder, environment,
+signals and exit codes are those of any process. Only the start of Python itself is left out; the tests of installed
+packages and of the code blocks in the docs cover it.
 """
 
+import contextlib
+import io
 import os
 import runpy
 import socket
@@ -16,14 +19,34 @@ from subprocess import CompletedProcess, TimeoutExpired
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-FORKED = get_context("forkserver")
-FORKED.set_forkserver_preload(["infogan.cli.app", "infogan.api.train_run", "torch._dynamo", "sklearn.decomposition"])
+from infogan.cli.app import run
+
+FORKSERVER = get_context("forkserver")
+FORKSERVER.set_forkserver_preload(
+    ["infogan.cli.app", "infogan.api.train_run", "torch._dynamo", "sklearn.decomposition"]
+)
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-PATIENCE = 240.0  # seconds
+WIDE = {"COLUMNS": "200"}
+TIMEOUT_S = 240.0
+
+
+def invoke(*words: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+    """Run ``infogan`` with these arguments in this process; return its exit code and output."""
+    arguments = [*map(str, words)]
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["infogan", *arguments]),
+        mock.patch.dict(os.environ, WIDE),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        exit_code = run(arguments)
+    return CompletedProcess(arguments, exit_code, stdout.getvalue(), stderr.getvalue())
 
 
 class Command:
-    """``infogan``, or another module's program, with some arguments, begun. It is to be waited for."""
+    """A process of ``infogan``, or of another module, that has been started; call `wait` at the end."""
 
     def __init__(
         self,
@@ -34,13 +57,13 @@ class Command:
     ) -> None:
         self.words = [*map(str, words)]
         self._folder = TemporaryDirectory()
-        self._said = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
-        for path in self._said:
+        self._outputs = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
+        for path in self._outputs:
             path.touch()
-        environment = {**(os.environ if env is None else env), "COLUMNS": "200", **ONE_THREAD}
-        given = (module, self.words, str(cwd or Path.cwd()), environment, [*map(str, self._said)])
-        self._process = FORKED.Process(target=_run, args=given)
-        with mock.patch.dict(os.environ, ONE_THREAD):  # so that what is forked has no other threads
+        environment = {**(os.environ if env is None else env), **WIDE, **ONE_THREAD}
+        arguments = (module, self.words, str(cwd or Path.cwd()), environment, [*map(str, self._outputs)])
+        self._process = FORKSERVER.Process(target=_run_module, args=arguments)
+        with mock.patch.dict(os.environ, ONE_THREAD):  # so that the fork server has one thread
             self._process.start()
 
     @property
@@ -49,61 +72,62 @@ class Command:
 
     @property
     def stdout(self) -> str:
-        """What it has said until now."""
-        return self._said[0].read_text(encoding="utf-8")
+        """The standard output so far."""
+        return self._outputs[0].read_text(encoding="utf-8")
 
     @property
     def stderr(self) -> str:
-        """What it has said until now on standard error."""
-        return self._said[1].read_text(encoding="utf-8")
+        """The standard error so far."""
+        return self._outputs[1].read_text(encoding="utf-8")
 
-    def until(self, said: str) -> None:
-        """Waits until it has said this on standard error, or has ended."""
-        limit = time.monotonic() + PATIENCE
-        while self.running and said not in self.stderr and time.monotonic() < limit:
+    def wait_for_output(self, text: str) -> None:
+        """Wait until standard error contains a text, or the process ends."""
+        limit = time.monotonic() + TIMEOUT_S
+        while self.running and text not in self.stderr and time.monotonic() < limit:
             time.sleep(0.005)
 
     def signal(self, number: int) -> None:
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
-    def ended(self) -> CompletedProcess[str]:
-        """Waits for its end; the return code is -N where signal N ended it."""
-        self._process.join(PATIENCE)
+    def wait(self) -> CompletedProcess[str]:
+        """Wait for the end; the exit code is -N if signal N ended the process."""
+        self._process.join(TIMEOUT_S)
         if self._process.exitcode is None:
             self._process.kill()
-            raise TimeoutExpired(self.words, PATIENCE, self.stdout, self.stderr)
+            raise TimeoutExpired(self.words, TIMEOUT_S, self.stdout, self.stderr)
         with self._folder:
             return CompletedProcess(self.words, self._process.exitcode, self.stdout, self.stderr)
 
 
 def infogan(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
-    """What ``infogan`` with these arguments said, and its exit code."""
-    return Command(*words, cwd=cwd, env=env).ended()
+    """Run ``infogan`` with these arguments in a process; return its exit code and output."""
+    return Command(*words, cwd=cwd, env=env).wait()
 
 
-def infogan_of(
+def infogan_workers(
     workers: int, *words: str | Path, cwd: Path | None = None, module: str = "infogan"
 ) -> list[CompletedProcess[str]]:
-    """The same of several workers, in the environments that torchrun would give them.
+    """Run a command on several workers, in the environment that torchrun would give them.
 
-    Where a word or the folder says RANK, each has its own number in its place.
+    RANK in a word or in the folder is replaced by the rank.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none"}
-    begun = []
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none"}
+    commands = []
     for rank in map(str, range(workers)):
-        told = {**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(workers)}
-        folder, *given = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *words)]
-        begun.append(Command(*given, cwd=Path(folder), env={"INFOGAN_PATIENCE": "60", **told}, module=module))
-    return [command.ended() for command in begun]
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(workers)}
+        environment = {"INFOGAN_DIST_TIMEOUT": "60", **os.environ, **address, **ranks}
+        folder, *arguments = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *words)]
+        commands.append(Command(*arguments, cwd=Path(folder), env=environment, module=module))
+    return [command.wait() for command in commands]
 
 
-def _run(module: str, words: list[str], folder: str, environment: dict[str, str], said: list[str]) -> None:
-    """Is ``python -m`` with a module, in a new process."""
-    for number, path in enumerate(said, start=1):
+def _run_module(module: str, words: list[str], folder: str, environment: dict[str, str], outputs: list[str]) -> None:
+    """Be ``python -m MODULE`` in a new process."""
+    for number, path in enumerate(outputs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)

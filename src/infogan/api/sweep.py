@@ -8,6 +8,7 @@ Each run is an ``infogan train`` process, started through joblib. Within ``jobli
 such as Dask's or Ray's, starts them on other machines, which need infogan and access to the same files.
 """
 
+import filecmp
 import hashlib
 import itertools
 import json
@@ -34,18 +35,8 @@ from infogan.reports import html_page
 from infogan.reports.compare import comparison_page, read_runs
 from infogan.training.run_dir import LOCK, RunFolder
 from infogan.training.trackers import TRACKER_FILES
+from infogan.utils import files
 from infogan.utils.errors import UserError
-from infogan.utils.files import (
-    BUSY,
-    TEMPORARY_NAME,
-    append_line,
-    file_lock,
-    folder_lock,
-    is_locked,
-    remove_temporary_files,
-    write_bytes,
-    write_json,
-)
 
 MAX_COMPARED = 10  # runs in the comparison
 DISTANCE = "frechet_pca64"
@@ -112,18 +103,18 @@ class SweepFolder:
             names = {entry.name for entry in self.path.iterdir()} - {LOCK, self.logs.name}
         except OSError as error:
             raise UserError(f"cannot create the folder of the sweep, {path}: {error.strerror}") from error
-        if not self._shared.is_file() and not all(map(TEMPORARY_NAME.fullmatch, names)):
+        if not self._shared.is_file() and not all(map(files.TEMPORARY_NAME.fullmatch, names)):
             raise UserError(f"{path} is not empty and not the folder of a sweep: choose another --out")
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other processes from running this sweep; raise UserError if one does."""
-        return file_lock(self.path / LOCK, str(self.path))
+        return files.file_lock(self.path / LOCK, str(self.path))
 
     def begin(self, data: str, arguments: Sequence[str]) -> None:
         """Write what all runs share, or check that it has not changed; raise UserError if it has."""
         shared = {"data": data, "arguments": list(arguments)}
         if not self._shared.is_file():
-            write_json(self._shared, shared)
+            files.write_json(self._shared, shared)
         try:
             before = json.loads(self._shared.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -148,8 +139,8 @@ class SweepFolder:
 
     def add(self, record: RunRecord) -> None:
         """Append a line to ``runs.jsonl``."""
-        with folder_lock(self.path):
-            append_line(self.runs, json.dumps(asdict(record)))
+        with files.folder_lock(self.path):
+            files.append_line(self.runs, json.dumps(asdict(record)))
 
     def run_path(self, name: str) -> Path:
         """Return the folder of a run."""
@@ -264,7 +255,7 @@ def run_all(
         [0, 0, 0, 0]
     """
     with folder.lock():
-        remove_temporary_files(folder.path)
+        files.remove_temporary_files(folder.path)
         records = folder.records()
         for run in runs:
             record = records.get(run.name)
@@ -325,7 +316,7 @@ class _Trainer:
                 if record is None:
                     break
                 # A process that an earlier sweep left behind may have locked the run after the wait.
-                if BUSY not in record.error:
+                if files.BUSY not in record.error:
                     self.folder.add(record)
                     self.on_end(record)
                     break
@@ -339,7 +330,7 @@ class _Trainer:
     def _wait(self, path: Path) -> None:
         """Wait for a process that an earlier sweep, which was killed, left behind."""
         is_waiting = False
-        while is_locked(path / LOCK) and not self.stop_requested():
+        while files.is_locked(path / LOCK) and not self.stop_requested():
             if not is_waiting:
                 self.on_wait(f"waiting for the process that still trains {path}")
             is_waiting = True
@@ -418,10 +409,10 @@ def choose(folder: SweepFolder) -> Ranking:
         _copy_best(folder, names[0])
         if len(names) > 1:
             compared = read_runs([folder.run_path(name) for name in names[:MAX_COMPARED]])
-            write_bytes(folder.page, comparison_page(compared, lead=[_ranking_section(ranking, failed)]).encode())
+            files.write_bytes(folder.page, comparison_page(compared, lead=[_ranking_section(ranking, failed)]).encode())
         else:
             folder.page.unlink(missing_ok=True)
-        write_json(folder.ranking, {**asdict(ranking), "failed": failed})
+        files.write_json(folder.ranking, {**asdict(ranking), "failed": failed})
         return ranking
 
 
@@ -440,30 +431,19 @@ def _candidate(folder: SweepFolder, name: str, cache: dict[str, ImageSet]) -> Ca
     evaluations = run.read_metrics()
     if not evaluations:
         raise UserError(f"{run.path} has not been evaluated")
-    # The last of each: a later evaluation may have computed other metrics only.
-    verdicts = [result["verdict"]["trust"] for result in evaluations if "verdict" in result]
-    distances = [result[DISTANCE] for result in evaluations if DISTANCE in result]
-    return Candidate(
-        name,
-        model,
-        cache[key].images,
-        trusted=verdicts[-1] if verdicts else None,
-        frechet=distances[-1] if distances else None,
-    )
+    # The last of each, because a later evaluation may have computed other metrics only.
+    trusted = next((result["verdict"]["trust"] for result in reversed(evaluations) if "verdict" in result), None)
+    frechet = next((result[DISTANCE] for result in reversed(evaluations) if DISTANCE in result), None)
+    return Candidate(name, model, cache[key].images, trusted=trusted, frechet=frechet)
 
 
 def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     """Return the head of the ranking and one row per run, best first."""
-    head = ["run", "trusted", *ranking.scores]
-    rows = [
-        [
-            place.name,
-            {True: "yes", False: "no", None: "-"}[place.trusted],
-            *("-" if score is None else f"{score:.4f}" for score in place.scores.values()),
-        ]
-        for place in ranking.places
-    ]
-    return head, rows
+    rows = []
+    for place in ranking.places:
+        scores = ["-" if score is None else f"{score:.4f}" for score in place.scores.values()]
+        rows.append([place.name, {True: "yes", False: "no", None: "-"}[place.trusted], *scores])
+    return ["run", "trusted", *ranking.scores], rows
 
 
 def _ranking_section(ranking: Ranking, failed: Mapping[str, str]) -> str:
@@ -482,7 +462,8 @@ def _copy_best(folder: SweepFolder, name: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         if best.exists():
             source = _best_name(folder)
-            if source == name and _weights(best) == _weights(run):
+            same_weights, *_ = filecmp.cmpfiles(best, run, [f"model/{WEIGHTS}"], shallow=False)
+            if source == name and same_weights:
                 return
             if source is None or _has_additions(best, folder.run_path(source)):
                 backups = (best.with_name(f"best-before-{number}") for number in itertools.count(1))
@@ -503,12 +484,8 @@ def _best_name(folder: SweepFolder) -> str | None:
         return None
 
 
-def _weights(run: Path) -> bytes | None:
-    path = RunFolder(run).model / WEIGHTS
-    return path.read_bytes() if path.is_file() else None
-
-
 def _has_additions(copy: Path, run: Path) -> bool:
     """Return whether a copy has files that the run does not have: names, labels or further evaluations."""
-    files = [path.relative_to(copy) for path in copy.rglob("*") if path.is_file()]
-    return any(not (run / path).is_file() or (run / path).read_bytes() != (copy / path).read_bytes() for path in files)
+    names = [str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()]
+    _, changed, missing = filecmp.cmpfiles(copy, run, names, shallow=False)
+    return bool(changed or missing)

@@ -1,68 +1,71 @@
-"""How a command talks to a terminal: progress while it runs, one line for an error, the exit code for a script."""
+"""Output on a terminal or in a file, the progress of training, and signals."""
 
+import shlex
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from infogan.config.schema import Config
+from infogan.models.latents import CodeLayout
 from infogan.training.callbacks import Callback, LogRecord
+from infogan.training.run_dir import RunFolder
 
-RECENT = 20.0  # seconds that a rate is the mean of
+RATE_WINDOW_S = 20.0
 
-OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
-    """Prints a line as it is; to standard error, so that ``--json`` has standard output for itself."""
+def log(text: str) -> None:
+    """Print a line to standard error, because standard output is for results."""
     ERR.print(text, markup=False)
 
 
+def resume_command(path: Path) -> str:
+    """Return the command of this process with the folder that it wrote to as ``--out``."""
+    words = ["infogan", *sys.argv[1:]]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        end = words.index("--") if "--" in words else len(words)
+        words[end:end] = ["--out", str(path)]
+    return shlex.join(words)
+
+
 @contextmanager
-def fetching() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows what is fetched or read: a bar on a terminal, a line for each thing elsewhere."""
-    if ERR.is_terminal:
-        with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=ERR) as bars:
-            tasks: dict[str, TaskID] = {}
+def show_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that shows the progress of downloads and reads: a bar on a terminal, otherwise a line each."""
+    if not ERR.is_terminal:
+        names: set[str] = set()
 
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what)
-                bars.update(tasks[what], completed=done, total=total or None)
+        def log_once(name: str, done: int, total: int) -> None:
+            if name not in names:
+                names.add(name)
+                log(name)
 
-            yield show
+        yield log_once
         return
-    told: set[str] = set()
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=ERR) as progress:
+        tasks: dict[str, TaskID] = {}
 
-    def tell(what: str, done: int, total: int) -> None:
-        if what not in told:
-            told.add(what)
-            say(what)
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name)
+            progress.update(tasks[name], completed=done, total=total or None)
 
-    yield tell
+        yield update
 
 
 class TrainingDisplay(Callback):
-    """The progress of a run: a live bar on a terminal, a plain line a report elsewhere.
+    """Shows the progress of a run: a bar on a terminal, otherwise one line per log record."""
 
-    Args:
-        config: Of the run, for its length.
-        entropies: H(c) by code, for showing the information against.
-    """
-
-    def __init__(self, config: Config, entropies: dict[str, float]) -> None:
-        self.steps = config.train.steps
-        self.images_seen = config.images_seen
-        self.entropies = entropies
-        self._recent: deque[tuple[float, int]] = deque()  # (when, steps done), the last RECENT seconds
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int]] = deque()  # (time, steps made) within the last RATE_WINDOW_S
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -72,7 +75,7 @@ class TrainingDisplay(Callback):
             console=ERR,
             disable=not ERR.is_terminal,
         )
-        self._task = self._bar.add_task("", total=self.steps, rate="-", status="")
+        self._task = self._bar.add_task("", total=None, rate="-", status="")
 
     def __enter__(self) -> "TrainingDisplay":
         self._bar.start()
@@ -81,72 +84,77 @@ class TrainingDisplay(Callback):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def on_step_end(self, done: int) -> None:
+    def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
+        """Set the length of the bar."""
+        self._config = config
+        layout = CodeLayout(config.noise, config.codes)
+        self._entropies = {name: layout.entropy(name) for name in layout.codes}
+        self._bar.update(self._task, completed=step, total=config.train.steps)
+
+    def on_step_end(self, step: int) -> None:
         """Move the bar."""
         now = time.monotonic()
-        self._recent.append((now, done))
-        while len(self._recent) > 2 and self._recent[0][0] < now - RECENT:
+        self._recent.append((now, step))
+        while len(self._recent) > 2 and self._recent[0][0] < now - RATE_WINDOW_S:
             self._recent.popleft()
-        self._bar.update(self._task, completed=done, rate=self._rate(done))
+        self._bar.update(self._task, completed=step, rate=self._rates()[0])
 
     def on_log(self, record: LogRecord) -> None:
-        """Show a line of ``stats.jsonl``."""
-        report = record.values
-        bounds = [f"{name} {report[f'information/{name}']:.2f}/{whole:.2f}" for name, whole in self.entropies.items()
-                  if f"information/{name}" in report]  # fmt: skip
-        status = f"information in nats: {', '.join(bounds)}" if bounds else ""
+        """Show the information of the codes next to their entropy."""
+        information = [
+            f"{name} {record.values[f'information/{name}']:.2f}/{entropy:.2f}"
+            for name, entropy in self._entropies.items()
+            if f"information/{name}" in record.values
+        ]
+        status = f"information in nats: {', '.join(information)}" if information else ""
         self._bar.update(self._task, status=status)
         if not ERR.is_terminal:
-            done = report["step"]
-            say(f"step {done}/{self.steps}  {self._rate(done)} images/s  {self._left(done)} left  {status}".rstrip())
+            rate, remaining = self._rates()
+            steps = f"step {record.step}/{self._config.train.steps}"
+            log(f"{steps}  {rate} images/s  {remaining} left  {status}".rstrip())
 
-    def _rate(self, done: int) -> str:
-        """Images a second, lately."""
+    def _rates(self) -> tuple[str, str]:
+        """Return the images per second and the remaining minutes and seconds at the recent speed."""
         if len(self._recent) < 2:
-            return "-"
-        (before, first), (now, last) = self._recent[0], self._recent[-1]
-        return f"{(self.images_seen(last) - self.images_seen(first)) / max(now - before, 1e-9):.0f}"
-
-    def _left(self, done: int) -> str:
-        """Minutes and seconds to go at the pace of late; a stage to come may have another."""
-        if len(self._recent) < 2:
-            return "?"
-        (before, first), (now, last) = self._recent[0], self._recent[-1]
-        minutes, seconds = divmod(round((self.steps - done) * (now - before) / (last - first)), 60)
-        return f"{minutes}:{seconds:02d}"
+            return "-", "?"
+        (start, first), (end, last) = self._recent[0], self._recent[-1]
+        seconds = max(end - start, 1e-9)
+        images = self._config.images_seen(last) - self._config.images_seen(first)
+        minutes, rest = divmod(round((self._config.train.steps - last) * seconds / (last - first)), 60)
+        return f"{images / seconds:.0f}", f"{minutes}:{rest:02d}"
 
 
 class Signals(Callback):
-    """Remembers the first signal that asks to end.
+    """Requests a stop after the first signal.
 
     Args:
-        insisted: Whether a second one ends the process as usual. Not where torchrun sends on what the terminal has sent
-            already.
+        exit_on_second: Whether a second signal ends the process at once. Under torchrun it must not, because torchrun
+            repeats the signals that the terminal has sent already.
     """
 
-    # By Ctrl-C, by `kill` or a shutdown, and (not on Windows) by a terminal that is closed.
-    ASKING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+    # From Ctrl-C, from `kill` or a shutdown, and (except on Windows) from a terminal that is closed.
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
-    def __init__(self, *, insisted: bool = True) -> None:
+    def __init__(self, *, exit_on_second: bool = True) -> None:
         self.received: int | None = None
-        self._insisted = insisted
+        self._exit_on_second = exit_on_second
 
     def stop_requested(self) -> bool:
         """Return whether a signal was received."""
         return self.received is not None
 
     @contextmanager
-    def caught(self) -> Iterator["Signals"]:
-        """While this lasts, a signal is remembered instead of ending the process."""
-        before = {number: signal.signal(number, self._remember) for number in self.ASKING}
+    def catch(self) -> Iterator["Signals"]:
+        """Remember signals within the block instead of ending the process."""
+        handlers = {number: signal.signal(number, self._remember) for number in self.NUMBERS}
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = number
-        elif self._insisted:
+        elif self._exit_on_second:
             sys.exit(128 + number)

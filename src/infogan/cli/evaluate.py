@@ -1,0 +1,87 @@
+"""Commands that measure runs: ``evaluate``, ``report`` and ``compare``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infogan.cli.options import Device, Json, OnlyRun
+from infogan.cli.workers import join_workers, load_sharded
+
+commands = typer.Typer()
+
+
+@commands.command()
+def evaluate(
+    run: OnlyRun,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics: all, or some of clusters,information,frechet,kernel,inception,neighbours,disentanglement,"
+            "trust. Default: all except inception (the FID), which takes long."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Number of generated images, at least 100; fewer are faster. Default: 10,000.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run on the test split of its data. Labels are used here only, if there are any."""
+    from infogan.api.evaluate_run import evaluate_run, load_images
+    from infogan.evaluation.evaluate import summary
+    from infogan.training.run_dir import RunFolder
+    from infogan.utils import distributed
+
+    names = [name.strip() for name in metrics.split(",")] if metrics else None
+    with join_workers(device) as own_device:
+        with distributed.all_or_none():
+            folder = RunFolder.existing(run)
+            config = folder.read_config()
+        model = load_sharded(run, own_device)
+        with distributed.all_or_none():
+            images = load_images(model, config.data)
+        distributed.assert_same_on_all_ranks("set of images", images.digest() if distributed.is_distributed() else "")
+        with distributed.errors_from_rank0():
+            result = evaluate_run(model, config, images, names, samples=samples)
+        if not distributed.is_rank0():
+            return
+    folder.add_metrics({"step": config.train.steps, **result})
+    if as_json:
+        typer.echo(json.dumps({"run": str(run), **result}))
+    else:
+        typer.echo("\n".join([*summary(result), str(folder.metrics)]))
+
+
+@commands.command()
+def report(
+    run: OnlyRun,
+    out: Annotated[Path | None, typer.Option(help="HTML file. Default: report.html in the run folder.")] = None,
+) -> None:
+    """Write the HTML report of a run (also written at the end of training)."""
+    from infogan.api.evaluate_run import evaluate_run, load_images, write_report
+    from infogan.models.infogan import InfoGAN
+    from infogan.training.run_dir import RunFolder
+
+    folder = RunFolder.existing(run)
+    config, model = folder.read_config(), InfoGAN.load(run)
+    images = load_images(model, config.data)
+    evaluations = folder.read_metrics()
+    result = evaluations[-1] if evaluations else evaluate_run(model, config, images)
+    typer.echo(str(write_report(folder, model, config, images, result, out)))
+
+
+@commands.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML file.")] = Path("comparison.html"),
+) -> None:
+    """Compare runs: print a table of their metrics, and write a page that draws the same codes with each run."""
+    from infogan.reports.compare import comparison_page, format_table, metric_table, read_runs
+    from infogan.utils.files import write_bytes
+
+    compared = read_runs(runs)
+    head, lines, _ = metric_table(compared)
+    write_bytes(out, comparison_page(compared).encode())
+    typer.echo(f"{format_table(head, lines)}\n{out}")

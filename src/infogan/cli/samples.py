@@ -1,0 +1,68 @@
+"""Commands that generate images: ``sample`` and ``traverse``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infogan.cli.options import Device, FixedCodes, Model, Seed, parse_codes
+from infogan.cli.workers import join_workers, load_sharded
+
+commands = typer.Typer()
+
+
+@commands.command()
+def sample(
+    run: Model,
+    count: Annotated[int, typer.Option(help="Number of images.")] = 64,
+    seed: Seed = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds such as 0,3,5-9: the first image of each, instead of --count images.")
+    ] = None,
+    code: FixedCodes = None,
+    out: Annotated[Path, typer.Option(help="A .npz file, a grid such as .png, or a folder.")] = Path("samples.png"),
+    device: Device = "cpu",
+) -> None:
+    """Generate images with random codes, or with some codes fixed."""
+    from infogan.api.samples import first_of_each, save_samples
+    from infogan.api.sweep import parse_seeds
+    from infogan.utils import distributed
+
+    numbers = parse_seeds(seeds) if seeds is not None else None
+    with join_workers(device) as own_device:
+        model = load_sharded(run, own_device)
+        with distributed.errors_from_rank0():
+            if numbers is None:
+                samples = model.sample(count, codes=parse_codes(code), seed=seed)
+            else:
+                samples = first_of_each(model, numbers, parse_codes(code))
+        if not distributed.is_rank0():
+            return
+    paths = save_samples(samples, out, None if numbers is None else [f"seed{number}" for number in numbers])
+    typer.echo(str(out) if len(paths) == 1 else f"{len(paths)} images in {out}")
+
+
+@commands.command()
+def traverse(
+    run: Model,
+    codes: Annotated[list[str] | None, typer.Option("--vary", help="Code to vary. Repeatable. Default: all.")] = None,
+    code: FixedCodes = None,
+    rows: Annotated[int, typer.Option(help="Number of rows, each with other noise.", min=1, max=100)] = 10,
+    seed: Seed = 0,
+    gif: Annotated[bool, typer.Option(help="Animation in addition to the figure.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("traversals"),
+) -> None:
+    """Draw a figure per code: its values along the columns, everything else fixed along a row."""
+    from infogan.models.infogan import InfoGAN
+    from infogan.reports.figures import save_image, traversal_gif
+    from infogan.utils.files import write_bytes
+
+    model = InfoGAN.load(run)
+    fixed = parse_codes(code)
+    for name in codes or list(model.layout.codes):
+        path = out / f"{name}.png"
+        save_image(model.sheet(name, rows=rows, seed=seed, codes=fixed), path)
+        typer.echo(str(path))
+        if gif:
+            write_bytes(path.with_suffix(".gif"), traversal_gif(model, name, seed=seed, codes=fixed))
+            typer.echo(str(path.with_suffix(".gif")))

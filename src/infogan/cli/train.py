@@ -1,0 +1,243 @@
+"""The command ``train``."""
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, SOURCE_HELP, STRICT_HELP, merge_alias
+from infogan.cli.workers import join_workers
+from infogan.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from infogan.api.resolve import Plan
+    from infogan.training.run_dir import RunFolder
+
+commands = typer.Typer()
+
+in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Recipe", "Data", "Codes", "Length", "Output", "Hardware")
+)
+MAX_SKIPPED_LINES = 10
+
+OPTIONS = {  # the parameters of `train` that stand for one option each
+    "data": "data.source",
+    "labels": "data.labels",
+    "size": "data.size",
+    "channels": "data.channels",
+    "shape": "data.shape",
+    "strict": "data.strict",
+    "objective": "objective.kind",
+    "seed": "train.seed",
+    "budget": "train.budget",
+    "steps": "train.steps",
+    "images_seen": "train.images_seen",
+    "precision": "train.precision",
+    "compile_": "train.compile",
+    "deterministic": "train.deterministic",
+}
+ALIASES = {"recipe": "preset", "augment": "invariance", "shape": "fit", "images_seen": "images"}  # old names
+
+
+@commands.command()
+def train(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
+    recipe: Annotated[
+        str | None, in_recipe(help="Recipe: robust, plain, paper, post or disentangle. Default: robust.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(hidden=True)] = None,
+    config: Annotated[Path | None, in_recipe(help="TOML or JSON file of options on top of the recipe.")] = None,
+    assignments: Annotated[
+        list[str] | None, in_recipe("--set", help="Any option: section.key=value. Repeatable.")
+    ] = None,
+    objective: Annotated[str | None, in_recipe(help="Objective: infogan, gan or cgan (codes = labels).")] = None,
+    augment: Annotated[
+        str | None, in_recipe(help="Augmentations, which categories ignore: shift,rotate=20,... Default: by data set.")
+    ] = None,
+    invariance: Annotated[str | None, typer.Option(hidden=True)] = None,
+    seed: Annotated[int | None, in_recipe(help="Random seed. Default: 0.")] = None,
+    labels: Annotated[str | None, in_data(help="CSV file (image, label) with labels of a few images.")] = None,
+    size: Annotated[int | None, in_data(help=SIZE_HELP)] = None,
+    channels: Annotated[int | None, in_data(help=CHANNELS_HELP)] = None,
+    shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
+    fit: Annotated[str | None, typer.Option(hidden=True)] = None,
+    strict: Annotated[bool | None, in_data(help=STRICT_HELP)] = None,
+    categorical: Annotated[
+        list[str] | None,
+        in_codes(help="Number of categories of a code, or auto to count them. Repeatable."),
+    ] = None,
+    continuous: Annotated[int | None, in_codes(help="Number of continuous codes.")] = None,
+    budget: Annotated[
+        str | None,
+        in_length(help="Length as a time: 90s, 5m, 2h. Default: 4 to 6 minutes, more for images above 32 pixels."),
+    ] = None,
+    steps: Annotated[int | None, in_length(help="Length in steps.")] = None,
+    images_seen: Annotated[int | None, in_length(help="Length in images seen.", min=1)] = None,
+    images: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
+    out: Annotated[
+        Path | None, in_output(help="Run folder: a new one, or one to resume. Default: runs/NNNNN-NAME.")
+    ] = None,
+    track: Annotated[
+        list[str] | None, in_output(help="Experiment tracker: tensorboard, wandb or mlflow. Repeatable.")
+    ] = None,
+    print_config: Annotated[
+        bool, in_output("--print-config", "--dry-run", "-n", help="Configuration as JSON, without training.")
+    ] = False,
+    as_json: Annotated[bool, in_output("--json", help="Output as one JSON object.")] = False,
+    device: Annotated[str, in_hardware(help="Device: auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str | None, in_hardware(help="Precision of the networks: auto, fp32 or bf16. Default: auto for robust.")
+    ] = None,
+    compile_: Annotated[
+        bool | None,
+        in_hardware("--compile/--no-compile", help="Compiled networks: a minute at the start, then faster steps."),
+    ] = None,
+    deterministic: Annotated[
+        bool | None, in_hardware("--deterministic", help="Bitwise equal results on a GPU, too; slower.")
+    ] = None,
+) -> None:
+    """Train a model, or resume a run: the same command with the same --out continues it."""
+    from infogan.api import resolve
+
+    options = parse_options(context.params)
+    if print_config:
+        if resolve.counts_categories(options):
+            raise UserError("the number of categories is found by training: give a number to print the configuration")
+        typer.echo(resolve.validate(options).model_dump_json(indent=2))
+        return
+    with join_workers(device) as own_device:
+        _train(options, out, own_device, track or [], as_json)
+
+
+def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the parameters of `train` stand for, on top of the recipe and the configuration file.
+
+    Raises:
+        UserError: A parameter has a wrong value.
+    """
+    from infogan.api import resolve
+    from infogan.config.load import read_options
+
+    values = dict(parameters)
+    for name, alias in ALIASES.items():
+        values[name] = merge_alias(name.replace("_", "-"), parameters[name], alias, parameters[alias])
+    if values["budget"] is not None:
+        values["budget"] = parse_seconds(values["budget"])
+    if sum(values[length] is not None for length in ("budget", "steps", "images_seen")) > 1:
+        raise UserError("the length is given twice: pass one of --budget, --steps and --images-seen")
+    flags: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        if values[name] is not None:
+            section, key = option.split(".")
+            flags.setdefault(section, {})[key] = values[name]
+    if values["augment"] is not None:
+        flags["augment"] = resolve.parse_augmentations(values["augment"])
+    layers = [read_options(Path(values["config"]))] if values["config"] else []
+    return resolve.compose(
+        values["recipe"] or "robust",
+        [*layers, flags],
+        values["assignments"] or (),
+        categorical=_parse_categories(values["categorical"]),
+        continuous=values["continuous"],
+        run=Path(values["out"]) if values["out"] else None,
+    )
+
+
+def _parse_categories(texts: Sequence[str] | None) -> list[int | str] | None:
+    """Return numbers of categories, or ``auto``."""
+    from infogan.config.presets import AUTO
+
+    for text in texts or ():
+        if text != AUTO and not text.isdecimal():
+            raise UserError(f"--categorical {text!r} is neither a number of categories nor auto")
+    return [text if text == AUTO else int(text) for text in texts] if texts else None
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds in a time such as ``90s``, ``5m`` or ``2h``; raise UserError if it has another form.
+
+    Example:
+        >>> parse_seconds("5m")
+        300.0
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--budget {text!r} is not a time such as 90s, 5m or 2h")
+    return seconds
+
+
+def _train(options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool) -> None:
+    """Train and print the results."""
+    from infogan.api.resolve import counts_categories
+    from infogan.api.train_run import plan, train_run
+    from infogan.cli.terminal import Signals, TrainingDisplay, log, resume_command, show_progress
+    from infogan.evaluation.evaluate import summary
+    from infogan.training.callbacks import Interrupted
+    from infogan.training.trackers import make_trackers
+    from infogan.utils import distributed
+
+    with distributed.all_or_none():
+        trackers = make_trackers(track) if distributed.is_rank0() else []
+    if counts_categories(options) and not (out and (out / "config.json").is_file()):
+        log("to count the categories, features of the images are learned first")
+    with show_progress() as progress:
+        planned = plan(options, progress, run=out, device=device)
+    steps = planned.config.train.steps
+    run = _open_run(planned, out)
+    _log_plan(planned, run)
+    display, signals = TrainingDisplay(), Signals(exit_on_second=not distributed.is_distributed())
+    try:
+        with signals.catch(), display:
+            _, result = train_run(planned, run, device=device, callbacks=[display, signals, *trackers])
+    except Interrupted as interruption:
+        log(f"stopped after step {interruption.step} of {steps}; to resume: {resume_command(run.path)}")
+        raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
+    if not distributed.is_rank0():
+        return
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.path), "steps": steps, **result}))
+        return
+    figures = [*sorted(run.samples.glob("*.png"))[-2:], *sorted(run.traversals.glob("*.png"))]
+    paths = [f"model: {run.model}", *(f"figure: {path}" for path in figures), f"report: {run.report}"]
+    typer.echo("\n".join([*summary(result), *paths]))
+
+
+def _open_run(plan: "Plan", out: Path | None) -> "RunFolder":
+    """Return the run folder at ``out``, or a new numbered one, on all ranks."""
+    from infogan.training.run_dir import RunFolder
+    from infogan.utils import distributed
+
+    def open_folder() -> str:
+        name = Path(plan.config.data.source or "").stem
+        return str((RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), name)).path)
+
+    return RunFolder(Path(distributed.broadcast_from_rank0(open_folder)))
+
+
+def _log_plan(plan: "Plan", run: "RunFolder") -> None:
+    """Log what will be trained on which images, for how long and where."""
+    from infogan.cli.terminal import log
+
+    config, images = plan.config, plan.images
+    for skipped in images.skipped[:MAX_SKIPPED_LINES]:
+        log(f"skipped {skipped}")
+    if len(images.skipped) > MAX_SKIPPED_LINES:
+        log(f"skipped {len(images.skipped)} images in all; see log.txt for their names")
+    size = f"{images.size}x{images.size}"
+    log(f"{config.objective.kind} on {images.source}: {len(images)} images of {size}, in {run.path}")
+    if plan.scan:
+        log(f"{plan.scan.best} categories found; see {run.path / 'categories.json'} for the evidence")
+    if isinstance(config.train.budget, float):
+        log(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes on this machine")
+    if plan.warning:
+        log(plan.warning)

@@ -1,0 +1,140 @@
+"""Exit codes, error messages and help of the ``infogan`` program."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+import infogan
+from infogan.cli import app
+from infogan.utils.errors import SilentError, UserError
+from tests.commands import infogan as infogan_process
+from tests.commands import invoke
+
+COMMANDS = ["train", "sample", "traverse", "encode", "evaluate", "report", "compare", "sweep", "name", "explore",
+            "export", "push", "info", "data"]  # fmt: skip
+
+
+def test_help_lists_every_command() -> None:
+    result = invoke("--help")
+    assert result.returncode == 0
+    assert all(f" {command} " in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "data list", "data fetch", "data prepare"])
+def test_every_command_has_help(command: str) -> None:
+    result = invoke(*command.split(), "--help")
+    assert result.returncode == 0
+    assert f"infogan {command}" in result.stdout
+
+
+def test_options_of_train_are_grouped_and_old_names_are_hidden() -> None:
+    text = invoke("train", "--help").stdout
+    for panel in ("Recipe", "Data", "Codes", "Length", "Output", "Hardware"):
+        assert f"─ {panel} ─" in text
+    for name in ("--recipe", "--augment", "--shape", "--images-seen"):
+        assert f"{name} " in text
+    for name in ("--preset", "--invariance", "--fit", "--images "):
+        assert name not in text
+
+
+def test_the_version_is_printed() -> None:
+    result = invoke("--version")
+    assert (result.returncode, result.stdout) == (0, f"{infogan.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "mnits"], ["mnits", "mnist"]),
+        (["train"], ["no images are named"]),
+        (["train", "digits", "--recipe", "papr-mnist"], ["papr-mnist", "paper"]),
+        (["train", "digits", "--set", "train.stps=3"], ["train.stps", "train.steps"]),
+        (["train", "digits", "--set", "stages.3.updates.0.losses.adversarail=1"], ["adversarail", "adversarial"]),
+        (["train", "digits", "--categorical", "1"], ["codes.0.size"]),
+        (["train", "digits", "--categorical", "many"], ["many", "auto"]),
+        (["train", "digits", "--categorical", "auto", "--recipe", "plain"], ["encoder"]),
+        (["train", "digits", "--categorical", "auto", "--print-config"], ["number of categories"]),
+        (["train", "digits", "--device", "quantum"], ["quantum"]),
+        (["train", "digits", "--track", "neptune"], ["neptune", "mlflow"]),
+        (["train", "digits", "--config", "none.toml"], ["none.toml"]),
+        (["train", "digits", "--set", "train.batch_size=5000"], ["1437", "20000", "batch_size"]),
+        (["train", "digits", "--recipe", "paper-mnist", "--size", "30"], ["30", "multiple of 4"]),
+        (["train", "digits", "--augment", "rotat"], ["rotat", "rotate"]),
+        (["train", "digits", "--augment", "none"], ["--augment"]),
+        (["train", "digits", "--budget", "soon"], ["soon", "5m"]),
+        (["train", "digits", "--budget", "1s"], ["1 s"]),
+        (["train", "digits", "--budget", "5m", "--steps", "3"], ["--budget", "--steps"]),
+        (["sample", "nowhere"], ["nowhere"]),
+        (["sample", "nowhere", "--seeds", "5-2"], ["5-2"]),
+        (["evaluate", "nowhere"], ["nowhere", "not a run folder"]),
+        (["data", "fetch", "mnits"], ["mnits", "mnist"]),
+        (["sample"], ["RUN"]),
+        (["trian"], ["trian"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    result = invoke(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (UserError("no such file"), 2, "error: no such file\n"),
+        (SilentError("reported by rank 0"), 2, ""),
+        (MemoryError(), 2, "not enough memory"),
+        (KeyboardInterrupt(), 130, ""),
+        (SystemExit(143), 143, ""),
+        (SystemExit(), 0, ""),
+    ],
+)
+def test_errors_become_exit_codes(
+    error: BaseException,
+    exit_code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(app, "app", fail)
+    assert app.run(["info"]) == exit_code
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.count("\n") == bool(message)
+    assert output.out == ""
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> NoReturn:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(app, "app", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        app.run(["info"])
+
+
+def test_a_process_ends_with_the_exit_code(tmp_path: Path) -> None:
+    result = infogan_process("info", tmp_path / "missing")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert infogan_process("data", "list").returncode == 0
+
+
+def test_output_to_a_closed_pipe_is_not_an_error() -> None:
+    command = [sys.executable, "-m", "infogan", "data", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # before anything is printed
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
