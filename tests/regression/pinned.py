@@ -1,9 +1,9 @@
-"""Train a pinned recipe in double precision, and tell what came of it.
+"""Train a pinned recipe in double precision and record its losses and weights.
 
-python -m tests.regression.pinned NAME FOLDER    trains recipes/NAME.config.json in FOLDER and writes FOLDER/told.json
+    python -m tests.regression.pinned NAME FOLDER
 
-The first line of ``told.json`` is what ``recipes/NAME.recorded.json`` holds, so a recipe is recorded anew by a copy.
-This runs in a process of its own: some tensors are kept between calls, and they are of the default type.
+trains recipes/NAME.config.json in FOLDER and writes FOLDER/result.json, in the format of recipes/NAME.recorded.json.
+It runs in a process of its own, because the package caches some tensors of the default type.
 """
 
 import json
@@ -13,49 +13,48 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from infogan.runs import RunFolder
 
-from infogan.config import build, read
+from infogan.config.load import build, read_options
 from infogan.data import load
 from infogan.data.labels import read_labels
-from infogan.training import train
+from infogan.training.loop import train
+from infogan.training.run_dir import RunFolder
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def told_of(run: RunFolder) -> dict[str, Any]:
-    """Give the stages and losses by step, and the norms of the final weights, of a run that reports each step."""
-    lines = run.read_stats()
+def summary(folder: Path) -> dict[str, Any]:
+    """Return the stages and losses by step, and the norms of the final weights, of a run that logs every step."""
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
     names = dict.fromkeys(name for line in lines for name in line if "/" in name)
     return {
         "stages": [line["stage"] for line in lines],
         "losses": {name: [line.get(name) for line in lines] for name in names},
-        "norms": norms(run),
+        "norms": norms(folder),
     }
 
 
-def norms(run: RunFolder) -> dict[str, float]:
-    """Give the Euclidean norm of each tensor of the networks and of their average, at the last checkpoint."""
-    path = latest_checkpoint_path(run.checkpoints)
-    assert path is not None
-    tensors = safetensors.torch.load_file(path)
-    parts = ("networks.", "average.")
-    return {name: float(tensor.double().norm()) for name, tensor in tensors.items() if name.startswith(parts)}
+def norms(folder: Path) -> dict[str, float]:
+    """Return the Euclidean norm of each tensor of the networks, their average and the encoder's training state."""
+    tensors = safetensors.torch.load_file(max((folder / "checkpoints").glob("*.safetensors")))
+    return {
+        name: float(tensor.double().norm()) for name, tensor in tensors.items() if not name.startswith("optimizers.")
+    }
 
 
-def train_pinned(name: str, folder: Path) -> RunFolder:
-    """Train a recipe of ``recipes/`` from its first step to its last."""
-    config = build(read(RECIPES / f"{name}.config.json"))
+def train_pinned(name: str, folder: Path) -> Path:
+    """Train a recipe from its first step to its last; return the run folder."""
+    config = build(read_options(RECIPES / f"{name}.config.json"))
     images = load(config.data.source, size=config.data.size, channels=config.data.channels)
-    few = read_labels(RECIPES / config.data.labels, images) if config.data.labels else None
+    few_labels = read_labels(RECIPES / config.data.labels, images) if config.data.labels else None
     run = RunFolder.at(folder / "run")
-    train(config, images, run, few=few)
-    return run
+    train(config, images, run, few_labels=few_labels)
+    return run.path
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.double)
-    run = train_pinned(sys.argv[1], Path(sys.argv[2]))
-    told = json.dumps(told_of(run), separators=(",", ":"))
-    (Path(sys.argv[2]) / "told.json").write_text(told + "\n", encoding="utf-8")
+    result = summary(train_pinned(sys.argv[1], Path(sys.argv[2])))
+    text = json.dumps(result, separators=(",", ":"))
+    (Path(sys.argv[2]) / "result.json").write_text(text + "\n", encoding="utf-8")
