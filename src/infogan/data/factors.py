@@ -31,7 +31,10 @@ class Factors:
 
     Example:
         >>> factors = infogan.data.load("shapes").factors
-        >>> factors.names, factors.sizes, factors.values.shape
+        >>> factors.names
+        ('floor_hue', 'wall_hue', 'object_hue', 'shape', 'size', 'x')
+        >>> factors.values.shape
+        (36864, 6)
     """
 
     names: tuple[str, ...]

@@ -266,7 +266,7 @@ def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
 def test_progress_counts_the_images(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     root = folder(tmp_path, {"a.png": png(1), "b.png": png(2)})
-    load(root, progress=lambda what, done, total: calls.append((done, total)))
+    load(root, progress=lambda description, done, total: calls.append((done, total)))
     assert calls == [(1, 2), (2, 2)]
 
 

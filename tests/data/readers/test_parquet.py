@@ -83,8 +83,8 @@ def test_a_folder_of_tables_has_splits_and_names(tmp_path: Path) -> None:
     assert train.labels.tolist() == [1, 0] * 20
     assert train.names[21] == "data/train-00001-of-00002/1"
     assert train.skipped == ("data/validation.parquet: neither train nor test",)
-    made = prepare_shards(tmp_path, tmp_path.parent / "prepared", workers=2)
-    assert (made["train"].images, made["test"].images) == (40, 5)
+    splits = prepare_shards(tmp_path, tmp_path.parent / "prepared", workers=2)
+    assert (splits["train"].images, splits["test"].images) == (40, 5)
     prepared = load(tmp_path.parent / "prepared")
     assert np.array_equal(np.asarray(prepared.images), train.images)
     assert list(prepared.names) == list(train.names)

@@ -68,8 +68,8 @@ def test_a_remote_folder_is_read_like_a_local_one(folder: Path, in_memory: str) 
         assert local.labels is not None
         np.testing.assert_array_equal(distant.labels, local.labels)
     assert has_test_split(in_memory)
-    made = prepare_shards(in_memory, folder.parent / "prepared")
-    assert made["train"].images == len(load(folder))
+    prepared = prepare_shards(in_memory, folder.parent / "prepared")
+    assert prepared["train"].images == len(load(folder))
     assert np.array_equal(np.asarray(load(folder.parent / "prepared").images), load(folder).images)
 
 
@@ -108,8 +108,8 @@ def test_a_zip_and_a_table_are_read_from_a_web_server(folder: Path, served: str)
     assert list(local.names) == list(distant.names)
     save(folder.parent / "images.parquet", [png(image) for image in bar_images(20)])
     assert np.array_equal(load(f"{served}/images.parquet").images, bar_images(20))
-    made = prepare_shards(f"{served}/photos.zip", folder.parent / "prepared", workers=2)
-    assert made["train"].images == len(local)
+    prepared = prepare_shards(f"{served}/photos.zip", folder.parent / "prepared", workers=2)
+    assert prepared["train"].images == len(local)
 
 
 def test_file_addresses_are_paths(folder: Path) -> None:
