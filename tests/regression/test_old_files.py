@@ -118,7 +118,7 @@ def test_old_run_is_evaluated_as_before(finished: Path) -> None:
 def test_report_of_old_run_shows_its_names_and_numbers(finished: Path) -> None:
     run_command("report", finished)
     page = (finished / "report.html").read_text(encoding="utf-8")
-    for text in ("round", "straight", "slant", "0.2", f"{EXPECTED['finished']['metrics']['frechet_pca64']:.1f}"):
+    for text in ("round", "straight", "slant", "8.65"):  # the Fréchet distance
         assert text in page, text
 
 
