@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from infogan.config.schema import CategoricalCode, ContinuousCode, NetworkSettings, NoiseSettings
+from infogan.config.schema import CategoricalCode, ContinuousCode, NetworkName, NetworkSettings, NoiseSettings
 from infogan.data.batches import to_network
 from infogan.models.architectures import ImageShape
 from infogan.models.encoder import Encoder
@@ -10,6 +10,7 @@ from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from tests.helpers import GENERATOR, bar_images
 
+ENCODER: tuple[NetworkName, ...] = ("encoder",)
 # The encoder's code is not the first one.
 LAYOUT = CodeLayout(NoiseSettings(size=5), (ContinuousCode(name="knob1"), CategoricalCode(name="category", size=2)))
 IMAGES = to_network(torch.from_numpy(bar_images(16)))
@@ -64,7 +65,7 @@ def test_a_frozen_encoder_normalises_by_running_statistics() -> None:
     networks.set_trainable(GENERATOR)
     single = networks.encoder(IMAGES[:1])
     torch.testing.assert_close(networks.encoder(IMAGES)[:1], single)  # independent of the batch
-    networks.set_trainable(("encoder",))
+    networks.set_trainable(ENCODER)
     assert not torch.allclose(networks.encoder(IMAGES)[:1], single)
 
 

@@ -192,8 +192,9 @@ def test_a_batch_of_one_is_possible_in_evaluation_mode(architecture: str) -> Non
     ],
 )
 def test_fused_networks_compute_the_same(architecture: str, recognizer: str, spectral_norm: bool) -> None:
-    settings = {"architecture": architecture, "recognizer": recognizer, "spectral_norm": spectral_norm}
-    networks = build(ImageShape(1, 16), encoder=True, **settings)
+    networks = build(
+        ImageShape(1, 16), encoder=True, architecture=architecture, recognizer=recognizer, spectral_norm=spectral_norm
+    )
     randomise_batch_norm(networks)
     networks.eval()
     before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
