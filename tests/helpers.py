@@ -10,10 +10,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from infogan.api import resolve
 from infogan.config.load import build, override
-from infogan.config.schema import CategoricalCode, Code, Config, NetworkName, NetworkSettings, NoiseSettings, Update
+from infogan.config.schema import (
+    CategoricalCode,
+    Code,
+    Config,
+    NetworkName,
+    NetworkSettings,
+    NoiseSettings,
+    Stage,
+    Update,
+)
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.models.architectures import ImageShape
@@ -22,6 +32,8 @@ from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
 from infogan.models.serialization import ModelConfig
 from infogan.training.callbacks import Callback, LogRecord
+from infogan.training.checkpoint import load_latest_checkpoint
+from infogan.training.loop import train
 from infogan.training.losses import ForwardCache, StepContext
 from infogan.training.run_dir import RunFolder
 
@@ -33,16 +45,20 @@ class Hooks(Callback):
         self,
         *,
         on_begin: Callable[[int], object] = lambda _: None,
+        on_stage: Callable[[str, int], object] = lambda _, __: None,
         on_log: Callable[[dict[str, Any]], object] = lambda _: None,
         on_step: Callable[[int], object] = lambda _: None,
         on_sample: Callable[[int, InfoGAN], object] = lambda _, __: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._on_begin, self._on_log, self._on_step, self._on_sample = on_begin, on_log, on_step, on_sample
-        self._stop = stop
+        self._on_begin, self._on_stage, self._on_log = on_begin, on_stage, on_log
+        self._on_step, self._on_sample, self._stop = on_step, on_sample, stop
 
     def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
         self._on_begin(step)
+
+    def on_stage_begin(self, stage: Stage, step: int) -> None:
+        self._on_stage(stage.name, step)
 
     def on_log(self, record: LogRecord) -> None:
         self._on_log(record.values)
@@ -184,6 +200,30 @@ def capture_networks() -> Iterator[list[Networks]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Networks, "set_trainable", set_trainable)
         yield networks
+
+
+def train_at(path: Path, config: Config, images: ImageSet | None = None, **hooks: Any) -> RunFolder:
+    """Train or resume the run in a folder, on `image_set` by default, with `Hooks` of functions; return the run."""
+    images = images or image_set()
+    run = RunFolder.at(path)
+    run.begin(config, images.digest())
+    train(config, images, run, callbacks=[Hooks(**hooks)])
+    return run
+
+
+def saved_tensors(run: RunFolder) -> dict[str, Tensor]:
+    """Return the tensors of a run's latest checkpoint, which must be intact."""
+    checkpoint, warnings = load_latest_checkpoint(run.checkpoints)
+    assert checkpoint is not None
+    assert not warnings
+    return checkpoint.tensors
+
+
+def assert_same_tensors(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Check that two sets of tensors are equal bit for bit."""
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
 
 
 def make_context(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[StepContext, Networks]:

@@ -60,18 +60,17 @@ def evaluate(
         names = list(dict.fromkeys([*names, *(name for name, obstacle in obstacles.items() if not obstacle)]))
         if ALL in metrics:
             result["left_out"] = {name: obstacle for name, obstacle in obstacles.items() if obstacle}
-    context = MetricContext(inputs, samples, bootstrap_draws)
+    context = MetricContext(**vars(inputs), samples=samples, bootstrap_draws=bootstrap_draws)
     intervals: dict[str, list[float]] = {}
+    protocols: dict[str, str] = {}
     for name in names:
         measured = METRICS[name].measure(context)
+        protocols[name] = measured.pop("protocol")
         intervals |= measured.pop("intervals", {})
         result |= measured
     split = "fitted on train, reported on test" if inputs.test else "fitted and reported on the same images"
-    return result | {
-        "intervals": intervals,
-        "protocol": f"{inputs.reported.source}: {len(inputs.reported)} images, {split}",
-        "protocols": {name: METRICS[name].protocol(context) for name in names},
-    }
+    protocol = f"{inputs.reported.source}: {len(inputs.reported)} images, {split}"
+    return result | {"intervals": intervals, "protocol": protocol, "protocols": protocols}
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The groups of metrics of an evaluation: what each measures, how, and what it needs.
+"""The groups of metrics of an evaluation: what each measures and what it needs.
 
 Metrics that fit something (which category matches which label, the feature space of a distance) fit it on the training
 split and are reported on the test split, if there is one.
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from infogan.config.schema import CategoricalCode
 from infogan.data.dataset import ImageSet, some_indices
-from infogan.data.factors import Factors
 from infogan.evaluation import verdict
 from infogan.evaluation.metrics import clustering, inception
 from infogan.evaluation.metrics.disentanglement import disentanglement
@@ -66,58 +65,48 @@ class FeatureSets:
         generated: Generated images.
         real: Images that the metrics are reported on.
         train: Training images; None if the metrics are reported on them.
+        protocol: The numbers of images and the feature space, in words.
     """
 
     space: str
     generated: NDArray[np.float64]
     real: NDArray[np.float64]
     train: NDArray[np.float64] | None
+    protocol: str
 
 
-@dataclass(frozen=True)
-class MetricContext:
-    """Inputs of an evaluation, its sample counts, and features that several metrics share.
+@dataclass(frozen=True, kw_only=True)
+class MetricContext(EvaluationInputs):
+    """Inputs of an evaluation with its sample counts, and features that several metrics share.
 
     Attributes:
-        inputs: The model and the images.
-        samples: Number of generated images; the numbers of real images are proportional to it.
+        samples: Number of generated images; the numbers of real images are at most proportional to it.
         bootstrap_draws: Number of draws for an interval.
     """
 
-    inputs: EvaluationInputs
     samples: int
     bootstrap_draws: int
 
     @cached_property
     def pca_features(self) -> FeatureSets:
         """Features in the principal components of the training images."""
-        return self._features(PCAFeatures.fit(self.inputs.train.images))
+        return self._features(PCAFeatures.fit(self.train.images), "of the training images")
 
     @cached_property
     def inception_features(self) -> FeatureSets:
         """Features of the FID."""
-        return self._features(InceptionFeatures())
+        return self._features(InceptionFeatures(), "of pytorch-fid")
 
-    def _features(self, space: PCAFeatures | InceptionFeatures) -> FeatureSets:
-        inputs = self.inputs
-        real = some_indices(len(inputs.reported), self.samples)
-        train = some_indices(len(inputs.train), len(real))
+    def _features(self, space: PCAFeatures | InceptionFeatures, origin: str) -> FeatureSets:
+        real = some_indices(len(self.reported), self.samples)
+        count = len(real)
         return FeatureSets(
             space.name,
-            generated=space(inputs.model.sample(len(real), seed=inputs.seed).images),
-            real=space(inputs.reported.images[real]),
-            train=None if inputs.test is None else space(inputs.train.images[train]),
+            generated=space(self.model.sample(count, seed=self.seed).images),
+            real=space(self.reported.images[real]),
+            train=None if self.test is None else space(self.train.images[some_indices(len(self.train), count)]),
+            protocol=f"{count} images generated with seed {self.seed}, {count} real images, in {space.name} {origin}",
         )
-
-    @property
-    def matched_indices(self) -> NDArray[np.int64]:
-        """Training images whose labels determine which category matches which label."""
-        return some_indices(len(self.inputs.train), 10 * self.samples)
-
-    @property
-    def neighbour_indices(self) -> NDArray[np.int64]:
-        """Images in the search for neighbours, whose time grows with the square of their number."""
-        return some_indices(len(self.pca_features.real), self.samples // 2)
 
     def interval(self, statistic: Callable[..., Any], *arrays: NDArray[Any], **options: Any) -> list[float]:
         """Return the ends of the 95 % bootstrap interval of a statistic over images."""
@@ -130,65 +119,45 @@ class Metric:
     """A group of metrics that are measured together.
 
     Attributes:
-        measure: Returns the metrics by name; under ``intervals`` the ends of intervals of some of them.
-        protocol: Describes how they are measured.
+        measure: Returns the metrics by name; under ``protocol`` how they were measured, in words; optionally under
+            ``intervals`` the ends of intervals of some of them.
         obstacle: Explains why they cannot be measured; empty if they can.
         by_default: Whether they are measured unless metrics are named; False for slow ones.
     """
 
     measure: Callable[[MetricContext], Result]
-    protocol: Callable[[MetricContext], str]
     obstacle: Callable[[EvaluationInputs], str]
     by_default: bool = True
 
 
 def clusters(context: MetricContext) -> Result:
     """Measure how well the first categorical code agrees with labels, and whether its probabilities are calibrated."""
-    inputs, model = context.inputs, context.inputs.model
-    train, reported = inputs.train, inputs.reported
+    model, train, reported = context.model, context.train, context.reported
     assert train.labels is not None and reported.labels is not None
     code, classes = model.first_categorical(), len(train.label_names)
     encoding = model.encode(reported.images)
     predicted, labels = encoding.codes[code.name], reported.labels
-    matched = context.matched_indices
+    matched = some_indices(len(train), 10 * context.samples)
     fitted = predicted[matched] if reported is train else model.encode(train.images[matched]).codes[code.name]
     mapping = clustering.hungarian_mapping(fitted, train.labels[matched], code.size, classes)
     calibration = clustering.calibration(mapping, encoding.probabilities[code.name], labels, classes)
+    agreement = {"purity": clustering.purity, "nmi": clustering.nmi, "ari": clustering.ari}
     return {
-        "intervals": {
-            "accuracy": context.interval(lambda *drawn: clustering.accuracy(mapping, *drawn), predicted, labels),
-            "purity": context.interval(clustering.purity, predicted, labels, centred=True),
-            "nmi": context.interval(clustering.nmi, predicted, labels, centred=True),
-            "ari": context.interval(clustering.ari, predicted, labels, centred=True),
-        },
         "accuracy": clustering.accuracy(mapping, predicted, labels),
-        "purity": clustering.purity(predicted, labels),
-        "nmi": clustering.nmi(predicted, labels),
-        "ari": clustering.ari(predicted, labels),
+        **{name: statistic(predicted, labels) for name, statistic in agreement.items()},
         "calibration_error": calibration.error,
         "brier": calibration.brier,
         "log_loss": calibration.log_loss,
+        "intervals": {
+            "accuracy": context.interval(lambda *drawn: clustering.accuracy(mapping, *drawn), predicted, labels),
+            **{
+                name: context.interval(statistic, predicted, labels, centred=True)
+                for name, statistic in agreement.items()
+            },
+        },
+        "protocol": f"categories of {len(reported)} images; matched with labels, one to one, on {len(matched)} "
+        f"training images; 95 % intervals from {context.bootstrap_draws} draws of images",
     }
-
-
-def _clusters_protocol(context: MetricContext) -> str:
-    return (
-        f"categories of {len(context.inputs.reported)} images; matched with labels, one to one, on "
-        f"{len(context.matched_indices)} training images; 95 % intervals from {context.bootstrap_draws} draws of images"
-    )
-
-
-def _no_categories(inputs: EvaluationInputs) -> str:
-    if not inputs.model.networks.reads_codes:
-        return f"a {inputs.model.config.kind} has no recognizer to assign categories"
-    return "" if inputs.model.layout.categorical else "the model has no categorical code"
-
-
-def _no_clusters(inputs: EvaluationInputs) -> str:
-    if obstacle := _no_categories(inputs):
-        return obstacle
-    unlabelled = inputs.train.labels is None or inputs.reported.labels is None
-    return f"{inputs.train.source} has no labels to compare with" if unlabelled else ""
 
 
 def information(context: MetricContext) -> Result:
@@ -201,8 +170,8 @@ def information(context: MetricContext) -> Result:
     The information of a category is at most its entropy. The entropy of a continuous code is differential and no upper
     limit: the more precisely the code is recognised, the more nats, up to the floor of the predicted deviation.
     """
-    model, seed = context.inputs.model, context.inputs.seed
-    samples = model.sample(context.samples, seed=seed)
+    model = context.model
+    samples = model.sample(context.samples, seed=context.seed)
     likelihoods = model.log_likelihoods(samples.images, samples.codes)
     entropies = {name: model.layout.entropy(name) for name in model.layout.codes}
     bounds = {name: float(values.mean()) + entropies[name] for name, values in likelihoods.items()}
@@ -223,18 +192,9 @@ def information(context: MetricContext) -> Result:
         "entropy": entropies,
         "ignored": [name for name, bound in bounds.items() if max(bound, estimates[name]) < IGNORED],
         "intervals": intervals,
+        "protocol": f"{context.samples} images generated with seed {context.seed}, in nats; 95 % intervals from "
+        f"{context.bootstrap_draws} draws of images",
     }
-
-
-def _information_protocol(context: MetricContext) -> str:
-    return (
-        f"{context.samples} generated images of seed {context.inputs.seed}, in nats; "
-        f"95 % intervals from {context.bootstrap_draws} draws of images"
-    )
-
-
-def _no_recognizer(inputs: EvaluationInputs) -> str:
-    return "" if inputs.model.networks.reads_codes else f"a {inputs.model.config.kind} has no recognizer"
 
 
 def frechet(context: MetricContext) -> Result:
@@ -244,24 +204,25 @@ def frechet(context: MetricContext) -> Result:
 
 def kernel(context: MetricContext) -> Result:
     """Measure the kernel distance of the sets of images that `frechet` compares, with its standard error."""
-    return _kernel(context.pca_features, context.inputs.seed)
+    return _kernel(context.pca_features, context.seed)
 
 
 def inception_distances(context: MetricContext) -> Result:
     """Measure FID and KID: both distances in the features of the Inception network."""
-    return _frechet(context.inception_features) | _kernel(context.inception_features, context.inputs.seed)
+    return _frechet(context.inception_features) | _kernel(context.inception_features, context.seed)
 
 
 def _frechet(features: FeatureSets) -> Result:
-    result = {f"frechet_{features.space}": frechet_distance(features.generated, features.real)}
+    name = f"frechet_{features.space}"
+    result: Result = {name: frechet_distance(features.generated, features.real), "protocol": features.protocol}
     if features.train is not None:
-        result[f"frechet_{features.space}_train_to_test"] = frechet_distance(features.train, features.real)
+        result[f"{name}_train_to_test"] = frechet_distance(features.train, features.real)
     return result
 
 
 def _kernel(features: FeatureSets, seed: int) -> Result:
     name, distance = f"kernel_{features.space}", kernel_distance(features.generated, features.real, seed=seed)
-    result = {name: distance.value, f"{name}_error": distance.error}
+    result: Result = {name: distance.value, f"{name}_error": distance.error, "protocol": features.protocol}
     if features.train is not None:
         result[f"{name}_train_to_test"] = kernel_distance(features.train, features.real, seed=seed).value
     return result
@@ -269,29 +230,69 @@ def _kernel(features: FeatureSets, seed: int) -> Result:
 
 def neighbours(context: MetricContext) -> Result:
     """Measure whether generated images lie among real ones and cover all of them."""
-    features, indices = context.pca_features, context.neighbour_indices
+    features = context.pca_features
+    indices = some_indices(len(features.real), context.samples // 2)  # the time grows with the square of their number
     real, generated = features.real[indices], features.generated[indices]
     shares = {**precision_recall(real, generated)._asdict(), **density_coverage(real, generated)._asdict()}
-    return {f"{name}_{features.space}": share for name, share in shares.items()}
+    return {
+        **{f"{name}_{features.space}": share for name, share in shares.items()},
+        "protocol": f"{len(indices)} of {features.protocol}; 3 neighbours for precision and recall, 5 for "
+        "density and coverage",
+    }
 
 
-def _distance_protocol(context: MetricContext) -> str:
-    features = context.pca_features
-    return _features_protocol(features, len(features.real), context) + " of the training images"
+def factors(context: MetricContext) -> Result:
+    """Measure how well single codes, as predicted for real images, represent single ground-truth factors.
+
+    A knob is one column, a category one column of probabilities per value. Factors with a single value are left out;
+    factors whose values have names that are not numbers are unordered.
+    """
+    table = context.reported.factors
+    assert table is not None
+    indices = some_indices(len(table), 5 * context.samples)
+    values = table.values[indices]
+    varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
+    names, value_names = [table.names[factor] for factor in varying], table.value_names
+    nominal = [i for i, factor in enumerate(varying) if value_names and not _are_numbers(value_names[factor])]
+    codes = context.model.encode(context.reported.images[indices]).to_array()
+    unordered = f" ({', '.join(names[i] for i in nominal)} without an order)" if nominal else ""
+    return {
+        "disentanglement": disentanglement(codes, values[:, varying], nominal=nominal, seed=context.seed),
+        "protocol": f"codes predicted for {len(indices)} images against {', '.join(names)}{unordered}; the conventions "
+        "of docs/evaluation.md",
+    }
 
 
-def _inception_protocol(context: MetricContext) -> str:
-    features = context.inception_features
-    return _features_protocol(features, len(features.real), context) + " of pytorch-fid"
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(NUMBER.fullmatch(name.strip()) for name in names)
 
 
-def _neighbours_protocol(context: MetricContext) -> str:
-    features = _features_protocol(context.pca_features, len(context.neighbour_indices), context)
-    return f"{features} of the training images; 3 neighbours for precision and recall, 5 for density and coverage"
+def trust(context: MetricContext) -> Result:
+    """Judge from images alone whether to trust the run; includes the evidence for the verdict."""
+    model, images, count = context.model, context.train.images, min(verdict.SAMPLES, context.samples)
+    evidence = verdict.collect_evidence(model, images, context.augmentations, context.seed, samples=count)
+    trusted, reason = verdict.judge(evidence, model.first_categorical().name)
+    return {
+        "verdict": {"trust": trusted, "reason": reason, **asdict(evidence)},
+        "protocol": f"{min(len(images), count)} training images, {count} images generated with seed {context.seed}; "
+        "no labels",
+    }
 
 
-def _features_protocol(features: FeatureSets, count: int, context: MetricContext) -> str:
-    return f"{count} generated images of seed {context.inputs.seed} and {count} real images, in {features.space}"
+# Obstacles.
+
+
+def _no_recognizer(inputs: EvaluationInputs) -> str:
+    return "" if inputs.model.networks.reads_codes else f"a {inputs.model.config.kind} has no recognizer"
+
+
+def _no_categories(inputs: EvaluationInputs) -> str:
+    return _no_recognizer(inputs) or ("" if inputs.model.layout.categorical else "the model has no categorical code")
+
+
+def _no_clusters(inputs: EvaluationInputs) -> str:
+    unlabelled = inputs.train.labels is None or inputs.reported.labels is None
+    return _no_categories(inputs) or (f"{inputs.train.source} has no labels to compare with" if unlabelled else "")
 
 
 def _too_few_images(inputs: EvaluationInputs) -> str:
@@ -303,87 +304,23 @@ def _no_inception(inputs: EvaluationInputs) -> str:
     return _too_few_images(inputs) or inception.obstacle()
 
 
-def factors(context: MetricContext) -> Result:
-    """Measure how well single codes, as predicted for real images, represent single ground-truth factors.
-
-    A knob is one column, a category one column of probabilities per value. Factors with a single value are left out;
-    factors whose values have names that are not numbers are unordered.
-    """
-    inputs, ground_truth = context.inputs, _ground_truth(context)
-    codes = inputs.model.encode(inputs.reported.images[ground_truth.indices]).to_array()
-    scores = disentanglement(codes, ground_truth.values, nominal=ground_truth.nominal, seed=inputs.seed)
-    return {"disentanglement": scores}
-
-
-@dataclass(frozen=True)
-class _GroundTruth:
-    """Factors that vary: the images, their values (images, factors), the names, and the columns without an order."""
-
-    indices: NDArray[np.int64]
-    values: NDArray[np.int64]
-    names: list[str]
-    nominal: list[int]
-
-
-def _ground_truth(context: MetricContext) -> _GroundTruth:
-    table = context.inputs.reported.factors
-    assert table is not None
-    indices = some_indices(len(table), 5 * context.samples)
-    varying = np.flatnonzero(np.ptp(table.values[indices], axis=0) > 0)
-    nominal = [column for column, factor in enumerate(varying) if not _is_ordered(table, int(factor))]
-    return _GroundTruth(indices, table.values[indices][:, varying], [table.names[i] for i in varying], nominal)
-
-
-def _is_ordered(table: Factors, factor: int) -> bool:
-    return not table.value_names or _are_numbers(table.value_names[factor])
-
-
-def _are_numbers(names: Sequence[str]) -> bool:
-    return all(NUMBER.fullmatch(name.strip()) for name in names)
-
-
-def _factors_protocol(context: MetricContext) -> str:
-    ground_truth = _ground_truth(context)
-    unordered = ", ".join(ground_truth.names[column] for column in ground_truth.nominal)
-    return (
-        f"codes predicted for {len(ground_truth.indices)} images against {', '.join(ground_truth.names)}"
-        f"{f' ({unordered} without an order)' if unordered else ''}; the conventions of docs/evaluation.md"
-    )
-
-
 def _no_factors(inputs: EvaluationInputs) -> str:
+    table = inputs.reported.factors
     if obstacle := _no_recognizer(inputs):
         return obstacle
-    table = inputs.reported.factors
     if table is None:
         return f"{inputs.reported.source} has no known factors to compare with"
-    if len(table) < MIN_IMAGES or not np.ptp(table.values, axis=0).any():
-        return f"there are fewer than {MIN_IMAGES} images, or no factor varies"
-    return ""
-
-
-def trust(context: MetricContext) -> Result:
-    """Judge from images alone whether to trust the run; includes the evidence for the verdict."""
-    inputs = context.inputs
-    samples = min(verdict.SAMPLES, context.samples)
-    evidence = verdict.collect_evidence(
-        inputs.model, inputs.train.images, inputs.augmentations, inputs.seed, samples=samples
-    )
-    trusted, reason = verdict.judge(evidence, inputs.model.first_categorical().name)
-    return {"verdict": {"trust": trusted, "reason": reason, **asdict(evidence)}}
-
-
-def _trust_protocol(context: MetricContext) -> str:
-    return f"{len(context.inputs.train)} training images and generated images of seed {context.inputs.seed}; no labels"
+    varies = len(table) >= MIN_IMAGES and np.ptp(table.values, axis=0).any()
+    return "" if varies else f"there are fewer than {MIN_IMAGES} images, or no factor varies"
 
 
 METRICS = {
-    "clusters": Metric(clusters, _clusters_protocol, _no_clusters),
-    "information": Metric(information, _information_protocol, _no_recognizer),
-    "frechet": Metric(frechet, _distance_protocol, _too_few_images),
-    "kernel": Metric(kernel, _distance_protocol, _too_few_images),
-    "inception": Metric(inception_distances, _inception_protocol, _no_inception, by_default=False),
-    "neighbours": Metric(neighbours, _neighbours_protocol, _too_few_images),
-    "disentanglement": Metric(factors, _factors_protocol, _no_factors),
-    "trust": Metric(trust, _trust_protocol, _no_categories),
+    "clusters": Metric(clusters, _no_clusters),
+    "information": Metric(information, _no_recognizer),
+    "frechet": Metric(frechet, _too_few_images),
+    "kernel": Metric(kernel, _too_few_images),
+    "inception": Metric(inception_distances, _no_inception, by_default=False),
+    "neighbours": Metric(neighbours, _too_few_images),
+    "disentanglement": Metric(factors, _no_factors),
+    "trust": Metric(trust, _no_categories),
 }

@@ -204,7 +204,8 @@ def _categories_of_views(
 ) -> NDArray[np.int64]:
     """Return the category of an augmented view of each image, at the encoder's resolution if there is an encoder."""
     encoder, categories = model.networks.encoder, []
-    for batch in map(to_network, torch.from_numpy(np.ascontiguousarray(images)).split(BATCH)):
+    for start in range(0, len(images), BATCH):
+        batch = to_network(torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])))
         if encoder is None:
             categories.append(_categories(model, to_pixels(augment(batch, augmentations, generator))))
         else:

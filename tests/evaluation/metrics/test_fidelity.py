@@ -1,4 +1,4 @@
-"""Distances against closed forms, scipy's matrix root and brute force; the PCA features against their definition."""
+"""Distances against closed forms, scipy and brute force; PCA features against their definition."""
 
 import numpy as np
 import pytest
@@ -7,48 +7,48 @@ from scipy.linalg import sqrtm
 from sklearn.datasets import load_digits
 
 from infogan.evaluation.metrics import fidelity
-from infogan.evaluation.metrics.fidelity import CHUNK, PCAFeatures, frechet_distance, kernel_distance
+from infogan.evaluation.metrics.fidelity import BATCH, PCAFeatures, frechet_distance, kernel_distance
 
 
 def cloud(count: int, features: int, seed: int) -> NDArray[np.float64]:
-    """Correlated Gaussian points."""
+    """Return correlated Gaussian points."""
     rng = np.random.default_rng(seed)
     points: NDArray[np.float64] = rng.normal(size=(count, features)) @ rng.normal(size=(features, features))
     return points + rng.normal(size=features)
 
 
 def whitened(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The points moved to exactly zero mean and unit covariance."""
+    """Return points with exactly zero mean and unit covariance."""
     centred = points - points.mean(axis=0)
     root = np.linalg.cholesky(np.linalg.inv(np.cov(centred, rowvar=False)))
     return np.asarray(centred @ root)
 
 
-def test_equal_clouds_are_at_distance_zero() -> None:
+def test_equal_sets_have_distance_zero() -> None:
     points = cloud(200, 16, seed=0)
     assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(points, points[::-1]) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_shift_costs_its_squared_length() -> None:
+def test_shift_has_its_squared_length_as_distance() -> None:
     points, shift = cloud(300, 5, seed=1), np.array([1.0, -2.0, 0.5, 0.0, 3.0])
     assert frechet_distance(points, points + shift) == pytest.approx(1 + 4 + 0.25 + 9, abs=1e-9)
 
 
-def test_axis_aligned_gaussians_have_a_closed_form() -> None:
-    # Commuting covariances: Σ (σ_a - σ_b)², beside the shift.
+def test_distance_of_axis_aligned_gaussians_has_a_closed_form() -> None:
+    # Commuting covariances: Σ (σ_a - σ_b)², plus the shift.
     points = whitened(cloud(500, 3, seed=2))
     spread_a, spread_b, shift = np.array([1.0, 2.0, 0.5]), np.array([3.0, 2.0, 0.1]), np.array([0.0, 1.0, 0.0])
     expected = np.square(spread_a - spread_b).sum() + 1
     assert frechet_distance(points * spread_a, points * spread_b + shift) == pytest.approx(expected, abs=1e-9)
 
 
-def test_one_feature_has_a_closed_form() -> None:
+def test_distance_in_one_feature_has_a_closed_form() -> None:
     points = whitened(cloud(50, 2, seed=3))[:, :1]
     assert frechet_distance(points, 4 * points + 2) == pytest.approx((4 - 1) ** 2 + 2**2, abs=1e-9)
 
 
-def test_agrees_with_the_general_matrix_root() -> None:
+def test_distance_agrees_with_the_general_matrix_root() -> None:
     a, b = cloud(400, 8, seed=4), cloud(150, 8, seed=5)
     covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     cross = np.trace(sqrtm(covariance_a @ covariance_b)).real
@@ -56,7 +56,7 @@ def test_agrees_with_the_general_matrix_root() -> None:
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_singular_covariances_are_exact() -> None:
+def test_distance_is_exact_for_singular_covariances() -> None:
     # Two lines at a right angle in 40 dimensions: nothing overlaps, so the distance is the sum of the variances.
     line = np.linspace(-1, 1, 11)
     a, b = np.zeros((11, 40)), np.zeros((11, 40))
@@ -65,22 +65,22 @@ def test_singular_covariances_are_exact() -> None:
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-12)
 
 
-def test_fewer_images_than_features_is_exact_too() -> None:
+def test_distance_is_exact_for_fewer_images_than_features() -> None:
     points = cloud(10, 50, seed=6)
     assert frechet_distance(points, points + 1) == pytest.approx(50, rel=1e-9)
 
 
-def test_distance_is_symmetric_and_turns_with_the_space() -> None:
+def test_distance_is_symmetric_and_invariant_under_rotation() -> None:
     a, b = cloud(90, 6, seed=7), cloud(80, 6, seed=8)
-    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(6, 6)))[0]
+    rotation = np.linalg.qr(np.random.default_rng(9).normal(size=(6, 6)))[0]
     distance = frechet_distance(a, b)
     assert distance > 1
     assert frechet_distance(b, a) == pytest.approx(distance, rel=1e-9)
-    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(distance, rel=1e-9)
+    assert frechet_distance(a @ rotation, b @ rotation) == pytest.approx(distance, rel=1e-9)
     assert frechet_distance(3 * a, 3 * b) == pytest.approx(9 * distance, rel=1e-9)
 
 
-def test_narrow_features_are_computed_in_float64() -> None:
+def test_float32_features_are_computed_in_float64() -> None:
     # In float32 the mean of squares around 10,000 keeps no digit of a spread of 0.01.
     a = (whitened(cloud(4_000, 2, seed=10)) + 10_000).astype(np.float32)
     b = (a.astype(np.float64) + 1).astype(np.float32)
@@ -90,19 +90,19 @@ def test_narrow_features_are_computed_in_float64() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (np.zeros(4), np.zeros((4, 1)), r"features of shape \(4,\): two or more images"),
-        (np.zeros((4, 2)), np.zeros((1, 2)), r"features of shape \(1, 2\): two or more images"),
-        (np.zeros((4, 2)), np.zeros((4, 3)), "2 features against 3: the spaces differ"),
-        (np.full((4, 2), np.nan), np.zeros((4, 2)), "not finite"),
+        (np.zeros(4), np.zeros((4, 1)), r"\(4,\)"),
+        (np.zeros((4, 2)), np.zeros((1, 2)), r"\(1, 2\)"),
+        (np.zeros((4, 2)), np.zeros((4, 3)), "2 and 3"),
+        (np.full((4, 2), np.nan), np.zeros((4, 2)), "finite"),
     ],
 )
-def test_bad_features_are_named(a: NDArray[np.float64], b: NDArray[np.float64], message: str) -> None:
+def test_invalid_features_are_refused(a: NDArray[np.float64], b: NDArray[np.float64], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         frechet_distance(a, b)
 
 
 def brute_discrepancy(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """By loops over pairs of points."""
+    """Return the unbiased squared discrepancy, by loops over pairs of points."""
 
     def kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         return float((sum(p * q for p, q in zip(x, y, strict=True)) / len(x) + 1) ** 3)
@@ -115,25 +115,25 @@ def brute_discrepancy(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return within_a + within_b - 2 * mean([kernel(x, y) for x in a for y in b])
 
 
-def test_kernel_distance_equals_brute_force_over_its_subsets() -> None:
+def test_kernel_distance_equals_brute_force_on_its_subsets() -> None:
     a, b = cloud(40, 3, seed=11), cloud(40, 3, seed=12)
     random = np.random.default_rng(5)
-    dealt = [np.split(random.permutation(40), 10) for _ in range(2)]
-    values = [brute_discrepancy(a[rows_a], b[rows_b]) for rows_a, rows_b in zip(*dealt, strict=True)]
-    found = kernel_distance(a, b, seed=5)
-    assert found.value == pytest.approx(np.mean(values), rel=1e-9)
-    assert found.error == pytest.approx(np.std(values, ddof=1) / np.sqrt(10), rel=1e-9)
+    subsets = [np.split(random.permutation(40), 10) for _ in range(2)]
+    values = [brute_discrepancy(a[rows_a], b[rows_b]) for rows_a, rows_b in zip(*subsets, strict=True)]
+    distance = kernel_distance(a, b, seed=5)
+    assert distance.value == pytest.approx(np.mean(values), rel=1e-9)
+    assert distance.error == pytest.approx(np.std(values, ddof=1) / np.sqrt(10), rel=1e-9)
 
 
 def test_kernel_distance_of_equal_distributions_is_within_its_error_of_zero() -> None:
-    beyond = []
+    ratios = []
     for seed in range(60):
         random = np.random.default_rng(seed)
-        found = kernel_distance(random.normal(size=(400, 4)), random.normal(size=(400, 4)))
-        beyond.append(found.value / found.error)
+        distance = kernel_distance(random.normal(size=(400, 4)), random.normal(size=(400, 4)))
+        ratios.append(distance.value / distance.error)
     # Student's t of nine degrees: a deviation of 1.13, and a mean of 0 within three times 1.13 / √60.
-    assert abs(np.mean(beyond)) < 0.45
-    assert 0.85 < np.std(beyond) < 1.5
+    assert abs(np.mean(ratios)) < 0.45
+    assert 0.85 < np.std(ratios) < 1.5
 
 
 def test_kernel_distance_of_shifted_points_has_a_closed_form() -> None:
@@ -141,12 +141,12 @@ def test_kernel_distance_of_shifted_points_has_a_closed_form() -> None:
     # 1, 1 and 4 in them: 3 + 3 + 16.
     random = np.random.default_rng(0)
     a, b = random.normal(size=(20_000, 1)), random.normal(size=(20_000, 1)) + 1
-    found = kernel_distance(a, b)
-    assert abs(found.value - 22) < 3 * found.error
-    assert 0.1 < found.error < 1
+    distance = kernel_distance(a, b)
+    assert abs(distance.value - 22) < 3 * distance.error
+    assert 0.1 < distance.error < 1
 
 
-def test_kernel_distance_is_not_biased_by_few_images_and_frechet_is() -> None:
+def test_few_images_bias_the_frechet_distance_but_not_the_kernel_distance() -> None:
     def both(count: int) -> tuple[float, float]:
         random = np.random.default_rng(count)
         values = []
@@ -161,14 +161,14 @@ def test_kernel_distance_is_not_biased_by_few_images_and_frechet_is() -> None:
     assert abs(few[0]) < 0.1 * few[1]
 
 
-def test_kernel_distance_deals_all_images_into_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_distance_divides_all_images_into_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def counted(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    def count(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         sizes.append((len(a), len(b)))
         return 0.0
 
-    monkeypatch.setattr(fidelity, "_discrepancy", counted)
+    monkeypatch.setattr(fidelity, "_squared_discrepancy", count)
     kernel_distance(np.zeros((14_500, 1)), np.zeros((20_000, 1)))
     assert sizes == [(1035, 1035)] * 14
     sizes.clear()
@@ -176,18 +176,18 @@ def test_kernel_distance_deals_all_images_into_subsets(monkeypatch: pytest.Monke
     assert sizes == [(20, 20)] * 10
 
 
-def test_kernel_distance_depends_on_the_seed_by_no_more_than_its_error() -> None:
+def test_kernel_distance_varies_with_the_seed_within_its_error() -> None:
     a, b = cloud(1000, 4, seed=13), cloud(1000, 4, seed=14)
-    found, again, other = (kernel_distance(a, b, seed=seed) for seed in (0, 0, 1))
-    assert found == again
-    assert found != other
-    assert abs(found.value - other.value) < 4 * found.error
+    first, repeated, other = (kernel_distance(a, b, seed=seed) for seed in (0, 0, 1))
+    assert first == repeated
+    assert first != other
+    assert abs(first.value - other.value) < 4 * first.error
 
 
 def test_too_few_images_have_no_kernel_distance() -> None:
-    with pytest.raises(ValueError, match="19 images are too few: 20 are needed for 10 subsets"):
+    with pytest.raises(ValueError, match=r"19.*20"):
         kernel_distance(np.zeros((19, 2)), np.zeros((40, 2)))
-    with pytest.raises(ValueError, match="2 features against 3"):
+    with pytest.raises(ValueError, match="2 and 3"):
         kernel_distance(np.zeros((40, 2)), np.zeros((40, 3)))
 
 
@@ -208,7 +208,7 @@ def test_pca_features_are_the_eigenvectors_of_the_pixel_covariance() -> None:
     assert space.basis.T @ space.basis == pytest.approx(np.eye(10), abs=1e-5)
 
 
-def test_all_components_keep_every_distance_between_images() -> None:
+def test_all_components_preserve_distances_between_images() -> None:
     images = digits()[:500]
     space = PCAFeatures.fit(images)
     assert space.name == "pca64"
@@ -218,7 +218,7 @@ def test_all_components_keep_every_distance_between_images() -> None:
     )
 
 
-def test_large_images_get_leading_components_as_good_as_exact_ones() -> None:
+def test_components_of_large_images_capture_as_much_variance_as_exact_ones() -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(40, 216, (150, 3, 4, 4))
     images = (np.kron(coarse, np.ones((1, 1, 12, 12))) + rng.integers(-9, 10, (150, 3, 48, 48))).astype(np.uint8)
@@ -229,34 +229,34 @@ def test_large_images_get_leading_components_as_good_as_exact_ones() -> None:
     assert 0.999 * exact < captured < 1.0001 * exact
 
 
-def test_the_same_images_give_the_same_space_and_chunks_do_not_matter() -> None:
+def test_same_images_give_the_same_space_in_any_batches() -> None:
     images = digits()
-    space, again = PCAFeatures.fit(images), PCAFeatures.fit(images)
-    assert (space.basis == again.basis).all()
-    assert (space.mean == again.mean).all()
-    whole = space(images)
-    assert len(images) > CHUNK
-    assert whole[CHUNK - 1 : CHUNK + 1] == pytest.approx(space(images[CHUNK - 1 : CHUNK + 1]), abs=1e-12)
+    space, repeated = PCAFeatures.fit(images), PCAFeatures.fit(images)
+    assert (space.basis == repeated.basis).all()
+    assert (space.mean == repeated.mean).all()
+    features = space(images)
+    assert len(images) > BATCH
+    assert features[BATCH - 1 : BATCH + 1] == pytest.approx(space(images[BATCH - 1 : BATCH + 1]), abs=1e-12)
 
 
-def test_fit_looks_at_images_across_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Sorted by class, the first images alone would miss what the last ones show.
+def test_fit_uses_images_from_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a set sorted by class, the first images contain only some classes.
     monkeypatch.setattr("infogan.evaluation.metrics.fidelity.PCA_IMAGES", 10)
     images = np.zeros((100, 1, 8, 8), dtype=np.uint8)
     images[50:] = 255
     assert PCAFeatures.fit(images, components=1).mean == pytest.approx(np.full((1, 8, 8), 0.5))
 
 
-def test_few_images_give_fewer_components_and_the_name_tells() -> None:
+def test_few_images_give_fewer_components_and_another_name() -> None:
     assert PCAFeatures.fit(digits()[:20]).name == "pca19"
 
 
-def test_no_images_have_no_features_of_the_right_width() -> None:
+def test_no_images_give_empty_features() -> None:
     images = digits()[:100]
     assert PCAFeatures.fit(images, components=5)(images[:0]).shape == (0, 5)
 
 
-def test_the_distance_sees_a_missing_mode() -> None:
+def test_missing_mode_raises_the_distance() -> None:
     labels = load_digits().target
     space = PCAFeatures.fit(digits())
     features = space(digits())
@@ -265,11 +265,11 @@ def test_the_distance_sees_a_missing_mode() -> None:
     assert frechet_distance(first, second[labels[1::2] != 0]) > 2 * floor
 
 
-def test_bad_images_are_named() -> None:
+def test_invalid_images_are_refused() -> None:
     images = digits()[:100]
-    with pytest.raises(ValueError, match=r"images of shape \(1, 1, 8, 8\): two or more"):
+    with pytest.raises(ValueError, match=r"\(1, 1, 8, 8\)"):
         PCAFeatures.fit(images[:1])
-    with pytest.raises(ValueError, match=r"images of shape \(100, 8, 8\): two or more"):
+    with pytest.raises(ValueError, match=r"\(100, 8, 8\)"):
         PCAFeatures.fit(images[:, 0])
-    with pytest.raises(ValueError, match=r"images of shape \(1, 4, 8\): pca3 was fitted on \(1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(1, 4, 8\).*pca3.*\(1, 8, 8\)"):
         PCAFeatures.fit(images, components=3)(images[:, :, :4])

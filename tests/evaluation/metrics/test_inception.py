@@ -1,7 +1,6 @@
-"""The features of the FID: those of pytorch-fid, from the published weights or not at all, and nothing but weights.
+"""The features of the FID: they equal those of pytorch-fid, and only the published weights are loaded.
 
-pytorch-fid is an extra, and its weights are not fetched: where the package is there, its network with weights by chance
-stands for the published one.
+pytorch-fid is an extra. If it is installed, its network with random weights replaces the published one.
 """
 
 import hashlib
@@ -14,81 +13,80 @@ import numpy as np
 import pytest
 import torch
 
-from infogan.evaluation.evaluate import ALL, METRICS, EvaluationInputs, evaluate
+from infogan.evaluation.evaluate import ALL, evaluate
+from infogan.evaluation.metric_groups import METRICS, EvaluationInputs, MetricContext, Result
 from infogan.evaluation.metrics import inception
 from infogan.evaluation.metrics.inception import InceptionFeatures, obstacle
 from infogan.utils.errors import UserError
 from tests.helpers import bar_images, image_set, small_model
 
 try:
-    from pytorch_fid import inception as outside
+    from pytorch_fid import inception as pytorch_fid
 except (ImportError, RuntimeError):
-    outside = None
-needs_package = pytest.mark.skipif(outside is None, reason="needs pytorch-fid")
+    pytorch_fid = None
+needs_package = pytest.mark.skipif(pytorch_fid is None, reason="needs pytorch-fid")
 
 
-@pytest.mark.skipif(outside is not None, reason="pytorch-fid is there")
-def test_without_the_extra_it_is_named() -> None:
-    evidence = EvaluationInputs(small_model(), image_set(120), None, 0)
-    with pytest.raises(UserError, match=r"pip install 'infogan\[inception\]'|can not be used here: "):
-        evaluate(evidence, ["inception"])
+@pytest.mark.skipif(pytorch_fid is not None, reason="pytorch-fid is installed")
+def test_missing_package_is_named() -> None:
+    inputs = EvaluationInputs(small_model(), image_set(120), None, 0)
+    with pytest.raises(UserError, match=r"pip install 'infogan\[inception\]'|cannot be imported: "):
+        evaluate(inputs, ["inception"])
     with pytest.raises(ValueError, match="pytorch-fid"):
         InceptionFeatures()
 
 
-def test_it_is_measured_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_metric_is_measured_only_if_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name for name, metric in METRICS.items() if not metric.by_default] == ["inception"]
     measured: list[str] = []
 
-    def noted(name: str, evidence: EvaluationInputs) -> dict[str, Any]:
+    def record(name: str, context: MetricContext) -> Result:
         measured.append(name)
-        return {}
+        return {"protocol": ""}
 
-    for name in METRICS:
-        changes: dict[str, Any] = {"measure": partial(noted, name), "obstacle": lambda _: "", "protocol": lambda _: ""}
-        monkeypatch.setitem(METRICS, name, replace(METRICS[name], **changes))
-    evidence = EvaluationInputs(small_model(), image_set(120), None, 0)
-    evaluate(evidence)
+    for name, metric in METRICS.items():
+        monkeypatch.setitem(METRICS, name, replace(metric, measure=partial(record, name), obstacle=lambda _: ""))
+    inputs = EvaluationInputs(small_model(), image_set(120), None, 0)
+    evaluate(inputs)
     assert measured == [name for name in METRICS if name != "inception"]
     measured.clear()
-    evaluate(evidence, [ALL])
+    evaluate(inputs, [ALL])
     assert measured == list(METRICS)
-    assert next(iter(evaluate(evidence, ["kernel", ALL])["protocols"])) == "kernel"
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torch looks for weights that it has fetched before: a folder without any."""
+    """The path at which torch would have cached the weights; the file does not exist."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     path = tmp_path / "checkpoints" / inception.WEIGHTS
     path.parent.mkdir()
     return path
 
 
-def put(content: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of weights, taken for the published one."""
+def write_weights(content: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of weights that passes as the published one."""
     torch.save(content, path)
     monkeypatch.setattr(inception, "DIGEST", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
 
 
 def random_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """Of the network, which builds itself without a file here alone."""
+    """Return random weights of the network, which otherwise needs a file."""
     torch.manual_seed(0)
     with monkeypatch.context() as patched:
-        patched.setattr(outside, "load_state_dict_from_url", lambda *_, **__: {})
+        patched.setattr(pytorch_fid, "load_state_dict_from_url", lambda *_, **__: {})
         patched.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
-        made: dict[str, torch.Tensor] = outside.fid_inception_v3().state_dict()
-        return made
+        weights: dict[str, torch.Tensor] = pytorch_fid.fid_inception_v3().state_dict()
+        return weights
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @needs_package
-def test_the_features_are_those_of_the_package(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(random_weights(monkeypatch), cache, monkeypatch)
+def test_features_equal_those_of_pytorch_fid(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_weights(random_weights(monkeypatch), cache, monkeypatch)
     assert obstacle() == ""
-    images = bar_images(35, size=16)  # more than are taken at a time
+    images = bar_images(35, size=16)  # more than a batch
     features = InceptionFeatures()(images)
-    network = outside.InceptionV3().eval()
+    network = pytorch_fid.InceptionV3().eval()
     grey = torch.from_numpy(images).float() / 255
     with torch.no_grad():
         expected = torch.cat([network(part.repeat(1, 3, 1, 1))[0] for part in grey.split(7)]).flatten(1).double()
@@ -102,18 +100,18 @@ def test_the_features_are_those_of_the_package(cache: Path, monkeypatch: pytest.
 
 
 @needs_package
-def test_other_files_are_refused_and_nothing_in_them_is_run(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_refused_and_their_code_does_not_run(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(cache) in obstacle()
     cache.write_bytes(b"something else")
     assert "its SHA-256 is" in obstacle()
-    ran = cache.parent / "ran"
+    trace = cache.parent / "ran"
 
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (ran,)
+            return Path.touch, (trace,)
 
-    put({"weights": Trap()}, cache, monkeypatch)
+    write_weights({"weights": Trap()}, cache, monkeypatch)
     assert obstacle() == ""
     with pytest.raises(Exception, match="Weights only load failed"):
         InceptionFeatures()(bar_images(2))
-    assert not ran.exists()
+    assert not trace.exists()

@@ -34,7 +34,6 @@ __all__ = [
     "hungarian_mapping",
     "nmi",
     "purity",
-    "recall_per_class",
 ]
 
 CONFIDENCE_BINS = 15
@@ -60,35 +59,6 @@ def accuracy(mapping: NDArray[np.int64], predicted: Integers, labels: Integers) 
     check_pair(predicted, labels)
     check_range("cluster", predicted, len(mapping))
     return float(np.mean(mapping[predicted] == labels))
-
-
-def recall_per_class(
-    mapping: NDArray[np.int64], predicted: Integers, labels: Integers, n_classes: int
-) -> NDArray[np.float64]:
-    """Return `accuracy` within each class, which shows the classes that were merged into others; 1 is best.
-
-    The recalls, weighted by the share of each class, sum to the accuracy. A class without a cluster has recall 0; a
-    class without images has NaN (which JSON cannot represent).
-
-    Args:
-        mapping: (n_clusters,) from `hungarian_mapping` on training images.
-        predicted: (images,), the cluster of each test image.
-        labels: (images,), the label of each image, 0 to n_classes - 1.
-        n_classes: Number of classes.
-
-    Returns:
-        (n_classes,), each in [0, 1] or NaN.
-
-    Raises:
-        ValueError: as `accuracy`, or a label out of range.
-    """
-    table = contingency(predicted, labels, len(mapping), n_classes)
-    hits = np.zeros(n_classes)
-    matched = np.flatnonzero(mapping != UNMATCHED)
-    hits[mapping[matched]] = table[matched, mapping[matched]]
-    totals = table.sum(axis=0)
-    recall: NDArray[np.float64] = np.divide(hits, totals, out=np.full(n_classes, np.nan), where=totals > 0)
-    return recall
 
 
 def purity(predicted: Integers, labels: Integers) -> float:
