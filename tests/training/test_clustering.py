@@ -144,7 +144,7 @@ def test_clusters_are_the_same_for_a_seed_to_the_last_bit(points: NDArray[np.flo
 def test_every_cluster_is_there_and_too_few_images_are_refused() -> None:
     points, _ = arcs(30)
     assert sorted(set(cluster(points, 5, seed=0).labels.tolist())) == [0, 1, 2, 3, 4]
-    with pytest.raises(UserError, match="4 images can not be put into 5 clusters"):
+    with pytest.raises(UserError, match="4 images .* 5 clusters"):
         cluster(points[:4], 5, seed=0)
 
 

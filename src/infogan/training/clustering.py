@@ -1,7 +1,7 @@
-"""Features to clusters: how an encoder's classes begin.
+"""Clustering of an encoder's features: how its categories start.
 
-Numpy in, numpy out. Everything is deterministic for a seed, to the last bit on one machine, because a run that resumes
-at the beginning of a stage clusters again.
+Arrays in, arrays out. Everything is deterministic for a seed, bit for bit on one machine, because a run that resumes at
+the start of a stage clusters again.
 """
 
 import math
@@ -18,144 +18,148 @@ from infogan.utils.matching import ari, contingency, nmi
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-NEIGHBOURS = (10, 60)  # fewest and most of a point over which density is measured; one climbs along half of them
-STARTS = 10  # of k-means
-ALIKE = 0.9  # adjusted Rand index of clusterings that say the same
-DECISIVE = 30.0  # fall of the excess of mass after which there are no more peaks that matter
-NEGLIGIBLE = 1e-5  # of the excess of all peaks together
-WORTH = 1.3  # by how much modes must be the better cut for the scatter they cost
-SAME = 1e-3  # of the median squared distance to neighbours, below which points count as one
-NO_GROUPS = "these images show no groups that could be counted: pass their number to --categorical"
-PROBED = 1_000  # points, at most, whose neighbours are measured
+MIN_NEIGHBOURS, MAX_NEIGHBOURS = 10, 60  # of a point, for its density; points climb along half of them
+KMEANS_STARTS = 10
+SAME_CLUSTERING_ARI = 0.9  # adjusted Rand index from which two clusterings count as the same
+DECISIVE_FALL = 30.0  # factor between the excesses of two modes, after which there are no more that matter
+NEGLIGIBLE_EXCESS = 1e-5  # share of all modes' excess
+MODE_ADVANTAGE = 1.3  # by how much density modes must be the better cut, for the scatter that they cost
+DUPLICATE_DISTANCE = 1e-3  # share of the median squared distance to neighbours, below which points count as copies
+NO_GROUPS = "these images show no groups that could be counted: give their number with --categorical"
+DISTANCE_SAMPLE = 1_000  # points whose neighbours are measured
 
 
 @dataclass(frozen=True)
 class DensityModes:
-    """The peaks of density in a cloud of points, and who belongs to which.
+    """The peaks of density in a set of points, and the peak that each point belongs to.
 
-    Two peaks are joined where the saddle between them is reached on the way down. How much mass rises over that saddle
-    is the lower one's *excess* (Müller & Sawitzki 1991): a peak counts for how high it is and how much is on it.
+    Two peaks merge at the saddle between them. The mass above that saddle is the *excess* of the lower peak (Müller &
+    Sawitzki 1991): a peak counts by its height and by the number of points on it.
 
     Attributes:
-        peaks: (peaks,) points, that of the largest excess first.
-        excesses: (peaks,), the sum, over the points that belong to the peak where it is joined, of their heights above
-            the saddle; for a peak that nothing connects with a higher one, above the lowest point of all. Heights are
-            of log density per dimension: e^-height is the ratio of the distances to neighbours up there and below.
-        parents: (peaks,), the position in ``peaks`` of the higher peak that each was joined to; of one that was not, 0.
-        climbed: (points,), the position in ``peaks`` that each point climbs to.
+        peaks: (peaks,) indices of points, the largest excess first.
+        excesses: (peaks,), the sum, over the peak's points, of their heights above the saddle; for a peak that is not
+            connected to a higher one, above the lowest point of all. Heights are of log density per dimension: e^-h is
+            a ratio of distances to neighbours.
+        parents: (peaks,), the position in ``peaks`` of the higher peak that each merges into; 0 if there is none.
+        peak_of_point: (points,), the position in ``peaks`` that each point climbs to.
         neighbours: (points, neighbours), the nearest points of each.
     """
 
     peaks: NDArray[np.int64]
     excesses: NDArray[np.float64]
     parents: NDArray[np.int64]
-    climbed: Labels
+    peak_of_point: Labels
     neighbours: NDArray[np.int64]
 
     def labels(self, count: int) -> Labels:
-        """(points,), 0 to count - 1: each point by the peak it belongs to when only so many, the first, are left."""
+        """Return the cluster of each point, (points,), if only the first ``count`` peaks remain."""
         owner = np.arange(len(self.peaks))
         for peak in range(count, len(owner)):
             while owner[peak] >= count:
                 owner[peak] = self.parents[owner[peak]]
-        labels: Labels = owner[self.climbed]
+        labels: Labels = owner[self.peak_of_point]
         return labels
 
     def falls(self) -> NDArray[np.float64]:
-        """(peaks - 1,), from the second on: how many times larger each peak's excess is than the next one's."""
+        """Return how many times larger each peak's excess is than the next one's, from the second on, (peaks - 1,)."""
         shares = self.excesses / max(float(self.excesses.sum()), 1e-12)
-        shares = np.append(np.maximum(shares, NEGLIGIBLE), NEGLIGIBLE)
+        shares = np.append(np.maximum(shares, NEGLIGIBLE_EXCESS), NEGLIGIBLE_EXCESS)
         ratios: NDArray[np.float64] = shares[1:-1] / shares[2:]
         return ratios
 
     def clear_count(self) -> int:
-        """How many peaks there are beyond doubt: two or more, after which excess falls ``DECISIVE``-fold; 0 if none.
+        """Return the number of peaks beyond doubt: at least 2, followed by a fall of ``DECISIVE_FALL``; 0 if unclear.
 
-        That no peak is left after the last one says nothing: a few points have few peaks.
+        A fall after the last peak does not count: a few points have few peaks.
         """
         falls = self.falls()[:-1]
-        return 2 + int(falls.argmax()) if len(falls) and falls.max() >= DECISIVE else 0
+        return 2 + int(falls.argmax()) if len(falls) and falls.max() >= DECISIVE_FALL else 0
 
 
 def modes(features: Features) -> DensityModes:
-    """The peaks of density, as ToMATo finds them (Chazal et al. 2013, Journal of the ACM 60(6)), and their excess.
+    """Find the modes of density as ToMATo does (Chazal et al. 2013, Journal of the ACM 60(6)), with their excess.
 
-    Classes of any shape and size are told apart as long as fewer points lie between them than within: large classes are
-    not cut, nor small ones joined, for the sake of sizes. ToMATo itself ranks peaks by their height over the saddle
-    alone, and by that a few stray points that are much alike come before a class that touches another.
+    Clusters of any shape and size are separated if fewer points lie between them than within: large clusters are not
+    cut, and small ones not merged, for the sake of equal sizes. ToMATo itself ranks peaks by height over the saddle
+    alone, which puts a few stray points that are very similar before a cluster that touches another.
 
     Args:
-        features: (points, features), unit vectors; some thousands, for the time grows with their square.
+        features: (points, features), unit vectors; some thousands, because the time grows with their square.
     """
-    from sklearn.neighbors import NearestNeighbors
-
+    density, neighbours = _density(features)
     count = len(features)
-    reach = min(max(count // 50, NEIGHBOURS[0]), NEIGHBOURS[1], count - 1)
-    # Each point's neighbours are one thread's work, which threads within the sums would do in another order each time.
-    with threadpool_limits(1, user_api="blas"):
-        near = NearestNeighbors(n_neighbors=reach + 1, algorithm="brute").fit(features)
-        distances, neighbours = near.kneighbors(features)
-    spread = (distances[:, 1:].astype(np.float64) ** 2).mean(axis=1)
-    # Copies of one image are no peak above all.
-    spread = np.maximum(spread, max(SAME * float(np.median(spread)), 1e-12))
-    density = -np.log(spread) / 2
-    downward = np.argsort(-density, kind="stable")
-    rank = np.empty(count, np.int64)  # 0 = densest
-    rank[downward] = np.arange(count)
-    beside = neighbours[:, 1 : max(reach // 2, 1) + 1]
-    graph: list[list[int]] = [[] for _ in range(count)]  # by rank, from a point to the denser ones beside it
-    for point, others in enumerate(beside):
-        for other in others:
-            graph[max(rank[point], rank[other])].append(int(min(rank[point], rank[other])))
+    by_rank = np.argsort(-density, kind="stable")  # rank 0 is the densest point
+    rank = np.empty(count, np.int64)
+    rank[by_rank] = np.arange(count)
+    denser_neighbours: list[list[int]] = [[] for _ in range(count)]  # by rank
+    for point, row in enumerate(neighbours):
+        for neighbour in row:
+            low, high = max(rank[point], rank[neighbour]), min(rank[point], rank[neighbour])
+            denser_neighbours[low].append(int(high))
 
-    heights = density[downward]
-    root = np.arange(count)  # of the tree that a point, by rank, is in: its densest point
-    points_of, heights_of = np.ones(count), heights.copy()  # by root: how many points its tree has, and their sum
+    heights = density[by_rank]
+    root = np.arange(count)  # of each point's tree, by rank: its densest point
+    sizes, height_sums = np.ones(count), heights.copy()  # of the trees, by root
 
-    def root_of(point: int) -> int:
+    def find_root(point: int) -> int:
         while root[point] != point:
             root[point] = root[root[point]]
             point = root[point]
         return point
 
-    climbed = np.arange(count)
-    joined: dict[int, tuple[float, int]] = {}  # peak -> its excess, and the peak it was joined to
-    for point, denser in enumerate(graph):
+    summit = np.arange(count)  # that each point climbs to, by rank
+    merged: dict[int, tuple[float, int]] = {}  # peak -> its excess, and the peak that it merges into
+    for point, denser in enumerate(denser_neighbours):
         if not denser:
             continue
-        climbed[point] = climbed[min(denser)]
-        summit = root[point] = root_of(min(denser))
-        points_of[summit] += 1
-        heights_of[summit] += heights[point]
-        for other in denser:
-            low, high = sorted((root_of(other), root_of(point)), reverse=True)
+        summit[point] = summit[min(denser)]
+        tree = root[point] = find_root(min(denser))
+        sizes[tree] += 1
+        height_sums[tree] += heights[point]
+        for neighbour in denser:
+            low, high = sorted((find_root(neighbour), find_root(point)), reverse=True)
             if low != high:
-                joined[low] = (float(heights_of[low] - points_of[low] * heights[point]), high)
+                merged[low] = (float(height_sums[low] - sizes[low] * heights[point]), high)
                 root[low] = high
-                points_of[high] += points_of[low]
-                heights_of[high] += heights_of[low]
-    summits = np.unique(climbed)  # the densest first
-    unjoined = heights_of - points_of * heights[-1]
-    excesses = np.array([joined[peak][0] if peak in joined else unjoined[peak] for peak in summits.tolist()])
-    # A peak comes after the one it was joined to, whose excess holds its own.
+                sizes[high] += sizes[low]
+                height_sums[high] += height_sums[low]
+    peaks = np.unique(summit)  # the densest first
+    unmerged = height_sums - sizes * heights[-1]
+    excesses = np.array([merged[peak][0] if peak in merged else unmerged[peak] for peak in peaks.tolist()])
+    # A peak comes after the one that it merges into, whose excess includes its own.
     order = np.argsort(-excesses, kind="stable")
-    place = {int(summits[which]): position for position, which in enumerate(order)}
-    parents = np.array([place[joined[peak][1]] if peak in joined else 0 for peak in summits[order].tolist()])
-    by_rank = np.array([place[int(peak)] for peak in climbed])
-    return DensityModes(downward[summits[order]], excesses[order], parents, by_rank[rank], beside)
+    position = {int(peaks[index]): number for number, index in enumerate(order)}
+    parents = np.array([position[merged[peak][1]] if peak in merged else 0 for peak in peaks[order].tolist()])
+    peak_of_rank = np.array([position[int(peak)] for peak in summit])
+    return DensityModes(by_rank[peaks[order]], excesses[order], parents, peak_of_rank[rank], neighbours)
+
+
+def _density(features: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the log density per dimension at each point, up to a constant, and the neighbours that it climbs along."""
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = min(max(len(features) // 50, MIN_NEIGHBOURS), MAX_NEIGHBOURS, len(features) - 1)
+    # Each point's neighbours are found by one thread; threads within the sums would vary their order.
+    with threadpool_limits(1, user_api="blas"):
+        search = NearestNeighbors(n_neighbors=neighbours + 1, algorithm="brute").fit(features)
+        distances, indices = search.kneighbors(features)
+    spread = (distances[:, 1:].astype(np.float64) ** 2).mean(axis=1)
+    # Copies of one image are not the highest peak.
+    spread = np.maximum(spread, max(DUPLICATE_DISTANCE * float(np.median(spread)), 1e-12))
+    return -np.log(spread) / 2, indices[:, 1 : max(neighbours // 2, 1) + 1]
 
 
 @dataclass(frozen=True)
 class ClusterCountScan:
-    """How well each number of clusters describes a cloud of points.
+    """How well each number of clusters describes a set of points.
 
     Attributes:
-        counts: Numbers of clusters, 2 and up.
-        falls: How many times larger the excess of the last peak that so many clusters keep is than that of the next one
-            (`Modes`).
-        stabilities: NMI of the clusterings that two halves of the points give, over all of them.
+        counts: Numbers of clusters, from 2.
+        falls: How many times larger the excess of the last mode that is kept is than that of the next one.
+        stabilities: NMI, over all points, of the clusterings of two halves of the points.
         scores: Stability times the log of the fall.
-        best: The count of the highest score.
+        best: The count with the highest score.
     """
 
     counts: list[int]
@@ -165,33 +169,34 @@ class ClusterCountScan:
     best: int
 
 
-def scan(features: Features, most: int, *, seed: int) -> ClusterCountScan:
-    """Looks for the number of clusters: where excess falls at once, and where two halves of the points agree.
+def scan(features: Features, max_clusters: int, *, seed: int) -> ClusterCountScan:
+    """Score numbers of clusters by the fall of the modes' excess, and by the agreement of two halves of the points.
 
-    A peak that belongs to a class stands out and is found again in other images of it; one peak more is chance.
+    A mode that belongs to a class stands out and is found again in other images of it; one mode more is chance.
 
     Args:
         features: (points, features), unit vectors.
-        most: Clusters to look for, at most.
-        seed: Of the halves.
+        max_clusters: The largest number to try.
+        seed: Seed of the halves.
 
     Raises:
-        UserError: no peak stands out.
+        UserError: No mode stands out.
     """
-    whole = modes(features)
+    all_modes = modes(features)
     halves = np.array_split(np.random.default_rng(seed).permutation(len(features)), 2)
-    parts = [(features[half], modes(features[half])) for half in halves]
-    most = min(most, *(len(found.peaks) for found in (whole, *(part[1] for part in parts))))
-    if most < 2:
+    half_modes = [(features[half], modes(features[half])) for half in halves]
+    largest = min(max_clusters, len(all_modes.peaks), *(len(half.peaks) for _, half in half_modes))
+    if largest < 2:
         raise UserError(NO_GROUPS)
-    counts = list(range(2, most + 1))
-    falls = [float(fall) for fall in whole.falls()[: len(counts)]]
+    counts = list(range(2, largest + 1))
+    falls = [float(fall) for fall in all_modes.falls()[: len(counts)]]
     if max(falls) <= 1:
         raise UserError(NO_GROUPS)
     stabilities = []
     for count in counts:
         first, second = (
-            (features @ directions(points, found.labels(count), count).T).argmax(axis=1) for points, found in parts
+            (features @ directions(half, half_mode.labels(count), count).T).argmax(axis=1)
+            for half, half_mode in half_modes
         )
         stabilities.append(nmi(first, second))
     scores = [stability * math.log(fall) for stability, fall in zip(stabilities, falls, strict=True)]
@@ -200,13 +205,13 @@ def scan(features: Features, most: int, *, seed: int) -> ClusterCountScan:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Points put into clusters.
+    """A clustering.
 
     Attributes:
         labels: (points,), 0 to clusters - 1.
-        are_modes: Whether they are modes of density, or else round.
-        kinds: (clusters, kinds), how many points of each cluster are of each *kind*: of each mode that is there beyond
-            doubt, however many clusters were asked for; (clusters, 0) where nothing is.
+        are_modes: Whether they are modes of density; otherwise k-means clusters.
+        kinds: (clusters, kinds), the number of points of each cluster in each mode that exists beyond doubt, whatever
+            the number of clusters; (clusters, 0) if nothing is clear.
     """
 
     labels: Labels
@@ -215,54 +220,58 @@ class Clusters:
 
 
 def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
-    """Puts points into clusters: by the `modes` of their density where those are clear, else by k-means.
+    """Cluster points by the `modes` of their density if those are clear, else by k-means.
 
-    Modes are told apart by what lies between them, which is right for classes of any size, where k-means cuts large
-    ones through and joins small ones. Where classes touch, though, modes join some and pick accidents of the sample
-    instead. It shows: clear modes are about the round clusters, or put fewer neighbours apart than those do and are
-    hardly more spread out. The more points there are, the fewer accidents.
+    Modes are separated by what lies between them, which is right for classes of any size; k-means cuts large classes
+    and merges small ones. If classes touch, modes merge some and find chance peaks instead. Modes count as clear if
+    they are about the k-means clusters, or if they separate fewer neighbours and are hardly more scattered.
 
     Args:
         features: (points, features), unit vectors.
-        clusters: How many.
-        seed: Of k-means.
+        clusters: Number of clusters.
+        seed: Seed of k-means.
 
     Raises:
-        UserError: there are fewer points than clusters.
+        UserError: There are fewer points than clusters.
     """
-    from sklearn.cluster import KMeans  # here, before threads are limited: its own are known only once it is there
+    from sklearn.cluster import KMeans  # before threads are limited: its own are known only after the import
     from sklearn.exceptions import ConvergenceWarning
 
     if len(features) < clusters:
-        raise UserError(f"{len(features)} images can not be put into {clusters} clusters")
-    found = modes(features)
+        raise UserError(f"{len(features)} images are too few for {clusters} clusters: ask for fewer categories")
+    density_modes = modes(features)
     with threadpool_limits(1), catch_warnings():
-        simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty, and it shows
-        round_ones = np.asarray(KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features), np.int64)
-    if len(found.peaks) < clusters:
-        return Clusters(round_ones, are_modes=False, kinds=_kinds(found, round_ones, clusters))
-    by_mode = found.labels(clusters)
-    cuts = [float((labels[found.neighbours] != labels[:, None]).mean()) for labels in (by_mode, round_ones)]
-    scatters = [scatter(features, labels, clusters) for labels in (by_mode, round_ones)]
-    clear: bool = ari(by_mode, round_ones) >= ALIKE or cuts[1] * scatters[1] > WORTH * cuts[0] * scatters[0]
-    labels = by_mode if clear else round_ones
-    return Clusters(labels, are_modes=clear, kinds=_kinds(found, labels, clusters))
+        simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty
+        kmeans = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed)
+        kmeans_labels = np.asarray(kmeans.fit_predict(features), np.int64)
+    if len(density_modes.peaks) < clusters:
+        return Clusters(kmeans_labels, are_modes=False, kinds=_kinds(density_modes, kmeans_labels, clusters))
+    mode_labels = density_modes.labels(clusters)
+
+    def cost(labels: Labels) -> float:
+        cut = float((labels[density_modes.neighbours] != labels[:, None]).mean())
+        return cut * scatter(features, labels, clusters)
+
+    are_same: bool = ari(mode_labels, kmeans_labels) >= SAME_CLUSTERING_ARI
+    are_modes = are_same or cost(kmeans_labels) > MODE_ADVANTAGE * cost(mode_labels)
+    labels = mode_labels if are_modes else kmeans_labels
+    return Clusters(labels, are_modes=are_modes, kinds=_kinds(density_modes, labels, clusters))
 
 
-def _kinds(found: DensityModes, labels: Labels, clusters: int) -> NDArray[np.int64]:
-    count = found.clear_count()
+def _kinds(density_modes: DensityModes, labels: Labels, clusters: int) -> NDArray[np.int64]:
+    count = density_modes.clear_count()
     if not count:
         return np.zeros((clusters, 0), np.int64)
-    return contingency(labels, found.labels(count), clusters, count)
+    return contingency(labels, density_modes.labels(count), clusters, count)
 
 
 def scatter(features: Features, labels: Labels, clusters: int) -> float:
-    """The mean squared distance of points to their cluster's direction, which k-means makes as small as it can."""
+    """Return the mean squared distance of points to their cluster's direction, which k-means minimises."""
     return float(((features - directions(features, labels, clusters)[labels]) ** 2).sum(axis=1).mean())
 
 
 def directions(features: Features, labels: Labels, clusters: int) -> Features:
-    """The mean direction of each cluster's features: (clusters, features), unit vectors."""
+    """Return the mean direction of each cluster's features, (clusters, features), unit vectors."""
     sums = np.zeros((clusters, features.shape[1]), np.float64)
     np.add.at(sums, labels, features)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -271,15 +280,10 @@ def directions(features: Features, labels: Labels, clusters: int) -> Features:
 
 
 def neighbour_distance(points: Features, *, neighbour: int = 10) -> float:
-    """The mean distance of a point to its 10th neighbour, itself not counted.
-
-    Args:
-        points: (points, values).
-        neighbour: Which one.
-    """
+    """Return the mean distance of points, (points, values), to their n-th neighbour, the point itself not counted."""
     from sklearn.neighbors import NearestNeighbors
 
     with threadpool_limits(1):
-        found = NearestNeighbors(n_neighbors=min(neighbour + 1, len(points)), algorithm="brute").fit(points)
-        distances, _ = found.kneighbors(points[:: -(-len(points) // PROBED)])  # evenly: they may come class by class
+        search = NearestNeighbors(n_neighbors=min(neighbour + 1, len(points)), algorithm="brute").fit(points)
+        distances, _ = search.kneighbors(points[:: -(-len(points) // DISTANCE_SAMPLE)])  # points may be sorted by class
     return float(distances[:, -1].mean())
