@@ -6,7 +6,7 @@ factorises as in Chen et al. 2016, section 5: P(c) = Π_i P(c_i), and so does th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -152,23 +152,23 @@ class CodeLayout:
         return torch.cat(columns, dim=1)
 
     def log_likelihoods(
-        self, posterior: Float[Tensor, "batch posterior"], codes: Codes
+        self, posterior: Float[Tensor, "batch posterior"], codes: Codes, *, exclude: Collection[str] = ()
     ) -> dict[str, Float[Tensor, " batch"]]:
         """Return log Q(c_i|x) in nats of the codes that the images were generated from, by name.
 
         The mean plus ``entropy(name)`` is the variational lower bound on the mutual information between the code and
         the image (Chen et al. 2016, equation 5).
-        """
-        parameters = {name: posterior[:, columns] for name, columns in self.posterior_slices.items()}
-        return self.log_likelihoods_of(parameters, codes)
 
-    def log_likelihoods_of(
-        self, parameters: Mapping[str, Float[Tensor, "batch parameter"]], codes: Codes
-    ) -> dict[str, Float[Tensor, " batch"]]:
-        """Return `log_likelihoods` of some of the codes, given their columns of the posterior by name."""
+        Args:
+            posterior: The recognizer's output.
+            codes: One value per image, for every code.
+            exclude: Names of codes to leave out.
+        """
         result = {}
-        for name, columns in parameters.items():
-            code = self.codes[name]
+        for name, code in self.codes.items():
+            columns = posterior[:, self.posterior_slices[name]]
+            if name in exclude:
+                continue
             if isinstance(code, CategoricalCode):
                 result[name] = categorical_log_likelihood(columns, codes[name])
             else:

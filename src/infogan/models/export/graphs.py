@@ -120,8 +120,7 @@ class Recognizer(nn.Module):
 
     def __init__(self, networks: Networks, layout: CodeLayout) -> None:
         super().__init__()
-        self._layout = layout
-        self._encoder_columns = layout.posterior_slices[layout.categorical[0].name] if networks.encoder else slice(0, 0)
+        self._layout, self._join = layout, networks.join_posteriors
         self.trunk: nn.Module | None = None
         self.head: nn.Module | None = None
         if networks.recognizer is not None:
@@ -134,15 +133,13 @@ class Recognizer(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Map (batch, channels, height, width) to (batch, size) for probabilities, (batch,) for other parameters."""
-        signed = 2 * images - 1
-        columns = []
+        signed, recognizer, encoder = 2 * images - 1, None, None
         if self.trunk is not None and self.head is not None:
-            posterior = self.head(self.trunk(signed))
-            columns = [posterior[:, : self._encoder_columns.start], posterior[:, self._encoder_columns.start :]]
+            recognizer = self.head(self.trunk(signed))
         if self.encoder is not None:  # without autocast, which `Encoder.features` has
             features = nn.functional.normalize(self.encoder.trunk(self.encoder.resize(signed)))
-            columns.insert(1, self.encoder.logits(features))
-        posteriors = self._layout.split_posterior(torch.cat(columns, dim=1))
+            encoder = self.encoder.logits(features)
+        posteriors = self._layout.split_posterior(self._join(recognizer, encoder))
         return {name: _parameters(posterior) for name, posterior in posteriors.items()}
 
 

@@ -228,12 +228,8 @@ class ForwardCache:
 
         The code that the encoder predicts is left out if the update trains neither the generator nor the encoder.
         """
-        slices = self.context.layout.posterior_slices
-        parts = {name: self._posterior_of_fakes[:, columns] for name, columns in slices.items()}
-        encoded = self.config.encoder_code
-        if encoded is not None and self._skips_encoder:
-            del parts[encoded]
-        return self.context.layout.log_likelihoods_of(parts, self.context.codes)
+        skipped = {self.config.encoder_code} if self.config.encoder_code and self._skips_encoder else set[str]()
+        return self.context.layout.log_likelihoods(self._posterior_of_fakes, self.context.codes, exclude=skipped)
 
     @property
     def _skips_encoder(self) -> bool:
