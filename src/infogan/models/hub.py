@@ -152,6 +152,9 @@ class HubMixin:
 
         Raises:
             UserError: as `files` and `upload`, the folder is not writable, or ``push_to_hub`` without ``repo_id``.
+
+        Example:
+            >>> model.save_pretrained("digits", repo_id="user/digits", license="mit")
         """
         if push_to_hub and repo_id is None:
             raise UserError("push_to_hub=True needs a name on the Hub: pass repo_id='user/name'")

@@ -154,6 +154,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: the folder is not writable.
+
+        Example:
+            >>> model.save("digits")
         """
         self.save_weights(folder)
         self.save_config(folder)
@@ -323,6 +326,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: as `sample`, or ``across`` and ``down`` are the same code.
+
+        Example:
+            >>> model.lattice("category", "knob1", rows=[-1, 0, 1]).shape
+            (3, 10, 1, 28, 28)
         """
         if across == down:
             raise UserError(f"a lattice needs two different codes, not {across!r} twice")
@@ -347,6 +354,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: as `sample`, or fewer than two steps.
+
+        Example:
+            >>> model.interpolate(0, 1, steps=5, codes={"category": 3}).images.shape
+            (5, 1, 28, 28)
         """
         if steps < 2:
             raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
@@ -389,6 +400,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: as `parse_codes`, or a code is missing.
+
+        Example:
+            >>> images = model.generate(model.noise(2), {"category": [3, 5], "knob1": 0.5, "knob2": 0})
         """
         if missing := [name for name in self.layout.codes if name not in codes]:
             raise UserError(f"code {missing[0]!r} has no value; pass a value for every code")
@@ -470,6 +484,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: as `encode`.
+
+        Example:
+            >>> reconstructions = model.reconstruct(images)
         """
         encoding = self.encode(images)
         noise = self.noise(1, seed=seed).repeat(len(images), 1)
@@ -531,6 +548,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Raises:
             UserError: as `encode`, or there is no such categorical code.
+
+        Example:
+            >>> model.name_codes_by_labels(images, labels, ["cat", "dog"])
         """
         spec = self._categorical(code) if code is not None else self.first_categorical()
         predicted = self.encode(images).codes[spec.name]

@@ -98,6 +98,9 @@ class CodeNames:
 
         Raises:
             UserError: there is no such code, another code has the new name, or it is not valid.
+
+        Example:
+            >>> model.rename_code("knob1", "slant")
         """
         self.layout.code(code)
         if name != code and name in self.layout.codes:
@@ -123,6 +126,9 @@ class CodeNames:
 
         Raises:
             UserError: an unknown or continuous code, or the order does not list each value once.
+
+        Example:
+            >>> model.order_values("category", [2, 0, 1])
         """
         size = self._categorical(code).size
         if sorted(order) != list(range(size)):

@@ -126,7 +126,7 @@ class _Builder:
         Args:
             layer: Name of its class in `keras.layers`.
             x: Its inputs.
-            weights: Weights in Keras' order and layout; None is skipped.
+            weights: Weights in Keras' order and layout, without those that are None.
             name: Name, if it is an output of the model.
             options: Arguments of the class.
         """
