@@ -4,48 +4,25 @@ Version 0.1 wrote no ``format`` (format 1); this version writes format 2. Every 
 unchanged. `migrate_options` is also applied to what users write by hand, so that old option names keep working.
 """
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 FORMAT = 2
 Value = TypeVar("Value")
 
-SECTIONS = {"invariance": "augment"}
-OPTIONS = {
-    "data": {"fit": "shape"},
-    "networks": {"comparer": "pair_classifier"},
-    "train": {
-        "images": "images_seen",
-        "pieces": "accumulation_steps",
-        "synchronise": "sync_batchnorm",
-        "report_every": "log_every",
-        "picture_every": "sample_every",
-        "picture": "sample_grid",
-    },
-}
-STAGE = {"stretches": "scales_with_budget", "begin": "on_start"}
-UPDATE = {"players": "networks", "terms": "losses"}
-NETWORKS = {"comparer": "pair_classifier"}
-HOOKS = {"refine": "freeze_if_diffuse", "prior": "learn_prior"}
-LOSSES = {
-    "contrast": "nt_xent",
-    "smoothness": "vat",
-    "consistency": "uda",
-    "confidence": "conditional_entropy",
-    "balance": "marginal_kl",
-    "supervision": "supervised",
-    "sharing": "infogan_cr",
-    "varying": "variation_predictability",
-}
-STAGE_NAMES = {
-    "features": "pretrain",
-    "classes": "cluster",
-    "refinement": "self_train",
-    "game": "gan",
-    "apart": "disentangle",
-}
-CHECKPOINT_PARTS = {"average": "ema", "optimisers": "optimizers"}
-ENCODER_STATE = {"marginal": "marginal", "radius": "vat_radius", "pace": "lr_scale"}  # buffers of the encoder in 0.1
+_TABLES = tomllib.loads((Path(__file__).parent / "renames.toml").read_text(encoding="utf-8"))
+SECTIONS: dict[str, str] = _TABLES["sections"]
+OPTIONS: dict[str, dict[str, str]] = _TABLES["options"]
+STAGE: dict[str, str] = _TABLES["stage"]
+UPDATE: dict[str, str] = _TABLES["update"]
+NETWORKS: dict[str, str] = _TABLES["networks"]
+HOOKS: dict[str, str] = _TABLES["hooks"]
+LOSSES: dict[str, str] = _TABLES["losses"]
+STAGE_NAMES: dict[str, str] = _TABLES["stage_names"]
+CHECKPOINT_PARTS: dict[str, str] = _TABLES["checkpoint_parts"]
+ENCODER_STATE: dict[str, str] = _TABLES["encoder_state"]
 
 
 def migrate_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,13 +32,13 @@ def migrate_options(options: Mapping[str, Any]) -> dict[str, Any]:
         >>> migrate_options({"train": {"pieces": 2}})
         {'train': {'accumulation_steps': 2}}
     """
-    options = _renamed(options, SECTIONS)
+    migrated: dict[str, Any] = _renamed(options, SECTIONS)
     for section, names in OPTIONS.items():
-        if isinstance(options.get(section), Mapping):
-            options[section] = _renamed(options[section], names)
-    if isinstance(options.get("stages"), list | tuple):
-        options["stages"] = [_migrate_stage(stage) for stage in options["stages"]]
-    return options
+        if section in migrated:
+            migrated[section] = _renamed(migrated[section], names)
+    if isinstance(migrated.get("stages"), list | tuple):
+        migrated["stages"] = [_migrate_stage(stage) for stage in migrated["stages"]]
+    return migrated
 
 
 def migrate_assignment(path: str) -> str:
@@ -140,24 +117,20 @@ def _migrate_stage(stage: Any) -> Any:
     if not isinstance(stage, Mapping):
         return stage
     stage = _renamed(stage, STAGE)
-    if isinstance(stage.get("on_start"), list | tuple):
-        stage["on_start"] = [HOOKS.get(hook, hook) if isinstance(hook, str) else hook for hook in stage["on_start"]]
     if isinstance(stage.get("updates"), list | tuple):
         stage["updates"] = [_migrate_update(update) for update in stage["updates"]]
-    return stage
+    return stage | {"on_start": _renamed(stage["on_start"], HOOKS)} if "on_start" in stage else stage
 
 
 def _migrate_update(update: Any) -> Any:
     if not isinstance(update, Mapping):
         return update
     update = _renamed(update, UPDATE)
-    if isinstance(update.get("networks"), list | tuple):
-        update["networks"] = [
-            NETWORKS.get(name, name) if isinstance(name, str) else name for name in update["networks"]
-        ]
-    if isinstance(update.get("losses"), Mapping):
-        update["losses"] = _renamed(update["losses"], LOSSES)
-    return update
+    return update | {
+        key: _renamed(update[key], names)
+        for key, names in (("networks", NETWORKS), ("losses", LOSSES))
+        if key in update
+    }
 
 
 def _network_name(tensor_name: str) -> str:
@@ -165,5 +138,10 @@ def _network_name(tensor_name: str) -> str:
     return f"{NETWORKS.get(network, network)}{dot}{rest}"
 
 
-def _renamed(tree: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(key, key): value for key, value in tree.items()}
+def _renamed(names: Any, table: Mapping[str, str]) -> Any:
+    """Return a mapping with other keys, or a list with other items; anything else is left for validation."""
+    if isinstance(names, Mapping):
+        return {table.get(key, key): value for key, value in names.items()}
+    if isinstance(names, list | tuple):
+        return [table.get(name, name) if isinstance(name, str) else name for name in names]
+    return names
