@@ -1,4 +1,4 @@
-"""The card of a model: what it says is so, what others have named stays text, and paths stay at home."""
+"""The card of a model: it describes model and run, names stay text, and paths of the machine are left out."""
 
 import itertools
 import json
@@ -20,65 +20,65 @@ from tests.helpers import model_without_recognizer, small_config, small_model
 from tests.reports.test_report import Page
 
 
-def card_of(model: InfoGAN, **more: Any) -> str:
-    return model.files(**more)["README.md"].decode()
+def card_of(model: InfoGAN, **options: Any) -> str:
+    return model.files(**options)["README.md"].decode()
 
 
-def shown(card: str) -> Page:
-    """The page that a reader of Markdown makes of it."""
+def rendered(card: str) -> Page:
+    """Return the card as the page that Markdown makes of it."""
     front, text = card.split("---\n", 2)[1:]
     assert isinstance(yaml.safe_load(front), dict)
     return Page(MarkdownIt("commonmark", {"xhtmlOut": False}).enable("table").render(text))
 
 
 def rows(page: Page) -> dict[str, str]:
-    """The cells that follow each other, as pairs."""
+    """Return consecutive cells as pairs."""
     texts = [text for text in page.texts if text.strip()]
     return dict(itertools.pairwise(texts))
 
 
-def run_like(tmp_path: Path, digits_run: Path, **metrics: Any) -> RunFolder:
+def copy_with_metrics(tmp_path: Path, digits_run: Path, **metrics: Any) -> RunFolder:
     run = RunFolder(Path(shutil.copytree(digits_run, tmp_path / "run")))
     if metrics:
         run.add_metrics(metrics)
     return run
 
 
-def test_it_tells_what_the_run_knows(digits_run: Path) -> None:
+def test_card_describes_the_run(digits_run: Path) -> None:
     run = RunFolder.existing(digits_run)
-    (measured,) = run.read_metrics()
-    page = shown(card_of(InfoGAN.load(digits_run), repo_id="user/digits"))
-    told = rows(page)
+    (result,) = run.read_metrics()
+    page = rendered(card_of(InfoGAN.load(digits_run), repo_id="user/digits"))
+    facts = rows(page)
     text = "".join(page.texts)
     assert "user/digits" in page.texts
-    assert told["images"] == "digits: 8x8 grey images"
-    assert told["length"] == f"8 of 8 steps, {run.read_stats()[-1]['images']} images, seed 0"
-    assert told["codes"] == "category (10 values), knob1, knob2"
-    assert told["accuracy"].startswith(f"{measured['accuracy']:.4f} (")
-    assert told["information of knob1"].startswith(f"{measured['information']['knob1']:.3f} (")
-    assert told["SHA-256 of the weights"] == InfoGAN.load(digits_run).digest()
-    assert told["SHA-256 of the images"] == run.read_environment()[0]["data_digest"]
-    assert "torch 2" in told["made with"] and "infogan " in told["made with"]
-    verdict = measured["verdict"]
+    assert facts["images"] == "digits: 8x8 grey images"
+    assert facts["length"] == f"8 of 8 steps, {run.read_stats()[-1]['images']} images, seed 0"
+    assert facts["codes"] == "category (10 values), knob1, knob2"
+    assert facts["accuracy"].startswith(f"{result['accuracy']:.4f} (")
+    assert facts["information of knob1"].startswith(f"{result['information']['knob1']:.3f} (")
+    assert facts["SHA-256 of the weights"] == InfoGAN.load(digits_run).digest()
+    assert facts["SHA-256 of the images"] == run.read_environment()[0]["data_digest"]
+    assert "torch 2" in facts["environment"] and "infogan " in facts["environment"]
+    verdict = result["verdict"]
     assert ("Not trusted" in text) == (not verdict["trust"])
-    assert verdict["reason"].removeprefix("do not trust: ").removeprefix("trust: ")[1:] in text
+    assert verdict["reason"].partition(": ")[2][1:] in text
     assert 'InfoGAN.from_pretrained("user/digits")' in text
     assert "infogan sample hf://user/digits" in text
 
 
-def test_the_command_is_told_if_one_made_it(tmp_path: Path, digits_run: Path) -> None:
-    run = run_like(tmp_path, digits_run)
+def test_card_contains_the_training_command_of_the_command_line_only(tmp_path: Path, digits_run: Path) -> None:
+    run = copy_with_metrics(tmp_path, digits_run)
     environment = run.path / "environment.json"
     sessions = json.loads(environment.read_text())
-    for program, told in (("/x/bin/infogan", True), ("/x/infogan/__main__.py", True), ("/x/ipykernel.py", False)):
+    for program, expected in (("/x/bin/infogan", True), ("/x/infogan/__main__.py", True), ("/x/ipykernel.py", False)):
         sessions[-1]["command"] = [program, "train", "/data/somebody/my photos", "--out=/scratch/run", "--seed", "0"]
         environment.write_text(json.dumps(sessions))
         card = card_of(InfoGAN.load(run.path))
-        assert ("infogan train 'my photos' --out=run --seed 0" in card) == told
+        assert ("infogan train 'my photos' --out=run --seed 0" in card) == expected
         assert "somebody" not in card and "scratch" not in card and "/x" not in card
 
 
-def test_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
+def test_card_contains_no_paths_of_the_machine(tmp_path: Path) -> None:
     run = RunFolder.at(tmp_path / "run")
     config = small_config(data={"source": "/data/somebody/photos", "labels": "/data/somebody/labels.csv"})
     run.begin(config, "0123")
@@ -86,12 +86,12 @@ def test_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
     run.add_metrics({"step": 6, "accuracy": 0.5, "protocol": "/data/somebody/photos: 60 images, fitted on train"})
     card = card_of(InfoGAN.load(run.path))
     assert "somebody" not in card
-    assert rows(shown(card))["images"] == "photos: 8x8 grey images"
+    assert rows(rendered(card))["images"] == "photos: 8x8 grey images"
     assert "Photos: 60 images, fitted on train." in card
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "stripped"),
     [
         ("mnist", "mnist"),
         ("photos/2024", "photos/2024"),
@@ -107,49 +107,49 @@ def test_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
         ("a..b", "a..b"),
     ],
 )
-def test_words_of_a_command(word: str, told: str) -> None:
-    assert strip_folders(word) == told
+def test_folders_are_stripped_from_words_of_a_command(word: str, stripped: str) -> None:
+    assert strip_folders(word) == stripped
 
 
-def test_a_model_alone_tells_only_of_itself(tmp_path: Path, digits_run: Path) -> None:
+def test_card_of_a_model_without_run_describes_only_the_model(tmp_path: Path, digits_run: Path) -> None:
     shutil.copytree(digits_run / "model", tmp_path / "model")
     card = card_of(InfoGAN.load(tmp_path / "model"))
-    assert "Nothing is known of whether to trust it" in card
-    assert "How it was trained, and on what, is not known here" in card
-    assert "## Measured" not in card and "rusted**" not in card
-    assert "No license was given" in card and "license:" not in card
+    assert "It is unknown whether to trust this model" in card
+    assert "How and on what it was trained is unknown" in card
+    assert "## Evaluation" not in card and "rusted**" not in card
+    assert "No license is stated" in card and "license:" not in card
     assert "license" not in card_of(small_model(), license="mit").split("---", 2)[2]
 
 
-def test_a_run_that_was_not_measured_says_so(tmp_path: Path, digits_run: Path) -> None:
-    run = run_like(tmp_path, digits_run)
+def test_card_states_that_a_run_was_not_evaluated(tmp_path: Path, digits_run: Path) -> None:
+    run = copy_with_metrics(tmp_path, digits_run)
     run.metrics.unlink()
-    assert "It was not measured." in card_of(InfoGAN.load(run.path))
-    assert "Nothing is known of whether to trust it" in card_of(InfoGAN.load(run.path))
+    assert "The model was not evaluated." in card_of(InfoGAN.load(run.path))
+    assert "It is unknown whether to trust this model" in card_of(InfoGAN.load(run.path))
 
 
 @pytest.mark.parametrize(("trust", "word"), [(True, "Trusted"), (False, "Not trusted")])
-def test_the_last_verdict_counts(tmp_path: Path, digits_run: Path, trust: bool, word: str) -> None:
-    reason = f"{'trust' if trust else 'do not trust'}: because *I* say so"
-    run = run_like(tmp_path, digits_run, step=9, verdict={"trust": trust, "reason": reason})
-    run.add_metrics({"step": 9, "accuracy": 0.25, "intervals": {}})  # a later one of something else
-    page = shown(card_of(InfoGAN.load(run.path)))
+def test_card_shows_the_latest_verdict(tmp_path: Path, digits_run: Path, trust: bool, word: str) -> None:
+    reason = f"{'trusted' if trust else 'do not trust'}: because *I* say so"  # the second as in version 0.1
+    run = copy_with_metrics(tmp_path, digits_run, step=9, verdict={"trust": trust, "reason": reason})
+    run.add_metrics({"step": 9, "accuracy": 0.25, "intervals": {}})  # a later one without a verdict
+    page = rendered(card_of(InfoGAN.load(run.path)))
     assert word in page.texts
     assert any("Because *I* say so." in text for text in page.texts)
     assert rows(page)["accuracy"] == "0.2500"
 
 
-def test_names_are_those_of_today_and_stay_text(tmp_path: Path, digits_run: Path) -> None:
-    run = run_like(tmp_path, digits_run)
+def test_card_shows_current_names_as_text(tmp_path: Path, digits_run: Path) -> None:
+    run = copy_with_metrics(tmp_path, digits_run)
     model = InfoGAN.load(run.path)
     hostile = "<script>|*a*`_[x](y)"
     model.rename_code("knob1", hostile)
     model.name_codes({"category": {3: "a | b", 4: "<img src=x>", 5: "two\nlines"}})
-    page = shown(card_of(model))
-    told = rows(page)
-    assert f"information of {hostile}" in told
-    assert (told["3"], told["4"], told["5"]) == ("a | b", "<img src=x>", "two lines")
-    assert "6" not in told  # which has no name
+    page = rendered(card_of(model))
+    facts = rows(page)
+    assert f"information of {hostile}" in facts
+    assert (facts["3"], facts["4"], facts["5"]) == ("a | b", "<img src=x>", "two lines")
+    assert "6" not in facts  # it has no name
     assert not page.all("script") and not page.all("a")
     sources = [str(image["src"]) for image in page.all("img")]
     assert sources[2] == "traversal-2-script-a-x-y.png"
@@ -161,30 +161,31 @@ def test_every_kind_of_model_has_a_card(kind: str) -> None:
     model = model_without_recognizer(kind)
     card = card_of(model)
     assert "trust" not in card and "encode" not in card
-    assert len(shown(card).all("img")) == 1 + (kind == "cgan")
+    assert len(rendered(card).all("img")) == 1 + (kind == "cgan")
     assert ModelCard(card).data.to_dict()["library_name"] == "infogan"
 
 
-def test_a_card_after_training_tells_of_the_run(tmp_path: Path) -> None:
+def test_card_after_training_describes_the_run_while_it_exists(tmp_path: Path) -> None:
     options = {
         "data": {"source": "digits"},
         "networks": {"width": 4},
         "train": {"steps": 4, "batch_size": 16, "sample_every": 100},
+        "evaluation": {"samples": 100, "bootstrap_draws": 2},
     }
     planned = train_run.plan(resolve.compose("plain", [options]))
     model, _ = train_run.train_run(planned, RunFolder.at(tmp_path / "run"))
     assert "4 of 4 steps" in card_of(model)
     shutil.rmtree(tmp_path / "run")
-    assert "How it was trained, and on what, is not known here" in card_of(model)
+    assert "How and on what it was trained is unknown" in card_of(model)
 
 
 @pytest.mark.parametrize("license", ["", "my own", "mit\nx: y", "a" * 65])
-def test_a_license_is_a_word(license: str) -> None:
+def test_invalid_license_is_refused(license: str) -> None:
     with pytest.raises(UserError, match="is not a short name"):
         small_model().files(license=license)
 
 
 @pytest.mark.parametrize("repo_id", ["bars", "<script>", "user/bars/x", "hf://user/bars"])
-def test_a_name_on_the_hub_is_one(repo_id: str) -> None:
+def test_invalid_name_on_the_hub_is_refused(repo_id: str) -> None:
     with pytest.raises(UserError, match="user/name"):
         small_model().files(repo_id=repo_id)

@@ -14,8 +14,9 @@ Curve = tuple[Sequence[float], Sequence[float]]  # steps and values, equally man
 
 WIDTH, HEIGHT = 560, 300  # of the drawing area, in SVG units
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 14, 34  # margins for ticks and labels
-MAX_X_TICKS, MAX_Y_TICKS = 6, 5
+MAX_TICKS = 6  # per axis, about
 Y_MARGIN = 0.04  # of the range of values, above and below the curves
+LIMIT = 1e300  # larger values count as infinite, so that the range of an axis is finite
 MAX_POINTS = 400  # per curve; longer curves are thinned
 # Curves differ in colour and in dashes, for people who cannot distinguish the colours.
 DASHES = ("none", "9 4", "2 4", "9 4 2 4", "16 5", "5 2", "1 2", "16 4 2 4 2 4")
@@ -59,7 +60,7 @@ def select_curves(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -
     """
     curves: dict[str, Curve] = {}
     for name, key in keys.items():
-        records = [record for record in stats if key in record and math.isfinite(record[key])]
+        records = [record for record in stats if key in record and abs(record[key]) < LIMIT]
         if records:
             curves[name] = ([record["step"] for record in records], [record[key] for record in records])
     return curves
@@ -86,13 +87,9 @@ def svg_line_chart(
     label = html.escape(f"{title}: {', '.join(curves)} over training steps")
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">',
-        *(_horizontal_line(y_axis.position(y), "axis") for y in y_axis.ticks(MAX_Y_TICKS)),
-        *(_text(LEFT - 6, y_axis.position(y) + 4, _number(y), "end") for y in y_axis.ticks(MAX_Y_TICKS)),
-        *(
-            _text(x_axis.position(x), HEIGHT - 16, _number(x), "middle")
-            for x in x_axis.ticks(MAX_X_TICKS)
-            if x % 1 == 0
-        ),
+        *(_horizontal_line(y_axis.position(y), "axis") for y in y_axis.ticks()),
+        *(_text(LEFT - 6, y_axis.position(y) + 4, _number(y), "end") for y in y_axis.ticks()),
+        *(_text(x_axis.position(x), HEIGHT - 16, _number(x), "middle") for x in x_axis.ticks() if x % 1 == 0),
         _text(WIDTH - RIGHT, HEIGHT - 2, "steps", "end"),
         _text(2, 11, unit, "start"),
     ]
@@ -119,16 +116,16 @@ class _Axis:
 
     def __init__(self, low: float, high: float, start: float, end: float, margin: float = 0) -> None:
         if low == high:
-            low, high = low - 0.5, high + 0.5
+            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         padding = margin * (high - low)
         self.low, self.high, self.start, self.end = low - padding, high + padding, start, end
 
     def position(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
-    def ticks(self, limit: int) -> list[float]:
-        """Return at most about ``limit`` multiples of 1, 2 or 5 times a power of ten."""
-        rough = (self.high - self.low) / limit
+    def ticks(self) -> list[float]:
+        """Return multiples of 1, 2 or 5 times a power of ten."""
+        rough = (self.high - self.low) / MAX_TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
         return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
