@@ -219,8 +219,10 @@ def test_evidence_and_figures_of_training_are_shown(browser: Any, client: Explor
         names = page.eval_on_selector_all(
             "#charts figure:first-child .name", "texts => texts.map(text => text.textContent)"
         )
-        assert "entropy of category" in names
-        assert "entropy of knob1" in " ".join(names)
+        assert [name.partition(":")[0] for name in names] == [
+            "entropy of category",
+            "entropy of knob1, entropy of knob2",
+        ]
         figure = page.get_attribute("#figure", "src")
         until(page, "() => /step=[0-9]+&drawn=2/.test(location.hash)")
         link = page.url

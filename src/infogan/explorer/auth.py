@@ -70,7 +70,7 @@ class AuthMiddleware:
         """Return the answer to a request that the application must not see, or None."""
         if reason := _foreign(request):
             return JSONResponse({"error": reason}, 403)
-        known = _equal(request.cookies.get(self._cookie, ""), self._session)
+        has_session = _equal(request.cookies.get(self._cookie, ""), self._session)
         opens_page = request.scope["path"] == "/" and request.method == "GET"
         if opens_page and (token := request.query_params.get("token")):
             if _equal(token, self._token):
@@ -79,9 +79,9 @@ class AuthMiddleware:
                 response = RedirectResponse("/", 303)
                 response.set_cookie(self._cookie, self._session, httponly=True, samesite="lax")
                 return response
-            if known:  # a used token in a link
+            if has_session:  # a used token in a link
                 return RedirectResponse("/", 303)
-        if known:
+        if has_session:
             return None
         if opens_page:
             return HTMLResponse(NO_ACCESS_PAGE, 401)

@@ -90,13 +90,15 @@ def static_files() -> dict[str, tuple[str, str]]:
 
 async def page(_: Explorer, request: Request) -> Response:
     """Answer with the page."""
-    content, media_type = static_files()["index.html"]
-    return Response(content, media_type=media_type)
+    return _file("index.html")
 
 
 async def static(_: Explorer, request: Request) -> Response:
     """Answer with a script, a style sheet or the icon."""
-    name = request.path_params["name"]
+    return _file(request.path_params["name"])
+
+
+def _file(name: str) -> Response:
     if name not in static_files():
         raise RequestError(404, "not found")
     content, media_type = static_files()[name]

@@ -207,6 +207,25 @@ def test_codes_are_steered_by_mouse_keys_and_links(browser: Any, site: Site) -> 
         assert page.inner_text("#centre-codes") == "category 9, a noise 0.00, knob2 0.00"
 
 
+def test_noise_is_blended_as_the_model_blends_it(browser: Any, site: Site) -> None:
+    with Tab(browser) as page:
+        ready(page, f"{site.addresses['disk']}#codes=3,0,0&seed=5&towards=6")
+        start, end = noise_of(page, 5, 0), noise_of(page, 6, 0)
+        for way in (0.5, 1.0):
+            page.locator("#way").fill(str(way))
+            wait_until_drawn(page)
+            noise = site.model.blended_noise(start, end, torch.tensor([way]))
+            expected = site.model.generate(noise, {"category": 3, "a noise": 0, "knob2": 0})[0]
+            assert_drawn(pixels(page, "#centre"), expected)
+
+
+def test_zoom_narrows_the_axis_of_a_knob(browser: Any, site: Site) -> None:
+    with Tab(browser) as page:
+        ready(page, f"{site.addresses['disk']}#codes=3,0.9,0&across=1&zoom=4")
+        headings = page.locator("#lattice .column").all_text_contents()
+        assert (headings[0], headings[-1]) == ("0.50", "1.00")
+
+
 def test_an_uploaded_image_is_read_as_the_model_reads_it(browser: Any, site: Site) -> None:
     image = load("digits", split="test").images[11]
     with Tab(browser) as page:

@@ -49,9 +49,10 @@ async function fill() {
   }));
   $('answers').children[focused]?.focus({ preventScroll: true });
   const { labelled, confident, count, unloaded } = state.images;
-  $('correct-summary').textContent = `${labelled} labelled by you. ${confident} of ${count} images have a reliable label. ` +
-    'Your labels are in labels.csv in the run folder; use them with infogan train --labels.' +
-    (unloaded ? ` ${unloaded} labels in that file belong to images that are not loaded; they stay unchanged.` : '');
+  $('correct-summary').replaceChildren(
+    `${labelled} labelled by you. ${confident} of ${count} images have a reliable label. Your labels are in labels.csv in the run folder; use them with `,
+    make('code', {}, 'infogan train --labels'), '.',
+    ...(unloaded ? [` ${unloaded} labels in that file belong to images that are not loaded; they stay unchanged.`] : []));
   await refill();
 }
 

@@ -1,8 +1,9 @@
 // Sorting: real images by group, and one of them in detail.
 import { $, choices, make, percent, rove, setTabStop, showError, thumb } from './dom.js';
+import { showPredictions } from './predictions.js';
 import { ask, change, query } from './server.js';
 import { state, view, writeAddress } from './state.js';
-import { showPredictions } from './steer.js';
+import { generate } from './steer.js';
 
 const COUNT = 60; // images in one request
 const LABEL = 'label '; // prefix of labels that are not the name of a group, among the values of the list of groups
@@ -124,7 +125,7 @@ async function showDetail(index, focus) {
   detail.replaceChildren(
     make('h2', {}, item.name),
     make('p', {}, item.label ? `${item.label}, labelled by you` : `${item.group}, ${percent(item.confidence)}`),
-    ...showPredictions({ image, predictions: item.predictions, generated, similar }),
+    ...showPredictions({ image, predictions: item.predictions, generated, similar }, generate),
     make('h2', {}, `Correct ${code.name}`), make('div', { class: 'values' }, ...buttons));
   if (focus || focused) detail.focus({ preventScroll: true });
   if (focus && matchMedia('(max-width: 50rem)').matches) detail.scrollIntoView();

@@ -1,7 +1,8 @@
 // Steering: codes and noise in, a table of generated images out. The explorer and exported pages share this script and
 // differ in the back end that computes the images.
-import { $, choices, make, paint, percent, rove, setTabStop, showError, thumb } from './dom.js';
-import { codesOf, describe, firstCategory, state, valueName, view, writeAddress, writeAddressNow } from './state.js';
+import { $, choices, make, paint, percent, rove, setTabStop, showError } from './dom.js';
+import { showPredictions } from './predictions.js';
+import { describe, firstCategory, state, valueName, view, writeAddress, writeAddressNow } from './state.js';
 
 const COLUMNS = 10, ROWS = 8; // of the table
 const MAX_IMAGES = 200; // in the table
@@ -21,8 +22,8 @@ let uploads = 0; // number of the newest upload
 //     axes, an image of the table, and an image of the centre if it was requested, as often as there is more to show
 //   read(file): resolves to { image, predictions, generated, similar } for an image file; the last two may be missing
 //   downloads(request): links to files of the view; may be missing
-export function begin(own) {
-  backend = own;
+export function begin(engine) {
+  backend = engine;
   arrange();
   narrow.addEventListener('change', arrange);
   $('redraw').onclick = redraw;
@@ -363,7 +364,7 @@ async function upload(file) {
   box.replaceChildren('reading …');
   let parts = [], message = '';
   try {
-    parts = showPredictions(await backend.read(file));
+    parts = showPredictions(await backend.read(file), generate);
   } catch (error) {
     ({ message } = error);
   }
@@ -372,47 +373,8 @@ async function upload(file) {
   showError(message, 'upload');
 }
 
-// The predictions for one image: bars for categories, numbers for continuous codes, and neighbours.
-export function showPredictions({ image, predictions, generated, similar }) {
-  const codes = codesOf(predictions);
-  const parts = image ? [thumb(image, 0, 1, `The image as the model sees it: ${describe(codes)}`, () => generate(codes), 'large')] : [];
-  state.codes.forEach((code, position) => {
-    const values = predictions[position];
-    if (code.values) {
-      parts.push(bars(code, values));
-    } else {
-      const [mean, deviation] = values;
-      parts.push(make('p', {}, `${code.name} ${valueName(position, mean)}${deviation === undefined ? '' : ` ± ${deviation.toFixed(2)}`}`));
-    }
-  });
-  parts.push(make('button', { type: 'button', onclick: () => generate(codes) }, 'Generate with these codes'));
-  if (generated) {
-    const { seed, picks } = generated;
-    parts.push(make('h2', {}, 'Most similar generated images'), thumbs(generated.codes.map((own, i) => make('li', {}, thumb(
-      generated.image, i, picks.length, `Generated: ${describe(own) || `noise ${picks[i]}`}`, () => generate(own, { seed, pick: picks[i], way: 0 }))))));
-  }
-  if (similar?.items.length) {
-    parts.push(make('h2', {}, 'Real images closest in code'), thumbs(similar.items.map((item, i) => make('li', {}, thumb(
-      similar.image, i, similar.items.length, `${item.name}: ${item.group}`, () => generate(codesOf(item.predictions))), item.group))));
-  }
-  return parts;
-}
-
-// The three most probable values of a category.
-function bars({ name: code, values }, probabilities) {
-  const ranked = values.map(({ name, value }) => [name, probabilities[value]]).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  return make('div', { class: 'bars', role: 'group', 'aria-label': code }, ...ranked.flatMap(([name, share]) => [
-    make('span', {}, `${code} ${name}`), make('meter', { min: 0, max: 1, value: share, 'aria-label': name }), percent(share)]));
-}
-
-function thumbs(items) {
-  const list = rove(make('ul', { class: 'gallery' }, ...items));
-  setTabStop(list);
-  return list;
-}
-
 // Makes codes the centre. With the noise of a generated image, the centre is exactly that image.
-function generate(codes, noise = {}) {
+export function generate(codes, noise = {}) {
   Object.assign(view, noise, { codes: [...codes] });
   if (view.tab === 'steer') update();
   else openTab();
