@@ -13,7 +13,7 @@ from infogan.models.infogan import InfoGAN
 Curve = tuple[Sequence[float], Sequence[float]]  # steps and values, equally many
 
 WIDTH, HEIGHT = 560, 300  # of the drawing area, in SVG units
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 14, 34  # margins for ticks and labels
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 24, 38  # margins for ticks and labels
 MAX_TICKS = 6  # per axis, about
 Y_MARGIN = 0.04  # of the range of values, above and below the curves
 LIMIT = 1e300  # larger values count as infinite, so that the range of an axis is finite
@@ -36,7 +36,7 @@ def training_charts(stats: Sequence[Mapping[str, Any]], model: InfoGAN, code_nam
         title = "Information about the codes in generated images"
         charts.append(svg_line_chart(information, title=title, unit="nats", references=entropies))
     for networks, curves in loss_curves(stats).items():
-        charts.append(svg_line_chart(curves, title=f"Losses of {networks}", unit="loss"))
+        charts.append(svg_line_chart(curves, title=f"Losses of {networks.replace('+', ' and ')}", unit="loss"))
     return charts
 
 
@@ -89,8 +89,8 @@ def svg_line_chart(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">',
         *(_horizontal_line(y_axis.position(y), "axis") for y in y_axis.ticks()),
         *(_text(LEFT - 6, y_axis.position(y) + 4, _number(y), "end") for y in y_axis.ticks()),
-        *(_text(x_axis.position(x), HEIGHT - 16, _number(x), "middle") for x in x_axis.ticks() if x % 1 == 0),
-        _text(WIDTH - RIGHT, HEIGHT - 2, "steps", "end"),
+        *(_text(x_axis.position(x), HEIGHT - 20, _number(x), "middle") for x in x_axis.ticks() if x % 1 == 0),
+        _text(WIDTH - RIGHT, HEIGHT - 4, "steps", "end"),
         _text(2, 11, unit, "start"),
     ]
     for index, curve in enumerate(curves.values()):

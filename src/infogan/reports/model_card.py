@@ -147,7 +147,7 @@ def _training(model: InfoGAN, run: RunFolder) -> Iterator[str]:
         source = config.data.source
         yield _escape(html_page.sentence(protocol.replace(source, strip_folders(source))))
     rows = metric_rows(result, current_code_names(config, model.layout.codes))
-    yield from _table(["", "", "meaning"], [list(map(_escape, row)) for row in rows])
+    yield from _table(["metric", "value", "meaning"], [list(map(_escape, row)) for row in rows])
 
 
 def _facts(model: InfoGAN, run: RunFolder, config: Config) -> dict[str, str]:

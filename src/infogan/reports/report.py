@@ -207,7 +207,7 @@ def _rows_in_words(code: CategoricalCode) -> str:
 
 def _evaluation(result: Mapping[str, Any], code_names: Mapping[str, str]) -> str:
     protocol = f"<p>{html.escape(html_page.sentence(result.get('protocol', '')))}</p>"
-    return html_page.table(["", "", "meaning"], metric_rows(result, code_names)) + protocol
+    return html_page.table(["metric", "value", "meaning"], metric_rows(result, code_names)) + protocol
 
 
 def _environment(run: RunFolder) -> str:
