@@ -13,7 +13,7 @@ import numpy as np
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import ImageSpec, Progress, Target
-from infogan.data.readers.arrays import Arrays, array_splits, convert, npz_arrays, read_arrays, to_image_set
+from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays, to_image_set
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
 from infogan.data.registry import DATASETS, read_named
@@ -62,7 +62,6 @@ def load(
     split = _check_split(split)
     if _is_named(source):
         arrays = read_named(str(source), split, progress, size=size)
-        arrays = Arrays(arrays.images, arrays.labels, label_names=DATASETS[str(source)].classes, factors=arrays.factors)
         return to_image_set(arrays, spec, f"{source} ({split})")
     path = _check_exists(source)
     if is_sharded(path):

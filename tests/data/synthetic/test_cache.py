@@ -77,11 +77,14 @@ def test_full_disk_is_reported_before_and_during_drawing(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_counts_in_the_table_are_those_of_the_splits() -> None:
+def test_table_describes_the_sets_as_they_are_drawn() -> None:
     renderings = {
         "dsprites": dsprites.rendering(Path("nowhere")),
         "shapes": shapes.rendering(Path("nowhere")),
         "glyphs": Rendering("", "", glyphs.grid(glyphs.find_faces([])), 1, "letter", lambda size: iter(())),
     }
     for name, rendering in renderings.items():
-        assert DATASETS[name].counts == {split: len(numbers) for split, numbers in rendering.splits().items()}
+        dataset, grid = DATASETS[name], rendering.grid
+        assert dataset.counts == {split: len(numbers) for split, numbers in rendering.splits().items()}
+        assert dataset.classes == grid.value_names[grid.names.index(rendering.label_factor)]
+        assert dataset.channels == rendering.channels

@@ -26,7 +26,6 @@ from infogan.data.synthetic.cache import Rendering
 from infogan.utils.errors import UserError
 
 VERSION = "glyphs1"  # changes whenever a pixel changes
-IMAGE_SIZE = 32  # default height and width in pixels
 LETTERS = string.ascii_uppercase
 WEIGHTS = (0.0, 0.03, 0.06)  # growth of a stroke on each side, relative to the height of a capital
 SLANTS = (-20, -10, 0, 10, 20)  # degrees to the right

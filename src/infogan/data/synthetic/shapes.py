@@ -16,7 +16,6 @@ from infogan.data.factors import FactorGrid
 from infogan.data.synthetic.cache import Rendering
 
 VERSION = "shapes1"  # changes whenever a pixel changes
-IMAGE_SIZE = 32  # default height and width in pixels
 SHAPES = ("disc", "square", "triangle", "cross")
 N_HUES = 8
 # All lengths are relative to the side of the image.
