@@ -30,19 +30,19 @@ WIDE = {"COLUMNS": "200"}
 TIMEOUT_S = 240.0
 
 
-def invoke(*words: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+def invoke(*arguments: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
     """Run ``infogan`` with these arguments in this process; return its exit code and output."""
-    arguments = [*map(str, words)]
+    command = [*map(str, arguments)]
     stdout, stderr = io.StringIO(), io.StringIO()
     with (
-        mock.patch.object(sys, "argv", ["infogan", *arguments]),
+        mock.patch.object(sys, "argv", ["infogan", *command]),
         mock.patch.dict(os.environ, WIDE),
         contextlib.chdir(cwd or Path.cwd()),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
     ):
-        exit_code = run(arguments)
-    return CompletedProcess(arguments, exit_code, stdout.getvalue(), stderr.getvalue())
+        exit_code = run(command)
+    return CompletedProcess(command, exit_code, stdout.getvalue(), stderr.getvalue())
 
 
 class Command:
@@ -50,19 +50,19 @@ class Command:
 
     def __init__(
         self,
-        *words: str | Path,
+        *arguments: str | Path,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         module: str = "infogan",
     ) -> None:
-        self.words = [*map(str, words)]
+        self.command = [*map(str, arguments)]
         self._folder = TemporaryDirectory()
         self._outputs = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
         for path in self._outputs:
             path.touch()
         environment = {**(os.environ if env is None else env), **WIDE, **ONE_THREAD}
-        arguments = (module, self.words, str(cwd or Path.cwd()), environment, [*map(str, self._outputs)])
-        self._process = FORKSERVER.Process(target=_run_module, args=arguments)
+        process_arguments = (module, self.command, str(cwd or Path.cwd()), environment, [*map(str, self._outputs)])
+        self._process = FORKSERVER.Process(target=_run_module, args=process_arguments)
         with mock.patch.dict(os.environ, ONE_THREAD):  # so that the fork server has one thread
             self._process.start()
 
@@ -95,18 +95,20 @@ class Command:
         self._process.join(TIMEOUT_S)
         if self._process.exitcode is None:
             self._process.kill()
-            raise TimeoutExpired(self.words, TIMEOUT_S, self.stdout, self.stderr)
+            raise TimeoutExpired(self.command, TIMEOUT_S, self.stdout, self.stderr)
         with self._folder:
-            return CompletedProcess(self.words, self._process.exitcode, self.stdout, self.stderr)
+            return CompletedProcess(self.command, self._process.exitcode, self.stdout, self.stderr)
 
 
-def infogan(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+def infogan(
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> CompletedProcess[str]:
     """Run ``infogan`` with these arguments in a process; return its exit code and output."""
-    return Command(*words, cwd=cwd, env=env).wait()
+    return Command(*arguments, cwd=cwd, env=env).wait()
 
 
 def infogan_workers(
-    workers: int, *words: str | Path, cwd: Path | None = None, module: str = "infogan"
+    workers: int, *arguments: str | Path, cwd: Path | None = None, module: str = "infogan"
 ) -> list[CompletedProcess[str]]:
     """Run a command on several workers, in the environment that torchrun would give them.
 
@@ -120,12 +122,14 @@ def infogan_workers(
     for rank in map(str, range(workers)):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(workers)}
         environment = {"INFOGAN_DIST_TIMEOUT": "60", **os.environ, **address, **ranks}
-        folder, *arguments = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *words)]
-        commands.append(Command(*arguments, cwd=Path(folder), env=environment, module=module))
+        folder, *command = [str(word).replace("RANK", rank) for word in (cwd or Path.cwd(), *arguments)]
+        commands.append(Command(*command, cwd=Path(folder), env=environment, module=module))
     return [command.wait() for command in commands]
 
 
-def _run_module(module: str, words: list[str], folder: str, environment: dict[str, str], outputs: list[str]) -> None:
+def _run_module(
+    module: str, arguments: list[str], folder: str, environment: dict[str, str], outputs: list[str]
+) -> None:
     """Be ``python -m MODULE`` in a new process."""
     for number, path in enumerate(outputs, start=1):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -134,5 +138,5 @@ def _run_module(module: str, words: list[str], folder: str, environment: dict[st
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [module, *words]
+    sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")

@@ -46,7 +46,7 @@ def test_the_version_is_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "names"),
     [
         (["train", "mnits"], ["mnits", "mnist"]),
         (["train"], ["no images are named"]),
@@ -75,12 +75,12 @@ def test_the_version_is_printed() -> None:
         (["trian"], ["trian"]),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+def test_a_mistake_is_one_message_and_exit_code_2(tmp_path: Path, arguments: list[str], names: list[str]) -> None:
     result = invoke(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
-    for word in words:
-        assert word in result.stderr
+    for name in names:
+        assert name in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from infogan.api.resolve import Plan
 from infogan.api.train_run import encode_sample, train_run
-from infogan.cli import app
+from infogan.cli.sweep import check_arguments
 from infogan.config.schema import Config
 from infogan.data import load
 from infogan.models.architectures import ImageShape
@@ -566,8 +566,8 @@ def test_the_command_refuses_who_is_not_logged_in(tmp_path: Path) -> None:
 
 def test_a_sweep_refuses_an_unknown_one_before_its_first_run() -> None:
     with pytest.raises(UserError, match="unknown tracker 'neptune': allowed are mlflow, tensorboard, wandb"):
-        app._check_arguments(["digits", "--track", "neptune"], "digits", 0)
-    app._check_arguments(["digits", "--track", "mlflow", "--track", "wandb", "--seed", "0"], "digits", 0)
+        check_arguments(["digits", "--track", "neptune"], "digits", 0)
+    check_arguments(["digits", "--track", "mlflow", "--track", "wandb", "--seed", "0"], "digits", 0)
 
 
 @pytest.mark.slow

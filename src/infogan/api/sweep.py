@@ -86,8 +86,8 @@ class SweepFolder:
         UserError: The folder cannot be created or holds something other than a sweep.
 
     Example:
-        >>> SweepFolder(Path("sweep")).run_path("seed-0")
-        PosixPath('/home/me/sweep/seed-0')
+        >>> SweepFolder(Path("sweep")).records()["seed-0"].exit_code
+        0
     """
 
     def __init__(self, path: Path) -> None:
@@ -169,10 +169,10 @@ def variations(
     runs: dict[str, Variation] = {}
     for values in itertools.product(*grid.values()):
         choice = list(zip(grid, values, strict=True))
-        words = [word for key, value in choice for word in _words(key, value)]
+        flags = [word for key, value in choice for word in _to_arguments(key, value)]
         label = _shorten("".join(f"{_file_name(key)}-{_file_name(value)}-" for key, value in choice))
         for seed in seeds:
-            run = Variation(f"{label}seed-{seed}", (data, *arguments, *words, "--seed", str(seed)))
+            run = Variation(f"{label}seed-{seed}", (data, *arguments, *flags, "--seed", str(seed)))
             if run.name.casefold() in runs:  # some file systems ignore case
                 raise UserError(f"two runs of the sweep would be named {run.name}: a seed or a value is given twice")
             runs[run.name.casefold()] = run
@@ -200,7 +200,7 @@ def is_option(key: str) -> bool:
     return "." in key or key in ("codes", "stages")
 
 
-def _words(key: str, value: str) -> tuple[str, str]:
+def _to_arguments(key: str, value: str) -> tuple[str, str]:
     return ("--set", f"{key}={value}") if is_option(key) else (f"--{key}", value)
 
 
@@ -405,7 +405,7 @@ def choose(folder: SweepFolder) -> Ranking:
             reason = next(iter(failed.values()), "none has ended yet")
             raise UserError(f"no run of {folder.path} is complete: {reason}")
         ranking = rank_candidates(candidates)
-        names = [place.name for place in ranking.places]
+        names = [entry.name for entry in ranking.places]
         _copy_best(folder, names[0])
         if len(names) > 1:
             compared = read_runs([folder.run_path(name) for name in names[:MAX_COMPARED]])
@@ -440,9 +440,9 @@ def _candidate(folder: SweepFolder, name: str, cache: dict[str, ImageSet]) -> Ca
 def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     """Return the head of the ranking and one row per run, best first."""
     rows = []
-    for place in ranking.places:
-        scores = ["-" if score is None else f"{score:.4f}" for score in place.scores.values()]
-        rows.append([place.name, {True: "yes", False: "no", None: "-"}[place.trusted], *scores])
+    for entry in ranking.places:
+        scores = ["-" if score is None else f"{score:.4f}" for score in entry.scores.values()]
+        rows.append([entry.name, {True: "yes", False: "no", None: "-"}[entry.trusted], *scores])
     return ["run", "trusted", *ranking.scores], rows
 
 

@@ -30,11 +30,11 @@ def log(text: str) -> None:
 
 def resume_command(path: Path) -> str:
     """Return the command of this process with the folder that it wrote to as ``--out``."""
-    words = ["infogan", *sys.argv[1:]]
-    if not any(word == "--out" or word.startswith("--out=") for word in words):
-        end = words.index("--") if "--" in words else len(words)
-        words[end:end] = ["--out", str(path)]
-    return shlex.join(words)
+    command = ["infogan", *sys.argv[1:]]
+    if not any(word == "--out" or word.startswith("--out=") for word in command):
+        end = command.index("--") if "--" in command else len(command)
+        command[end:end] = ["--out", str(path)]
+    return shlex.join(command)
 
 
 @contextmanager

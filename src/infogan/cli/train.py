@@ -25,7 +25,7 @@ in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
 )
 MAX_SKIPPED_LINES = 10
 
-OPTIONS = {  # the parameters of `train` that stand for one option each
+OPTIONS = {  # the parameters of `train_command` that stand for one option each
     "data": "data.source",
     "labels": "data.labels",
     "size": "data.size",
@@ -44,8 +44,8 @@ OPTIONS = {  # the parameters of `train` that stand for one option each
 ALIASES = {"recipe": "preset", "augment": "invariance", "shape": "fit", "images_seen": "images"}  # old names
 
 
-@commands.command()
-def train(
+@commands.command("train")
+def train_command(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
     recipe: Annotated[
@@ -116,7 +116,7 @@ def train(
 
 
 def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the parameters of `train` stand for, on top of the recipe and the configuration file.
+    """Return the options that the parameters of `train_command` stand for, on top of the recipe and the file.
 
     Raises:
         UserError: A parameter has a wrong value.
