@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 # as it may for mypy.
 CHECKED = """
     data.augment data.batches training.losses training.step training.stage_hooks models.latents models.architectures
-    models.encoder models.networks models.infogan models.results models.serialization evaluation.evaluate
+    models.encoder models.networks models.infogan models.results models.serialization evaluation.metric_groups
     evaluation.metrics reports.figures reports.charts reports.model_card reports.report reports.notebook
     explorer.render explorer.neighbours explorer.image_index
 """

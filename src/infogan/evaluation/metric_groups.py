@@ -149,7 +149,7 @@ def clusters(context: MetricContext) -> Result:
         "brier": calibration.brier,
         "log_loss": calibration.log_loss,
         "intervals": {
-            "accuracy": context.interval(lambda *drawn: clustering.accuracy(mapping, *drawn), predicted, labels),
+            "accuracy": context.interval(lambda *pair: clustering.accuracy(mapping, *pair), predicted, labels),
             **{
                 name: context.interval(statistic, predicted, labels, centred=True)
                 for name, statistic in agreement.items()
@@ -182,7 +182,7 @@ def information(context: MetricContext) -> Result:
         estimates[name] = estimator(samples.codes[name], predictions[name])
     intervals = {
         f"information/{name}": context.interval(
-            lambda drawn: drawn.mean(axis=-1), values + entropies[name], vectorised=True
+            lambda values: values.mean(axis=-1), values + entropies[name], vectorised=True
         )
         for name, values in likelihoods.items()
     }

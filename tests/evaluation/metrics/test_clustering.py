@@ -219,9 +219,9 @@ def test_certain_and_correct_is_best_and_certain_and_wrong_is_worst() -> None:
     mapping, labels = np.array([1, 0]), np.array([0, 1, 1])
     correct = np.eye(2)[[1, 0, 0]]
     assert calibration(mapping, correct, labels, 2) == Calibration(0, 0, 0)
-    wrong = calibration(mapping, correct[:, ::-1], labels, 2)
-    assert (wrong.error, wrong.brier) == (1, 2)
-    assert wrong.log_loss == pytest.approx(-math.log(MIN_PROBABILITY), abs=1e-12)
+    worst = calibration(mapping, correct[:, ::-1], labels, 2)
+    assert (worst.error, worst.brier) == (1, 2)
+    assert worst.log_loss == pytest.approx(-math.log(MIN_PROBABILITY), abs=1e-12)
 
 
 def test_brier_and_log_loss_equal_scikit_learn() -> None:

@@ -137,14 +137,14 @@ def test_order_units_and_origins_do_not_matter(
 ) -> None:
     codes = rotated(CODES) + 0.3 * noise(1200, 4)
     moved = (codes * scales + shift)[:, of_codes]
-    others = FACTORS[:, of_factors]
+    factors = FACTORS[:, of_factors]
     by_mass: Callable[..., float] = lambda c, f: mig(c, f, by="mass")  # noqa: E731
     for score in (mig, by_mass, modularity, sap):
         # The edges of bins are rounded, which may move a sample across.
-        assert score(moved, others) == pytest.approx(score(codes, FACTORS), abs=0.005)
+        assert score(moved, factors) == pytest.approx(score(codes, FACTORS), abs=0.005)
     few: dict[str, Any] = {"votes": 200, "test_votes": 200}
     assert factorvae_score(moved, FACTORS, **few) == pytest.approx(factorvae_score(codes, FACTORS, **few), abs=0.02)
-    assert irs(7 * codes[:, of_codes] + shift, others) == pytest.approx(irs(codes, FACTORS), abs=1e-6)
+    assert irs(7 * codes[:, of_codes] + shift, factors) == pytest.approx(irs(codes, FACTORS), abs=1e-6)
 
 
 def test_values_of_factors_may_be_any_integers() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.shards import Shards
+
 Features = NDArray[np.floating[Any]]
 
 PCA_IMAGES = 10_000  # more do not change the leading components
@@ -83,7 +85,7 @@ def kernel_distance(features_a: Features, features_b: Features, *, seed: int = 0
 
     Args:
         features_a: (images, features), at least 20 images.
-        features_b: (other images, features), at least 20. Of the larger set, as many as the smaller contains are used.
+        features_b: (other images, features), at least 20. The larger set is reduced to the size of the smaller one.
         seed: Random seed of the division into subsets.
 
     Raises:
@@ -121,14 +123,14 @@ class PCAFeatures:
     basis: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, images: NDArray[np.uint8], components: int = 64) -> "PCAFeatures":
+    def fit(cls, images: NDArray[np.uint8] | Shards, components: int = 64) -> "PCAFeatures":
         """Fit the components of *training* images; the same images give the same space.
 
         At most 10,000 evenly spaced images are used, fewer if they are large (2**27 pixel values in all). Small images
         are decomposed exactly, large ones by a randomised method with a fixed seed (Halko et al. 2011).
 
         Args:
-            images: uint8 (images, channels, height, width).
+            images: uint8 (images, channels, height, width), or shards.
             components: Number of components; fewer if the images have fewer, see `name`.
 
         Raises:
