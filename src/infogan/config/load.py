@@ -1,6 +1,7 @@
 """Reading, merging and validating trees of options."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from infogan.config.migrate import migrate_assignment, migrate_config
 from infogan.config.schema import Config
 from infogan.utils.errors import UserError, unknown_name
+
+SHOULD_BE = "Input should be "  # starts most of Pydantic's messages
 
 
 def build(options: dict[str, Any]) -> Config:
@@ -107,58 +110,42 @@ def _as_user_error(error: ValidationError) -> UserError:
     """Return Pydantic's first error as one sentence, with the nearest valid name for an unknown option."""
     errors = error.errors()
     first = errors[0]
-    option, location = _option(first)
+    location = _option(first)
+    option = ".".join(location)
     if first["type"] == "extra_forbidden":
         return unknown_name("option", option, _sibling_options(location))
     if first["type"] == "missing":
         return UserError(f"option {option} is missing")
     if not option:
-        return UserError(first["msg"].removeprefix("Value error, "))
-    # Where an option takes one of several types, Pydantic lists what each of them found wrong.
-    same_option = [other for other in errors if _option(other)[0] == option]
-    expected = " or ".join(dict.fromkeys(_expected(other) for other in same_option))
+        return UserError(_expected(first))
+    # If an option takes one of several types, Pydantic lists what each of them expected.
+    expected = " or ".join(dict.fromkeys(_expected(other) for other in errors if _option(other) == location))
+    must_be = "must be " if first["msg"].startswith(SHOULD_BE) else ""
     shown = repr(first["input"])
-    return UserError(f"option {option} is {shown[:60]}{'…' * (len(shown) > 60)}: {expected}")
+    return UserError(f"option {option} is {shown[:60]}{'…' * (len(shown) > 60)}: {must_be}{expected}")
 
 
-def _option(error: Any) -> tuple[str, list[str]]:
-    """Return the dotted name of the option that an error is about, and its parts."""
-    location: list[str] = []
-    fields: Any = Config
-    # Pydantic adds the tag of a union's member to the path; that is no part of the option's name.
-    for part in map(str, error["loc"]):
-        is_option = part.isdigit() or (fields is not None and part in fields.model_fields)
-        if is_option or (error["type"] in ("extra_forbidden", "missing") and part == str(error["loc"][-1])):
-            location.append(part)
-        if not part.isdigit() and fields is not None and part in fields.model_fields:
-            models = _models_in(fields.model_fields[part].annotation)
-            fields = models[0] if models else None
-        elif part in ("categorical", "continuous"):
-            fields = next(
-                m for m in _models_in(Config.model_fields["codes"].annotation) if part in repr(m.__name__).lower()
-            )
-    return ".".join(location), location
+def _option(error: Any) -> list[str]:
+    """Return the parts of the name of the option that an error is about, without Pydantic's names of types."""
+    types = {"categorical", "continuous", "float", "int", "str", "bool"}
+    return [str(part) for part in error["loc"] if re.fullmatch(r"\w+", str(part)) and part not in types]
 
 
 def _expected(error: Any) -> str:
-    """Return what an error expected, e.g. ``a number greater than 0``."""
-    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    """Return what an error expected, e.g. ``greater than 0``."""
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix(SHOULD_BE)
     return message[0].lower() + message[1:]
 
 
 def _sibling_options(location: list[str]) -> list[str]:
     """Return the dotted names that are valid in place of an unknown one."""
-    fields: set[str] = set(Config.model_fields)
-    model: type[BaseModel] = Config
+    models: list[type[BaseModel]] = [Config]
     for depth, part in enumerate(location[:-1]):
-        if part.isdigit():
-            continue
-        models = _models_in(model.model_fields[part].annotation)
+        if not part.isdigit():
+            models = _models_in(models[0].model_fields[part].annotation)
         if not models:
             return [".".join(location[:depth])]
-        fields = set().union(*(found.model_fields for found in models))
-        model = models[0]
-    return [".".join([*location[:-1], name]) for name in fields]
+    return [".".join([*location[:-1], name]) for model in models for name in model.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -63,7 +63,8 @@ def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("format", 1) != 1:
         return dict(config)
     migrated = migrate_options(config)
-    for stage in migrated.get("stages", ()):
+    stages = migrated.get("stages")
+    for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, dict) and isinstance(stage.get("name"), str):
             stage["name"] = STAGE_NAMES.get(stage["name"], stage["name"])
     return {**migrated, "format": FORMAT}

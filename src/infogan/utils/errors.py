@@ -28,7 +28,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:
         >>> str(unknown_name("recipe", "robst", ["robust", "plain"]))
         "unknown recipe 'robst': did you mean 'robust'? Allowed are plain, robust"
     """
-    names = sorted(allowed)
+    names = sorted(set(allowed))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? Allowed are" if close else "allowed are"
     return UserError(f"unknown {kind} {name!r}: {hint} {', '.join(names)}")

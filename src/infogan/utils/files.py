@@ -27,6 +27,15 @@ LOCK_NAME = ".lock"  # of the file that locks a folder
 
 
 @contextmanager
+def _report_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a UserError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Make other processes that lock the same folder wait. For moments only: there is no timeout.
 
@@ -128,17 +137,14 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    try:
-        with _open_regular_file(path) as file:
-            is_torn = False
-            if file.seek(0, os.SEEK_END) > 0:
-                file.seek(-1, os.SEEK_END)
-                is_torn = file.read(1) != b"\n"
-            file.write((b"\n" if is_torn else b"") + line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with _report_write_errors(path), _open_regular_file(path) as file:
+        is_torn = False
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+        file.write((b"\n" if is_torn else b"") + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _open_regular_file(path: Path) -> IO[bytes]:
@@ -167,24 +173,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
         >>> with atomic_write(Path("data.npy")) as temporary:
         ...     np.save(temporary, array)
     """
-    try:
+    with _report_write_errors(path):
         make_folder(path.parent)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
         os.close(descriptor)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to its owner
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        fsync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private to its owner
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -194,27 +196,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: As `atomic_write`; the old folder is then put back.
     """
-    try:
+    with _report_write_errors(path):
         make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    old = temporary.with_suffix(".old")
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes it private to its owner
-        fsync_folder(temporary)
-        if os.path.lexists(path):
-            os.rename(path, old)
-        os.rename(temporary, path)
-        fsync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if old.exists() and not os.path.lexists(path):
-            os.rename(old, path)
-        for folder in (temporary, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        old = temporary.with_suffix(".old")
+        try:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes it private to its owner
+            fsync_folder(temporary)
+            if os.path.lexists(path):
+                os.rename(path, old)
+            os.rename(temporary, path)
+            fsync_folder(path.parent)
+        finally:
+            if old.exists() and not os.path.lexists(path):
+                os.rename(old, path)
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:

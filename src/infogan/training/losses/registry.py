@@ -45,9 +45,9 @@ def register(
     """Register a function as the loss ``name``; see `Loss` for the arguments.
 
     Example:
-        >>> @register("feature_norm", "encoder", "real_posterior")
-        ... def feature_norm_loss(forward):
-        ...     return forward.real_features_of_encoder.square().mean(dim=1)
+        >>> @register("logit_norm", "encoder", "real_posterior")
+        ... def logit_norm_loss(forward):
+        ...     return forward.posterior_logits.square().mean(dim=1)
     """
 
     def add(compute: Compute) -> Compute:
@@ -72,7 +72,7 @@ def check_losses(config: Config) -> None:
         names = {name for update in stage.updates for name in update.losses}
         for name in sorted(names):
             if name not in LOSSES:
-                raise unknown_name(f"loss in stage {stage.name!r}:", name, LOSSES)
+                raise unknown_name("loss", name, LOSSES)
             if missing := _missing(config, LOSSES[name].needs):
                 raise UserError(f"the loss {name!r} of stage {stage.name!r} needs {missing}")
         if {"infogan_cr", "variation_predictability"} <= names:
