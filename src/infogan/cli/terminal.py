@@ -40,22 +40,15 @@ def resume_command(path: Path) -> str:
 @contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that shows the progress of downloads and reads: a bar on a terminal, otherwise a line each."""
-    if not ERR.is_terminal:
-        names: set[str] = set()
-
-        def log_once(name: str, done: int, total: int) -> None:
-            if name not in names:
-                names.add(name)
-                log(name)
-
-        yield log_once
-        return
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=ERR) as progress:
-        tasks: dict[str, TaskID] = {}
+    tasks: dict[str, TaskID] = {}
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=ERR, disable=not ERR.is_terminal) as progress:
 
         def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(name)
+                if not ERR.is_terminal:
+                    log(name)
             progress.update(tasks[name], completed=done, total=total or None)
 
         yield update
