@@ -188,13 +188,13 @@ def test_the_examples_of_the_guide_work(
     exports: tuple[Path, Results], with_tensorflow: tuple[str, Results], digits_run: Path
 ) -> None:
     output, folder = with_tensorflow[0], exports[0] / digits_run.name
-    assert re.search(r"^category read back: \d+\.\d%$", output, re.MULTILINE)
+    assert re.search(r"^category recognised: \d+\.\d%$", output, re.MULTILINE)
     assert re.search(r"^information: -?\d+\.\d\d of \d\.\d\d nats$", output, re.MULTILINE)
-    assert re.search(r"^knob2 read back: correlation -?\d\.\d\d$", output, re.MULTILINE)
+    assert re.search(r"^knob2 recognised: correlation -?\d\.\d\d$", output, re.MULTILINE)
     categories = re.findall(r"^(\d): (\d+) images, \d+% of them a \d$", output, re.MULTILINE)
     assert [value for value, _ in categories] == [str(value) for value in range(10)]
     assert sum(int(count) for _, count in categories) == 1797
-    for name in ("categories", "knob1", "filed"):
+    for name in ("categories", "knob1", "sorted"):
         with Image.open(folder / f"{name}.png") as figure:
             assert figure.size == (400, 400)  # 10 x 10 images of 8 pixels with a frame of 1, four times enlarged
             assert np.ptp(np.asarray(figure)) > 100
