@@ -57,8 +57,11 @@ class ExplorerProcess:
 
     def __init__(self, run: Path, *arguments: str) -> None:
         command = [sys.executable, "-m", "infogan", "explore", str(run), *arguments]
-        self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        descriptor, name = tempfile.mkstemp()
+        self._log = Path(name)
+        atexit.register(self._log.unlink, missing_ok=True)
+        with open(descriptor, "w") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
         assert self.address.startswith("http://127.0.0.1:"), self.errors()
@@ -106,7 +109,7 @@ class ExplorerProcess:
 
     def errors(self) -> str:
         """Return what the process wrote to its standard error."""
-        return Path(self._log.name).read_text(errors="replace")
+        return self._log.read_text(errors="replace")
 
     def stop(self) -> int:
         """End the process as Ctrl-C does and return its exit code."""
@@ -114,7 +117,6 @@ class ExplorerProcess:
         code = self.process.wait(30)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        self._log.close()
         return code
 
 

@@ -149,6 +149,19 @@ def test_the_largest_images_of_every_depth_are_decoded(worker: DecodeWorker, mod
     assert decode(worker, buffer.getvalue()).shape == (1, 1, 8, 8)
 
 
+def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("multiprocessing", "numpy"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w')\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    worker = DecodeWorker(timeout_s=200)
+    try:
+        content, pixels = small_png()
+        assert np.array_equal(decode(worker, content), pixels)
+        assert not (tmp_path / "imported").exists()
+    finally:
+        worker.stop()
+
+
 def test_a_killed_process_is_replaced(worker: DecodeWorker) -> None:
     content, pixels = small_png()
     assert np.array_equal(decode(worker, content), pixels)

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -71,8 +72,9 @@ class DecodeWorker:
         """Start the process if it is not running, without waiting for it."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # the child inherits no sockets, threads or memory
-            self._pool = ProcessPoolExecutor(1, context, _limit_process, (self._memory_bytes,))
-            self._pid = self._pool.submit(os.getpid)
+            with _safe_path():
+                self._pool = ProcessPoolExecutor(1, context, _limit_process, (self._memory_bytes,))
+                self._pid = self._pool.submit(os.getpid)
 
     async def decode(self, content: bytes, size: int, channels: int, fit: str = "crop") -> NDArray[np.uint8]:
         """Decode an image file to uint8 pixels (1, channels, size, size).
@@ -109,6 +111,23 @@ class DecodeWorker:
                 os.kill(self._pid.result(), getattr(signal, "SIGKILL", signal.SIGTERM))
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep processes that are started meanwhile from importing modules in the working directory.
+
+    Multiprocessing starts Python with ``-c``, which would search there first, e.g. in a run folder from a stranger.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 # In the worker process.
