@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from infogan.data.preprocess import error_reason, image_extensions
-from infogan.data.readers.remote import Location, PrefetchingReader, Remote
-from infogan.utils.errors import UserError
+from infogan.data.preprocess import error_reason, image_extensions, wrap_read_errors
+from infogan.data.readers.remote import Location, PrefetchingReader, Remote, open_location
 from infogan.utils.files import BoundedReader
 
 MAX_FILE_BYTES = 256 * 2**20  # of one image file in a zip (unpacked) or on a remote file system
@@ -46,21 +45,15 @@ class ImageFiles:
     """The image files of a folder, zip or Parquet table.
 
     Attributes:
-        names: Their POSIX paths in natural order, or their names in a table.
+        layout: Their splits and classes. Names are POSIX paths in natural order, or those in a table.
         open: Returns the content of an image by name. It raises UserError if the whole source cannot be read, and
             exceptions of many types if that image cannot.
         skipped: Files that were excluded: name -> reason.
-        table_layout: The layout of a table. None means that the paths imply it.
     """
 
-    names: list[str]
+    layout: Layout
     open: Callable[[str], BinaryIO]
     skipped: dict[str, str]
-    table_layout: Layout | None = None
-
-    def layout(self) -> Layout:
-        """Return the splits and classes."""
-        return self.table_layout or layout_from_paths(self.names)
 
 
 @contextmanager
@@ -70,19 +63,14 @@ def open_files(path: Location) -> Iterator[ImageFiles]:
         yield _list_folder(path) if isinstance(path, Path) else _list_remote(path)
         return
     with ExitStack() as stack:
-        try:
-            content = BoundedReader(path) if isinstance(path, Path) else path.open()
-            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(content)))
-        except UserError:
-            raise
-        except Exception as error:  # a broken zip directory raises more than BadZipFile
-            raise UserError(f"cannot read {path} as a zip file: {error_reason(error)}") from error
+        with wrap_read_errors(path, " as a zip file"):  # a broken zip directory raises more than BadZipFile
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_location(path))))
         yield _list_zip(archive)
 
 
-def folder_files(root: Path, names: list[str], skipped: dict[str, str]) -> ImageFiles:
+def folder_files(root: Path, names: Sequence[str], skipped: dict[str, str]) -> ImageFiles:
     """Return the image files of a local folder whose names are known."""
-    return ImageFiles(names, lambda name: _open_file(os.path.join(root, name)), skipped)
+    return ImageFiles(layout_from_paths(names), lambda name: _open_file(os.path.join(root, name)), skipped)
 
 
 def layout_from_paths(names: Sequence[str]) -> Layout:
@@ -90,13 +78,10 @@ def layout_from_paths(names: Sequence[str]) -> Layout:
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
     columns = zip(*folders.values(), strict=False)
     depth = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
-    top_folders = {parts[depth] for parts in folders.values() if len(parts) > depth}
     splits = {"train": list(names)}
-    if {"train", "test"} <= top_folders:
-        splits = {
-            split: [name for name in names if folders[name][depth : depth + 1] == (split,)]
-            for split in ("train", "test")
-        }
+    if {"train", "test"} <= {parts[depth] for parts in folders.values() if len(parts) > depth}:
+        for split in ("train", "test"):
+            splits[split] = [name for name in names if folders[name][depth : depth + 1] == (split,)]
         depth += 1
     class_of = {
         name: folders[name][depth] if len(folders[name]) > depth else None
@@ -107,14 +92,14 @@ def layout_from_paths(names: Sequence[str]) -> Layout:
     return Layout(splits, class_of, tuple(classes))
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is ignored."""
-    return name.startswith(".") or name == "__MACOSX"
+def is_hidden(path: str) -> bool:
+    """Return whether a file at this relative path is ignored."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
 def has_image_extension(name: str) -> bool:
     """Return whether a file of this name counts as an image."""
-    return not is_hidden(name) and os.path.splitext(name)[1].lower() in image_extensions()
+    return os.path.splitext(name)[1].lower() in image_extensions()
 
 
 def natural_key(path: str) -> tuple[list[list[Any]], str]:
@@ -130,8 +115,7 @@ def natural_key(path: str) -> tuple[list[list[Any]], str]:
 
 
 def _list_folder(root: Path) -> ImageFiles:
-    names: list[str] = []
-    skipped: dict[str, str] = {}
+    problems: dict[str, str | None] = {}
     resolved_root = root.resolve()
     folders = [""]
     while folders:
@@ -139,20 +123,16 @@ def _list_folder(root: Path) -> ImageFiles:
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
-            skipped[folder.rstrip("/") or "."] = error_reason(error)
+            problems[folder.rstrip("/") or "."] = error_reason(error)
             continue
         for entry in entries:
-            name = folder + entry.name
             if is_hidden(entry.name):
                 continue
             if entry.is_dir() and not entry.is_symlink():
-                folders.append(f"{name}/")
+                folders.append(f"{folder}{entry.name}/")
             elif entry.is_dir() or has_image_extension(entry.name):
-                if problem := _find_problem(entry, resolved_root):
-                    skipped[name] = problem
-                else:
-                    names.append(name)
-    return folder_files(root, sorted(names, key=natural_key), skipped)
+                problems[folder + entry.name] = _find_problem(entry, resolved_root)
+    return folder_files(root, *_sort_out(problems))
 
 
 def _find_problem(entry: os.DirEntry[str], resolved_root: Path) -> str | None:
@@ -166,31 +146,38 @@ def _find_problem(entry: os.DirEntry[str], resolved_root: Path) -> str | None:
 
 
 def _list_remote(root: Remote) -> ImageFiles:
-    sizes = {name: size for name, size in root.find().items() if not any(map(is_hidden, name.split("/")))}
-    images = sorted(filter(has_image_extension, sizes), key=natural_key)
-    skipped = {name: _too_large(sizes[name]) for name in images if sizes[name] > MAX_FILE_BYTES}
-    names = [name for name in images if name not in skipped]
+    sizes = {name: size for name, size in root.find().items() if has_image_extension(name) and not is_hidden(name)}
+    names, skipped = _sort_out({name: _size_problem(size) for name, size in sizes.items()})
     read = PrefetchingReader(root, names, sizes)
-    return ImageFiles(names, lambda name: io.BytesIO(read(name)), skipped)
+    return ImageFiles(layout_from_paths(names), lambda name: io.BytesIO(read(name)), skipped)
 
 
 def _list_zip(archive: zipfile.ZipFile) -> ImageFiles:
     members: dict[str, zipfile.ZipInfo] = {}
-    skipped: dict[str, str] = {}
+    problems: dict[str, str | None] = {}
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         # zipfile lists members without a name, but its is_dir() fails on them.
         if not member.filename or member.is_dir() or not has_image_extension(path.name):
             continue
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            skipped[str(path)] = "a path that leads out of the zip file"
-        elif member.file_size > MAX_FILE_BYTES:
-            skipped[str(path)] = _too_large(member.file_size)
-        elif not any(is_hidden(part) for part in path.parts):
+            problems[str(path)] = "a path that leads out of the zip file"
+        elif not is_hidden(str(path)):
+            problems[str(path)] = _size_problem(member.file_size)
             members[str(path)] = member
-
+    names, skipped = _sort_out(problems)
     # zipfile stops at the file_size that was checked, even if the compressed data would yield more.
-    return ImageFiles(sorted(members, key=natural_key), lambda name: io.BytesIO(archive.read(members[name])), skipped)
+    return ImageFiles(layout_from_paths(names), lambda name: io.BytesIO(archive.read(members[name])), skipped)
+
+
+def _sort_out(problems: dict[str, str | None]) -> tuple[list[str], dict[str, str]]:
+    """Return the names without a problem in natural order, and the problems of the others."""
+    names = sorted((name for name, problem in problems.items() if problem is None), key=natural_key)
+    return names, {name: problem for name, problem in problems.items() if problem is not None}
+
+
+def _size_problem(size: int) -> str | None:
+    return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}" if size > MAX_FILE_BYTES else None
 
 
 def _open_file(path: str) -> BinaryIO:
@@ -200,7 +187,3 @@ def _open_file(path: str) -> BinaryIO:
         return file
     with file:
         return io.BytesIO(file.read())
-
-
-def _too_large(size: int) -> str:
-    return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}"

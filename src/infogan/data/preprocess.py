@@ -152,6 +152,24 @@ def skip_unusable(name: str, skipped: dict[str, str]) -> Iterator[None]:
         skipped[name] = error_reason(error)
 
 
+@contextmanager
+def wrap_read_errors(path: object, form: str = "") -> Iterator[None]:
+    """Turn any exception that a broken file causes in a library into a UserError.
+
+    Args:
+        path: The file, for the message.
+        form: What the file was read as, e.g. ``" as a zip file"``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them correctly
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zipfile, gzip and pyarrow raise exceptions of many types on a broken file
+        raise UserError(f"cannot read {path}{form}: {error_reason(error)}") from error
+
+
 def error_reason(error: Exception) -> str:
     """Return one line for the user about an exception from a library."""
     if isinstance(error, UnidentifiedImageError):
@@ -161,8 +179,13 @@ def error_reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def read_header(image: Image.Image) -> Header:
-    """Return the header of an image; it has 1 channel if its colour model, or its whole palette, is grey."""
+def read_header(image: Image.Image | NDArray[Any]) -> Header:
+    """Return the header of an image or of an array (channels, height, width).
+
+    An image has 1 channel if its colour model, or its whole palette, is grey.
+    """
+    if isinstance(image, np.ndarray):
+        return Header(image.shape[2], image.shape[1], image.shape[0])
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         is_grey = bool((palette == palette[:, :1]).all())
@@ -195,33 +218,32 @@ def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:
     return transposed
 
 
-def render(image: Image.Image, size: int, channels: int, shape: str) -> NDArray[np.uint8]:
+def render(image: Image.Image | NDArray[Any], size: int, channels: int, shape: str) -> NDArray[np.uint8]:
     """Convert an image to uint8 pixels of shape (channels, size, size).
 
     The EXIF orientation is applied. Transparent parts become white, as in most viewers: drawings on a transparent
     background are mostly dark and would vanish on black. 16-bit and float values are scaled, never clipped.
 
+    Args:
+        image: Pillow's, or an array of shape (1 or 3, height, width); see `to_uint8` for its type.
+        size: Height and width of the result.
+        channels: Channels of the result.
+        shape: A key of ``FITS``.
+
     Raises:
+        ValueError: The type or the range of an array's values is not allowed.
         Exception: The image is broken; Pillow raises exceptions of many types.
     """
+    if isinstance(image, np.ndarray):
+        pixels = to_uint8(image)
+        if pixels.shape == (channels, size, size):
+            return pixels
+        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     # Lets the JPEG decoder skip detail far below a pixel of the result: several times faster on photographs.
     image.draft(None, (2 * size, 2 * size))
     image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image)))
     pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
-
-
-def render_array(pixels: NDArray[Any], size: int, channels: int, shape: str) -> NDArray[np.uint8]:
-    """Convert an array of shape (1 or 3, height, width) like `render`; see `to_uint8` for its type.
-
-    Raises:
-        ValueError: The type or the range of the values is not allowed.
-    """
-    pixels = to_uint8(pixels)
-    if pixels.shape == (channels, size, size):
-        return pixels
-    rows = pixels.transpose(1, 2, 0)
-    return render(Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows), size, channels, shape)
 
 
 def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:

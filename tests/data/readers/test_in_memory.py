@@ -8,12 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
+from infogan.data.dataset import ImageSet
 from infogan.data.preprocess import ImageSpec
-from infogan.data.readers.in_memory import load_object, stream_object
+from infogan.data.readers.in_memory import stream_object
 from infogan.utils.errors import UserError
 from tests.helpers import bar_images, image_set
 
 ANY = ImageSpec()
+
+
+def load_object(data: Any, spec: ImageSpec) -> ImageSet:
+    """Return all images of an object."""
+    stream = stream_object(data, spec)
+    return stream.read(0, stream.count)
 
 
 class Items(torch.utils.data.Dataset[Any]):
@@ -109,6 +116,15 @@ def test_unusable_items_are_skipped_and_named() -> None:
     images = load_object(data, ImageSpec(8, 1))
     assert images.skipped == ("1: float values from 2 to 2; allowed are 0 to 1",)
     assert list(images.names) == ["0", "2"]
+
+
+def test_errors_of_the_data_set_itself_are_raised() -> None:
+    class Failing(Items):
+        def __getitem__(self, number: int) -> Any:
+            raise RuntimeError("the program is wrong")
+
+    with pytest.raises(RuntimeError, match="the program is wrong"):
+        load_object(Failing(list(bar_images(3))), ImageSpec(8, 1))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
-from infogan.data.preprocess import Header, ImageSpec, Target, channels_first, error_reason, render_array
+from infogan.data.preprocess import Header, ImageSpec, Target, channels_first, render, wrap_read_errors
 from infogan.utils.errors import UserError
 from infogan.utils.files import BoundedReader
 from infogan.utils.memory import usable_bytes
@@ -165,19 +164,6 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-@contextmanager
-def wrap_read_errors(path: Path) -> Iterator[None]:
-    """Turn any exception that a broken file causes in a library into a UserError that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote, and reads them correctly
-            yield
-    except UserError:
-        raise
-    except Exception as error:  # numpy, zipfile and gzip raise exceptions of many types on a broken file
-        raise UserError(f"cannot read {path}: {error_reason(error)}") from error
-
-
 def _check_npy_header(path: Path) -> None:
     """Raise ValueError if the header of a .npy file claims to exceed the file, before memory is allocated for it."""
     with BoundedReader(path) as file:
@@ -286,7 +272,7 @@ def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uin
     rendered = np.empty((len(images), channels, size, size), np.uint8)
     for index, image in enumerate(images):
         try:
-            rendered[index] = render_array(image, *target)
+            rendered[index] = render(image, *target)
         except ValueError as error:
             raise UserError(f"{source}, image {index}: {error}") from error
     return rendered

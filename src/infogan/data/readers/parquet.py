@@ -8,18 +8,16 @@ name, or whose folder's name, begins with ``train`` or ``test`` are splits.
 import io
 import json
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from infogan.data.folder_layout import ImageFiles, Layout, has_image_extension, is_hidden, natural_key
-from infogan.data.preprocess import error_reason
-from infogan.data.readers.remote import Location
+from infogan.data.preprocess import wrap_read_errors
+from infogan.data.readers.remote import Location, open_location
 from infogan.utils.errors import UserError
 
 EXTENSION = ".parquet"
@@ -33,7 +31,7 @@ def is_parquet(path: Location) -> bool:
         return path.suffix.lower() == EXTENSION
     has_tables = False
     for name in _files_in(path):
-        if has_image_extension(name.rpartition("/")[2]):
+        if has_image_extension(name):
             return False
         has_tables = has_tables or name.lower().endswith(EXTENSION)
     return has_tables
@@ -42,19 +40,11 @@ def is_parquet(path: Location) -> bool:
 @contextmanager
 def open_tables(path: Location) -> Iterator[ImageFiles]:
     """Open the images of a Parquet file or a folder of them; raises UserError if it cannot be read or has none."""
-    parquet = import_parquet()
-    tables: list[_Table] = []
     with ExitStack() as stack:
+        tables = []
         for name, file in _parquet_files(path):
-            try:
-                content = stack.enter_context(file.open("rb") if isinstance(file, Path) else file.open())
-                table = parquet.ParquetFile(content)
-                _check_row_counts(table.metadata, content)
-                tables.append(_Table(name, str(file), table, _find_columns(table, str(file))))
-            except UserError:
-                raise
-            except Exception as error:  # pyarrow raises errors of its own, and of the system
-                raise UserError(f"cannot read {file} as a Parquet file: {error_reason(error)}") from error
+            with wrap_read_errors(file, " as a Parquet file"):  # pyarrow raises errors of its own, and of the system
+                tables.append(_Table.open(name, str(file), stack.enter_context(open_location(file))))
         yield _list_rows(tables)
 
 
@@ -68,60 +58,75 @@ def import_parquet() -> Any:
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """The columns of a table: that of the images, as a path to the bytes, and the optional others."""
+class _Table:
+    """An open Parquet file.
 
+    Attributes:
+        name: Its name within the folder.
+        path: Its path, for errors.
+        file: A ``pyarrow.parquet.ParquetFile``.
+        images: The column of images, as a path to the bytes.
+        labels: The column of labels, or None.
+        label_names: The names of integer labels; empty if they have none.
+        names: The column of names, or None.
+    """
+
+    name: str
+    path: str
+    file: Any
     images: str
     labels: str | None
     label_names: tuple[str, ...]
     names: str | None
 
+    @classmethod
+    def open(cls, name: str, path: str, content: BinaryIO) -> "_Table":
+        """Open a file and find its columns; raises UserError, and pyarrow's exceptions for a broken file."""
+        file = import_parquet().ParquetFile(content)
+        from pyarrow import types
 
-@dataclass(frozen=True)
-class _Table:
-    """An open Parquet file: its name within the folder, and its path for errors."""
-
-    name: str
-    path: str
-    file: Any
-    columns: _Columns
+        _check_row_counts(file.metadata, content)
+        columns = {field.name: field.type for field in file.schema_arrow}
+        texts = [name for name, kind in columns.items() if types.is_string(kind) or types.is_large_string(kind)]
+        integers = [name for name, kind in columns.items() if types.is_integer(kind)]
+        labels = next((name for name in LABEL_COLUMNS if name in texts + integers), None)
+        label_names = _read_label_names(file.schema_arrow.metadata or {}, labels)
+        names = next((name for name in NAME_COLUMNS if name in texts), None)
+        return cls(name, path, file, _find_images(columns, path), labels, label_names, names)
 
     def __len__(self) -> int:
         return int(self.file.metadata.num_rows)
 
+    def positions(self) -> list[tuple[int, int]]:
+        """Return the row group of each row, and the row in it."""
+        metadata = self.file.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        return [(group, row) for group, count in enumerate(counts) for row in range(count)]
+
     def read_column(self, column: str) -> list[Any]:
         """Return the values of a column, in all rows."""
-        try:
-            values = _values(self.file.read(columns=[column]), column)
-        except Exception as error:
-            raise UserError(f"cannot read {self.path}: {error_reason(error)}") from error
+        with wrap_read_errors(self.path):
+            values: list[Any] = self.file.read(columns=[column]).flatten()[column].to_pylist()
         if len(values) != len(self):
             raise UserError(f"cannot read {self.path}: its column {column} has {len(values)} rows, not {len(self)}")
         return values
 
     def read_images(self, row_group: int) -> list[bytes | None]:
         """Return the images of a row group."""
-        return _values(self.file.read_row_group(row_group, columns=[self.columns.images]), self.columns.images)
+        images: list[bytes | None] = (
+            self.file.read_row_group(row_group, columns=[self.images]).flatten()[self.images].to_pylist()
+        )
+        return images
 
     def read_classes(self, label_names: tuple[str, ...]) -> list[str | None]:
         """Return the class of each row: the name of its label, or the label itself if labels have no names."""
-
-        def name_of(label: int | str | None) -> str | None:
-            if label is None or isinstance(label, str) or not label_names:
-                return None if label is None else str(label)
-            return label_names[label] if 0 <= label < len(label_names) else None
-
-        if self.columns.labels is None:
+        if self.labels is None:
             return [None] * len(self)
-        return [name_of(label) for label in self.read_column(self.columns.labels)]
-
-
-def _values(table: Any, column: str) -> list[Any]:
-    """Return the values of a column, which may be a field of a struct: ``column.field``."""
-    name, _, struct_field = column.partition(".")
-    array = table.column(name).combine_chunks()
-    values: list[Any] = (array.field(struct_field) if struct_field else array).to_pylist()
-    return values
+        labels = self.read_column(self.labels)
+        if label_names and not any(isinstance(label, str) for label in labels):
+            names = dict(enumerate(label_names))
+            return [names.get(label) for label in labels]
+        return [None if label is None else str(label) for label in labels]
 
 
 def _check_row_counts(metadata: Any, content: BinaryIO) -> None:
@@ -132,28 +137,23 @@ def _check_row_counts(metadata: Any, content: BinaryIO) -> None:
         raise ValueError(f"{metadata.num_rows} rows, of which {in_groups} are in its row groups, in {size} bytes")
 
 
-def _find_columns(table: Any, path: str) -> _Columns:
-    import pyarrow
+def _find_images(columns: dict[str, Any], path: str) -> str:
+    """Return the column of images as a path to the bytes, e.g. ``"image.bytes"``, given the types of the columns."""
+    from pyarrow import types
 
-    schema, types = table.schema_arrow, pyarrow.types
-    fields = {field.name: field.type for field in schema}
     images = {}
-    for name, kind in fields.items():
-        if types.is_struct(kind) and any(inner.name == "bytes" for inner in kind):
+    for name, kind in columns.items():
+        if types.is_struct(kind) and any(field.name == "bytes" for field in kind):
             images[name] = f"{name}.bytes"
         elif types.is_binary(kind) or types.is_large_binary(kind):
             images[name] = name
     candidates = [name for name in IMAGE_COLUMNS if name in images] or list(images)
     if len(candidates) != 1:
         raise UserError(
-            f"{path} has {'more than one column' if candidates else 'no column'} of images among {', '.join(fields)}; "
-            f"allowed is one column of bytes, or one named {IMAGE_COLUMNS[0]}"
+            f"{path} has {'more than one column' if candidates else 'no column'} of images among "
+            f"{', '.join(columns)}; allowed is one column of bytes, or one named {IMAGE_COLUMNS[0]}"
         )
-    strings = {name for name, kind in fields.items() if types.is_string(kind) or types.is_large_string(kind)}
-    integers = {name for name, kind in fields.items() if types.is_integer(kind)}
-    labels = next((name for name in LABEL_COLUMNS if name in strings | integers), None)
-    names = next((name for name in NAME_COLUMNS if name in strings), None)
-    return _Columns(images[candidates[0]], labels, _read_label_names(schema.metadata or {}, labels), names)
+    return images[candidates[0]]
 
 
 def _read_label_names(metadata: dict[bytes, bytes], labels: str | None) -> tuple[str, ...]:
@@ -167,54 +167,42 @@ def _read_label_names(metadata: dict[bytes, bytes], labels: str | None) -> tuple
 
 def _list_rows(tables: Sequence[_Table]) -> ImageFiles:
     """Return the rows of tables as image files."""
-    rows: dict[str, tuple[int, int]] = {}  # number of the table, and row in it
+    rows: dict[str, tuple[int, int, int]] = {}  # number of the table, row group, and row in it
     class_of: dict[str, str | None] = {}
-    splits: dict[str, list[str]] = {"train": [], "test": []}
+    splits: dict[str, list[str]] = {"train": []}
     skipped: dict[str, str] = {}
     split_of = [_split_of(table.name) for table in tables]
     if not {"train", "test"} <= {*split_of}:
         split_of = ["train"] * len(tables)
-    label_names = next((table.columns.label_names for table in tables if table.columns.label_names), ())
-    all_names = _row_names(tables)
-    for number, table in enumerate(tables):
-        split = split_of[number]
+    label_names = next((table.label_names for table in tables if table.label_names), ())
+    for number, (table, split, names) in enumerate(zip(tables, split_of, _row_names(tables), strict=True)):
         if split is None:
             skipped[table.name] = "neither train nor test"
             continue
-        names = all_names[number]
-        rows |= {name: (number, row) for row, name in enumerate(names)}
+        rows |= {name: (number, *position) for name, position in zip(names, table.positions(), strict=True)}
         class_of |= dict(zip(names, table.read_classes(label_names), strict=True))
-        splits[split] += names
+        splits.setdefault(split, []).extend(names)
     classes = {name for name in class_of.values() if name is not None}
     ordered = label_names if classes <= {*label_names} else tuple(sorted(classes, key=natural_key))
-    layout = Layout({split: names for split, names in splits.items() if names or split == "train"}, class_of, ordered)
-    return ImageFiles(list(rows), _row_opener(tables, rows), skipped, layout)
+    return ImageFiles(Layout(splits, class_of, ordered), _row_opener(tables, rows), skipped)
 
 
 def _row_names(tables: Sequence[_Table]) -> list[list[str]]:
     """Return the names of the rows of each table: those in a column if each row has its own, or else numbers."""
-    columns = [table.read_column(table.columns.names) if table.columns.names else [] for table in tables]
-    names = [[str(name) for name in column] for column in columns]
+    names = [[str(name) for name in table.read_column(table.names)] if table.names else [] for table in tables]
     if len(set[str]().union(*names)) == sum(map(len, tables)):
         return names
-    if len(tables) == 1:
-        return [[str(row) for row in range(len(tables[0]))]]
-    return [[f"{table.name.removesuffix(EXTENSION)}/{row}" for row in range(len(table))] for table in tables]
+    prefixes = [f"{table.name.removesuffix(EXTENSION)}/" if len(tables) > 1 else "" for table in tables]
+    return [[f"{prefix}{row}" for row in range(len(table))] for prefix, table in zip(prefixes, tables, strict=True)]
 
 
-def _row_opener(tables: Sequence[_Table], rows: dict[str, tuple[int, int]]) -> Callable[[str], BinaryIO]:
+def _row_opener(tables: Sequence[_Table], rows: dict[str, tuple[int, int, int]]) -> Callable[[str], BinaryIO]:
     """Return the function that opens the image of a row by its name; it keeps two row groups in memory."""
-    group_starts = []
-    for table in tables:
-        metadata = table.file.metadata
-        counts = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-        group_starts.append(list(accumulate(counts, initial=0)))
     read_group = lru_cache(2)(lambda number, group: tables[number].read_images(group))
 
     def open_row(name: str) -> BinaryIO:
-        number, row = rows[name]
-        group = bisect_right(group_starts[number], row) - 1
-        content = read_group(number, group)[row - group_starts[number][group]]
+        number, group, row = rows[name]
+        content = read_group(number, group)[row]
         if content is None:
             raise ValueError("no image in this row")
         return io.BytesIO(content)
@@ -242,7 +230,7 @@ def _parquet_files(path: Location) -> list[tuple[str, Location]]:
 def _files_in(path: Location) -> Iterator[str]:
     """Yield the relative paths of the files in a folder, except hidden ones."""
     if not isinstance(path, Path):
-        yield from (name for name in path.find() if not any(map(is_hidden, name.split("/"))))
+        yield from (name for name in path.find() if not is_hidden(name))
         return
     for folder, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not is_hidden(name)]

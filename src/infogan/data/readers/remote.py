@@ -6,6 +6,7 @@ Only the protocols in ``PROTOCOLS`` are opened, so that a configuration from a s
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.request import url2pathname
 
 from infogan.data.preprocess import error_reason
 from infogan.utils.errors import UserError, unknown_name
+from infogan.utils.files import BoundedReader
 
 PREFETCH_FILES, PREFETCH_BYTES = 64, 2**26  # at most this many files, of this total size, are fetched together
 
@@ -104,6 +106,11 @@ def parse_location(source: str | Path) -> Location:
     return Remote(source)
 
 
+def open_location(path: Location) -> BinaryIO:
+    """Open a file for reading at any position; raises OSError, or UserError for an address."""
+    return BoundedReader(path) if isinstance(path, Path) else path.open()
+
+
 class PrefetchingReader:
     """Reads files of a remote folder, each together with the next ones, because every request takes long.
 
@@ -136,14 +143,11 @@ class PrefetchingReader:
         return content
 
     def _next_names(self, name: str) -> list[str]:
-        names, size = [name], self._sizes[name]
         index = self._indices[name]
-        for following in self._names[index + 1 : index + PREFETCH_FILES]:
-            size += self._sizes[following]
-            if size > PREFETCH_BYTES:
-                break
-            names.append(following)
-        return names
+        names = self._names[index : index + PREFETCH_FILES]
+        total_sizes = accumulate(self._sizes[following] for following in names)
+        count = sum(total <= PREFETCH_BYTES for total in total_sizes)
+        return list(names[: max(1, count)])
 
 
 @contextmanager

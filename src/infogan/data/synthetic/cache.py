@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.factors import FactorGrid, held_out_mask, pseudorandom_permutation
-from infogan.data.preprocess import Progress, render_array
-from infogan.data.readers.arrays import Arrays, wrap_read_errors
+from infogan.data.preprocess import Progress, render, wrap_read_errors
+from infogan.data.readers.arrays import Arrays
 from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write, make_output_folder, remove_temporary_files
 
@@ -108,7 +108,7 @@ def resize_images(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize images (count, channels, height, width) by the rule of all data sources."""
     if images.shape[2:] == (size, size):
         return images
-    return np.stack([render_array(image, size, images.shape[1], "crop") for image in images])
+    return np.stack([render(image, size, images.shape[1], "crop") for image in images])
 
 
 def _write(rendering: Rendering, file: FileIO, shape: tuple[int, ...], progress: Progress | None) -> None:

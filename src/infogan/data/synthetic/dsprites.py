@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.factors import FactorGrid
-from infogan.data.readers.arrays import wrap_read_errors
+from infogan.data.preprocess import wrap_read_errors
 from infogan.data.synthetic.cache import Rendering, resize_images
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_json
