@@ -1,9 +1,6 @@
 """Training from a program leaves what the command leaves."""
 
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from infogan.config.load import build
 from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
-from tests import ROOT, commands
+from tests import commands
 from tests.data.readers.test_in_memory import Items
 from tests.helpers import Hooks, bar_images
 
@@ -107,12 +104,3 @@ def test_a_time_that_is_too_short_is_a_warning_and_in_the_log(tmp_path: Path, mo
     with pytest.warns(UserWarning, match=r"3 s leave 2\d steps .* good pictures want"):
         infogan.fit(bar_images(64), out=tmp_path / "run", recipe="plain", budget=3, options=SMALL["options"])
     assert "good pictures want" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("number", range(2))
-def test_what_the_guide_shows_runs(number: int, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
-    assert "budget=120" in block
-    shorter = block.replace("budget=120", 'recipe="plain", steps=20, options={"networks.width": 4}')
-    subprocess.run([sys.executable, "-W", "error", "-c", shorter], check=True, cwd=tmp_path)
