@@ -1,4 +1,4 @@
-"""The blog post's system, stepped in float64 beside a plain re-derivation of its equations."""
+"""The preset ``post`` against a plain implementation of the blog post's equations, in float64."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +25,14 @@ STEPS = 3
 
 
 @pytest.fixture
-def double() -> Iterator[None]:
+def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
 class PlainAdam:
-    """Kingma & Ba 2015, algorithm 1, with the post's learning rate."""
+    """Kingma & Ba 2015, algorithm 1, with the learning rate of the post."""
 
     def __init__(self, weights: list[Tensor]) -> None:
         self.weights = weights
@@ -51,19 +51,20 @@ class PlainAdam:
 
 
 def perceptron(x: Tensor, weights: list[Tensor]) -> Tensor:
-    """One hidden layer of rectifiers; the weights are (W1, b1, W2, b2)."""
+    """Return the output of a network with one hidden layer of rectifiers; the weights are (W1, b1, W2, b2)."""
     w1, b1, w2, b2 = weights
     return torch.relu(x @ w1.T + b1) @ w2.T + b2
 
 
-def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: Path, double: None) -> None:
+@pytest.mark.usefixtures("double_precision")
+def test_three_steps_give_the_weights_of_the_posts_equations(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = ImageSet(random.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), [str(i) for i in range(64)], "noise")
     options = resolve.compose("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
     config = build(override(options, f"train.steps={STEPS}"))
     train(config, images, run := RunFolder(tmp_path))
 
-    # The post's own words: z uniform on [-1, 1], c one-hot, images in [0, 1], X = sigmoid(G), D = sigmoid(D).
+    # As in the post: z uniform on [-1, 1], c one-hot, images in [0, 1], X = sigmoid(G), D = sigmoid(D).
     seed = config.train.seed
     layout = CodeLayout(config.noise, config.codes)
     initial = build_networks(
@@ -76,8 +77,8 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
         "recognizer": ("trunk.2", "head"),
     }
     generator, discriminator, recognizer = (
-        [initial[f"{player}.{layer}.{part}"] for layer in two for part in ("weight", "bias")]
-        for player, two in layers.items()
+        [initial[f"{network}.{layer}.{part}"] for layer in both for part in ("weight", "bias")]
+        for network, both in layers.items()
     )
     assert [tuple(w.shape) for w in generator] == [(256, 26), (256,), (784, 256), (784,)]
     assert [tuple(w.shape) for w in discriminator] == [(128, 784), (128,), (1, 128), (1,)]
@@ -90,9 +91,9 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
     batches = Batches(images, stream_seed(seed, ORDER_STREAM), rank=0, world_size=1, device=torch.device("cpu"))
     for step in range(STEPS):
         x = torch.from_numpy(images.images[batches.indices(0, step, 32).numpy()]).double().reshape(32, 784) / 255
-        draws = torch.Generator().manual_seed(stream_seed(seed, STEP_STREAM, 0, step))
-        z = layout.sample_noise(32, draws)
-        c = one_hot(layout.sample_codes(32, draws)["category"], 10).double()
+        random_numbers = torch.Generator().manual_seed(stream_seed(seed, STEP_STREAM, 0, step))
+        z = layout.sample_noise(32, random_numbers)
+        c = one_hot(layout.sample_codes(32, random_numbers)["category"], 10).double()
         z_c = torch.cat([z, c], dim=1)
 
         g_sample = torch.sigmoid(perceptron(z_c, generator)).detach()
@@ -118,11 +119,11 @@ def test_three_iterations_give_the_parameters_of_the_posts_equations(tmp_path: P
         assert (trained[name] - before[name]).abs().max() > 1e-4, f"{name} did not move"
 
 
-def test_the_posts_initial_weights_have_the_posts_variance() -> None:
+def test_initial_weights_have_the_variance_of_the_post() -> None:
     config = build(resolve.compose("post"))
-    made = build_networks(
+    networks = build_networks(
         config.networks, CodeLayout(config.noise, config.codes), ImageShape(1, 28), kind="infogan", seed=0
     )
-    weight = made.discriminator.trunk.get_parameter("2.weight")
+    weight = networks.discriminator.trunk.get_parameter("2.weight")
     assert weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.01)
-    assert made.discriminator.trunk.get_parameter("2.bias").abs().max().item() == 0
+    assert networks.discriminator.trunk.get_parameter("2.bias").abs().max().item() == 0

@@ -1,0 +1,415 @@
+"""What options mean: presets, layers and assignments put together, and what images, devices and clocks fill in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import infogan
+from infogan.api import resolve
+from infogan.api.resolve import (
+    compose,
+    counts_categories,
+    parse_augmentations,
+    pick_device,
+    validate,
+    with_categories,
+)
+from infogan.config import presets
+from infogan.config.load import build, merge
+from infogan.config.schema import Config
+from infogan.data import load
+from infogan.data.dataset import ImageSet
+from infogan.training import time_budget
+from infogan.training.run_dir import RunFolder
+from infogan.utils.errors import UserError
+from tests.helpers import SEPARATE_RECOGNIZER, image_set, small_config
+
+KNOB: dict[str, Any] = {"kind": "continuous"}
+DIGITS = {"data": {"source": "digits"}}
+
+
+def build_composed(recipe: str, *layers: dict[str, Any], assignments: tuple[str, ...] = (), **codes: Any) -> Config:
+    return build(compose(recipe, layers, assignments, **codes))
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that hooks take 6 s and the steps of the four stages of `robust` 50, 100, 50 and 60 ms."""
+    monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
+
+
+# Layers.
+
+
+def test_unknown_recipe_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"'pots'.*'post'"):
+        compose("pots")
+
+
+def test_layers_and_assignments_are_applied_in_order() -> None:
+    layers = ({"train": {"seed": 1, "batch_size": 32}}, {"train": {"seed": 2}})
+    train = build_composed("plain", *layers, assignments=("train.batch_size=8", "noise.size=7")).train
+    assert (train.seed, train.batch_size) == (2, 8)
+    assert presets.PRESETS["plain"]["train"] == {"steps": 4000, "batch_size": 128}  # the preset itself is unchanged
+
+
+def test_names_of_version_0_1_are_accepted_in_layers() -> None:
+    layer = {"train": {"pieces": 2}, "invariance": {"flip": 0.5}}
+    config = build_composed("plain", layer)
+    assert (config.train.accumulation_steps, config.augment.strengths) == (2, {"flip": 0.5})
+
+
+def test_codes_replace_those_of_the_same_kind() -> None:
+    def sizes(*layers: dict[str, Any], **codes: Any) -> list[int | str]:
+        config = build_composed("plain", *layers, **codes)
+        return [code.size if code.kind == "categorical" else code.name for code in config.codes]
+
+    assert sizes() == [10, "knob1", "knob2"]
+    assert sizes(categorical=[4, 3]) == [4, 3, "knob1", "knob2"]
+    assert sizes(continuous=1) == [10, "knob1"]
+    assert sizes(categorical=[], continuous=1) == ["knob1"]
+    assert sizes({"codes": [{"kind": "categorical", "size": 7}]}, continuous=2) == [7, "knob1", "knob2"]
+    # Further knobs are like the first one of the recipe.
+    assert [code.weight for code in build_composed("robust", continuous=3).codes] == [1.0, 0.3, 0.3, 0.3]
+
+
+def test_first_categorical_code_of_an_encoder_has_a_learned_prior() -> None:
+    codes = [KNOB, {"kind": "categorical", "size": 3}, {"kind": "categorical", "size": 4}]
+    dumped = build_composed("robust", {"codes": codes}).model_dump()["codes"]
+    assert [code.get("prior") for code in dumped] == [None, "learned", "uniform"]
+    codes[1] = {**codes[1], "prior": [0.5, 0.25, 0.25]}
+    assert build_composed("robust", {"codes": codes}).model_dump()["codes"][1]["prior"] == (0.5, 0.25, 0.25)
+
+
+def test_gan_and_cgan_have_no_codes_and_no_losses_on_them() -> None:
+    for recipe in presets.PRESETS:
+        for kind in ("gan", "cgan"):
+            config = build_composed(recipe, {"objective": {"kind": kind}})
+            assert config.codes == ()
+            updates = [update for stage in config.stages for update in stage.updates]
+            assert {update.networks for update in updates} == {("discriminator",), ("generator",)}
+            assert all(set(update.losses) == {"adversarial"} for update in updates)
+
+
+def test_without_a_categorical_code_there_is_no_encoder() -> None:
+    config = build_composed("robust", {"codes": [KNOB]})
+    assert not config.networks.encoder
+    assert [stage.name for stage in config.stages] == ["gan"]
+
+
+def test_few_labels_add_a_loss_where_categories_form() -> None:
+    config = build_composed("robust", {"data": {"labels": "some.csv"}})
+    weights = [stage.updates[0].losses.get("supervised") for stage in config.stages]
+    assert weights == [None, presets.SUPERVISED_WEIGHT, presets.SUPERVISED_WEIGHT, None]
+    heavier = build_composed(
+        "robust", {"data": {"labels": "some.csv"}}, assignments=("stages.1.updates.0.losses.vat=2",)
+    )
+    assert heavier.stages[1].updates[0].losses["supervised"] == presets.SUPERVISED_WEIGHT
+
+
+def test_data_sets_have_augmentations_of_their_own() -> None:
+    digits, other = build_composed("plain", DIGITS).augment, build_composed("plain").augment
+    assert digits.strengths == presets.AUGMENTATIONS["digits"]
+    assert other.strengths == presets.DEFAULT_AUGMENTATION
+    assert build_composed("plain", DIGITS, {"augment": {"flip": 0.5}}).augment.strengths == {"flip": 0.5}
+
+
+def test_augmentations_are_parsed_with_or_without_a_strength() -> None:
+    assert parse_augmentations("shift, rotate=30") == {"shift": 0.1, "rotate": 30.0}
+    assert parse_augmentations("none") == {}
+    with pytest.raises(UserError, match=r"'rotat'.*'rotate'"):
+        parse_augmentations("rotat")
+    with pytest.raises(UserError, match="'rotate' must be a number, not 'much'"):
+        parse_augmentations("rotate=much")
+
+
+def test_configuration_that_was_printed_is_the_same_run_again() -> None:
+    for recipe in presets.PRESETS:
+        config = build_composed(recipe)
+        assert build_composed(recipe, json.loads(config.model_dump_json())) == config
+
+
+# Lengths.
+
+
+def test_length_replaces_that_of_another_unit() -> None:
+    assert build_composed("robust").train.budget == "auto"
+    for assignment in ("train.steps=77", "train.images_seen=77"):
+        assert build_composed("robust", assignments=(assignment,)).train.budget is None
+    assert build_composed("post", {"train": {"budget": 5.0}}).train.budget == 5
+    file = {"train": {"steps": 300, "budget": 60.0, "images_seen": None, "seed": 3}}
+    train = build_composed("robust", file, {"train": {"steps": 7}}).train
+    assert (train.steps, train.budget, train.images_seen, train.seed) == (7, None, None, 3)
+    train = build_composed("robust", file, assignments=("train.images_seen=5000",)).train
+    assert (train.images_seen, train.budget) == (5000, None)
+    train = build_composed("robust", file, {"train": {"seed": 4}}).train
+    assert (train.steps, train.budget, train.seed) == (300, 60.0, 4)
+
+
+def test_wrong_types_are_reported_when_the_options_are_validated() -> None:
+    for section in ("train", "codes", "stages", "networks", "data", "objective", "augment"):
+        with pytest.raises(UserError, match=section):
+            validate(compose("robust", [{"train": {"steps": 1}}, {section: 3}]))
+    with pytest.raises(UserError, match=r"train\.steps=1"):
+        compose("robust", [{"train": {"steps": 1}}, {"train": 3}], ["train.steps=1"])
+
+
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_budget_outside_its_range_is_refused_with_the_range(value: str) -> None:
+    with pytest.raises(UserError, match=rf"train\.budget is {value}: .*greater than 0 or 'auto'"):
+        validate(compose("robust", [], [f"train.budget={value}"]))
+
+
+def test_budget_of_another_type_is_refused_with_the_types() -> None:
+    with pytest.raises(UserError, match=r"train\.budget is 'often': a valid number or 'auto'$"):
+        validate(compose("robust", [], ["train.budget=often"]))
+
+
+def test_images_seen_come_to_the_fewest_steps_that_show_them() -> None:
+    options = compose("robust", [DIGITS, {"train": {"images_seen": 100_000}}])
+    config = resolve.resolve(options, load("digits")).config
+    assert config.train.budget is None
+    assert config.images_seen(config.train.steps) == pytest.approx(100_000, rel=0.02)
+
+
+def test_large_images_have_a_budget_in_proportion_to_their_pixels() -> None:
+    def seconds(size: int, *assignments: str) -> float:
+        budget: float = resolve._for_size(compose("robust", (), assignments), size)["train"]["budget"]
+        return budget
+
+    assert seconds(8) == seconds(32) == presets.BUDGET
+    assert seconds(48) == pytest.approx(presets.BUDGET * 2.25)
+    assert seconds(128) == pytest.approx(presets.BUDGET * 16)
+    assert seconds(128, "train.budget=7") == 7
+
+
+def test_large_images_have_spectral_norm_and_smaller_learning_rates() -> None:
+    def rates(options: presets.Options) -> list[float]:
+        return [update["learning_rate"] for update in options["stages"][-1]["updates"]]
+
+    options = compose("robust", [], ["train.budget=100"])
+    assert resolve._for_size(options, 32) == options
+    large = resolve._for_size(options, 33)
+    assert build(large).networks.spectral_norm
+    assert rates(large) == [resolve.RATE_OF_LARGE] * 2
+    assert large["stages"][:3] == options["stages"][:3]
+    gan = resolve._for_size(compose("robust", [{"objective": {"kind": "gan"}}]), 64)
+    assert rates(gan) == [resolve.RATE_OF_LARGE] * 2
+    for recipe in ("plain", "paper", "post", "disentangle"):
+        assert resolve._for_size(compose(recipe), 64) == compose(recipe)
+    # Options that are given are not changed.
+    without_norm = resolve._for_size(compose("robust", [], ["networks.spectral_norm=false"]), 64)
+    assert not build(without_norm).networks.spectral_norm
+    assert rates(without_norm) == [resolve.RATE_OF_LARGE] * 2
+    faster = resolve._for_size(compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
+    assert rates(faster) == [0.1, resolve.RATE_OF_LARGE]
+    # A configuration that was printed is the same run again.
+    printed = json.loads(build(options).model_dump_json())
+    assert build(resolve._for_size(compose("robust", [printed]), 64)) == build(
+        large_again := resolve._for_size(options, 64)
+    )
+    assert rates(large_again) == [resolve.RATE_OF_LARGE] * 2
+
+
+# Losses.
+
+
+@pytest.mark.parametrize(
+    ("layers", "assignments"),
+    [
+        ([], ["stages.0.updates.0.losses.nt_xnet=1"]),
+        ([{"stages": compose("robust")["stages"]}], ["stages.1.updates.0.terms.nt_xnet=1"]),
+    ],
+)
+def test_misspelt_loss_is_refused_with_the_nearest_name(layers: list[dict[str, Any]], assignments: list[str]) -> None:
+    with pytest.raises(UserError, match=r"'nt_xnet'.*'nt_xent'"):
+        validate(compose("robust", layers, assignments))
+
+
+def test_encoder_needs_augmentations() -> None:
+    with pytest.raises(UserError, match="--augment"):
+        validate(compose("robust", [{"augment": {}}]))
+
+
+# Images.
+
+
+def resolved(options: dict[str, Any], images: ImageSet | None = None, run: Path | None = None) -> Config:
+    return resolve.resolve(options, images or image_set(), run=run).config
+
+
+def small_options(**sections: Any) -> dict[str, Any]:
+    """Return options for 8x8 images whose size and channels are still to be filled in."""
+    layer = {"networks": {"width": 4}, "train": {"steps": 6, "batch_size": 16}}
+    return compose("plain", [SEPARATE_RECOGNIZER, layer, sections])
+
+
+def test_size_and_channels_are_those_of_the_images() -> None:
+    data = resolved(small_options(data={"source": "x"}), image_set(channels=3)).data
+    assert (data.source, data.size, data.channels) == ("x", 8, 3)
+
+
+def test_cgan_has_a_code_for_the_labels() -> None:
+    (label,) = resolved(small_options(objective={"kind": "cgan"})).model_dump()["codes"]
+    assert (label["name"], label["size"]) == ("label", 2)
+    with pytest.raises(UserError, match="label for each image"):
+        resolved(small_options(objective={"kind": "cgan"}), image_set(labelled=False))
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UserError, match="16"):
+        resolved(small_options(), image_set(10))
+
+
+def test_size_that_networks_cannot_have_is_refused() -> None:
+    with pytest.raises(UserError, match=r"paper.*10|10.*paper"):
+        resolved(compose("paper", [{"train": {"batch_size": 16}}]), image_set(size=10))
+
+
+def robust_options(tmp_path: Path, categories: int | str, labels: str = "") -> dict[str, Any]:
+    (tmp_path / "labels.csv").write_text(f"image,label\n{labels}")
+    data = {"labels": str(tmp_path / "labels.csv")} if labels else {}
+    layer = {"networks": {"width": 4, "encoder_width": 4}, "train": {"steps": 6, "batch_size": 4}, "data": data}
+    return compose("robust", [layer], categorical=[categories])
+
+
+def test_more_categories_than_images_or_fewer_than_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"65 categories.*64 images"):
+        resolved(robust_options(tmp_path, 65))
+    with pytest.raises(UserError, match=r"3 different labels.*2 categories"):
+        resolved(robust_options(tmp_path, 2, "1,a\n2,b\n3,c\n"))
+    assert resolved(robust_options(tmp_path, 3, "1,a\n2,b\n3,c\n")).category_sizes == (3,)
+
+
+# The number of categories.
+
+
+def test_number_of_the_first_categorical_code_can_be_left_open() -> None:
+    counted, other = {"kind": "categorical", "size": "auto"}, {"kind": "categorical", "size": 3}
+    options = {"codes": [KNOB, counted, other]}
+    assert counts_categories(options)
+    assert with_categories(options, 7) == {"codes": [KNOB, {**counted, "size": 7}, other]}
+    assert not counts_categories({"codes": [other]})
+    with pytest.raises(UserError, match="only the first categorical code"):
+        with_categories({"codes": [other, counted]}, 7)
+
+
+def test_categories_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scan:
+        best = 5
+
+    monkeypatch.setattr(resolve, "count_categories", lambda *_: Scan())
+    options, run = robust_options(tmp_path, "auto"), RunFolder.at(tmp_path / "run")
+    config = resolved(options, run=run.path)
+    assert config.category_sizes == (5,)
+    run.begin(config, "x")
+    Scan.best = 9
+    assert resolved(options, run=run.path) == config
+    labels = "".join(f"{number},{number}\n" for number in range(11))
+    assert resolved(robust_options(tmp_path, "auto", labels)).category_sizes == (11,)  # as many as there are labels
+
+
+# Runs that exist.
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_default_budget_grows_on_a_slow_machine_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, run = compose("robust", [DIGITS]), RunFolder.at(tmp_path / "run")
+    images = load("digits")
+    config = resolved(options, images, run.path)
+    assert isinstance(config.train.budget, float)
+    assert presets.BUDGET < config.train.budget < presets.BUDGET * presets.LONGEST_BUDGET_FACTOR
+    assert resolved(compose("robust", [DIGITS, {"train": {"budget": presets.BUDGET}}]), images).train.budget == 240
+    run.begin(config, "x")
+    monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))  # a faster machine resumes the run
+    assert resolved(options, images, run.path) == config
+
+
+def test_budget_is_measured_on_real_steps_once(tmp_path: Path) -> None:
+    options = small_options(**DIGITS, train={"budget": 600.0})
+    run, images = RunFolder.at(tmp_path / "run"), load("digits")
+    config = resolved(options, images, run.path)
+    assert config.train.steps > 50
+    run.begin(config, "x")
+    assert resolved(options, images, run.path) == config  # whatever the clock says
+
+
+def old_run(path: Path, config: Config) -> RunFolder:
+    """Begin a run and let it look as if version 0.1.0 had begun it."""
+    run = RunFolder.at(path)
+    run.begin(config, "x")
+    sessions = run.read_environment()
+    sessions[0]["infogan"] = "0.1.0"
+    (path / "environment.json").write_text(json.dumps(sessions))
+    return run
+
+
+@pytest.mark.parametrize("preset", ["robust", "plain"])
+def test_run_of_another_version_keeps_its_options_whatever_the_preset_has_become(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    layer = {**DIGITS, "train": {"steps": 30, "batch_size": 16}, "networks": {"width": 4}}
+    images = load("digits")
+    old = resolved(compose(preset, [layer], continuous=1), images)
+    run = old_run(tmp_path / "run", old)
+    changed = merge(presets.PRESETS[preset], {"noise": {"size": 11}, "networks": {"architecture": "mlp"}})
+    stages = [
+        {**stage, "updates": [{**update, "learning_rate": 9e-9} for update in stage["updates"]]}
+        for stage in changed["stages"]
+    ]
+    monkeypatch.setitem(presets.PRESETS, preset, {**changed, "stages": stages})
+    monkeypatch.setitem(presets.AUGMENTATIONS, "digits", {"flip": 0.5})
+
+    options = compose(preset, [layer], continuous=1, run=run.path)
+    config = resolved(options, images, run.path)
+    assert config == old
+    run.begin(config, "x")  # the same command resumes the run
+    assert len(run.read_environment()) == 2
+    other = resolved(compose(preset, [layer], ["train.seed=1"], continuous=1, run=run.path), images, run.path)
+    with pytest.raises(UserError, match=r"train\.seed was 0, now 1"):
+        run.begin(other, "x")
+    # A run of this version follows the preset, and a changed preset is reported.
+    new = RunFolder.at(tmp_path / "new")
+    new.begin(old, "x")
+    with pytest.raises(UserError, match="another configuration"):
+        new.begin(resolved(compose(preset, [layer], continuous=1, run=new.path), images, new.path), "x")
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_run_of_another_version_keeps_its_default_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = load("digits")
+    old = resolved(compose("robust", [DIGITS]), images)
+    run = old_run(tmp_path / "run", old)
+    monkeypatch.setitem(presets.PRESETS, "robust", merge(presets.PRESETS["robust"], {"noise": {"size": 11}}))
+    monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))
+    assert resolved(compose("robust", [DIGITS], run=run.path), images, run.path) == old
+
+
+def test_folder_without_a_run_changes_nothing(tmp_path: Path) -> None:
+    assert compose("plain", run=tmp_path / "nothing") == compose("plain", run=tmp_path) == compose("plain")
+
+
+def test_this_version_is_not_0_1() -> None:
+    assert infogan.__version__ != "0.1.0"  # otherwise the tests above would test nothing
+
+
+# Devices.
+
+
+def test_unavailable_device_is_named() -> None:
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") in ("cpu", "cuda")
+    with pytest.raises(UserError, match="device 'nowhere' is not available"):
+        pick_device("nowhere")
+
+
+def test_plan_has_the_images_that_it_was_made_for() -> None:
+    images = image_set()
+    plan = resolve.resolve(small_options(), images)
+    assert plan.images is images
+    assert (plan.scan, plan.few_labels, plan.warning) == (None, None, None)
+    assert np.array_equal(plan.images.images, image_set().images)
+    assert plan.config.train.steps == small_config().train.steps
