@@ -25,23 +25,12 @@ from PIL import Image
 from infogan.data import load
 from infogan.data.preprocess import render
 from infogan.models.export import export
-from infogan.models.export.runtime import read_runtime
 from infogan.models.infogan import InfoGAN
-from infogan.utils.errors import UserError
 from tests.browser import NEEDS_BROWSER, Tab, until
 from tests.helpers import small_model
 
 pytestmark = NEEDS_BROWSER
 MARKUP = "<img src=x onerror=alert(1)>"  # a name that must be shown as text
-
-
-@pytest.fixture(scope="module")
-def runtime() -> None:
-    """The runtime in the cache; tests are skipped if it cannot be downloaded."""
-    try:
-        read_runtime()
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -16,15 +16,6 @@ from infogan.utils.errors import UserError
 from tests.helpers import small_model
 
 
-@pytest.fixture(scope="module")
-def runtime() -> None:
-    """The runtime in the cache; tests are skipped if it cannot be downloaded."""
-    try:
-        read_runtime()
-    except UserError as error:
-        pytest.skip(str(error))
-
-
 def test_the_runtime_is_taken_from_where_it_is_said_to_be(runtime: None, tmp_path: Path) -> None:
     parts = read_runtime()
     dist = tmp_path / "unpacked" / "package" / "dist"
