@@ -84,6 +84,15 @@ def test_prepare_keeps_factors(tmp_path: Path) -> None:
         assert loaded.value_names == (("x", "y", "z"), ("l", "r")) == images.factors.value_names
 
 
+def test_prepare_keeps_factors_without_names_of_values(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.uint8)[:, None] * 51
+    np.savez(tmp_path / "a.npz", images=bar_images(6), factors=values)
+    prepare(tmp_path / "a.npz", tmp_path / "b.npz")
+    factors = load(tmp_path / "b.npz").factors
+    assert factors is not None and (factors.sizes, factors.value_names) == ((256,), ())
+    np.testing.assert_array_equal(factors.values, values)
+
+
 def test_factors_of_a_file_are_checked(tmp_path: Path) -> None:
     images, values = np.zeros((3, 8, 8), np.uint8), np.array([[0, 1], [2, 0], [1, 1]], np.uint8)
     np.savez(tmp_path / "a.npz", images=images, factors=values)

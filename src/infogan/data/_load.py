@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from infogan.data.dataset import ImageSet, NumberedNames
-from infogan.data.preprocess import ImageSpec, Progress, Target
+from infogan.data.preprocess import ImageSpec, Progress
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays, to_image_set
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
@@ -60,10 +60,10 @@ def load(
     """
     spec = ImageSpec(size, channels, shape)
     split = _check_split(split)
-    if _is_named(source):
+    path = _locate(source)
+    if path is None:
         arrays = read_named(str(source), split, progress, size=size)
         return to_image_set(arrays, spec, f"{source} ({split})")
-    path = _check_exists(source)
     if is_sharded(path):
         return convert(read_shards(path, split), spec)
     if is_image_source(path):
@@ -100,16 +100,17 @@ def streamed(
         >>> with infogan.data.streamed("photos.zip", size=32, channels=3) as stream:
         ...     first_images = stream.read(0, 1000)
     """
-    target = Target(size, channels, ImageSpec(size, channels, shape).shape)
-    _check_split(split)
-    if _has_image_files(source):
-        with stream_images(parse_location(source), split or "train", target) as stream:
+    spec = ImageSpec(size, channels, shape)
+    checked_split = _check_split(split)
+    path = _locate(source)
+    if path is not None and _has_image_files(path):
+        with stream_images(path, checked_split, spec) as stream:
             yield stream
         return
     images = load(source, split=split, size=size, channels=channels, shape=shape, progress=progress)
     fingerprint = f"{source} {split}"
-    if not _is_named(source):
-        status = _local_file(parse_location(source)).stat()
+    if path is not None:
+        status = _local_file(path).stat()
         fingerprint += f" {status.st_size} {status.st_mtime_ns}"
     fingerprint += f" {size} {channels} {shape}"
     yield Stream.from_images(images, fingerprint, numbered=isinstance(images.names, NumberedNames))
@@ -125,9 +126,9 @@ def has_test_split(source: str | Path) -> bool:
         >>> infogan.data.has_test_split("mnist")
         True
     """
-    if _is_named(source):
+    path = _locate(source)
+    if path is None:
         return True
-    path = _check_exists(source)
     if is_sharded(path):
         return "test" in shard_splits(path)
     return "test" in (image_splits(path) if is_image_source(path) else array_splits(_local_file(path)))
@@ -210,31 +211,30 @@ def prepare_shards(
         >>> infogan.data.prepare_shards("photos", Path("shards"), size=64, workers=8)
     """
     spec = ImageSpec(size, channels, shape)
+    path = _locate(source)
     if size is None or channels is None:
-        size, channels = _resolve_form(source, spec, workers)
+        if path is not None and _has_image_files(path):
+            size, channels, _ = resolve_target(path, "train", spec, workers)
+        else:
+            images = load(source, size=size, channels=channels, shape=shape)
+            size, channels = images.size, images.channels
     open_split = partial(streamed, source, size=size, channels=channels, shape=shape)
     splits = {split: partial(open_split, split=split) for split in _splits(source)}
     return write_shards(splits, folder, (channels, size), strict=strict, workers=workers, progress=progress)
 
 
-def _resolve_form(source: str | Path, spec: ImageSpec, workers: int) -> tuple[int, int]:
-    """Return the size and channels of the train split of a source."""
-    if _has_image_files(source):
-        target = resolve_target(parse_location(source), "train", spec, workers)
-        return target.size, target.channels
-    images = load(source, size=spec.size, channels=spec.channels, shape=spec.shape)
-    return images.size, images.channels
+def _locate(source: str | Path) -> Location | None:
+    """Return the path or address of a source; None for a named data set. Raises UserError if a path does not exist."""
+    if isinstance(source, str) and source in DATASETS:
+        return None
+    path = parse_location(source)
+    if isinstance(path, Path) and not path.exists():
+        raise UserError(f"no file or folder {str(source)!r}, and {unknown_name('data set', str(source), DATASETS)}")
+    return path
 
 
-def _is_named(source: str | Path) -> bool:
-    return isinstance(source, str) and source in DATASETS
-
-
-def _has_image_files(source: str | Path) -> bool:
-    """Return whether the images of a source are encoded files, in a folder, zip or table."""
-    if _is_named(source):
-        return False
-    path = _check_exists(source)
+def _has_image_files(path: Location) -> bool:
+    """Return whether the images are encoded files, in a folder, zip or table."""
     return is_image_source(path) and not is_sharded(path)
 
 
@@ -246,13 +246,6 @@ def _check_split(split: str | None) -> str:
     if split not in (None, *SPLITS):
         raise unknown_name("split", str(split), SPLITS)
     return split or "train"
-
-
-def _check_exists(source: str | Path) -> Location:
-    path = parse_location(source)
-    if isinstance(path, Path) and not path.exists():
-        raise UserError(f"no file or folder {str(source)!r}, and {unknown_name('data set', str(source), DATASETS)}")
-    return path
 
 
 def _local_file(path: Location) -> Path:

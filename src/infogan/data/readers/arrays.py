@@ -26,7 +26,16 @@ _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its siz
 _SPLIT_PREFIXES = {"train": "", "test": "test_"}
 _SPLIT_ARRAYS = ("images", "labels", "names", "factors")
 _SHARED_ARRAYS = ("label_names", "factor_names", "factor_sizes", "factor_values")
-_KERAS_LETTERS = {"images": "x", "labels": "y"}  # Keras calls them x_train and so on
+# What some of them must be: NumPy's kinds of types, the number of dimensions, and both in words.
+_STRINGS = ("U", 1, "a list of strings")
+_NPZ_FORMS = {
+    "names": _STRINGS,
+    "label_names": _STRINGS,
+    "factors": ("iu", 2, "integers of shape (images, factors)"),
+    "factor_names": _STRINGS,
+    "factor_sizes": ("iu", 1, "one integer per factor"),
+    "factor_values": _STRINGS,
+}
 
 
 @dataclass(frozen=True)
@@ -99,13 +108,10 @@ def to_image_set(arrays: Arrays, spec: ImageSpec, source: str) -> ImageSet:
         raise UserError(f"{source} has no images; at least one is needed")
     target = spec.resolve({Header(width, height, channels): "every image"}, source)
     labels, label_names = _check_labels(arrays, count, source)
+    for part, values in (("names", arrays.names), ("rows of factors", arrays.factors)):
+        if values is not None and len(values) != count:
+            raise UserError(f"{source} has {count} images and {len(values)} {part}; one per image is needed")
     names = NumberedNames(count) if arrays.names is None else list(arrays.names)
-    if len(names) != count:
-        raise UserError(f"{source} has {count} images and {len(names)} names; one name per image is needed")
-    if arrays.factors is not None and len(arrays.factors) != count:
-        raise UserError(
-            f"{source} has {count} images and factors of {len(arrays.factors)}; one row of factors per image is needed"
-        )
     return ImageSet(_render(images, target, source), names, source, labels, label_names, factors=arrays.factors)
 
 
@@ -127,7 +133,8 @@ def npz_arrays(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
             arrays[f"{prefix}labels"] = images.labels
         if (factors := images.factors) is not None:
             arrays |= {f"{prefix}factors": factors.values, "factor_names": np.array(factors.names)}
-            arrays |= {"factor_sizes": np.array(factors.sizes), "factor_values": np.array(sum(factors.value_names, ()))}
+            value_names = np.array(sum(factors.value_names, ()), np.str_)
+            arrays |= {"factor_sizes": np.array(factors.sizes), "factor_values": value_names}
     # If classes are numbered, one split may lack the last of them.
     if label_names := max((images.label_names for images in splits.values()), key=len):
         arrays["label_names"] = np.array(label_names)
@@ -200,21 +207,23 @@ def _read_npz(path: Path, split: str) -> Arrays:
             )
         _check_unpacked_size(archive, list(keys[split].values()), path)
         arrays = {name: archive[key] for name, key in keys[split].items()}
-    names, label_names = (_read_strings(arrays, name, path) for name in ("names", "label_names"))
-    factors = _read_factors(arrays, path)
-    return Arrays(arrays["images"], arrays.get("labels"), names, tuple(label_names or ()), factors)
+    for name, (kinds, dimensions, form) in _NPZ_FORMS.items():
+        array = arrays.get(name)
+        if array is not None and (array.dtype.kind not in kinds or array.ndim != dimensions):
+            raise UserError(f"{path} has {name} of type {array.dtype} and shape {array.shape}; expected {form}")
+    lists = {name: arrays[name].tolist() for name in _NPZ_FORMS if name in arrays and name != "factors"}
+    factors = _read_factors(arrays["factors"].astype(np.int64), lists) if "factors" in arrays else None
+    label_names = tuple(lists.get("label_names", ()))
+    return Arrays(arrays["images"], arrays.get("labels"), lists.get("names"), label_names, factors)
 
 
 def _npz_keys(files: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
     """Return, for each split with images, the key of each array in a .npz: ours, or the one that Keras uses."""
-    keys: dict[str, dict[str, str]] = {split: {} for split in _SPLIT_PREFIXES}
+    keys: dict[str, dict[str, str]] = {}
     for split, prefix in _SPLIT_PREFIXES.items():
-        candidates = {name: [prefix + name] for name in _SPLIT_ARRAYS} | {name: [name] for name in _SHARED_ARRAYS}
-        for name, letter in _KERAS_LETTERS.items():
-            candidates[name].append(f"{letter}_{split}")
-        for name, names in candidates.items():
-            if present := [key for key in names if key in files]:
-                keys[split][name] = present[0]
+        names = {f"x_{split}": "images", f"y_{split}": "labels"}
+        names |= {prefix + name: name for name in _SPLIT_ARRAYS} | {name: name for name in _SHARED_ARRAYS}
+        keys[split] = {name: key for key, name in names.items() if key in files}
     if len(files) == 1:
         keys["train"]["images"] = files[0]  # np.savez(path, images) calls it arr_0
     if "images" not in keys["train"]:
@@ -234,35 +243,14 @@ def _check_unpacked_size(archive: np.lib.npyio.NpzFile, keys: Sequence[str], pat
         raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {available:,} bytes of memory")
 
 
-def _read_factors(arrays: dict[str, NDArray[Any]], path: Path) -> Factors | None:
+def _read_factors(values: NDArray[np.int64], lists: dict[str, list[Any]]) -> Factors:
     """Return the factors of a split; without sizes these follow from the values."""
-    values = arrays.get("factors")
-    if values is None:
-        return None
-    if values.ndim != 2 or values.dtype.kind not in "iu" or 0 in values.shape:
-        raise UserError(
-            f"{path} has factors of type {values.dtype} and shape {values.shape}; allowed are integers of shape "
-            "(images, factors)"
-        )
-    sizes = arrays.get("factor_sizes", values.max(axis=0) + 1)
-    if sizes.ndim != 1 or sizes.dtype.kind not in "iu":
-        raise UserError(f"{path} has factor_sizes of type {sizes.dtype}; allowed is one integer per factor")
-    names, flat = (_read_strings(arrays, name, path) for name in ("factor_names", "factor_values"))
+    sizes = lists.get("factor_sizes", (values.max(axis=0, initial=0) + 1).tolist())
+    names = lists.get("factor_names", [f"factor{number}" for number in range(values.shape[1])])
+    flat = lists.get("factor_values", [])
     ends = np.cumsum(sizes).tolist()
     value_names = tuple(tuple(flat[start:end]) for start, end in pairwise([0, *ends])) if flat else ()
-    default_names = tuple(f"factor{number}" for number in range(values.shape[1]))
-    return Factors(tuple(names or default_names), tuple(sizes.tolist()), values.astype(np.int64), value_names)
-
-
-def _read_strings(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> list[str] | None:
-    array = arrays.get(name)
-    if array is None:
-        return None
-    if array.ndim != 1 or array.dtype.kind != "U":
-        raise UserError(
-            f"{path} has {name} of type {array.dtype} and shape {array.shape}; allowed is a list of strings"
-        )
-    return [str(value) for value in array]
+    return Factors(tuple(names), tuple(sizes), values, value_names)
 
 
 def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uint8]:

@@ -44,9 +44,10 @@ def read_images(
 
 
 @contextmanager
-def stream_images(path: Location, split: str, target: Target) -> Iterator[Stream]:
+def stream_images(path: Location, split: str, spec: ImageSpec) -> Iterator[Stream]:
     """Open one split of a folder, zip or table of images for reading block by block; raises like `read_images`."""
     with _open_split(path, split) as images:
+        target, _ = images.resolve(spec)
         digest = hashlib.sha256("\0".join(images.names).encode("utf-8", "surrogateescape")).hexdigest()
         fingerprint = f"{digest} {target.size} {target.channels} {target.shape}"
         yield images.stream(target, fingerprint, path if _is_image_folder(path) else None)

@@ -224,7 +224,7 @@ def _parquet_files(path: Location) -> list[tuple[str, Location]]:
     if not path.is_dir():
         return [(path.name, path)]
     names = sorted((name for name in _files_in(path) if name.lower().endswith(EXTENSION)), key=natural_key)
-    return [(name, path / name if isinstance(path, Path) else path.child(name)) for name in names]
+    return [(name, path / name) for name in names]
 
 
 def _files_in(path: Location) -> Iterator[str]:

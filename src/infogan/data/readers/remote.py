@@ -70,8 +70,7 @@ class Remote:
             files = system.find(path, detail=True)
             return {name.removeprefix(root): int(info.get("size") or 0) for name, info in files.items()}
 
-    def child(self, name: str) -> "Remote":
-        """Return the file or folder with this relative path."""
+    def __truediv__(self, name: str) -> "Remote":
         return Remote(f"{self.address.rstrip('/')}/{name}")
 
     def fetch(self, names: Sequence[str]) -> dict[str, bytes | Exception]:
@@ -137,7 +136,7 @@ class PrefetchingReader:
         content = self._contents.pop(name)
         if isinstance(content, FileNotFoundError):
             raise content
-        with _wrap_access_errors(str(self._folder.child(name))):
+        with _wrap_access_errors(str(self._folder / name)):
             if isinstance(content, Exception):
                 raise content
         return content

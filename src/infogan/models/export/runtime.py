@@ -37,7 +37,7 @@ def read_runtime(package: Path | None = None) -> dict[str, bytes]:
         UserError: The package is another one or another version, or npm cannot fetch it.
     """
     if package is not None:
-        return _read_tgz(package) if package.is_file() else _read_folder(package)
+        return _read_package(package)
     folder = cache_folder(f"{PACKAGE}-{VERSION}")
     if failures := fetch_missing(ORIGIN, folder):
         raise UserError(
@@ -47,22 +47,22 @@ def read_runtime(package: Path | None = None) -> dict[str, bytes]:
     return {file: (folder / file).read_bytes() for file in ORIGIN.files}
 
 
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    for files in (folder / "dist", folder / "package" / "dist", folder):
-        if all((files / file).is_file() for file in ORIGIN.files):
-            return {file: _verify(file, (files / file).read_bytes(), folder) for file in ORIGIN.files}
-    raise UserError(f"{folder} is not the npm package {PACKAGE}: it lacks dist/{SCRIPT} or dist/{CODE}")
-
-
-def _read_tgz(path: Path) -> dict[str, bytes]:
-    contents = {}
+def _read_package(package: Path) -> dict[str, bytes]:
+    """Return the verified files of a package that the user names."""
     try:
-        with tarfile.open(path) as archive:
-            for file in ORIGIN.files:
-                contents[file] = _verify(file, tar_member(archive, f"{ORIGIN.npm_folder}/{file}").read(), path)
+        if package.is_file():
+            with tarfile.open(package) as archive:
+                return {
+                    file: _verify(file, tar_member(archive, f"{ORIGIN.npm_folder}/{file}").read(), package)
+                    for file in ORIGIN.files
+                }
+        candidates = (package / "dist", package / "package" / "dist", package)
+        folder = next((folder for folder in candidates if (folder / SCRIPT).is_file()), package)
+        return {file: _verify(file, (folder / file).read_bytes(), package) for file in ORIGIN.files}
+    except FileNotFoundError:
+        raise UserError(f"{package} is not the npm package {PACKAGE}: it lacks dist/{SCRIPT} or dist/{CODE}") from None
     except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{path} is not the npm package {PACKAGE}: {error_reason(error)}") from error
-    return contents
+        raise UserError(f"{package} is not the npm package {PACKAGE}: {error_reason(error)}") from error
 
 
 def _verify(file: str, content: bytes, package: Path) -> bytes:
