@@ -25,6 +25,7 @@ from PIL import Image
 from infogan.config.schema import Config
 from infogan.training.callbacks import Callback, EncodedSample, Figures, LogRecord, Status
 from infogan.training.run_dir import RunFolder
+from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import write_json
 
@@ -67,7 +68,9 @@ class Tracker(Callback):
         """End the session."""
 
     def on_train_begin(self, run: RunFolder, config: Config, step: int) -> None:
-        """Call `begin`; raise UserError if it fails, e.g. because nobody is logged in."""
+        """Call `begin` on rank 0; raise UserError if it fails, e.g. for lack of a login."""
+        if not distributed.is_rank0():
+            return
         self._folder_of_run, self._failed = run, False
         try:
             self.begin(run, config, step)
