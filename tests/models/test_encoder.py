@@ -28,8 +28,9 @@ def test_the_posterior_has_the_encoders_columns_in_the_place_of_its_code() -> No
     assert columns["category"] == slice(2, 4)
     posterior = networks.posterior(IMAGES)
     torch.testing.assert_close(posterior[:, columns["category"]], networks.encoder(IMAGES))
-    recognizer = networks.recognizer_posterior(networks.recognizer_features(IMAGES))
-    torch.testing.assert_close(posterior[:, columns["knob1"]], recognizer)
+    assert networks.recognizer is not None
+    recognized = networks.recognizer.head(networks.recognizer.features(IMAGES))
+    torch.testing.assert_close(posterior[:, columns["knob1"]], recognized)
 
 
 def test_logits_are_cosines_over_the_temperature() -> None:

@@ -7,6 +7,7 @@ A generator maps latents to images, a trunk images to features, a recognizer hea
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ class Architecture:
         trunk: (image shape, width) -> (module from images to features, number of features).
         recognizer_head: (features, outputs) -> module from features to a posterior.
         width: Default width.
-        initialise: Initialises the weights of one layer.
+        deviation: Standard deviation of the initial weights, see `initialise`.
         size_multiple: The image size must be a multiple of this.
     """
 
@@ -56,7 +57,7 @@ class Architecture:
     trunk: Callable[[ImageShape, int], tuple[nn.Module, int]]
     recognizer_head: Callable[[int, int], nn.Module]
     width: int
-    initialise: Callable[[nn.Module], None]
+    deviation: float | None = None
     size_multiple: int = 1
 
 
@@ -64,34 +65,24 @@ def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Te
     """Return the module's output in float32; with ``bfloat16``, compute in bfloat16 where that loses little."""
     if inputs.ndim == 4:  # also with one channel: the memory format of later layers depends on it
         inputs = inputs.to(memory_format=torch.channels_last)
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(inputs.device.type, torch.bfloat16) if bfloat16 else nullcontext():
         output: Tensor = module(inputs)
     return output.float() if bfloat16 else output
 
 
-# Initialisation.
+def initialise(module: nn.Module, deviation: float | None) -> None:
+    """Initialise the weights of a layer with N(0, deviation²) and its biases with zeros.
 
-
-def he_normal(module: nn.Module) -> None:
-    """Initialise a layer with N(0, 2 / fan-in), He et al. 2015, equation 10; biases are zero."""
+    Args:
+        module: The layer; one without weights stays as it is.
+        deviation: None = √(2 / fan-in), as in He et al. 2015, equation 10; not for transposed convolutions.
+    """
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        # Each output of a transposed convolution of stride s is a sum of fan-in / s² products.
-        inputs, stride_area = module.weight.shape[1], 1
-        if isinstance(module, nn.ConvTranspose2d):
-            inputs, stride_area = module.weight.shape[0], math.prod(module.stride)
-        fan_in = inputs * math.prod(module.weight.shape[2:]) / stride_area
-        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
+        fan_in = math.prod(module.weight.shape[1:])
+        nn.init.normal_(module.weight, std=deviation or math.sqrt(2 / fan_in))
         if isinstance(module, SubPixelConv):
             with torch.no_grad():
                 module.weight.copy_(module.weight[::4].repeat_interleave(4, dim=0))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def small_normal(module: nn.Module) -> None:
-    """Initialise a layer with N(0, 0.02²), as Radford et al. 2016 and the code of Chen et al. do; biases are zero."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -184,7 +175,6 @@ class ConvGenerator(nn.Module):
         levels, base = _pyramid(shape.size)
         channels = [width * min(2 ** (levels - 1 - level), 8) for level in range(levels)]
         self.size = shape.size
-        self.base = base
         self.project = nn.Sequential(
             nn.Linear(latent, channels[0] * base**2, bias=False),
             BatchNorm1d(channels[0] * base**2),
@@ -201,9 +191,7 @@ class ConvGenerator(nn.Module):
             ]
         self.grow = nn.Sequential(*doublings)
         self.draw = nn.Sequential(
-            SubPixelConv(channels[-1], 4 * shape.channels, bias=True),
-            nn.PixelShuffle(2),
-            nn.Tanh(),
+            SubPixelConv(channels[-1], 4 * shape.channels, bias=True), nn.PixelShuffle(2), nn.Tanh()
         )
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Images:
@@ -330,20 +318,15 @@ def post_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(UnitPixels(), nn.Flatten(), nn.Linear(shape.values, width), nn.ReLU()), width
 
 
-def normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
-    """Return a convolution that keeps the map's size, batch norm and a leaky ReLU."""
-    # Batch norm's shift makes a bias redundant.
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
-
-
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     # Batch norm's shift makes a bias redundant.
     return [nn.Linear(inputs, outputs, bias=False), BatchNorm1d(outputs), activation]
 
 
 ARCHITECTURES = {
-    "mlp": Architecture(mlp_generator, mlp_trunk, nn.Linear, 256, he_normal),
-    "conv": Architecture(ConvGenerator, conv_trunk, nn.Linear, 32, he_normal),
-    "paper": Architecture(paper_generator, paper_trunk, paper_head, 64, small_normal, size_multiple=4),
-    "post": Architecture(post_generator, post_trunk, nn.Linear, 128, he_normal),
+    "mlp": Architecture(mlp_generator, mlp_trunk, nn.Linear, 256),
+    "conv": Architecture(ConvGenerator, conv_trunk, nn.Linear, 32),
+    # Radford et al. 2016 and the code of Chen et al. initialise with 0.02.
+    "paper": Architecture(paper_generator, paper_trunk, paper_head, 64, deviation=0.02, size_multiple=4),
+    "post": Architecture(post_generator, post_trunk, nn.Linear, 128),
 }

@@ -31,23 +31,16 @@ class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
             values = input.to(self.weight.dtype)  # sums in bfloat16 would be inaccurate
             moments = _global_moments(values.detach(), self.parts)
             if self.track_running_stats:
+                assert self.momentum is not None  # no network here uses cumulative averages
                 for part in moments:
-                    self._update_running_stats(part)
+                    unbiased = part.variance * part.count / (part.count - 1)
+                    self.get_buffer("running_mean").lerp_(part.mean, self.momentum)
+                    self.get_buffer("running_var").lerp_(unbiased, self.momentum)
+                    self.get_buffer("num_batches_tracked").add_(1)
             output: Tensor = _GlobalBatchNorm.apply(values, self.weight, self.bias, moments, self.eps)  # type: ignore[no-untyped-call]
             return output.to(input.dtype)
         outputs: list[Tensor] = [super(SplitBatchNorm, self).forward(part) for part in input.chunk(self.parts)]
         return _join(outputs)
-
-    def _update_running_stats(self, moments: "Moments") -> None:
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            assert self.momentum is not None  # no network here uses cumulative averages
-            unbiased = moments.variance * moments.count / (moments.count - 1)
-            self.running_mean.lerp_(moments.mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
-            self.num_batches_tracked.add_(1)
 
 
 class BatchNorm1d(SplitBatchNorm, nn.BatchNorm1d):

@@ -9,15 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infogan.models.architectures import (
-    Features,
-    FlattenNHWC,
-    Images,
-    ImageShape,
-    forward_autocast,
-    normed_conv,
-)
-from infogan.models.batchnorm import BATCH_NORMS, BatchNorm1d
+from infogan.models.architectures import Features, FlattenNHWC, Images, ImageShape, forward_autocast
+from infogan.models.batchnorm import BATCH_NORMS, BatchNorm1d, BatchNorm2d
 
 
 class Encoder(nn.Module):
@@ -53,12 +46,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.side = min(shape.size, self.MAX_SIDE) if shape.size >= self.MIN_SIDE else self.ENLARGED_SIDE
         channels, side = width, math.ceil(self.side / 2)
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *normed_conv(4 * shape.channels, width)]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *_normed_conv(4 * shape.channels, width)]
         while side > 4:
             outputs = min(2 * channels, 8 * width)
-            layers += [nn.MaxPool2d(2, ceil_mode=True), *normed_conv(channels, outputs)]
+            layers += [nn.MaxPool2d(2, ceil_mode=True), *_normed_conv(channels, outputs)]
             channels, side = outputs, math.ceil(side / 2)
-        layers += [*normed_conv(channels, channels), FlattenNHWC()]
+        layers += [*_normed_conv(channels, channels), FlattenNHWC()]
         layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
         self.trunk = nn.Sequential(*layers)
         self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
@@ -109,6 +102,12 @@ class Encoder(nn.Module):
         finally:
             for layer, tracked in zip(norms, before, strict=True):
                 layer.track_running_stats = tracked
+
+
+def _normed_conv(inputs: int, outputs: int) -> list[nn.Module]:
+    """Return a convolution that keeps the map's size, batch norm and a leaky ReLU."""
+    # Batch norm's shift makes a bias redundant.
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
 
 
 def area_downsample(images: Images, side: int) -> Float[Tensor, "batch channel side side"]:

@@ -7,6 +7,7 @@ or on a trunk of its own. An optional `Encoder` reads one categorical code inste
 
 import copy
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import get_args
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fusion, parametrizations, parametrize
 
 from infogan.config.schema import NetworkName, NetworkSettings
-from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, forward_autocast
+from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, forward_autocast, initialise
 from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
@@ -142,7 +143,7 @@ class Networks(nn.Module):
         if settings.pair_classifier and predicts_codes:
             pair_trunk = architecture.trunk(ImageShape(2 * shape.channels, shape.size), width)
             self.pair_classifier = PairClassifier(*pair_trunk, len(layout.codes))
-        self.apply(architecture.initialise)
+        self.apply(partial(initialise, deviation=architecture.deviation))
         for parameter in self.parameters():
             if parameter.ndim == 4:  # the memory format in which convolutions are fastest
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -162,23 +163,11 @@ class Networks(nn.Module):
 
     def posterior(self, images: Images) -> Float[Tensor, "batch posterior"]:
         """Return the parameters of Q(c|x); `CodeLayout.split_posterior` converts them to probabilities."""
-        return self.join_posteriors(
-            self.recognizer_posterior(self.recognizer_features(images)) if self.recognizer else None,
-            self.encoder(images) if self.encoder else None,
-        )
-
-    def recognizer_features(self, images: Images) -> Features:
-        """Return the input of the recognizer's head: features of its own trunk, or of the discriminator's."""
-        assert self.recognizer is not None
-        return (
-            self.discriminator.features(images) if self.recognizer.trunk is None else self.recognizer.features(images)
-        )
-
-    def recognizer_posterior(self, features: Features) -> Float[Tensor, "batch parameter"]:
-        """Return the output of the recognizer's head: the posterior without the encoder's columns."""
-        assert self.recognizer is not None
-        posterior: Tensor = self.recognizer.head(features)
-        return posterior
+        recognized = None
+        if self.recognizer is not None:
+            trunk_owner = self.discriminator if self.recognizer.trunk is None else self.recognizer
+            recognized = self.recognizer.head(trunk_owner.features(images))
+        return self.join_posteriors(recognized, None if self.encoder is None else self.encoder(images))
 
     def join_posteriors(
         self, recognizer: Float[Tensor, "batch parameter"] | None, encoder: Float[Tensor, "batch category"] | None

@@ -249,7 +249,7 @@ class ForwardCache:
                 features = self.fake_features if target in informed else self.fake_features.detach()
             else:
                 features = recognizer.features(fakes)
-            recognized = self.networks.recognizer_posterior(features)
+            recognized = recognizer.head(features)
         if encoder is not None and self._skips_encoder:
             encoded = fakes.new_zeros(len(fakes), len(encoder.directions))
         elif encoder is not None:
