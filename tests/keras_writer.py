@@ -93,10 +93,10 @@ def write_expected(model: InfoGAN, folder: Path, *, is_random: bool) -> None:
     if networks.reads_codes:
         pixels = torch.rand(images.shape, generator=generator)
         arrays["recognizer/inputs/images"] = pixels
-        for name, posterior in layout.split_posterior(networks.posterior(2 * pixels.permute(0, 3, 1, 2) - 1)).items():
-            for parameter, values in vars(posterior).items():
-                if values is not None:
-                    arrays[f"recognizer/outputs/{names[name]}_{parameter}"] = values
+        posterior = networks.posterior(2 * pixels.permute(0, 3, 1, 2) - 1)
+        for name, parameters in layout.split_posterior(posterior).items():
+            for parameter, values in parameters.items():
+                arrays[f"recognizer/outputs/{names[name]}_{parameter}"] = values
     for key, values in arrays.items() if is_random else ():  # constant outputs would test nothing
         assert values.float().std(dim=0).mean() > 1e-3 or key.endswith(f"/{names[FIXED]}_deviation"), key
     np.savez(folder / "expected.npz", allow_pickle=False, **{key: values.numpy() for key, values in arrays.items()})

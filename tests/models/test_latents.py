@@ -153,12 +153,9 @@ def test_a_fixed_deviation_ignores_the_raw_output() -> None:
 def test_a_posterior_is_split_into_probabilities_means_and_deviations() -> None:
     posterior = torch.randn(6, MIXED.posterior_size, generator=torch.Generator().manual_seed(3))
     codes = MIXED.split_posterior(posterior)
-    assert codes["b"].probabilities is not None
-    torch.testing.assert_close(codes["b"].probabilities, posterior[:, 6:13].softmax(1))
-    assert codes["x"].mean is not None
-    torch.testing.assert_close(codes["x"].mean, posterior[:, 4])
-    assert codes["y"].deviation is not None
-    assert codes["y"].deviation.tolist() == [1.0] * 6
+    torch.testing.assert_close(codes["b"]["probabilities"], posterior[:, 6:13].softmax(1))
+    torch.testing.assert_close(codes["x"]["mean"], posterior[:, 4])
+    assert codes["y"]["deviation"].tolist() == [1.0] * 6
 
 
 def test_an_unknown_code_is_reported_with_the_most_similar_name() -> None:

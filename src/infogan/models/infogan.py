@@ -460,14 +460,13 @@ class InfoGAN(CodeNames, hub.HubMixin):
         codes: dict[str, NDArray[Any]] = {}
         probabilities, deviations = {}, {}
         entropy = torch.zeros(len(posterior))
-        for name, code in self.layout.split_posterior(posterior).items():
-            if code.probabilities is not None:
-                codes[name] = code.probabilities.argmax(dim=1).numpy()
-                probabilities[name] = code.probabilities.numpy()
-                entropy = entropy + torch.special.entr(code.probabilities).sum(dim=1)
-            elif code.mean is not None and code.deviation is not None:
-                codes[name] = code.mean.numpy()
-                deviations[name] = code.deviation.numpy()
+        for name, parameters in self.layout.split_posterior(posterior).items():
+            if "probabilities" in parameters:
+                probabilities[name] = parameters["probabilities"].numpy()
+                codes[name] = probabilities[name].argmax(axis=1)
+                entropy += torch.special.entr(parameters["probabilities"]).sum(dim=1)
+            else:
+                codes[name], deviations[name] = parameters["mean"].numpy(), parameters["deviation"].numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
 
     def reconstruct(self, images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:

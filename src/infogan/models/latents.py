@@ -7,7 +7,6 @@ factorises as in Chen et al. 2016, section 5: P(c) = Π_i P(c_i), and so does th
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -22,21 +21,6 @@ Codes = Mapping[str, Shaped[Tensor, " batch"]]  # int64 for a categorical code, 
 Noise = Float[Tensor, "batch noise"]
 
 MINIMUM_DEVIATION = 0.1  # of a learned Gaussian Q; bounds the log-likelihood, see `posterior_deviation`
-
-
-@dataclass(frozen=True)
-class CodePosterior:
-    """Q of one code for a batch of images.
-
-    Attributes:
-        probabilities: For a categorical code, (batch, size), rows summing to 1; otherwise None.
-        mean: For a continuous code, (batch,), possibly outside [-1, 1]; otherwise None.
-        deviation: For a continuous code, (batch,), the standard deviation; otherwise None.
-    """
-
-    probabilities: Float[Tensor, "batch category"] | None = None
-    mean: Float[Tensor, " batch"] | None = None
-    deviation: Float[Tensor, " batch"] | None = None
 
 
 class CodeLayout:
@@ -172,20 +156,23 @@ class CodeLayout:
             if isinstance(code, CategoricalCode):
                 result[name] = categorical_log_likelihood(columns, codes[name])
             else:
-                mean, deviation = columns[:, 0], posterior_deviation(columns[:, 1], code)
-                result[name] = gaussian_log_likelihood(mean, deviation, codes[name])
+                deviation = posterior_deviation(columns[:, 1], code)
+                result[name] = gaussian_log_likelihood(columns[:, 0], deviation, codes[name])
         return result
 
-    def split_posterior(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, CodePosterior]:
-        """Return the probabilities, means and deviations of each code, by name, from the recognizer's output."""
+    def split_posterior(self, posterior: Float[Tensor, "batch posterior"]) -> dict[str, dict[str, Tensor]]:
+        """Return the parameters of each code's Q, by name of the code, from the recognizer's output.
+
+        A categorical code has ``probabilities``, (batch, size), whose rows sum to 1. A continuous code has ``mean``,
+        possibly outside [-1, 1], and ``deviation``, the standard deviation; both are (batch,).
+        """
         result = {}
         for name, code in self.codes.items():
             columns = posterior[:, self.posterior_slices[name]]
             if isinstance(code, CategoricalCode):
-                result[name] = CodePosterior(probabilities=columns.softmax(dim=1))
+                result[name] = {"probabilities": columns.softmax(dim=1)}
             else:
-                deviation = posterior_deviation(columns[:, 1], code)
-                result[name] = CodePosterior(mean=columns[:, 0], deviation=deviation)
+                result[name] = {"mean": columns[:, 0], "deviation": posterior_deviation(columns[:, 1], code)}
         return result
 
 

@@ -19,9 +19,8 @@ from torch.nn.utils import parametrize
 
 import infogan
 from infogan.config.schema import CategoricalCode
-from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
-from infogan.models.latents import CodeLayout, CodePosterior
+from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks, fuse_batchnorm
 from infogan.utils.errors import UserError
 
@@ -116,16 +115,13 @@ class Recognizer(nn.Module):
         layout: Columns of the posterior.
     """
 
-    encoder: Encoder | None
-
     def __init__(self, networks: Networks, layout: CodeLayout) -> None:
         super().__init__()
         self._layout, self._join = layout, networks.join_posteriors
-        self.trunk: nn.Module | None = None
-        self.head: nn.Module | None = None
+        self.recognizer: nn.Module | None = None
         if networks.recognizer is not None:
-            self.trunk = networks.recognizer.trunk or networks.discriminator.trunk
-            self.head = networks.recognizer.head
+            trunk = networks.recognizer.trunk or networks.discriminator.trunk
+            self.recognizer = nn.Sequential(trunk, networks.recognizer.head)
         self.encoder = networks.encoder
         if self.encoder is not None:
             for name in [name for name, _ in self.encoder.named_buffers(recurse=False)]:
@@ -133,14 +129,11 @@ class Recognizer(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Map (batch, channels, height, width) to (batch, size) for probabilities, (batch,) for other parameters."""
-        signed, recognizer, encoder = 2 * images - 1, None, None
-        if self.trunk is not None and self.head is not None:
-            recognizer = self.head(self.trunk(signed))
-        if self.encoder is not None:  # without autocast, which `Encoder.features` has
-            features = nn.functional.normalize(self.encoder.trunk(self.encoder.resize(signed)))
-            encoder = self.encoder.logits(features)
-        posteriors = self._layout.split_posterior(self._join(recognizer, encoder))
-        return {name: _parameters(posterior) for name, posterior in posteriors.items()}
+        signed = 2 * images - 1
+        recognized, encoded = (
+            None if network is None else network(signed) for network in (self.recognizer, self.encoder)
+        )
+        return self._layout.split_posterior(self._join(recognized, encoded))
 
 
 def float32_networks(model: InfoGAN) -> Networks:
@@ -171,8 +164,7 @@ def model_graphs(model: InfoGAN) -> list[Graph]:
 
     @torch.inference_mode()
     def recognize(images: Tensor) -> list[Tensor]:
-        posteriors = layout.split_posterior(networks.posterior(2 * images - 1))
-        return flatten(map(_parameters, posteriors.values()))
+        return flatten(layout.split_posterior(networks.posterior(2 * images - 1)).values())
 
     inputs = (NOISE, *names.values())
     graphs = [Graph("generator", Generator(inference, layout), inputs, (IMAGES,), sample_latents, generate)]
@@ -203,10 +195,6 @@ def _inference_networks(model: InfoGAN, networks: Networks) -> Networks:
 def flatten(values: Iterable[Tensor | Mapping[str, Tensor]]) -> list[Tensor]:
     """Return tensors and those in mappings in one list."""
     return [leaf for part in values for leaf in ([part] if isinstance(part, Tensor) else part.values())]
-
-
-def _parameters(posterior: CodePosterior) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(posterior).items() if value is not None}
 
 
 def safe_names(codes: Iterable[str]) -> dict[str, str]:
