@@ -4,9 +4,10 @@
 layers are Keras' own. Images are (batch, row, column, channel), float32 in [0, 1], as Keras' own tools expect.
 """
 
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -34,17 +35,6 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.latents import MINIMUM_DEVIATION
 from infogan.models.networks import Networks
 from infogan.utils.errors import UserError
-
-# Layers whose data_format would follow the user's Keras settings.
-IMAGE_LAYERS = {
-    "AveragePooling2D",
-    "Conv2D",
-    "Conv2DTranspose",
-    "Cropping2D",
-    "Flatten",
-    "MaxPooling2D",
-    "UpSampling2D",
-}
 
 
 def write(model: InfoGAN, folder: Path) -> None:
@@ -116,9 +106,9 @@ class _Builder:
         self.keras = keras
         self._names = set(reserved)
 
-    def input(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> Any:
-        """Add an input of the model."""
-        return self.keras.Input(shape=shape, dtype=dtype, name=name)
+    def input(self, name: str, *shape: int, dtype: str = "float32") -> Any:
+        """Add an input of the model; ``shape`` is without the batch."""
+        return self.keras.Input(shape, dtype=dtype, name=name)
 
     def add(self, layer: str, x: Any, *weights: Tensor | None, name: str | None = None, **options: Any) -> Any:
         """Add a layer and return its outputs.
@@ -134,9 +124,10 @@ class _Builder:
             candidates = (f"{layer.lower()}_{number}" for number in count(1))
             name = next(candidate for candidate in candidates if candidate not in self._names)
         self._names.add(name)
-        if layer in IMAGE_LAYERS:
+        layer_class = getattr(self.keras.layers, layer)
+        if "data_format" in inspect.signature(layer_class.__init__).parameters:
             options["data_format"] = "channels_last"
-        added = getattr(self.keras.layers, layer)(name=name, dtype="float32", **options)
+        added = layer_class(name=name, dtype="float32", **options)
         outputs = added(x)
         if weights:
             added.set_weights([weight.numpy() for weight in weights if weight is not None])
@@ -145,74 +136,65 @@ class _Builder:
 
 def _generator(builder: _Builder, networks: Networks, model: InfoGAN, names: dict[str, str]) -> Any:
     """Build the model {name: noise or values of a code} -> images."""
-    layout = model.layout
     inputs, columns = {}, []
-    if layout.noise.size:
-        inputs[graphs.NOISE] = builder.input(graphs.NOISE, (layout.noise.size,))
+    if noise_size := model.layout.noise.size:
+        inputs[graphs.NOISE] = builder.input(graphs.NOISE, noise_size)
         columns.append(inputs[graphs.NOISE])
-    for code in layout.codes.values():
+    for code in model.layout.codes.values():
         name = names[code.name]
         if isinstance(code, CategoricalCode):
-            inputs[name] = builder.input(name, (), "int32")
-            one_hot = builder.add("CategoryEncoding", inputs[name], num_tokens=code.size, output_mode="one_hot")
-            columns.append(one_hot)
+            inputs[name] = builder.input(name, dtype="int32")
+            columns.append(builder.add("CategoryEncoding", inputs[name], num_tokens=code.size, output_mode="one_hot"))
         else:
-            inputs[name] = builder.input(name, ())
+            inputs[name] = builder.input(name)
             columns.append(builder.add("Reshape", inputs[name], target_shape=(1,)))
     latents = builder.add("Concatenate", columns) if len(columns) > 1 else columns[0]
-    images = _convert(builder, networks.generator, latents)
-    if not _uses_unit_pixels(networks.generator):
-        images = builder.add("Rescaling", images, scale=0.5, offset=0.5)
+    images = builder.add("Rescaling", _convert(builder, networks.generator, latents), scale=0.5, offset=0.5)
     return builder.keras.Model(inputs, images, name="generator")
 
 
 def _recognizer(builder: _Builder, networks: Networks, model: InfoGAN, names: dict[str, str]) -> Any:
     """Build the model images -> {name: parameter of a code's posterior}."""
-    size, recognizer, encoder = model.shape.size, networks.recognizer, networks.encoder
-    images = builder.input(graphs.IMAGES, (size, size, model.shape.channels))
+    images = builder.input(graphs.IMAGES, model.shape.size, model.shape.size, model.shape.channels)
     signed = builder.add("Rescaling", images, scale=2.0, offset=-1.0)
-    codes, outputs = list(model.layout.codes.values()), {}
-    if encoder is not None:
-        encoded = model.first_categorical()
-        codes.remove(encoded)
-        (name,) = graphs.output_names(names[encoded.name], encoded.kind)
-        outputs[name] = _encoder(builder, encoder, signed, name)
-    if recognizer is not None:
-        trunk = recognizer.trunk or networks.discriminator.trunk
-        features = _convert(builder, trunk, images if _uses_unit_pixels(trunk) else signed)
-        *hidden, readout = recognizer.head if isinstance(recognizer.head, nn.Sequential) else [recognizer.head]
+    readouts: dict[str, tuple[Any, ...]] = {}  # by code: features, weight and bias of its columns of the posterior
+    if networks.encoder is not None:
+        readouts[model.first_categorical().name] = _encoder(builder, networks.encoder, signed)
+    if networks.recognizer is not None:
+        trunk, head = networks.recognizer.trunk or networks.discriminator.trunk, networks.recognizer.head
+        *hidden, readout = head if isinstance(head, nn.Sequential) else [head]
         assert isinstance(readout, nn.Linear)
-        features = _convert(builder, nn.Sequential(*hidden), features)
-        sizes = [size for code in codes for size in ([code.size] if isinstance(code, CategoricalCode) else [1, 1])]
-        weights = zip(torch.split(readout.weight, sizes), torch.split(readout.bias, sizes), strict=True)
-        for code in codes:
-            outputs |= _posterior(builder, code, features, weights, graphs.output_names(names[code.name], code.kind))
-    order = [name for code in model.layout.codes.values() for name in graphs.output_names(names[code.name], code.kind)]
-    return builder.keras.Model(images, {name: outputs[name] for name in order}, name="recognizer")
+        features = _convert(builder, nn.Sequential(trunk, *hidden), signed)
+        slices = {code: columns for code, columns in model.layout.posterior_slices.items() if code not in readouts}
+        sizes = [columns.stop - columns.start for columns in slices.values()]
+        weights, biases = torch.split(readout.weight, sizes), torch.split(readout.bias, sizes)
+        readouts |= {code: (features, *parameters) for code, *parameters in zip(slices, weights, biases, strict=True)}
+    outputs: dict[str, Any] = {}
+    for code in model.layout.codes.values():
+        outputs |= _posterior(builder, code, names[code.name], *readouts[code.name])
+    return builder.keras.Model(images, outputs, name="recognizer")
 
 
-def _posterior(
-    builder: _Builder, code: Code, features: Any, weights: Iterator[tuple[Tensor, Tensor]], names: tuple[str, ...]
-) -> dict[str, Any]:
-    """Add the posterior of one code, by the next rows of the readout in ``weights``."""
+def _encoder(builder: _Builder, encoder: Encoder, images: Any) -> tuple[Any, Tensor, None]:
+    """Add an encoder's features of images in [-1, 1]; return them with weight and bias of the logits."""
+    features = _convert(builder, encoder.trunk, _resize(builder, encoder, images))
+    features = builder.add("UnitNormalization", features, axis=-1)
+    return features, functional.normalize(encoder.directions) / encoder.TEMPERATURE, None
+
+
+def _posterior(builder: _Builder, code: Code, name: str, features: Any, weight: Tensor, bias: Any) -> dict[str, Any]:
+    """Add the outputs for one code, by name, from features and the weights of its columns of the posterior."""
+    names = graphs.output_names(name, code.kind)
     if isinstance(code, CategoricalCode):
-        return {names[0]: _dense(builder, features, *next(weights), activation="softmax", name=names[0])}
-    mean = _dense(builder, features, *next(weights))
+        return {names[0]: _dense(builder, features, weight, bias, activation="softmax", name=names[0])}
+    mean = _dense(builder, features, weight[:1], bias[:1])
     # As `latents.posterior_deviation`.
     is_learned = code.deviation is None
-    raw = _dense(builder, features, *next(weights), activation="softplus" if is_learned else None)
+    raw = _dense(builder, features, weight[1:], bias[1:], activation="softplus" if is_learned else None)
     scale, offset = (1.0, MINIMUM_DEVIATION) if is_learned else (0.0, code.deviation)
     deviation = builder.add("Rescaling", raw, scale=scale, offset=offset)
     scalars = zip(names, (mean, deviation), strict=True)
     return {name: builder.add("Reshape", value, target_shape=(), name=name) for name, value in scalars}
-
-
-def _encoder(builder: _Builder, encoder: Encoder, images: Any, name: str) -> Any:
-    """Add the probabilities that an encoder predicts for images in [-1, 1]."""
-    features = _convert(builder, encoder.trunk, _resize(builder, encoder, images))
-    features = builder.add("UnitNormalization", features, axis=-1)
-    weight = functional.normalize(encoder.directions) / encoder.TEMPERATURE
-    return _dense(builder, features, weight, None, activation="softmax", name=name)
 
 
 def _resize(builder: _Builder, encoder: Encoder, images: Any) -> Any:
@@ -226,11 +208,6 @@ def _resize(builder: _Builder, encoder: Encoder, images: Any) -> Any:
     rows: dict[str, Any] = {"equation": "brcf,rn->bncf", "output_shape": (side, size, channels), "trainable": False}
     columns: dict[str, Any] = {"equation": "brcf,cn->brnf", "output_shape": (side, side, channels), "trainable": False}
     return builder.add("EinsumDense", builder.add("EinsumDense", images, weights, **rows), weights, **columns)
-
-
-def _uses_unit_pixels(module: nn.Module) -> bool:
-    """Return whether a network computes with images in [0, 1], as the Keras models do."""
-    return any(isinstance(part, UnitPixels | SignedPixels) for part in module.modules())
 
 
 # Layers. Maps are (batch, channel, row, column) in PyTorch and (batch, row, column, channel) in Keras.
@@ -341,6 +318,6 @@ CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     UnflattenNHWC: lambda builder, module, x: builder.add(
         "Reshape", x, target_shape=(module.side, module.side, module.channels)
     ),
-    UnitPixels: lambda _builder, _module, x: x,  # the Keras models have pixels in [0, 1] outside as well
-    SignedPixels: lambda _builder, _module, x: x,
+    UnitPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=0.5, offset=0.5),
+    SignedPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=2.0, offset=-1.0),
 }
