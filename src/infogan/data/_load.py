@@ -13,7 +13,7 @@ import numpy as np
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import ImageSpec, Progress
-from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays, to_image_set
+from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
 from infogan.data.registry import DATASETS, read_named
@@ -62,13 +62,12 @@ def load(
     split = _check_split(split)
     path = _locate(source)
     if path is None:
-        arrays = read_named(str(source), split, progress, size=size)
-        return to_image_set(arrays, spec, f"{source} ({split})")
+        return convert(read_named(str(source), split, progress, size=size), spec)
     if is_sharded(path):
         return convert(read_shards(path, split), spec)
     if is_image_source(path):
         return read_images(path, split, spec, strict=strict, progress=progress)
-    return to_image_set(read_arrays(_local_file(path), split), spec, str(path))
+    return convert(read_arrays(_local_file(path), split), spec)
 
 
 @contextmanager

@@ -127,7 +127,8 @@ class Batches:
         self._device = device
         self._rank, self._world_size, self._accumulation_steps = rank, world_size, accumulation_steps
         self._order = lru_cache(2)(self._shuffle)  # a batch spans at most two shuffles
-        self._reader = _BackgroundReader(self._read) if stays_in_file else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if stays_in_file else None
+        self._pending: dict[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] = {}
 
     def batch(
         self, stage: int, step: int, batch_size: int
@@ -142,10 +143,13 @@ class Batches:
         Returns:
             The indices of the images, and the images in [-1, 1], one micro-batch after the other.
         """
-        if self._reader is None:
+        if self._thread is None:
             indices = self.indices(stage, step, batch_size)
             return indices, self.reals(indices)
-        indices, pixels = self._reader.get(stage, step, batch_size)
+        request, following = (stage, step, batch_size), (stage, step + 1, batch_size)
+        future = self._pending.get(request) or self._thread.submit(self._read, *request)
+        indices, pixels = future.result()
+        self._pending = {following: self._thread.submit(self._read, *following)}
         return indices.to(self._device), to_network(pixels.to(self._device, non_blocking=True))
 
     def indices(self, stage: int, step: int, batch_size: int) -> Int[Tensor, " batch"]:
@@ -213,25 +217,3 @@ class WindowedOrder:
     def _shuffle_window(self, window: int) -> NDArray[np.int64]:
         images = [np.arange(self._starts[shard], self._starts[shard + 1]) for shard in self._windows[window]]
         return np.random.default_rng(stream_seed(self._seed, window)).permutation(np.concatenate(images))
-
-
-class _BackgroundReader:
-    """Reads the batch of the next step in a thread while the current one is used."""
-
-    def __init__(self, read: Callable[[int, int, int], tuple[Tensor, Tensor]]) -> None:
-        self._read = read
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._next: tuple[tuple[int, int, int], Future[tuple[Tensor, Tensor]]] | None = None
-
-    def get(self, stage: int, step: int, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Return what ``read`` returns, or raise what it raises."""
-        request = (stage, step, batch_size)
-        if self._next is None or self._next[0] != request:
-            self._submit(*request)
-        assert self._next is not None
-        batch = self._next[1].result()
-        self._submit(stage, step + 1, batch_size)
-        return batch
-
-    def _submit(self, stage: int, step: int, batch_size: int) -> None:
-        self._next = (stage, step, batch_size), self._thread.submit(self._read, stage, step, batch_size)

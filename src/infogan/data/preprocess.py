@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import ValidationError
 
 from infogan.utils.errors import UserError, unknown_name
 
@@ -144,11 +145,10 @@ def skip_unusable(name: str, skipped: dict[str, str]) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except MemoryError as error:
-        # Decoders raise it for impossible sizes in a broken file, too. Then this allocation succeeds.
-        np.empty(MAX_DECODE_BYTES, np.uint8)
-        skipped[name] = error_reason(error)
     except Exception as error:  # decoders raise exceptions of many types on a broken file
+        if isinstance(error, MemoryError):
+            # Decoders raise it for impossible sizes in a broken file, too. Then this allocation succeeds.
+            np.empty(MAX_DECODE_BYTES, np.uint8)
         skipped[name] = error_reason(error)
 
 
@@ -176,6 +176,9 @@ def error_reason(error: Exception) -> str:
         return "not an image that can be read"  # Pillow's own message contains a memory address
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

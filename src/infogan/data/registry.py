@@ -8,20 +8,24 @@ import os
 import tarfile
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from infogan.data.dataset import ImageSet
 from infogan.data.download import Origin, fetch_files, has_files, tar_member
 from infogan.data.preprocess import Progress
-from infogan.data.readers.arrays import Arrays, read_idx
+from infogan.data.readers.arrays import read_idx
 from infogan.data.synthetic import dsprites, glyphs, shapes
 from infogan.data.synthetic.cache import Rendering, is_rendered, read_rendering, render_all
 from infogan.utils.errors import unknown_name
+
+LabelledImages = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Dataset:
         channels: 1 for grey, 3 for RGB.
         counts: Number of images in ``"train"`` and ``"test"``; of glyphs, per font.
         classes: Names of the labels.
-        read: Function of the cache folder and a split that returns the split's arrays; None if the set is drawn.
+        read: Function of the cache folder and a split that returns its images and labels; None if it is drawn.
         origin: Files of the set and their sources; None if the set is drawn or comes with a library.
         rendering: Function of the cache folder that returns how the set is drawn; None if the set is read. Drawn sets
             have known factors, and a fixed pseudo-random tenth of the images is the test split.
@@ -46,40 +50,40 @@ class Dataset:
     channels: int
     counts: dict[str, int]
     classes: tuple[str, ...]
-    read: Callable[[Path, str], Arrays] | None = None
+    read: Callable[[Path, str], LabelledImages] | None = None
     origin: Origin | None = None
     rendering: Callable[[Path], Rendering] | None = None
     note: Callable[[Path], str] | None = None
 
 
-def _read_idx_split(folder: Path, split: str) -> Arrays:
+def _read_idx_split(folder: Path, split: str) -> LabelledImages:
     stem = {"train": "train", "test": "t10k"}[split]
     images, labels = folder / f"{stem}-images-idx3-ubyte", folder / f"{stem}-labels-idx1-ubyte"
-    return Arrays(read_idx(images, dimensions=3), read_idx(labels, dimensions=1))
+    return read_idx(images, dimensions=3), read_idx(labels, dimensions=1)
 
 
-def _read_digits(folder: Path, split: str) -> Arrays:
+def _read_digits(folder: Path, split: str) -> LabelledImages:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     rows = {"train": slice(None, 1437), "test": slice(1437, None)}[split]
-    return Arrays(np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8), digits.target[rows])
+    return np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8), digits.target[rows]
 
 
-def _read_svhn(folder: Path, split: str) -> Arrays:
+def _read_svhn(folder: Path, split: str) -> LabelledImages:
     from scipy.io import loadmat
 
     content = loadmat(folder / f"{split}_32x32.mat")
     # X is (height, width, channels, count), and class 10 is the digit 0.
-    return Arrays(content["X"].transpose(3, 2, 0, 1), content["y"] % 10)
+    return content["X"].transpose(3, 2, 0, 1), content["y"] % 10
 
 
-def _read_cifar10(folder: Path, split: str) -> Arrays:
+def _read_cifar10(folder: Path, split: str) -> LabelledImages:
     batches = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}[split]
     with tarfile.open(folder / "cifar-10-binary.tar.gz") as archive:
         content = b"".join(tar_member(archive, f"cifar-10-batches-bin/{batch}").read() for batch in batches)
     records = np.frombuffer(bytearray(content), np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # a label and its image
-    return Arrays(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
 # What infogan does with each set; datasets.toml says the rest.
@@ -104,8 +108,8 @@ def _read_table() -> dict[str, Dataset]:
 DATASETS = _read_table()
 
 
-def read_named(name: str, split: str, progress: Progress | None = None, *, size: int | None = None) -> Arrays:
-    """Return one split of a named data set, after fetching or drawing what is missing.
+def read_named(name: str, split: str, progress: Progress | None = None, *, size: int | None = None) -> ImageSet:
+    """Return one split of a named data set without names, after fetching or drawing what is missing.
 
     Args:
         name: Key of ``DATASETS``.
@@ -121,7 +125,8 @@ def read_named(name: str, split: str, progress: Progress | None = None, *, size:
         return read_rendering(dataset.rendering(folder), folder, split, size or dataset.size, progress)
     fetch(name, progress)
     assert dataset.read is not None
-    return replace(dataset.read(folder, split), label_names=dataset.classes)
+    images, labels = dataset.read(folder, split)
+    return ImageSet(images, (), f"{name} ({split})", labels, dataset.classes)
 
 
 def fetch(name: str, progress: Progress | None = None) -> list[Path]:

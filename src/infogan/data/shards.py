@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast, overload
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
-from infogan.data.preprocess import SIZES, Progress
+from infogan.data.preprocess import SIZES, Progress, wrap_read_errors
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.distributed import local_shard_slice
@@ -101,9 +101,9 @@ class Shards:
     def __init__(self, folder: Path, entries: Sequence[_ShardEntry], shape: tuple[int, int, int]) -> None:
         self.starts = np.cumsum([0, *(entry.images for entry in entries)], dtype=np.int64)
         self.shape = (int(self.starts[-1]), *shape)
-        self._files = [folder / f"{entry.name}.npy" for entry in entries]
-        self._checksums = [entry.sha256 for entry in entries]
-        self._maps: dict[int, NDArray[np.uint8]] = {}
+        files = [folder / f"{entry.name}.npy" for entry in entries]
+        self._files, self._checksums = files, [entry.sha256 for entry in entries]
+        self._map = cache(lambda shard: np.lib.format.open_memmap(files[shard], mode="r"))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -114,13 +114,10 @@ class Shards:
         return math.prod(self.shape)
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        if isinstance(index, int | np.integer):
-            image: NDArray[np.uint8] = self[np.array([index])][0]
-            return image
-        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
-        rows = np.where(rows < 0, rows + len(self), rows)
+        selection = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
+        if selection.dtype == bool:
+            selection = np.flatnonzero(selection)
+        rows = np.where(selection < 0, selection + len(self), selection).ravel()
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"index {index} is out of range for {len(self)} images")
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
@@ -128,16 +125,11 @@ class Shards:
         for shard in np.unique(shard_of_row).tolist():
             mask = shard_of_row == shard
             images[mask] = self._map(shard)[rows[mask] - self.starts[shard]]
-        return images
+        return images.reshape(*selection.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array: NDArray[Any] = self[:].astype(dtype or self.dtype, copy=False)
         return array
-
-    def _map(self, shard: int) -> NDArray[np.uint8]:
-        if shard not in self._maps:
-            self._maps[shard] = np.lib.format.open_memmap(self._files[shard], mode="r")
-        return self._maps[shard]
 
     def verify(self) -> str:
         """Compare every shard with its checksum and return a digest of all checksums.
@@ -149,11 +141,8 @@ class Shards:
         """
         local = local_shard_slice(len(self._files))
         for file, checksum in zip(self._files[local], self._checksums[local], strict=True):
-            try:
-                with open(file, "rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            except OSError as error:
-                raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+            with wrap_read_errors(file), open(file, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
             if digest != checksum:
                 raise UserError(f"{file} is damaged: its SHA-256 differs from {INDEX}; prepare the data again")
         return hashlib.sha256(" ".join(self._checksums).encode()).hexdigest()
@@ -181,11 +170,7 @@ class ShardNames(Sequence[str]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         row = range(len(self))[index]
@@ -228,47 +213,44 @@ def read_shards(path: Path, split: str) -> ImageSet:
     entries = index.splits[split]
     shape = (index.channels, index.size, index.size)
     for entry in entries:
-        _check_shard(path / f"{entry.name}.npy", entry.images, shape)
+        file = path / f"{entry.name}.npy"
+        with wrap_read_errors(file):  # only the header and the length are read
+            pixels: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
+        if pixels.shape != (entry.images, *shape) or pixels.dtype != np.uint8:
+            raise UserError(f"the shard {file} differs from {INDEX}; prepare the data again")
     images = Shards(path, entries, shape)
     sidecars = [path / f"{entry.name}.json" for entry in entries]
+    labels, factors = _read_truth(path, sidecars, index, len(images))
     return ImageSet(
         cast(NDArray[np.uint8], images),
         ShardNames(sidecars, images.starts) if index.named else NumberedNames(len(images)),
         f"{path} ({split})",
-        _read_labels(path, sidecars, len(index.label_names), len(images)),
+        labels,
         index.label_names,
-        factors=_read_factors(path, sidecars, index.factors, len(images)),
+        factors=factors,
     )
 
 
-def _read_labels(path: Path, sidecars: Sequence[Path], classes: int, count: int) -> NDArray[np.int64] | None:
-    if not classes:
-        return None
-    labels = np.concatenate([np.array(_read_json(_Sidecar, sidecar).labels or [], np.int64) for sidecar in sidecars])
-    if len(labels) != count or labels.min() < 0 or labels.max() >= classes:
+def _read_truth(
+    path: Path, sidecars: Sequence[Path], index: _Index, count: int
+) -> tuple[NDArray[np.int64] | None, Factors | None]:
+    """Return the labels and the factors of a split."""
+    labels: list[int] = []
+    rows: list[list[int]] = []
+    table, classes = index.factors, len(index.label_names)
+    if classes or table:
+        for file in sidecars:
+            sidecar = _read_json(_Sidecar, file)
+            labels += sidecar.labels or []
+            rows += sidecar.factors or []
+    if classes and not (len(labels) == count and min(labels) >= 0 and max(labels) < classes):
         raise UserError(f"{path} is damaged: it must have {count} labels below {classes}; prepare the data again")
-    return labels
-
-
-def _read_factors(path: Path, sidecars: Sequence[Path], table: _FactorTable | None, count: int) -> Factors | None:
-    if table is None:
-        return None
-    rows = [row for sidecar in sidecars for row in _read_json(_Sidecar, sidecar).factors or ()]
-    if len(rows) != count or any(len(row) != len(table.names) for row in rows):
+    if table and not (len(rows) == count and all(len(row) == len(table.names) for row in rows)):
         raise UserError(f"{path} is damaged: it must have {len(table.names)} factors per image; prepare the data again")
-    return Factors(table.names, table.sizes, np.array(rows, np.int64), table.value_names)
-
-
-def _check_shard(file: Path, count: int, shape: tuple[int, int, int]) -> None:
-    """Check the header and the length of a shard without reading its pixels."""
-    try:
-        pixels: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
-    except FileNotFoundError:
-        raise UserError(f"the shard {file} is missing; prepare the data again") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the shard {file}: {error}") from error
-    if pixels.shape != (count, *shape) or pixels.dtype != np.uint8:
-        raise UserError(f"the shard {file} differs from {INDEX}; prepare the data again")
+    return (
+        np.array(labels, np.int64) if classes else None,
+        Factors(table.names, table.sizes, np.array(rows, np.int64), table.value_names) if table else None,
+    )
 
 
 def _read_index(path: Path) -> _Index:
@@ -278,15 +260,9 @@ def _read_index(path: Path) -> _Index:
 
 
 def _read_json(model: type[JsonModel], path: Path) -> JsonModel:
-    try:
+    with wrap_read_errors(path):
         # Python's own reader: names may contain bytes that are not UTF-8, as surrogates.
         return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is damaged, or from another version: {field}: {first['msg']}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import gzip
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,28 +38,8 @@ _NPZ_FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """One split of a data set as arrays.
-
-    Attributes:
-        images: uint8, uint16 or float in [0, 1]; (count, height, width), (count, channels, height, width) or
-            (count, height, width, channels), with 1 or 3 channels.
-        labels: Class numbers from 0, of shape (count,) or (count, 1).
-        names: One name per image; None numbers them from 0.
-        label_names: One name per class; empty numbers them from 0.
-        factors: The ground-truth factors of the images; None if unknown.
-    """
-
-    images: NDArray[Any]
-    labels: NDArray[Any] | None = None
-    names: Sequence[str] | None = None
-    label_names: tuple[str, ...] = ()
-    factors: Factors | None = None
-
-
-def read_arrays(path: Path, split: str) -> Arrays:
-    """Read one split, ``"train"`` or ``"test"``, of a .npz, .npy or IDX file (.gz too).
+def read_arrays(path: Path, split: str) -> ImageSet:
+    """Read one split, ``"train"`` or ``"test"``, of a .npz, .npy or IDX file (.gz too), for `convert` to check.
 
     Raises:
         UserError: The file has another format, is broken, or lacks the split or a required array.
@@ -72,9 +52,10 @@ def read_arrays(path: Path, split: str) -> Arrays:
         with wrap_read_errors(path):
             _check_npy_header(path)
             # Mapped, because the images may exceed the memory; copy-on-write, because torch wants writable arrays.
-            return Arrays(np.lib.format.open_memmap(path, mode="c"))
+            return ImageSet(np.lib.format.open_memmap(path, mode="c"), (), str(path))
     labels = _find_idx_labels(path)
-    return Arrays(read_idx(path, dimensions=3), None if labels is None else read_idx(labels, dimensions=1))
+    values = None if labels is None else read_idx(labels, dimensions=1).astype(np.int64)
+    return ImageSet(read_idx(path, dimensions=3), (), str(path), values)
 
 
 def array_splits(path: Path) -> tuple[str, ...]:
@@ -89,38 +70,33 @@ def array_splits(path: Path) -> tuple[str, ...]:
         return tuple(_npz_keys(archive.files, path))
 
 
-def to_image_set(arrays: Arrays, spec: ImageSpec, source: str) -> ImageSet:
-    """Convert arrays to an image set.
+def convert(images: ImageSet, spec: ImageSpec) -> ImageSet:
+    """Check arrays, and convert them to the requested form.
 
-    Images that already have the requested form are not copied and, if memory-mapped, not read.
+    Images that have that form are not copied and, if memory-mapped, not read.
 
     Args:
-        arrays: The images and what is known about them.
+        images: The arrays. Images are uint8, uint16 or float in [0, 1] of shape (count, height, width),
+            (count, channels, height, width) or (count, height, width, channels), with 1 or 3 channels. Labels are
+            integers from 0 of shape (count,) or (count, 1). Without names, images and classes are numbered.
         spec: The requested form of the images.
-        source: The name of the set, also for errors.
 
     Raises:
-        UserError: A shape, type or value is not allowed, see `Arrays`, or the size or channels must be requested.
+        UserError: A shape, type or value is not allowed, or the size or channels must be requested.
     """
-    images = channels_first(arrays.images, source)
-    count, channels, height, width = images.shape
+    source = images.source
+    pixels = channels_first(images.images, source)
+    count, channels, height, width = pixels.shape
     if not count:
         raise UserError(f"{source} has no images; at least one is needed")
     target = spec.resolve({Header(width, height, channels): "every image"}, source)
-    labels, label_names = _check_labels(arrays, count, source)
-    for part, values in (("names", arrays.names), ("rows of factors", arrays.factors)):
+    labels, label_names = _check_labels(images, count)
+    names = images.names or NumberedNames(count)
+    for part, values in (("names", names), ("rows of factors", images.factors)):
         if values is not None and len(values) != count:
             raise UserError(f"{source} has {count} images and {len(values)} {part}; one per image is needed")
-    names = NumberedNames(count) if arrays.names is None else list(arrays.names)
-    return ImageSet(_render(images, target, source), names, source, labels, label_names, factors=arrays.factors)
-
-
-def convert(images: ImageSet, spec: ImageSpec) -> ImageSet:
-    """Return an image set in the requested form, or itself if it has that form; raises like `to_image_set`."""
-    target = Target(spec.size or images.size, spec.channels or images.channels, spec.shape)
-    if (target.size, target.channels) == (images.size, images.channels):
-        return images
-    return replace(images, images=_render(np.asarray(images.images), target, images.source))
+    pixels = _render(pixels, target, source)
+    return replace(images, images=pixels, names=names, labels=labels, label_names=label_names)
 
 
 def npz_arrays(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
@@ -198,7 +174,7 @@ def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
 
 
-def _read_npz(path: Path, split: str) -> Arrays:
+def _read_npz(path: Path, split: str) -> ImageSet:
     with _open_npz(path) as archive:
         keys = _npz_keys(archive.files, path)
         if split not in keys:
@@ -213,8 +189,8 @@ def _read_npz(path: Path, split: str) -> Arrays:
             raise UserError(f"{path} has {name} of type {array.dtype} and shape {array.shape}; expected {form}")
     lists = {name: arrays[name].tolist() for name in _NPZ_FORMS if name in arrays and name != "factors"}
     factors = _read_factors(arrays["factors"].astype(np.int64), lists) if "factors" in arrays else None
-    label_names = tuple(lists.get("label_names", ()))
-    return Arrays(arrays["images"], arrays.get("labels"), lists.get("names"), label_names, factors)
+    names, label_names = lists.get("names", ()), tuple(lists.get("label_names", ()))
+    return ImageSet(arrays["images"], names, str(path), arrays.get("labels"), label_names, factors=factors)
 
 
 def _npz_keys(files: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
@@ -258,7 +234,7 @@ def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uin
     if images.dtype == np.uint8 and images.shape[1:] == (channels, size, size):
         return images
     rendered = np.empty((len(images), channels, size, size), np.uint8)
-    for index, image in enumerate(images):
+    for index, image in enumerate(np.asarray(images)):
         try:
             rendered[index] = render(image, *target)
         except ValueError as error:
@@ -266,9 +242,9 @@ def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uin
     return rendered
 
 
-def _check_labels(arrays: Arrays, count: int, source: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _check_labels(images: ImageSet, count: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Return the labels, int64 (count,), and one name per label."""
-    labels, label_names = arrays.labels, arrays.label_names
+    labels, label_names, source = images.labels, images.label_names, images.source
     if labels is None:
         return None, ()
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":

@@ -17,7 +17,7 @@ from PIL import Image
 
 from infogan.data.dataset import ImageSet, NumberedNames, some_indices
 from infogan.data.preprocess import ImageSpec, channels_first
-from infogan.data.readers.arrays import Arrays, to_image_set
+from infogan.data.readers.arrays import convert
 from infogan.data.readers.lazy_images import Item, LazyImages
 from infogan.data.readers.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
 from infogan.data.stream import Stream
@@ -35,7 +35,7 @@ def stream_object(data: Any, spec: ImageSpec) -> Stream:
     """Return a stream of images that a program holds.
 
     Args:
-        data: An ``ImageSet``; an array or tensor (see `Arrays`); a torch Dataset or another object with a length and
+        data: An ``ImageSet``; an array or tensor (see `convert`); a torch Dataset or another object with a length and
             items by number; or a Hugging Face data set with a column of images. Items are images (Pillow images, arrays
             or tensors of shape (height, width), (channels, height, width) or (height, width, channels)), or tuples of
             an image and a label. Floats are in [0, 1].
@@ -44,15 +44,12 @@ def stream_object(data: Any, spec: ImageSpec) -> Stream:
     Raises:
         UserError: The object is none of these, is empty, or has images of a wrong type or shape.
     """
-    arrays, source = None, "an array"
+    array = _as_array(data)
+    if array is not None:
+        data = ImageSet(array, (), "an array")
     if isinstance(data, ImageSet):
-        arrays = Arrays(data.images, data.labels, list(data.names), data.label_names, data.factors)
-        source = data.source
-    elif (array := _as_array(data)) is not None:
-        arrays = Arrays(array)
-    if arrays is not None:
-        image_set = to_image_set(arrays, spec, source)
-        return Stream.from_images(image_set, image_set.digest())
+        converted = convert(data, spec)
+        return Stream.from_images(converted, converted.digest())
 
     images = _list_items(data)
     target, _ = images.resolve(spec)

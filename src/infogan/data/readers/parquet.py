@@ -7,7 +7,6 @@ name, or whose folder's name, begins with ``train`` or ``test`` are splits.
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -212,9 +211,9 @@ def _row_opener(tables: Sequence[_Table], rows: dict[str, tuple[int, int, int]])
 
 def _split_of(name: str) -> str | None:
     """Return the split that the name of a file, or else of a folder around it, begins with."""
-    for part in reversed(name.split("/")):
+    for part in reversed(name.lower().split("/")):
         for split in ("train", "test"):
-            if part.lower().startswith(split):
+            if part.startswith(split):
                 return split
     return None
 
@@ -229,11 +228,8 @@ def _parquet_files(path: Location) -> list[tuple[str, Location]]:
 
 def _files_in(path: Location) -> Iterator[str]:
     """Yield the relative paths of the files in a folder, except hidden ones."""
-    if not isinstance(path, Path):
-        yield from (name for name in path.find() if not is_hidden(name))
-        return
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in files:
-            if not is_hidden(name):
-                yield Path(folder, name).relative_to(path).as_posix()
+    if isinstance(path, Path):
+        names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    else:
+        names = (name for name in path.find())
+    return (name for name in names if not is_hidden(name))

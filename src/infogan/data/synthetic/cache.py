@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.data.dataset import ImageSet
 from infogan.data.factors import FactorGrid, held_out_mask, pseudorandom_permutation
 from infogan.data.preprocess import Progress, render, wrap_read_errors
-from infogan.data.readers.arrays import Arrays
 from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write, make_output_folder, remove_temporary_files
 
@@ -58,8 +58,8 @@ class Rendering:
 
 def read_rendering(
     rendering: Rendering, folder: Path, split: str, size: int, progress: Progress | None = None
-) -> Arrays:
-    """Return one split, ``"train"`` or ``"test"``, memory-mapped, after drawing the set at this size if necessary.
+) -> ImageSet:
+    """Return one split, memory-mapped and without names, after drawing the set at this size if necessary.
 
     Raises:
         UserError: The file cannot be written, or the disk is too full.
@@ -73,7 +73,8 @@ def read_rendering(
     images = images[:count] if split == "train" else images[count:]
     factors = rendering.grid.factors(splits[split])
     column = rendering.grid.names.index(rendering.label_factor)
-    return Arrays(images, factors.values[:, column], label_names=rendering.grid.value_names[column], factors=factors)
+    labels, label_names = factors.values[:, column], rendering.grid.value_names[column]
+    return ImageSet(images, (), f"{rendering.name} ({split})", labels, label_names, factors=factors)
 
 
 def render_all(rendering: Rendering, folder: Path, size: int, progress: Progress | None = None) -> Path:
