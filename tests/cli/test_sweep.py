@@ -42,6 +42,7 @@ def test_a_grid_is_parsed_as_people_write_it() -> None:
         (["--", "--track", "neptune"], "neptune"),
         ([], "nothing-there"),
         (["--", "--recipe", "nope"], "nope"),
+        (["--", "--preset", "nope"], "recipe 'nope'"),
         (["--", "--steps", "3", "--images-seen", "4"], "given twice"),
         (["--", "--stepz", "3"], "--stepz"),
     ],

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, STRICT_HELP, Source, merge_alias
+from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, STRICT_HELP, RenamedOptions, Source
 
 commands = typer.Typer(help="List, fetch and prepare data sets.", no_args_is_help=True)
 
@@ -35,14 +35,13 @@ def fetch_data(
         typer.echo(str(cache_folder(name)))
 
 
-@commands.command("prepare")
+@commands.command("prepare", cls=RenamedOptions)
 def prepare_data(
     source: Source,
     destination: Annotated[Path, typer.Argument(help="A .npz file, or a folder for shards.", show_default=False)],
     size: Annotated[int | None, typer.Option(help=SIZE_HELP)] = None,
     channels: Annotated[int | None, typer.Option(help=CHANNELS_HELP)] = None,
-    shape: Annotated[str | None, typer.Option(help=SHAPE_HELP)] = None,
-    fit: Annotated[str | None, typer.Option("--fit", hidden=True)] = None,
+    shape: Annotated[str, typer.Option(help=SHAPE_HELP, show_default=False)] = "crop",
     strict: Annotated[bool, typer.Option(help=STRICT_HELP)] = False,
     workers: Annotated[int, typer.Option(help="Number of processes that write shards.", min=1)] = 1,
 ) -> None:
@@ -50,7 +49,6 @@ def prepare_data(
     from infogan.cli.terminal import log, show_progress
     from infogan.data import prepare, prepare_shards
 
-    shape = merge_alias("shape", shape, "fit", fit) or "crop"
     with show_progress() as progress:
         options: dict[str, Any] = {"size": size, "channels": channels, "shape": shape, "strict": strict}
         results: dict[str, tuple[str, Sequence[str]]] = {}

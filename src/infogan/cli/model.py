@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infogan.cli.options import Json, Model, Run, merge_alias
+from infogan.cli.options import Json, Model, RenamedOptions, Run
 from infogan.utils.errors import UserError
 
 commands = typer.Typer()
@@ -54,16 +54,12 @@ def _parse_name(text: str) -> tuple[int, str]:
     return int(value), value_name
 
 
-@commands.command()
+@commands.command(cls=RenamedOptions)
 def explore(
     run: Run,
     port: Annotated[int, typer.Option(help="Port on this machine; 0 = any free port.", min=0, max=65535)] = 0,
     open_: Annotated[bool, typer.Option("--open", help="Browser window with the page.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Maximum number of real images to sort. Default: 100,000.", min=1),
-    ] = None,
-    images: Annotated[int | None, typer.Option("--images", min=1, hidden=True)] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of real images to sort.", min=1)] = 100_000,
 ) -> None:
     """Steer a model, and sort, name and correct real images, on a page in the browser. Ctrl-C ends it."""
     try:
@@ -72,17 +68,15 @@ def explore(
         raise UserError(f"the explorer needs {error.name}: pip install 'infogan[explorer]'") from None
     from infogan.cli.terminal import log
 
-    maximum = merge_alias("limit", limit, "images", images) or 100_000
-    explorer = server.load_explorer(run, maximum, log)
-    is_first = True
+    explorer = server.load_explorer(run, limit, log)
+    addresses: list[str] = []
 
     def announce(address: str) -> None:
-        nonlocal is_first
-        if is_first:
-            print(address, flush=True)
-        else:
+        if addresses:
             log(f"opened; for another browser: {address}")
-        is_first = False
+        else:
+            print(address, flush=True)
+        addresses.append(address)
 
     server.serve(explorer, port, open_browser=open_, announce=announce)
 

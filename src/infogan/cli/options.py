@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from infogan.utils.errors import UserError
+
+OLD_NAMES = {  # by command: the names that options had in version 0.1, with those they have now
+    "train": {"--preset": "--recipe", "--invariance": "--augment", "--fit": "--shape", "--images": "--images-seen"},
+    "prepare": {"--fit": "--shape"},
+    "sweep": {"--vary": "--grid"},
+    "explore": {"--images": "--limit"},
+}
 
 Run = Annotated[Path, typer.Argument(help="Run folder or model folder.", show_default=False)]
 OnlyRun = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
@@ -25,24 +33,18 @@ SIZE_HELP = "Height and width in pixels, 8 to 128. Default: those of the images.
 CHANNELS_HELP = "1 for grey, 3 for RGB. Default: those of the images."
 STRICT_HELP = "Error for unreadable images instead of skipping them."
 
-Value = TypeVar("Value")
 
+class RenamedOptions(TyperCommand):
+    """A command that accepts its options by their old names, too; `OLD_NAMES` lists them."""
 
-def merge_alias(option: str, value: Value | None, alias: str, old_value: Value | None) -> Value | None:
-    """Return the value of an option that has an old name, too.
-
-    Raises:
-        UserError: Both names are given, with different values.
-
-    Example:
-        >>> merge_alias("recipe", None, "preset", "paper")
-        'paper'
-    """
-    if value and old_value and value != old_value:
-        raise UserError(
-            f"--{option} and --{alias} are the same option, but have different values: pass --{option} only"
-        )
-    return value or old_value
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; raise UserError if an option is given by both of its names."""
+        names = [word.partition("=")[0] for word in args]
+        for old, new in OLD_NAMES[str(self.name)].items():
+            if old in names and new in names:
+                raise UserError(f"{new} and {old} are the same option: pass {new} only")
+            args = [word.replace(old, new, 1) if name == old else word for name, word in zip(names, args, strict=True)]
+        return super().parse_args(ctx, args)
 
 
 def parse_codes(assignments: Sequence[str] | None) -> dict[str, str]:

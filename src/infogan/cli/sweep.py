@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from infogan.cli import train
-from infogan.cli.options import Json, Source, merge_alias
+from infogan.cli.options import Json, RenamedOptions, Source
 from infogan.utils.errors import UserError
 
 commands = typer.Typer()
 
 
-@commands.command(context_settings={"allow_extra_args": True})
+@commands.command(cls=RenamedOptions, context_settings={"allow_extra_args": True})
 def sweep(
     context: typer.Context,
     data: Source,
@@ -23,7 +23,6 @@ def sweep(
         list[str] | None,
         typer.Option(help="KEY=A,B: values of an option (as for --set) or of a flag of train. Repeatable."),
     ] = None,
-    vary: Annotated[list[str] | None, typer.Option("--vary", hidden=True)] = None,
     jobs: Annotated[int, typer.Option(help="Number of runs at a time.", min=1)] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder: a new one, or one to resume. Default: runs/NNNNN-NAME-sweep.")
@@ -42,7 +41,7 @@ def sweep(
     from infogan.training.run_dir import RunFolder
 
     arguments = list(context.args)
-    numbers, values = parse_seeds(seeds), parse_grid(merge_alias("grid", grid, "vary", vary) or ())
+    numbers, values = parse_seeds(seeds), parse_grid(grid or ())
     for run in variations(data, numbers[:1], values, arguments):
         check_arguments(run.arguments, data, numbers[0])
     runs = variations(data, numbers, values, arguments)

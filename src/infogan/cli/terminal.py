@@ -3,8 +3,6 @@
 import shlex
 import signal
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +15,6 @@ from infogan.config.schema import Config
 from infogan.models.latents import CodeLayout
 from infogan.training.callbacks import Callback, LogRecord
 from infogan.training.run_dir import RunFolder
-
-RATE_WINDOW_S = 20.0
 
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -58,7 +54,6 @@ class TrainingDisplay(Callback):
     """Shows the progress of a run: a bar on a terminal, otherwise one line per log record."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, int]] = deque()  # (time, steps made) within the last RATE_WINDOW_S
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -85,12 +80,11 @@ class TrainingDisplay(Callback):
         self._bar.update(self._task, completed=step, total=config.train.steps)
 
     def on_step_end(self, step: int) -> None:
-        """Move the bar."""
-        now = time.monotonic()
-        self._recent.append((now, step))
-        while len(self._recent) > 2 and self._recent[0][0] < now - RATE_WINDOW_S:
-            self._recent.popleft()
-        self._bar.update(self._task, completed=step, rate=self._rates()[0])
+        """Move the bar, and update the number of images per second."""
+        stage, _, _ = self._config.stage_at(step - 1)
+        speed = self._bar.tasks[0].speed  # steps per second
+        rate = f"{speed * self._config.batch_size(stage):.0f}" if speed else "-"
+        self._bar.update(self._task, completed=step, rate=rate)
 
     def on_log(self, record: LogRecord) -> None:
         """Show the information of the codes next to their entropy."""
@@ -102,19 +96,10 @@ class TrainingDisplay(Callback):
         status = f"information in nats: {', '.join(information)}" if information else ""
         self._bar.update(self._task, status=status)
         if not ERR.is_terminal:
-            rate, remaining = self._rates()
+            task = self._bar.tasks[0]
             steps = f"step {record.step}/{self._config.train.steps}"
-            log(f"{steps}  {rate} images/s  {remaining} left  {status}".rstrip())
-
-    def _rates(self) -> tuple[str, str]:
-        """Return the images per second and the remaining minutes and seconds at the recent speed."""
-        if len(self._recent) < 2:
-            return "-", "?"
-        (start, first), (end, last) = self._recent[0], self._recent[-1]
-        seconds = max(end - start, 1e-9)
-        images = self._config.images_seen(last) - self._config.images_seen(first)
-        minutes, rest = divmod(round((self._config.train.steps - last) * seconds / (last - first)), 60)
-        return f"{images / seconds:.0f}", f"{minutes}:{rest:02d}"
+            remaining = TimeRemainingColumn(compact=True).render(task)
+            log(f"{steps}  {task.fields['rate']} images/s  {remaining} left  {status}".rstrip())
 
 
 class Signals(Callback):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, SOURCE_HELP, STRICT_HELP, merge_alias
+from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, SOURCE_HELP, STRICT_HELP, RenamedOptions
 from infogan.cli.workers import join_workers
 from infogan.utils.errors import UserError
 
@@ -25,33 +25,20 @@ in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
 )
 MAX_SKIPPED_LINES = 10
 
-OPTIONS = {  # the parameters of `train_command` that stand for one option each
-    "data": "data.source",
-    "labels": "data.labels",
-    "size": "data.size",
-    "channels": "data.channels",
-    "shape": "data.shape",
-    "strict": "data.strict",
-    "objective": "objective.kind",
-    "seed": "train.seed",
-    "budget": "train.budget",
-    "steps": "train.steps",
-    "images_seen": "train.images_seen",
-    "precision": "train.precision",
-    "compile_": "train.compile",
-    "deterministic": "train.deterministic",
+OPTIONS = {  # by section of the configuration: the options that a parameter of `train_command` sets
+    "data": ["source", "labels", "size", "channels", "shape", "strict"],
+    "objective": ["kind"],
+    "train": ["seed", "budget", "steps", "images_seen", "precision", "compile", "deterministic"],
 }
-ALIASES = {"recipe": "preset", "augment": "invariance", "shape": "fit", "images_seen": "images"}  # old names
 
 
-@commands.command("train")
+@commands.command("train", cls=RenamedOptions)
 def train_command(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
     recipe: Annotated[
         str | None, in_recipe(help="Recipe: robust, plain, paper, post or disentangle. Default: robust.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(hidden=True)] = None,
     config: Annotated[Path | None, in_recipe(help="TOML or JSON file of options on top of the recipe.")] = None,
     assignments: Annotated[
         list[str] | None, in_recipe("--set", help="Any option: section.key=value. Repeatable.")
@@ -60,13 +47,11 @@ def train_command(
     augment: Annotated[
         str | None, in_recipe(help="Augmentations, which categories ignore: shift,rotate=20,... Default: by data set.")
     ] = None,
-    invariance: Annotated[str | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int | None, in_recipe(help="Random seed. Default: 0.")] = None,
     labels: Annotated[str | None, in_data(help="CSV file (image, label) with labels of a few images.")] = None,
     size: Annotated[int | None, in_data(help=SIZE_HELP)] = None,
     channels: Annotated[int | None, in_data(help=CHANNELS_HELP)] = None,
     shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
-    fit: Annotated[str | None, typer.Option(hidden=True)] = None,
     strict: Annotated[bool | None, in_data(help=STRICT_HELP)] = None,
     categorical: Annotated[
         list[str] | None,
@@ -79,7 +64,6 @@ def train_command(
     ] = None,
     steps: Annotated[int | None, in_length(help="Length in steps.")] = None,
     images_seen: Annotated[int | None, in_length(help="Length in images seen.", min=1)] = None,
-    images: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
     out: Annotated[
         Path | None, in_output(help="Run folder: a new one, or one to resume. Default: runs/NNNNN-NAME.")
     ] = None,
@@ -124,18 +108,16 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     from infogan.api import resolve
     from infogan.config.load import read_options
 
-    values = dict(parameters)
-    for name, alias in ALIASES.items():
-        values[name] = merge_alias(name.replace("_", "-"), parameters[name], alias, parameters[alias])
+    renamed = {"source": parameters["data"], "kind": parameters["objective"], "compile": parameters["compile_"]}
+    values = {**parameters, **renamed}
     if values["budget"] is not None:
         values["budget"] = parse_seconds(values["budget"])
     if sum(values[length] is not None for length in ("budget", "steps", "images_seen")) > 1:
         raise UserError("the length is given twice: pass one of --budget, --steps and --images-seen")
-    flags: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        if values[name] is not None:
-            section, key = option.split(".")
-            flags.setdefault(section, {})[key] = values[name]
+    flags = {
+        section: {name: value for name in names if (value := values[name]) is not None}
+        for section, names in OPTIONS.items()
+    }
     if values["augment"] is not None:
         flags["augment"] = resolve.parse_augmentations(values["augment"])
     layers = [read_options(Path(values["config"]))] if values["config"] else []
