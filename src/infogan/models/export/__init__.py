@@ -65,12 +65,9 @@ def _check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; an export is a folder: choose another destination")
-    names = {path.name for path in folder.iterdir()}
     try:
         exported = {INDEX, *json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         exported = set()
-    if names and not exported:
-        raise UserError(f"{folder} is not empty and is not an export: choose another destination")
-    if foreign := sorted(names - exported):
-        raise UserError(f"{folder} holds {foreign[0]!r}, which is not part of the export: choose another destination")
+    if foreign := sorted({path.name for path in folder.iterdir()} - exported):
+        raise UserError(f"{folder} holds {foreign[0]!r}, which is not part of an export: choose another destination")

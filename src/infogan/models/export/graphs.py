@@ -7,15 +7,15 @@ posterior of each code. Images are float32 in [0, 1], as other software expects.
 import copy
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 import infogan
 from infogan.config.schema import CategoricalCode
@@ -31,6 +31,7 @@ TOLERANCE = 1e-5  # of an output; relative for values beyond 1
 BATCH_SIZES = (1, 2, 7)  # with which an export is checked
 
 Inputs = tuple[Tensor | dict[str, Tensor], ...]  # of a module: (noise, {code: values}) or (images,)
+Outputs = Any  # images, {code: {parameter: values}} or a list of them: tensors or arrays
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Graph:
         inputs: Names of the flattened inputs, in order.
         outputs: Names of the flattened outputs, in order.
         sample_inputs: (batch size) -> inputs of the module, sampled from the prior.
-        reference: Inputs of the module -> flattened outputs of the model's own networks.
+        reference: Inputs of the module -> its outputs, as the model's own networks compute them.
     """
 
     name: str
@@ -52,21 +53,23 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     sample_inputs: Callable[[int], Inputs]
-    reference: Callable[..., list[Tensor]]
+    reference: Callable[..., Outputs]
 
-    def check(self, run: Callable[[Inputs], Sequence[NDArray[Any] | Tensor]]) -> None:
+    @torch.inference_mode()
+    def check(self, run: Callable[..., Outputs]) -> None:
         """Compare an export with the model at several batch sizes.
 
         Args:
-            run: The export: inputs of the module -> flattened outputs.
+            run: The export: inputs of the module -> outputs.
 
         Raises:
             UserError: an output differs by more than ``TOLERANCE``.
         """
         for batch_size in BATCH_SIZES:
             inputs = self.sample_inputs(batch_size)
-            for name, reference, output in zip(self.outputs, self.reference(*inputs), run(inputs), strict=True):
-                difference = _max_difference(reference.numpy(), np.asarray(output))
+            outputs = zip(self.outputs, flatten(self.reference(*inputs)), flatten(run(*inputs)), strict=True)
+            for name, reference, output in outputs:
+                difference = _max_difference(np.asarray(reference), np.asarray(output))
                 if not difference <= TOLERANCE:  # also if it is NaN
                     raise UserError(
                         f"the export is not exact and was not written: for {batch_size} images, {name!r} of the "
@@ -147,27 +150,23 @@ def model_graphs(model: InfoGAN) -> list[Graph]:
     """Return the generator, and the recognizer if the model has one."""
     networks = float32_networks(model)
     inference, layout, names = _inference_networks(model, networks), model.layout, safe_names(model.layout.codes)
+    generator = Generator(networks, layout)
 
     def sample_latents(batch_size: int) -> tuple[Tensor, dict[str, Tensor]]:
         source = torch.Generator().manual_seed(0)
         return layout.sample_noise(batch_size, source), dict(layout.sample_codes(batch_size, source))
 
-    @torch.inference_mode()
-    def generate(noise: Tensor, codes: dict[str, Tensor]) -> list[Tensor]:
-        return [(networks.generate(layout.latents(noise, codes)) + 1) / 2]
-
     def sample_images(batch_size: int) -> tuple[Tensor]:
         """Return generated images, every second one of random pixels, rounded to 256 levels as in a file."""
-        images = generate(*sample_latents(batch_size))[0].clone()
+        images = generator(*sample_latents(batch_size))
         images[1::2] = torch.rand(images[1::2].shape, generator=torch.Generator().manual_seed(0))
         return ((images * 255).round() / 255,)
 
-    @torch.inference_mode()
-    def recognize(images: Tensor) -> list[Tensor]:
-        return flatten(layout.split_posterior(networks.posterior(2 * images - 1)).values())
+    def recognize(images: Tensor) -> dict[str, dict[str, Tensor]]:
+        return layout.split_posterior(networks.posterior(2 * images - 1))
 
     inputs = (NOISE, *names.values())
-    graphs = [Graph("generator", Generator(inference, layout), inputs, (IMAGES,), sample_latents, generate)]
+    graphs = [Graph("generator", Generator(inference, layout), inputs, (IMAGES,), sample_latents, generator)]
     if networks.reads_codes:
         outputs = tuple(name for code in layout.codes.values() for name in output_names(names[code.name], code.kind))
         module = Recognizer(inference, layout)
@@ -181,20 +180,20 @@ def _inference_networks(model: InfoGAN, networks: Networks) -> Networks:
     # layers share their (parametrized) class with the model's.
     settings = model.config.networks.model_copy(update={"spectral_norm": False})
     plain = build_networks(settings, model.layout, model.shape, kind=model.config.kind, seed=0)
-    state = {name: tensor for name, tensor in networks.state_dict().items() if ".parametrizations." not in name}
-    for name, module in networks.named_modules():
-        if parametrize.is_parametrized(module, "weight"):
-            state[f"{name}.weight"] = module.weight
-    plain.load_state_dict(state)
+    plain.load_state_dict({name: attrgetter(name)(networks) for name in plain.state_dict()})
     plain = fuse_batchnorm(plain).requires_grad_(False)
     for parameter in plain.parameters():
         parameter.data = parameter.data.contiguous()  # exports need the default memory format
     return plain
 
 
-def flatten(values: Iterable[Tensor | Mapping[str, Tensor]]) -> list[Tensor]:
-    """Return tensors and those in mappings in one list."""
-    return [leaf for part in values for leaf in ([part] if isinstance(part, Tensor) else part.values())]
+def flatten(values: Any) -> list[Any]:
+    """Return the tensors or arrays in nested tuples, lists and dictionaries, in order."""
+    if isinstance(values, Mapping):
+        values = values.values()
+    elif not isinstance(values, tuple | list):
+        return [values]
+    return [leaf for part in values for leaf in flatten(part)]
 
 
 def safe_names(codes: Iterable[str]) -> dict[str, str]:

@@ -57,16 +57,14 @@ def write(model: InfoGAN, folder: Path) -> None:
             graph.check(partial(_run, keras, keras.saving.load_model(path), graph))
 
 
-def _run(keras: Any, network: Any, graph: graphs.Graph, inputs: graphs.Inputs) -> list[NDArray[Any]]:
-    """Return the flattened outputs of a Keras model, with channels first, for inputs of the graph's module."""
+def _run(keras: Any, network: Any, graph: graphs.Graph, *inputs: Any) -> list[NDArray[Any]]:
+    """Return the outputs of a Keras model, with channels first, for inputs of the graph's module."""
     if graph.name == "recognizer":
-        (images,) = graphs.flatten(inputs)
-        outputs = network(images.permute(0, 2, 3, 1).numpy())
+        outputs = network(inputs[0].permute(0, 2, 3, 1).numpy())
         return [keras.ops.convert_to_numpy(outputs[name]) for name in graph.outputs]
-    feeds = {
-        name: leaf.numpy() for name, leaf in zip(graph.inputs, graphs.flatten(inputs), strict=True) if leaf.numel()
-    }
-    return [keras.ops.convert_to_numpy(network(feeds)).transpose(0, 3, 1, 2)]
+    tensors = zip(graph.inputs, graphs.flatten(inputs), strict=True)
+    images = network({name: tensor.numpy() for name, tensor in tensors if tensor.numel()})
+    return [keras.ops.convert_to_numpy(images).transpose(0, 3, 1, 2)]
 
 
 def _import_keras() -> Any:

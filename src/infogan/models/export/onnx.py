@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from infogan.models.export.graphs import Graph, Inputs, describe, flatten, model_graphs
+from infogan.models.export.graphs import Graph, describe, flatten, model_graphs
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
@@ -72,10 +72,9 @@ def _convert(graph: Graph, description: str) -> bytes:
     return content
 
 
-def _run(session: Any, graph: Graph, inputs: Inputs) -> list[NDArray[Any]]:
+def _run(session: Any, graph: Graph, *inputs: Tensor | dict[str, Tensor]) -> Any:
     feeds = {name: tensor.numpy() for name, tensor in zip(graph.inputs, flatten(inputs), strict=True)}
-    outputs: list[NDArray[Any]] = session.run(graph.outputs, feeds)
-    return outputs
+    return session.run(graph.outputs, feeds)
 
 
 def _clean_up(model: Any, graph: Graph) -> None:
@@ -104,8 +103,7 @@ def _silence() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)

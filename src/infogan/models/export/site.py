@@ -22,10 +22,7 @@ from infogan.utils.files import write_bytes
 STATIC = Path(__file__).parent / "static"
 EXPLORER = Path(__file__).parents[2] / "explorer" / "static"  # the page shares its style and its script for steering
 SHARED = ("dom.js", "state.js", "predictions.js", "steer.js")
-MODULES = (
-    *(EXPLORER / name for name in SHARED),
-    *(STATIC / name for name in ("onnx.js", "site.js")),
-)
+MODULES = (*(EXPLORER / name for name in SHARED), STATIC / "onnx.js", STATIC / "site.js")
 
 
 def write(model: InfoGAN, folder: Path, runtime: str | Path | None = None) -> None:
