@@ -41,7 +41,7 @@ def test_run_with_good_evidence_is_trusted() -> None:
 
 @pytest.mark.parametrize("name", sorted(THRESHOLDS))
 def test_run_is_not_trusted_if_one_measurement_is_below_its_threshold(name: str) -> None:
-    minimum = THRESHOLDS[name].minimum
+    minimum = THRESHOLDS[name]["minimum"]
     good, bad = (Evidence(**{**asdict(GOOD), name: value}) for value in (minimum, minimum - 0.01))
     assert judge(good, "digit")[0]
     trusted, reason = judge(bad, "digit")

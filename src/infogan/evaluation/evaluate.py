@@ -1,6 +1,6 @@
 """Evaluation of a model on images: the numbers in ``metrics.jsonl``. Labels serve for evaluation only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infogan.evaluation.descriptions import with_interval
@@ -47,18 +47,17 @@ def evaluate(
             "samples and 2 draws"
         )
     metrics = metrics or ()
-    names = [name for name in metrics if name != ALL]
+    every, names = ALL in metrics, [name for name in metrics if name != ALL]
     for name in names:
         if name not in METRICS:
             raise unknown_name("metric", name, [ALL, *METRICS])
         if obstacle := METRICS[name].obstacle(inputs):
             raise UserError(f"metric {name!r} cannot be measured: {obstacle}")
     result: dict[str, Any] = {}
-    if not names or ALL in metrics:
-        candidates = [name for name, metric in METRICS.items() if ALL in metrics or metric.by_default]
-        obstacles = {name: METRICS[name].obstacle(inputs) for name in candidates}
+    if every or not names:
+        obstacles = {name: metric.obstacle(inputs) for name, metric in METRICS.items() if every or metric.by_default}
         names = list(dict.fromkeys([*names, *(name for name, obstacle in obstacles.items() if not obstacle)]))
-        if ALL in metrics:
+        if every:
             result["left_out"] = {name: obstacle for name, obstacle in obstacles.items() if obstacle}
     context = MetricContext(**vars(inputs), samples=samples, bootstrap_draws=bootstrap_draws)
     intervals: dict[str, list[float]] = {}
@@ -76,8 +75,7 @@ def evaluate(
 def summary(result: Mapping[str, Any]) -> list[str]:
     """Return an evaluation as lines for the terminal; the last one is the reason of the verdict, if there is one."""
     lines = [*_cluster_lines(result), *_information_lines(result), *_distance_lines(result)]
-    if "disentanglement" in result:
-        scores = result["disentanglement"]
+    if scores := result.get("disentanglement"):
         text = ", ".join(f"{title} {scores[name]:.3f}" for name, title in PUBLISHED_SCORES.items())
         lines.append(f"disentanglement of known factors: {text}")
     lines += [f"{name} was not measured: {obstacle}" for name, obstacle in result.get("left_out", {}).items()]
@@ -87,44 +85,34 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _cluster_lines(result: Mapping[str, Any]) -> list[str]:
-    lines = []
+def _cluster_lines(result: Mapping[str, Any]) -> Iterator[str]:
     if "accuracy" in result:
         accuracy = with_interval(result, "accuracy", result["accuracy"], ".4f")
-        lines.append(
-            f"accuracy, one category per label: {accuracy}; purity {result['purity']:.4f}, "
-            f"NMI {result['nmi']:.4f}, ARI {result['ari']:.4f}"
-        )
+        agreement = "purity {purity:.4f}, NMI {nmi:.4f}, ARI {ari:.4f}".format_map(result)
+        yield f"accuracy, one category per label: {accuracy}; {agreement}"
     if "calibration_error" in result:
-        lines.append(
-            f"calibration of its probabilities: error {result['calibration_error']:.4f}, Brier score "
-            f"{result['brier']:.4f}, log loss {result['log_loss']:.4f} nats"
-        )
-    return lines
+        errors = "error {calibration_error:.4f}, Brier score {brier:.4f}, log loss {log_loss:.4f} nats"
+        yield f"calibration of its probabilities: {errors.format_map(result)}"
 
 
-def _information_lines(result: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"mutual information of {name}: {bound:.3f} nats (entropy of the code {result['entropy'][name]:.3f})"
-        for name, bound in result.get("information", {}).items()
-    ]
+def _information_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    for name, bound in result.get("information", {}).items():
+        yield f"mutual information of {name}: {bound:.3f} nats (entropy of the code {result['entropy'][name]:.3f})"
     if estimates := result.get("information_estimate"):
         text = ", ".join(f"{name} {estimate:.3f}" for name, estimate in estimates.items())
-        lines.append(f"mutual information (model-free estimate): {text} nats")
-    lines += [f"{name} is ignored: images contain almost no information about it" for name in result.get("ignored", ())]
-    return lines
+        yield f"mutual information (model-free estimate): {text} nats"
+    for name in result.get("ignored", ()):
+        yield f"{name} is ignored: images contain almost no information about it"
 
 
-def _distance_lines(result: Mapping[str, Any]) -> list[str]:
-    lines = []
+def _distance_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for name, value in result.items():
         if name.startswith("frechet"):
-            lines.append(f"{name.replace('_', ' ')}: {value:.3f}")
+            yield f"{name.replace('_', ' ')}: {value:.3f}"
         elif name.startswith("kernel") and not name.endswith("error"):
             error = f" +- {result[f'{name}_error']:.2g}" if f"{name}_error" in result else ""
-            lines.append(f"{name.replace('_', ' ')}: {value:.3g}{error}")
+            yield f"{name.replace('_', ' ')}: {value:.3g}{error}"
         elif name.startswith("precision"):
             space = name.partition("_")[2]
             shares = (f"{share} {result[f'{share}_{space}']:.3f}" for share in SHARES)
-            lines.append(f"neighbours in {space}: {', '.join(shares)}")
-    return lines
+            yield f"neighbours in {space}: {', '.join(shares)}"

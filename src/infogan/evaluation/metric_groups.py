@@ -7,7 +7,7 @@ split and are reported on the test split, if there is one.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -140,20 +140,22 @@ def clusters(context: MetricContext) -> Result:
     matched = some_indices(len(train), 10 * context.samples)
     fitted = predicted[matched] if reported is train else model.encode(train.images[matched]).codes[code.name]
     mapping = clustering.hungarian_mapping(fitted, train.labels[matched], code.size, classes)
+    statistics: dict[str, Callable[..., float]] = {
+        "accuracy": partial(clustering.accuracy, mapping),
+        "purity": clustering.purity,
+        "nmi": clustering.nmi,
+        "ari": clustering.ari,
+    }
     calibration = clustering.calibration(mapping, encoding.probabilities[code.name], labels, classes)
-    agreement = {"purity": clustering.purity, "nmi": clustering.nmi, "ari": clustering.ari}
     return {
-        "accuracy": clustering.accuracy(mapping, predicted, labels),
-        **{name: statistic(predicted, labels) for name, statistic in agreement.items()},
+        **{name: statistic(predicted, labels) for name, statistic in statistics.items()},
         "calibration_error": calibration.error,
         "brier": calibration.brier,
         "log_loss": calibration.log_loss,
         "intervals": {
-            "accuracy": context.interval(lambda *pair: clustering.accuracy(mapping, *pair), predicted, labels),
-            **{
-                name: context.interval(statistic, predicted, labels, centred=True)
-                for name, statistic in agreement.items()
-            },
+            # Only the accuracy is not biased by images that recur in a draw.
+            name: context.interval(statistic, predicted, labels, centred=name != "accuracy")
+            for name, statistic in statistics.items()
         },
         "protocol": f"categories of {len(reported)} images; matched with labels, one to one, on {len(matched)} "
         f"training images; 95 % intervals from {context.bootstrap_draws} draws of images",
@@ -173,19 +175,15 @@ def information(context: MetricContext) -> Result:
     model = context.model
     samples = model.sample(context.samples, seed=context.seed)
     likelihoods = model.log_likelihoods(samples.images, samples.codes)
-    entropies = {name: model.layout.entropy(name) for name in model.layout.codes}
-    bounds = {name: float(values.mean()) + entropies[name] for name, values in likelihoods.items()}
     predictions = model.encode(samples.images).codes
-    estimates = {}
+    entropies, bounds, estimates, intervals = {}, {}, {}, {}
     for name, code in model.layout.codes.items():
+        entropies[name] = model.layout.entropy(name)
+        bounds[name] = float(likelihoods[name].mean()) + entropies[name]
         estimator = categorical_information if isinstance(code, CategoricalCode) else continuous_information
         estimates[name] = estimator(samples.codes[name], predictions[name])
-    intervals = {
-        f"information/{name}": context.interval(
-            lambda values: values.mean(axis=-1), values + entropies[name], vectorised=True
-        )
-        for name, values in likelihoods.items()
-    }
+        gains = likelihoods[name] + entropies[name]
+        intervals[f"information/{name}"] = context.interval(partial(np.mean, axis=-1), gains, vectorised=True)
     return {
         "information": bounds,
         "information_estimate": estimates,

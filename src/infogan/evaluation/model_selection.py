@@ -103,16 +103,16 @@ def rank_candidates(candidates: Sequence[Candidate]) -> Ranking:
         # Feature spaces of images of different shapes are not comparable.
         scores = [candidate.frechet if same_shape else None for candidate in candidates]
     sign = 1 if score == "frechet" else -1
-
-    def sort_key(index: int) -> tuple[int, float]:
-        value = scores[index]
-        return TRUST_ORDER[candidates[index].trusted], np.inf if value is None else sign * value
-
     places = [
-        RankedRun(candidates[index].name, candidates[index].trusted, {score: scores[index]})
-        for index in sorted(range(len(candidates)), key=sort_key)
+        RankedRun(candidate.name, candidate.trusted, {score: value})
+        for candidate, value in zip(candidates, scores, strict=True)
     ]
-    return Ranking(f"trusted runs first, then by {criterion}", (score,), tuple(places))
+
+    def sort_key(run: RankedRun) -> tuple[int, float]:
+        value = run.scores[score]
+        return TRUST_ORDER[run.trusted], np.inf if value is None else sign * value
+
+    return Ranking(f"trusted runs first, then by {criterion}", (score,), tuple(sorted(places, key=sort_key)))
 
 
 def mean_agreement(agreement: Matrix) -> Matrix:
@@ -132,8 +132,7 @@ def mean_agreement(agreement: Matrix) -> Matrix:
     if agreement.shape != (count, count) or count < 2:
         raise ValueError(f"agreement has shape {agreement.shape}; expected a square of at least two models")
     symmetric = (agreement + agreement.T) / 2
-    means: Matrix = (symmetric.sum(axis=1) - np.diag(symmetric)) / (count - 1)
-    return means
+    return np.asarray((symmetric.sum(axis=1) - np.diag(symmetric)) / (count - 1))
 
 
 def category_agreement(categories: Sequence[NDArray[np.int64]]) -> Matrix:

@@ -7,8 +7,10 @@ ones; the generator ignores the code; the categories do not follow the structure
 """
 
 import itertools
+import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,32 +62,10 @@ class Evidence:
     split: tuple[tuple[int, ...], ...] = ()
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """The smallest trusted value of a field of `Evidence`, and the reason not to trust a smaller one.
-
-    Attributes:
-        minimum: Smallest trusted value.
-        problem: Format string with ``code`` (name of the code), ``value`` and ``kinds``.
-    """
-
-    minimum: float
-    problem: str
-
-
-THRESHOLDS = {
-    "views_apart": Threshold(
-        0.3,
-        "augmentation hardly changes an image ({value:.2f} of the distance to its neighbours), so it does not show "
-        "which images share a {code}",
-    ),
-    "kinds_met": Threshold(0.75, "{kinds} kinds of image stand apart, but {code} has another number of values"),
-    "smallest_class": Threshold(0.1, "a {code} is almost unused ({value:.2f} of an equal share)"),
-    "view_agreement": Threshold(0.7, "augmentation changes the {code} (only {value:.0%} of images keep it)"),
-    "sureness": Threshold(0.7, "the {code} of real images is uncertain (mean probability {value:.2f})"),
-    "read_back": Threshold(0.9, "the {code} of generated images is not recognised as intended (only {value:.0%} are)"),
-    "neighbours": Threshold(0.6, "similar images differ in their {code} (NMI {value:.2f})"),
-}
+# By name of a field of `Evidence`.
+THRESHOLDS: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8")
+)
 
 
 def collect_evidence(
@@ -113,6 +93,7 @@ def collect_evidence(
     generator = torch.Generator().manual_seed(seed)
     first, second = (_categories_of_views(model, selected, augmentations, generator) for _ in range(2))
     generated = model.sample(samples, seed=seed)
+    recognised = model.encode(generated.images).codes[code.name]
     neighbours, kinds = None, np.zeros((code.size, 0))
     if model.networks.encoder is not None:
         clusters = clustering.cluster(model.features(selected), code.size, seed=seed % 2**31).labels
@@ -126,7 +107,7 @@ def collect_evidence(
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         smallest_class=float(np.bincount(categories, minlength=code.size).min() / len(categories) * code.size),
-        read_back=float((_categories(model, generated.images) == generated.codes[code.name]).mean()),
+        read_back=float((recognised == generated.codes[code.name]).mean()),
         neighbours=neighbours,
         kinds=count or None,
         kinds_met=min(count, code.size) / max(count, code.size) if count else None,
@@ -155,11 +136,11 @@ def judge(evidence: Evidence, code: str) -> tuple[bool, str]:
         evidence: From `collect_evidence`.
         code: Name of the categorical code.
     """
-    values, groups = asdict(evidence), _describe_groups(evidence, code)
+    groups = _describe_groups(evidence, code)
     for name, threshold in THRESHOLDS.items():
-        value = values[name]
-        if value is not None and value < threshold.minimum:
-            problem = threshold.problem.format(code=code, value=value, kinds=evidence.kinds)
+        value = getattr(evidence, name)
+        if value is not None and value < threshold["minimum"]:
+            problem = threshold["problem"].format(code=code, value=value, kinds=evidence.kinds)
             return False, f"not trusted: {problem}{groups}"
     return True, (
         f"trusted: {evidence.view_agreement:.0%} of images keep their {code} under augmentation, "
@@ -177,11 +158,6 @@ def _describe_groups(evidence: Evidence, code: str) -> str:
         groups = ", ".join(" and ".join(map(str, group)) for group in evidence.split)
         text += f"; one kind seems to be split into {code} {groups}"
     return text
-
-
-def _categories(model: InfoGAN, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    categories: NDArray[np.int64] = model.encode(images).codes[model.first_categorical().name]
-    return categories
 
 
 def _view_distance(
@@ -207,7 +183,8 @@ def _categories_of_views(
     for start in range(0, len(images), BATCH):
         batch = to_network(torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])))
         if encoder is None:
-            categories.append(_categories(model, to_pixels(augment(batch, augmentations, generator))))
+            pixels = to_pixels(augment(batch, augmentations, generator))
+            categories.append(model.encode(pixels).codes[model.first_categorical().name])
         else:
             with torch.inference_mode():
                 views = augment(encoder.resize(batch), augmentations, generator)

@@ -138,7 +138,7 @@ def calibration(
     matched = np.flatnonzero(mapping != UNMATCHED)
     class_probabilities[:, mapping[matched]] = probabilities[:, matched]
     rows = np.arange(len(labels))
-    label_probabilities = class_probabilities[rows, labels].copy()
+    label_probabilities = class_probabilities[rows, labels]
     errors = class_probabilities
     errors[rows, labels] -= 1
     return Calibration(

@@ -19,7 +19,7 @@ completeness.
 disentanglement_lib (Locatello et al. 2019), from which most published values come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -62,14 +62,12 @@ def disentanglement(codes: Codes, factors: Factors, *, nominal: Sequence[int] = 
         >>> disentanglement(codes, factors, nominal=[0])["mig"]
     """
     with threadpool_limits(1, user_api="blas"):  # hundreds of small fits, for which threads cost more than they gain
-        dci_scores = dci(codes, factors, nominal=nominal, seed=seed)
+        dci_scores = dci(codes, factors, nominal=nominal, seed=seed)._asdict()
         return {
             "betavae": betavae_score(codes, factors, seed=seed),
             "factorvae": factorvae_score(codes, factors, seed=seed),
             "mig": mig(codes, factors),
-            "dci_disentanglement": dci_scores.disentanglement,
-            "dci_completeness": dci_scores.completeness,
-            "dci_informativeness": dci_scores.informativeness,
+            **{f"dci_{name}": score for name, score in dci_scores.items()},
             "sap": sap(codes, factors, nominal=nominal, seed=seed),
             "modularity": modularity(codes, factors),
             "explicitness": explicitness(codes, factors, seed=seed),
@@ -106,11 +104,9 @@ def betavae_score(
     values, random = _standardise(values), np.random.default_rng(seed)
     shared = random.integers(levels.shape[1], size=points + test_points)
     distances = np.empty((len(shared), values.shape[1]))
-    for factor in range(levels.shape[1]):
-        groups = _Groups(levels[:, factor], factor)
-        for rows in _chunks(np.flatnonzero(shared == factor), pairs * values.shape[1]):
-            first, second = groups.pairs((len(rows), pairs), random)
-            distances[rows] = np.abs(values[first] - values[second]).mean(axis=1)
+    for rows, groups in _points_by_factor(shared, levels, pairs * values.shape[1]):
+        first, second = groups.pairs((len(rows), pairs), random)
+        distances[rows] = np.abs(values[first] - values[second]).mean(axis=1)
     classifier = LogisticRegression(max_iter=2000).fit(distances[:points], shared[:points])
     return float(classifier.score(distances[points:], shared[points:]))
 
@@ -158,10 +154,8 @@ def factorvae_score(
     values, random = _standardise(values[:, alive]), np.random.default_rng(seed)
     fixed = random.integers(levels.shape[1], size=votes + test_votes)
     stillest = np.empty(len(fixed), dtype=np.int64)
-    for factor in range(levels.shape[1]):
-        groups = _Groups(levels[:, factor], factor)
-        for rows in _chunks(np.flatnonzero(fixed == factor), group * values.shape[1]):
-            stillest[rows] = values[groups.members((len(rows), group), random)].var(axis=1).argmin(axis=1)
+    for rows, groups in _points_by_factor(fixed, levels, group * values.shape[1]):
+        stillest[rows] = values[groups.members((len(rows), group), random)].var(axis=1).argmin(axis=1)
     table = np.zeros((values.shape[1], levels.shape[1]), dtype=np.int64)
     np.add.at(table, (stillest[:votes], fixed[:votes]), 1)
     return float(np.mean(table.argmax(axis=1)[stillest[votes:]] == fixed[votes:]))
@@ -217,10 +211,9 @@ def mig(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -
     Raises:
         ValueError: as `information_matrix`.
     """
-    ordered = np.sort(np.pad(information_matrix(codes, factors, bins=bins, by=by), [(1, 0), (0, 0)]), axis=0)
     _, levels = _checked(codes, factors)
     entropies = [categorical_information(factor, factor, corrected=False) for factor in levels.T]
-    return float(np.mean((ordered[-1] - ordered[-2]) / entropies))
+    return float(np.mean(_gaps(information_matrix(codes, factors, bins=bins, by=by)) / entropies))
 
 
 def modularity(codes: Codes, factors: Factors, *, bins: int = 20, by: Bins = "width") -> float:
@@ -313,13 +306,12 @@ def sap(codes: Codes, factors: Factors, *, nominal: Sequence[int] = (), seed: in
     Raises:
         ValueError: as `disentanglement`, or a nominal column that does not exist.
     """
-    values, levels = _checked(codes, factors)
-    _check_nominal(nominal, levels)
-    scores = np.square(_correlations(values, levels))
+    values, levels = _checked(codes, factors, nominal)
+    correlations = _standardise(values).T @ _standardise(levels.astype(np.float64)) / len(values)
+    scores = np.square(correlations)
     for factor in nominal:
         scores[:, factor] = [_thresholds_score(column, levels[:, factor], seed) for column in values.T]
-    ordered = np.sort(np.pad(scores, [(1, 0), (0, 0)]), axis=0)
-    return float(np.mean(ordered[-1] - ordered[-2]))
+    return float(np.mean(_gaps(scores)))
 
 
 class DCI(NamedTuple):
@@ -337,12 +329,7 @@ class DCI(NamedTuple):
 
 
 def dci(
-    codes: Codes,
-    factors: Factors,
-    *,
-    regressor: Regressor = "forest",
-    nominal: Sequence[int] = (),
-    seed: int = 0,
+    codes: Codes, factors: Factors, *, regressor: Regressor = "forest", nominal: Sequence[int] = (), seed: int = 0
 ) -> DCI:
     """Return disentanglement, completeness and informativeness, from the importance of each code for each factor.
 
@@ -376,8 +363,7 @@ def dci(
     Raises:
         ValueError: as `sap`.
     """
-    values, levels = _checked(codes, factors)
-    _check_nominal(nominal, levels)
+    values, levels = _checked(codes, factors, nominal)
     values = _standardise(values)
     train, test = _split(len(values), seed)
     importance = np.empty((values.shape[1], levels.shape[1]))
@@ -457,12 +443,15 @@ class _Groups:
     def members(self, shape: tuple[int, int], random: np.random.Generator) -> Indices:
         """Return rows of samples of the same value; each value is as frequent as it is among the samples."""
         first = self.eligible[random.integers(len(self.eligible), size=(shape[0], 1))]
-        members: Indices = self.order[self.start[first] + random.integers(self.count[first], size=shape)]
-        return members
+        return np.asarray(self.order[self.start[first] + random.integers(self.count[first], size=shape)])
 
 
-def _chunks(rows: Indices, values_per_row: int) -> list[Indices]:
-    return np.array_split(rows, 1 + len(rows) * values_per_row // CHUNK)
+def _points_by_factor(fixed: Indices, levels: Indices, values_per_point: int) -> Iterator[tuple[Indices, _Groups]]:
+    """Yield chunks of the points that fix the same factor, with the samples grouped by the values of that factor."""
+    for factor in range(levels.shape[1]):
+        groups, points = _Groups(levels[:, factor], factor), np.flatnonzero(fixed == factor)
+        for rows in np.array_split(points, 1 + len(points) * values_per_point // CHUNK):
+            yield rows, groups
 
 
 def _split(count: int, seed: int) -> tuple[Indices, Indices]:
@@ -526,9 +515,10 @@ def _thresholds_score(code: Matrix, factor: Indices, seed: int) -> float:
     return float(recall_score(factor[test], predicted, labels=present, average="macro", zero_division=0))
 
 
-def _correlations(values: Matrix, factors: Indices) -> Matrix:
-    """Return the correlation of each code with each factor; 0 for constant codes."""
-    return _standardise(values).T @ _standardise(factors.astype(np.float64)) / len(values)
+def _gaps(scores: Matrix) -> Matrix:
+    """Return for each factor (column) the difference of the best and the second best code; a missing one has 0."""
+    ordered = np.sort(np.pad(scores, [(1, 0), (0, 0)]), axis=0)
+    return np.asarray(ordered[-1] - ordered[-2])
 
 
 def _evenness(weights: Matrix) -> float:
@@ -543,18 +533,16 @@ def _evenness(weights: Matrix) -> float:
 
 def _varying(values: Matrix) -> NDArray[np.bool_]:
     # The range of a constant is exactly 0, its standard deviation may round to another number.
-    varying: NDArray[np.bool_] = np.ptp(values, axis=0) > 0
-    return varying
+    return np.asarray(np.ptp(values, axis=0) > 0)
 
 
 def _standardise(values: Matrix) -> Matrix:
     """Return columns with zero mean and unit deviation; constant ones become 0."""
     deviations = np.where(_varying(values), values.std(axis=0), np.inf)
-    standardised: Matrix = (values - values.mean(axis=0)) / deviations
-    return standardised
+    return np.asarray((values - values.mean(axis=0)) / deviations)
 
 
-def _checked(codes: Codes, factors: Factors) -> tuple[Matrix, Indices]:
+def _checked(codes: Codes, factors: Factors, nominal: Sequence[int] = ()) -> tuple[Matrix, Indices]:
     """Return codes in float64, and factors whose values are numbered 0, 1, 2, ... without gaps."""
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or 0 in (*codes.shape, *factors.shape):
         raise ValueError(
@@ -566,10 +554,7 @@ def _checked(codes: Codes, factors: Factors) -> tuple[Matrix, Indices]:
     levels = np.stack([np.unique(factor, return_inverse=True)[1] for factor in factors.T], axis=1).astype(np.int64)
     for column in np.flatnonzero(levels.max(axis=0) == 0):
         raise ValueError(f"factor {column} has a single value; remove it")
+    for factor in nominal:
+        if not 0 <= factor < factors.shape[1]:
+            raise ValueError(f"nominal factor {factor} does not exist; use 0 to {factors.shape[1] - 1}")
     return codes.astype(np.float64), levels
-
-
-def _check_nominal(nominal: Sequence[int], factors: Indices) -> None:
-    for column in nominal:
-        if not 0 <= column < factors.shape[1]:
-            raise ValueError(f"nominal factor {column} does not exist; use 0 to {factors.shape[1] - 1}")

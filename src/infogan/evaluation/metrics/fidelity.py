@@ -202,5 +202,4 @@ def _moments(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 def _symmetric_root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(covariance)
-    root: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T  # 0 may round below 0
-    return root
+    return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T)  # 0 may round below 0

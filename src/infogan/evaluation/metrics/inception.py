@@ -8,9 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,13 +38,10 @@ class InceptionFeatures:
     def __init__(self) -> None:
         if reason := obstacle():
             raise ValueError(reason)
-
-    @cached_property
-    def _network(self) -> Any:
         from pytorch_fid.inception import InceptionV3
 
         with _weights_only():
-            return InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[FEATURES]]).eval()
+            self._network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[FEATURES]]).eval()
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
