@@ -1,27 +1,29 @@
-"""Prints, as constraints for pip, the lowest version that pyproject.toml allows of each library: `make test-lowest`."""
+"""Print the lowest supported version of each library as constraints for pip: `make test-lowest`."""
 
 import re
 import tomllib
+from pathlib import Path
 
-from tests import ROOT
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+ONLY_FOR_TESTS = {"dev", "integration"}  # extras whose libraries may have any version
 
 
 def lowest() -> dict[str, str]:
-    """The lowest allowed version by name, of what infogan and its extras need; what only its tests need is any."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"]]
+    """Return the lowest version of each library that infogan and its extras need, by name."""
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"]]
     for extra, names in project["optional-dependencies"].items():
-        if extra != "dev":
-            needed += names
-    found: dict[str, str] = {}
-    for line in needed:
-        match = re.fullmatch(r"([\w.-]+)>=([\w.]+)", line)
+        if extra not in ONLY_FOR_TESTS:
+            requirements += names
+    versions: dict[str, str] = {}
+    for requirement in requirements:
+        match = re.fullmatch(r"([\w.-]+)>=([\w.]+)", requirement)
         if not match:
-            raise ValueError(f"{line!r} of pyproject.toml names no lowest version")
+            raise ValueError(f"{requirement!r} in pyproject.toml has no lowest version")
         name, version = match.groups()
-        if found.setdefault(name, version) != version:
+        if versions.setdefault(name, version) != version:
             raise ValueError(f"pyproject.toml has two lowest versions of {name}")
-    return found
+    return versions
 
 
 if __name__ == "__main__":
