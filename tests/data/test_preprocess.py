@@ -266,7 +266,7 @@ def test_other_sizes_must_be_requested(sizes: list[tuple[int, int]]) -> None:
 
 def test_the_channels_of_mixed_images_must_be_requested() -> None:
     headers = {Header(28, 28, 1): "a.png", Header(28, 28, 3): "b.png"}
-    with pytest.raises(UserError, match=r"grey images \(a\.png\) and colour images \(b\.png\).*--channels"):
+    with pytest.raises(UserError, match=r"grey \(a\.png\) and colour images \(b\.png\).*--channels"):
         ImageSpec().resolve(headers, "x")
     assert ImageSpec(channels=1).resolve(headers, "x").channels == 1
 

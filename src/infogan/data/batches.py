@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infogan.data.dataset import ImageSet
-from infogan.data.shards import Shards, as_shards
+from infogan.data.shards import Shards, as_shards, gather
 from infogan.utils.distributed import micro_batch_slice_of_rank
 from infogan.utils.errors import UserError
 from infogan.utils.memory import usable_bytes
@@ -60,9 +60,8 @@ def check_enough_images(images: ImageSet, batch_size: int, factor: int = 1) -> N
     if len(images) < batch_size:
         largest = len(images) // factor
         hint = f" or pass --set train.batch_size={largest}" if largest > 1 else ""
-        raise UserError(
-            f"{images.source} has {len(images)} usable images, fewer than a batch of {batch_size}: add images{hint}"
-        )
+        shortage = f"{len(images)} usable images, fewer than a batch of {batch_size}"
+        raise UserError(f"{images.source} has {shortage}: add images{hint}")
 
 
 class ShardTensor:
@@ -201,17 +200,13 @@ class WindowedOrder:
         self._starts, self._seed = starts, seed
         self._windows = np.split(shards, range(window, len(shards), window))
         sizes = [int((starts[members + 1] - starts[members]).sum()) for members in self._windows]
-        self._ends = np.cumsum(sizes)
+        self._window_starts = np.cumsum([0, *sizes])
         self._shuffled_window = lru_cache(2)(self._shuffle_window)
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices of the images at these positions of the order."""
         indices = np.empty_like(positions)
-        windows = np.searchsorted(self._ends, positions, side="right")
-        for window in np.unique(windows).tolist():
-            inside = windows == window
-            start = self._ends[window - 1] if window else 0
-            indices[inside] = self._shuffled_window(window)[positions[inside] - start]
+        gather(self._window_starts, self._shuffled_window, positions, indices)
         return indices
 
     def _shuffle_window(self, window: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,12 +84,12 @@ class ImageSet:
     def subset(self, indices: Sequence[int] | NDArray[Any]) -> "ImageSet":
         """Return the images at ``indices``, in that order, with their names, labels and factors."""
         selection = np.asarray(indices)
-        return ImageSet(
+        return replace(
+            self,
             images=self.images[selection],
             names=[self.names[i] for i in selection],
-            source=self.source,
             labels=None if self.labels is None else self.labels[selection],
-            label_names=self.label_names,
+            skipped=(),
             factors=None if self.factors is None else self.factors.subset(selection),
         )
 

@@ -44,22 +44,15 @@ class Factors:
 
     def __post_init__(self) -> None:
         if not self.names or len(self.sizes) != len(self.names) or self.values.shape[1:] != (len(self.names),):
+            counts = f"{len(self.names)} names and {len(self.sizes)} sizes"
+            raise UserError(f"factors of shape {self.values.shape} have {counts}; expected one per column")
+        if self.values.dtype != np.int64 or ((self.values < 0) | (self.values >= np.array(self.sizes))).any():
             raise UserError(
-                f"there are {len(self.names)} names and {len(self.sizes)} sizes of factors, and values of shape "
-                f"{self.values.shape}; allowed is (images, factors) with one name and one size per factor"
+                f"factors of type {self.values.dtype} must be int64 from 0 to below {self.sizes}"
             )
-        if self.values.dtype != np.int64 or (
-            self.values.size and not ((self.values >= 0) & (self.values < np.array(self.sizes))).all()
-        ):
-            raise UserError(
-                f"values of factors of type {self.values.dtype} are out of range; allowed are int64 from 0 to below "
-                f"{self.sizes}"
-            )
-        if self.value_names and tuple(map(len, self.value_names)) != self.sizes:
-            raise UserError(
-                f"factors of {self.sizes} values have {tuple(map(len, self.value_names))} names for them; allowed is "
-                "one name per value, or none at all"
-            )
+        name_counts = tuple(map(len, self.value_names))
+        if name_counts not in ((), self.sizes):
+            raise UserError(f"factors of {self.sizes} values have {name_counts} names; expected one name per value")
 
     def __len__(self) -> int:
         return len(self.values)

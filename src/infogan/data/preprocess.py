@@ -87,19 +87,12 @@ class ImageSpec:
         first = next(iter(examples))
         sizes = {(header.width, header.height): name for header, name in examples.items()}
         if self.size is None and (len(sizes) > 1 or first.width != first.height or first.width not in SIZES):
-            size_examples = " and ".join(
-                f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2]
-            )
-            raise UserError(
-                f"{source} has images of {size_examples} pixels, not of one square size from {SIZES.start} to "
-                f"{SIZES.stop - 1}; pass --size N"
-            )
+            some = " and ".join(f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2])
+            allowed = f"one square size from {SIZES.start} to {SIZES.stop - 1}"
+            raise UserError(f"{source} has images of {some} pixels, not of {allowed}; pass --size N")
         names = {header.channels: name for header, name in examples.items()}
         if self.channels is None and len(names) > 1:
-            raise UserError(
-                f"{source} mixes grey images ({names[1]}) and colour images ({names[3]}); pass --channels 1 or "
-                "--channels 3"
-            )
+            raise UserError(f"{source} mixes grey ({names[1]}) and colour images ({names[3]}); pass --channels 1 or 3")
         return Target(self.size or first.width, self.channels or first.channels, self.shape)
 
 
@@ -193,7 +186,7 @@ def read_header(image: Image.Image | NDArray[Any]) -> Header:
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         is_grey = bool((palette == palette[:, :1]).all())
     else:
-        is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+        is_grey = Image.getmodebase(image.mode) == "L"
     return Header(image.width, image.height, 1 if is_grey else 3)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, cast
 
@@ -121,10 +121,7 @@ class Shards:
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"index {index} is out of range for {len(self)} images")
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        shard_of_row = np.searchsorted(self.starts, rows, side="right") - 1
-        for shard in np.unique(shard_of_row).tolist():
-            mask = shard_of_row == shard
-            images[mask] = self._map(shard)[rows[mask] - self.starts[shard]]
+        gather(self.starts, self._map, rows, images)
         return images.reshape(*selection.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -146,6 +143,23 @@ class Shards:
             if digest != checksum:
                 raise UserError(f"{file} is damaged: its SHA-256 differs from {INDEX}; prepare the data again")
         return hashlib.sha256(" ".join(self._checksums).encode()).hexdigest()
+
+
+def gather(
+    starts: NDArray[np.int64], part: Callable[[int], NDArray[Any]], rows: NDArray[np.int64], output: NDArray[Any]
+) -> None:
+    """Copy rows of an array that consists of parts.
+
+    Args:
+        starts: (parts + 1,), the index of the first row of each part, and the number of all rows.
+        part: Returns a part by number.
+        rows: (rows,), the indices of the rows.
+        output: (rows, ...), where they are copied to.
+    """
+    part_of_row = np.searchsorted(starts, rows, side="right") - 1
+    for number in np.unique(part_of_row).tolist():
+        mask = part_of_row == number
+        output[mask] = part(number)[rows[mask] - starts[number]]
 
 
 class ShardNames(Sequence[str]):
@@ -394,24 +408,22 @@ def _write_missing(writer: _SplitWriter, missing: Sequence[int], stream: Stream,
             writer.write(number, stream)
             yield
         return
-    with ProcessPoolExecutor(min(workers, len(missing)), initializer=_init_worker, initargs=(writer,)) as pool:
-        yield from pool.map(_write_in_worker, missing)
+    arguments = (writer.open_stream,)
+    with ProcessPoolExecutor(min(workers, len(missing)), initializer=_open_in_worker, initargs=arguments) as pool:
+        yield from pool.map(partial(_write_in_worker, writer), missing)
 
 
-# What a worker process writes, and the context of its stream.
-_worker: tuple[_SplitWriter, Stream] | None = None
+# The images that a worker process reads, and what keeps them open.
+_worker_streams: list[Stream] = []
 _worker_context = ExitStack()
 
 
-def _init_worker(writer: _SplitWriter) -> None:
-    global _worker
-    _worker = writer, _worker_context.enter_context(writer.open_stream())
+def _open_in_worker(open_stream: OpenStream) -> None:
+    _worker_streams.append(_worker_context.enter_context(open_stream()))
 
 
-def _write_in_worker(number: int) -> None:
-    assert _worker is not None
-    writer, stream = _worker
-    writer.write(number, stream)
+def _write_in_worker(writer: _SplitWriter, number: int) -> None:
+    writer.write(number, _worker_streams[-1])
 
 
 def _write_index(

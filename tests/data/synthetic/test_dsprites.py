@@ -280,8 +280,8 @@ def test_files_that_differ_from_the_published_one_are_refused(small_count: int, 
     images = draw(np.arange(small_count)) // 255
     reversed_classes = np.insert(dsprites.grid().values(np.arange(small_count)[::-1]), 0, 0, axis=1)
     for changes, message in (
-        ({"imgs": images[:-1]}, "expected uint8 of shape"),
-        ({"imgs": np.array([None] * small_count, object)}, "expected uint8 of shape"),
+        ({"imgs": images[:-1]}, "must be uint8 of shape"),
+        ({"imgs": np.array([None] * small_count, object)}, "must be uint8 of shape"),
         ({"latents_classes": reversed_classes}, "another order"),
     ):
         write_published(cache, images, **changes)

@@ -178,9 +178,8 @@ def _read_npz(path: Path, split: str) -> ImageSet:
     with _open_npz(path) as archive:
         keys = _npz_keys(archive.files, path)
         if split not in keys:
-            raise UserError(
-                f"{path} has no test split: found {', '.join(archive.files)}; it needs test_images or x_test"
-            )
+            found = ", ".join(archive.files)
+            raise UserError(f"{path} has no test split: it needs test_images or x_test, and has {found}")
         _check_unpacked_size(archive, list(keys[split].values()), path)
         arrays = {name: archive[key] for name, key in keys[split].items()}
     for name, (kinds, dimensions, form) in _NPZ_FORMS.items():
@@ -248,10 +247,8 @@ def _check_labels(images: ImageSet, count: int) -> tuple[NDArray[np.int64] | Non
     if labels is None:
         return None, ()
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
-        raise UserError(
-            f"{source} has labels of type {labels.dtype} and shape {labels.shape}; allowed are integers of shape "
-            f"({count},)"
-        )
+        form = f"type {labels.dtype} and shape {labels.shape}"
+        raise UserError(f"{source} has labels of {form}; expected integers of shape ({count},)")
     largest = len(label_names) - 1 if label_names else MAX_LABEL
     if labels.min() < 0 or labels.max() > largest:
         raise UserError(f"{source} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {largest}")

@@ -93,19 +93,15 @@ def _groups(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _draw(size: int) -> Iterator[NDArray[np.uint8]]:
-    for sprite in range(_sprite_count()):
+    for sprite in range(math.prod(FACTOR_SIZES[:3])):
         yield resize_images(_draw_sprite(sprite), size)
-
-
-def _sprite_count() -> int:
-    """Return the number of sprites; a sprite is a combination of shape, scale and orientation."""
-    return math.prod(FACTOR_SIZES[:3])
 
 
 def _draw_sprite(sprite: int) -> NDArray[np.uint8]:
     """Return the images of a sprite at all positions, uint8 (posX x posY, 1, 64, 64) of 0 and 255.
 
-    Positions are whole pixels apart, so the images are windows of one larger image.
+    A sprite is a combination of shape, scale and orientation. Positions are whole pixels apart, so the images are
+    windows of one larger image.
     """
     shape, scale, orientation = (int(value) for value in np.unravel_index(sprite, FACTOR_SIZES[:3]))
     x = np.arange(1 - FACTOR_SIZES[3], IMAGE_SIZE, dtype=np.float64) + (0.5 - FIRST_CENTRE[0])
@@ -172,7 +168,7 @@ def _read_published(folder: Path) -> Iterator[NDArray[np.uint8]]:
     ):
         _check_header(path, classes, "latents_classes", (count, columns), np.dtype(np.int64))
         _check_header(path, images, "imgs", (count, IMAGE_SIZE, IMAGE_SIZE), np.dtype(np.uint8))
-        for sprite in range(_sprite_count()):
+        for sprite in range(count // positions):
             values = np.frombuffer(classes.read(positions * columns * 8), np.int64).reshape(positions, columns)
             if not (values[:, 1:] == grid().values(sprite * positions + np.arange(positions))).all():
                 raise UserError(f"{path} is not the published dSprites: its latents_classes are in another order")
@@ -185,10 +181,7 @@ def _check_header(path: Path, member: Any, name: str, shape: tuple[int, ...], dt
     np.lib.format.read_magic(member)
     header = np.lib.format.read_array_header_1_0(member)
     if header != (shape, False, dtype):
-        raise UserError(
-            f"{path} is not the published dSprites: its {name} are {header[2]} of shape {header[0]}; expected {dtype} "
-            f"of shape {shape}"
-        )
+        raise UserError(f"{path} is not the published dSprites: {name} must be {dtype} of shape {shape}")
 
 
 def _published_version(folder: Path) -> str:

@@ -36,6 +36,11 @@ MAX_FONTS = 12
 MAX_FONT_FILES = 500  # files that are tried
 MAX_FONT_BYTES = 8 * 2**20
 FONT_EXTENSIONS = (".ttf", ".otf", ".ttc")
+_FONT_FOLDERS = {
+    "darwin": ("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
+    "win32": ("$WINDIR/Fonts", "$LOCALAPPDATA/Microsoft/Windows/Fonts"),
+    "linux": ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
+}
 # Share of a font's capitals that must be nearest to the same letter of Pillow's font; 1/26 is chance.
 MIN_RECOGNIZED = 0.25
 REGULAR_STYLES = {"regular", "book", "roman", "normal"}
@@ -95,7 +100,11 @@ def draw(faces: Sequence[Face], size: int) -> Iterator[NDArray[np.uint8]]:
 
 def find_font_files() -> Iterator[Path]:
     """Yield possible font files from the platform's font folders and from matplotlib, if it is installed."""
-    for font_folder in _font_folders():
+    names = _FONT_FOLDERS.get(sys.platform, _FONT_FOLDERS["linux"])
+    folders = [os.path.expandvars(os.path.expanduser(name)) for name in names]
+    # matplotlib is not imported, because only its fonts are needed.
+    folders += [f"{entry}/matplotlib/mpl-data/fonts/ttf" for entry in sys.path if entry]
+    for font_folder in folders:
         for folder, subfolders, files in os.walk(font_folder):
             subfolders.sort()
             yield from (Path(folder) / file for file in sorted(files) if file.lower().endswith(FONT_EXTENSIONS))
@@ -128,20 +137,6 @@ def find_faces(files: Iterable[Path]) -> list[Face]:
     pillow_face = _make_face(None, pillow_letters)
     faces.pop(pillow_face.name, None)
     return [pillow_face, *(faces[name] for name in sorted(faces))][:MAX_FONTS]
-
-
-def _font_folders() -> Iterator[Path]:
-    home = Path.home()
-    if sys.platform == "darwin":
-        yield from (Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts")
-    elif sys.platform == "win32":
-        yield Path(os.environ.get("WINDIR") or "C:/Windows") / "Fonts"
-        yield Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "Microsoft" / "Windows" / "Fonts"
-    else:
-        yield from (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts")
-        yield home / ".fonts"
-    # matplotlib is not imported, because only its fonts are needed.
-    yield from (Path(entry) / "matplotlib" / "mpl-data" / "fonts" / "ttf" for entry in sys.path if entry)
 
 
 def _load_font(source: Path | None, size: float) -> ImageFont.FreeTypeFont:
@@ -222,9 +217,7 @@ def _draw_variants(letter: str, face: Face, size: int) -> NDArray[np.uint8]:
         height = relative_height * fine_size
         ink = _draw_letter(letter, _load_font(face.source, height * face.size_per_height), fine_size)
         if ink is None:
-            raise UserError(
-                f"the font {face.name} in {face.source} changed while the data set was drawn; draw it again"
-            )
+            raise UserError(f"the font {face.name} in {face.source} changed during the drawing; draw the set again")
         canvas = np.zeros((fine_size, fine_size), np.bool_)
         row, column = (fine_size - ink.shape[0]) // 2, (fine_size - ink.shape[1]) // 2
         canvas[row : row + ink.shape[0], column : column + ink.shape[1]] = ink
