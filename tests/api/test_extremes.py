@@ -107,7 +107,7 @@ def test_batch_norm_refuses_batches_of_one(recipe: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_networks_without_batch_norm_train_on_batches_of_one(architecture: str, tmp_path: Path) -> None:
     config = small_config("train.batch_size=2", networks={"architecture": architecture, "width": 4})
-    single = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 1})})
+    single = config.with_train(batch_size=1)
     if architecture in BATCH_NORM_ARCHITECTURES:
         with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
             train(single, image_set(), RunFolder.at(tmp_path))

@@ -21,7 +21,7 @@ from tests.training.test_state import CPU
 
 def accumulated(config: Config, steps: int) -> Config:
     """Return the configuration with a number of accumulation steps."""
-    return config.model_copy(update={"train": config.train.model_copy(update={"accumulation_steps": steps})})
+    return config.with_train(accumulation_steps=steps)
 
 
 # Sampling.

@@ -14,21 +14,10 @@ from typing import Any
 import torch
 
 import infogan
+from infogan.config import presets
 from infogan.config.load import build, merge, override
 from infogan.config.migrate import migrate_options
-from infogan.config.presets import (
-    AUGMENTATIONS,
-    AUTO,
-    BUDGET,
-    DEFAULT_AUGMENTATION,
-    LENGTHS,
-    LONGEST_BUDGET_FACTOR,
-    PRESETS,
-    SMALL,
-    STRENGTHS,
-    SUPERVISED_WEIGHT,
-    Options,
-)
+from infogan.config.presets import AUTO, PRESETS, STRENGTHS, Options
 from infogan.config.schema import Config
 from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet
@@ -44,7 +33,7 @@ from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 
 DEFAULT_KNOB: Options = {"kind": "continuous", "weight": 0.1}  # for presets without a continuous code
-RATE_OF_LARGE = 3e-4  # learning rate of the robust preset's GAN stage for images of more than ``SMALL`` pixels
+RATE_OF_LARGE = 3e-4  # learning rate of the robust preset's GAN stage for images of more than ``presets.SMALL`` pixels
 
 
 def compose(
@@ -62,7 +51,7 @@ def compose(
     out. Without a categorical code the encoder and its stages are left out.
 
     Args:
-        recipe: A name in ``PRESETS``.
+        recipe: A name in `presets.PRESETS`.
         layers: Trees of options, each on top of the one before; names of version 0.1 are accepted.
         assignments: ``section.key=value`` each, applied last.
         categorical: Number of categories of each categorical code, or ``"auto"``; None = as in the preset and layers.
@@ -81,16 +70,12 @@ def compose(
         raise unknown_name("recipe", recipe, PRESETS)
     options: Options = _options_of_old_run(run) or PRESETS[recipe]
     for layer in map(migrate_options, layers):
-        if isinstance(layer.get("train"), Mapping) and LENGTHS & layer["train"].keys():
-            options = _without_length(options)
-        options = merge(options, layer)
+        options = merge(_without_length(options, layer), layer)
     if categorical is not None or continuous is not None:
         options = {**options, "codes": _codes(categorical, continuous, options.get("codes"))}
     assignments = list(assignments)
     for assignment in assignments:
-        changed = override({}, assignment).get("train")
-        if isinstance(changed, Mapping) and LENGTHS & changed.keys():
-            options = _without_length(options)
+        options = _without_length(options, override({}, assignment))
     for assignment in assignments:
         options = override(options, assignment)
     try:
@@ -174,7 +159,11 @@ def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Pat
 def counts_categories(options: Options) -> bool:
     """Return whether the number of categories is to be found."""
     codes = options.get("codes")
-    return isinstance(codes, list) and any(isinstance(code, dict) and code.get("size") == AUTO for code in codes)
+    return isinstance(codes, list) and any(map(_is_counted, codes))
+
+
+def _is_counted(code: Any) -> bool:
+    return isinstance(code, Mapping) and code.get("size") == AUTO
 
 
 def with_categories(options: Options, count: int) -> Options:
@@ -183,13 +172,10 @@ def with_categories(options: Options, count: int) -> Options:
     Raises:
         UserError: ``auto`` stands at another code than the first categorical one.
     """
-    codes = [
-        {**code, "size": count} if isinstance(code, dict) and code.get("size") == AUTO else code
-        for code in options["codes"]
-    ]
-    is_auto = [code["size"] == AUTO for code in options["codes"] if isinstance(code, dict) and "size" in code]
-    if any(is_auto[1:]):
+    sized = [code for code in options["codes"] if isinstance(code, Mapping) and "size" in code]
+    if any(map(_is_counted, sized[1:])):
         raise UserError("only the first categorical code can be auto: give the number of categories of the others")
+    codes = [{**code, "size": count} if _is_counted(code) else code for code in options["codes"]]
     return {**options, "codes": codes}
 
 
@@ -242,7 +228,7 @@ def _complete(options: Options) -> Options:
     """Add the usual augmentations, and leave out what the objective and the codes have no use for."""
     if "augment" not in options:
         source = options.get("data", {}).get("source", "")
-        options = {**options, "augment": AUGMENTATIONS.get(source, DEFAULT_AUGMENTATION)}
+        options = {**options, "augment": presets.AUGMENTATIONS.get(source, presets.DEFAULT_AUGMENTATION)}
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
     if kind != "infogan":
@@ -263,7 +249,7 @@ def _supervised(stage: Options) -> Options:
     if not {"cluster", "freeze_if_diffuse"} & set(stage.get("on_start", ())):
         return stage
     first, *others = stage["updates"]
-    losses = {"supervised": SUPERVISED_WEIGHT, **first["losses"]}
+    losses = {"supervised": presets.SUPERVISED_WEIGHT, **first["losses"]}
     return {**stage, "updates": [{**first, "losses": losses}, *others]}
 
 
@@ -290,16 +276,16 @@ def _without_networks(options: Options, networks: Set[str]) -> Options:
     return {**options, "networks": settings, "stages": stages}
 
 
-def _without_length(options: Options) -> Options:
-    """Remove the length: a length that is given replaces the one before, whatever its unit."""
-    train = options.get("train")
-    if not isinstance(train, Mapping):  # of a wrong type, which `build` reports
+def _without_length(options: Options, layer: Mapping[str, Any]) -> Options:
+    """Return the options without their length if a layer has a length, whose unit may be another one."""
+    train, changes = options.get("train"), layer.get("train")
+    if not isinstance(train, Mapping) or not isinstance(changes, Mapping) or not presets.LENGTHS & changes.keys():
         return options
-    return {**options, "train": {key: value for key, value in train.items() if key not in LENGTHS}}
+    return {**options, "train": {key: value for key, value in train.items() if key not in presets.LENGTHS}}
 
 
 def _codes(categorical: Sequence[int | str] | None, continuous: int | None, codes: Any) -> list[Options]:
-    """Return the codes asked for; a kind that is not asked for stays as it is."""
+    """Return the codes with other categorical or continuous ones; None leaves those of a kind as they are."""
     codes = [code for code in codes if isinstance(code, dict)] if isinstance(codes, list) else []
     categories = [code for code in codes if code.get("kind") == "categorical"]
     if categorical is not None:
@@ -366,24 +352,20 @@ def _for_size(options: Options, size: int) -> Options:
     Learning rates and spectral norm change only where they are those of the robust preset.
     """
     if options.get("train", {}).get("budget") == AUTO:
-        seconds = BUDGET * max(1.0, (size / SMALL) ** 2)
+        seconds = presets.BUDGET * max(1.0, (size / presets.SMALL) ** 2)
         options = {**options, "train": {**options["train"], "budget": seconds}}
-    if size <= SMALL or not any(_is_robust(update) for stage in options["stages"] for update in stage["updates"]):
+    updates = [update for stage in options["stages"] for update in stage["updates"]]
+    if size <= presets.SMALL or not any(map(_is_robust, updates)):
         return options
     networks = options["networks"]
     if networks.get("spectral_norm") is None:
         networks = {**networks, "spectral_norm": True}
-    stages = [
-        {
-            **stage,
-            "updates": [
-                {**update, "learning_rate": RATE_OF_LARGE} if _is_robust(update) else update
-                for update in stage["updates"]
-            ],
-        }
-        for stage in options["stages"]
-    ]
+    stages = [{**stage, "updates": [*map(_for_large, stage["updates"])]} for stage in options["stages"]]
     return {**options, "networks": networks, "stages": stages}
+
+
+def _for_large(update: Options) -> Options:
+    return {**update, "learning_rate": RATE_OF_LARGE} if _is_robust(update) else update
 
 
 def _is_robust(update: Options) -> bool:
@@ -409,16 +391,16 @@ def _length(
         total = sum(stage.share for stage in config.stages)
         per_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / total
         steps = max(len(config.stages), math.ceil(train.images_seen / per_step))
-        return Length(config.model_copy(update={"train": train.model_copy(update={"steps": steps})}))
+        return Length(config.with_train(steps=steps))
     if not isinstance(train.budget, float):
         return Length(config)
     if earlier is None:
-        longest = train.budget * LONGEST_BUDGET_FACTOR if has_default_length else None
+        longest = train.budget * presets.LONGEST_BUDGET_FACTOR if has_default_length else None
         return within(train.budget, config, images, device, few_labels, longest=longest)
     if len(earlier.stages) != len(config.stages):  # which `RunFolder.begin` reports
         return Length(config)
     if has_default_length:
-        config = config.model_copy(update={"train": train.model_copy(update={"budget": earlier.train.budget})})
+        config = config.with_train(budget=earlier.train.budget)
     shares = (stage.share for stage in earlier.stages)
     stages = (stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True))
     return Length(with_stages(config, tuple(stages)))

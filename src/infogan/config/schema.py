@@ -211,8 +211,8 @@ class TrainSettings(Settings):
 class EvaluationSettings(Settings):
     """How thoroughly a finished run is evaluated."""
 
-    samples: Positive = 10_000  # generated images for distances and information
-    bootstrap_draws: Positive = 400  # for the intervals
+    samples: Annotated[int, Field(ge=100)] = 10_000  # generated images for distances and information
+    bootstrap_draws: Annotated[int, Field(ge=2)] = 400  # for the intervals
 
 
 # Options that say how a run is computed, not what it is: a run can be resumed with others.
@@ -320,6 +320,10 @@ class Config(Settings):
         """The largest batch size of all stages, and how many times ``train.batch_size`` it is."""
         factor = max(stage.batch_factor for stage in self.stages)
         return self.train.batch_size * factor, factor
+
+    def with_train(self, **options: Any) -> Self:
+        """Return a copy with other options in the section ``train``, which are not validated."""
+        return self.model_copy(update={"train": self.train.model_copy(update=options)})
 
     def images_seen(self, steps: int) -> int:
         """Return the number of images that a run has seen after some steps."""

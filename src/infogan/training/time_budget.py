@@ -90,7 +90,7 @@ def within(
         enough = (overhead + max(fixed + GOOD_GAN_STEPS * scaling / shares, fixed / MAX_FIXED_SHARE)) / (1 - RESERVE)
     if longest is not None:
         seconds = max(seconds, min(longest, enough))
-    config = config.model_copy(update={"train": config.train.model_copy(update={"budget": seconds})})
+    config = config.with_train(budget=seconds)
     available = seconds * (1 - RESERVE) - overhead
     least = TIMED_STEPS * sum(step_seconds)
     if available < least:
@@ -115,7 +115,7 @@ def within(
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
     """Return the configuration with other stages, whose shares are numbers of steps."""
     steps = int(sum(stage.share for stage in stages))
-    return config.model_copy(update={"stages": stages, "train": config.train.model_copy(update={"steps": steps})})
+    return config.model_copy(update={"stages": stages}).with_train(steps=steps)
 
 
 class StepTimer(Callback):
@@ -142,7 +142,7 @@ def seconds_per_step(
     """Return the seconds that a step of each stage takes, the median of a few, and the encoder that made them."""
     stages = tuple(stage.model_copy(update={"share": 1.0, "on_start": ()}) for stage in config.stages)
     length = {"steps": TIMED_STEPS * len(stages), "log_every": NEVER, "save_every": NEVER, "sample_every": NEVER}
-    short = config.model_copy(update={"stages": stages, "train": config.train.model_copy(update=length)})
+    short = config.model_copy(update={"stages": stages}).with_train(**length)
     timer = StepTimer(device)
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
