@@ -80,7 +80,7 @@ def test_codes_become_images_in_the_units_of_the_data(fitted: InfoGANEstimator) 
     assert drawn.shape == (7, 64)
     assert set(values.tolist()) <= {0, 1, 2}
     assert np.array_equal(other.sample(7)[0], drawn)
-    with pytest.raises(ValueError, match=r"codes have the shape \(5, 3\): allowed is \(samples, 4\)"):
+    with pytest.raises(ValueError, match=r"\(5, 3\).*\(samples, 4\)"):
         other.inverse_transform(np.zeros((5, 3)))
 
 
@@ -103,9 +103,9 @@ def test_colour_images_and_rows_of_another_length() -> None:
 @pytest.mark.parametrize(
     ("images", "given", "sentence"),
     [
-        (np.zeros((40, 70)), {}, "X has 70 features, which are no square image of 8 to 128 pixels, grey or RGB"),
-        (np.zeros((40, 64)), {"image_shape": (1, 9, 9)}, "X has 64 features, and image_shape is"),
-        (np.zeros((40, 2, 8, 8)), {}, r"X has images of the shape \(2, 8, 8\): allowed are 1 or 3 channels"),
+        (np.zeros((40, 70)), {}, "70 features.* 8 to 128 pixels"),
+        (np.zeros((40, 64)), {"image_shape": (1, 9, 9)}, "64 features.* image_shape"),
+        (np.zeros((40, 2, 8, 8)), {}, r"\(2, 8, 8\).* 1 or 3 channels"),
         (np.full((40, 64), np.nan), {}, "NaN"),
         (np.full((40, 64), 2.0), {"value_range": (0, 1)}, "X has values from 2 to 2; value_range allows 0 to 1"),
         (np.zeros((1, 64)), {}, "minimum of 2 is required"),
