@@ -47,9 +47,7 @@ class Factors:
             counts = f"{len(self.names)} names and {len(self.sizes)} sizes"
             raise UserError(f"factors of shape {self.values.shape} have {counts}; expected one per column")
         if self.values.dtype != np.int64 or ((self.values < 0) | (self.values >= np.array(self.sizes))).any():
-            raise UserError(
-                f"factors of type {self.values.dtype} must be int64 from 0 to below {self.sizes}"
-            )
+            raise UserError(f"factors of type {self.values.dtype} must be int64 from 0 to below {self.sizes}")
         name_counts = tuple(map(len, self.value_names))
         if name_counts not in ((), self.sizes):
             raise UserError(f"factors of {self.sizes} values have {name_counts} names; expected one name per value")

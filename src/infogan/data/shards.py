@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -392,25 +392,18 @@ def _write_plan(folder: Path, shape: tuple[int, int], limit: int, streams: Mappi
 
 
 def _write_split(writer: _SplitWriter, stream: Stream, workers: int, progress: Progress | None) -> list[_Sidecar]:
-    """Write the missing shards of a split; return the sidecars of all its shards."""
+    """Write the missing shards of a split, in several processes if possible; return the sidecars of all its shards."""
     numbers = range(math.ceil(stream.count / writer.shard_images))
     missing = [number for number in numbers if not writer.path(number, ".json").is_file()]
-    for count, _ in enumerate(_write_missing(writer, missing, stream, workers), start=len(numbers) - len(missing) + 1):
-        if progress is not None:
-            progress(f"preparing {stream.source}", min(stream.count, count * writer.shard_images), stream.count)
+    with ExitStack() as stack:
+        writes: Iterable[None] = map(partial(writer.write, stream=stream), missing)
+        if workers > 1 and len(missing) > 1:
+            pool = ProcessPoolExecutor(min(workers, len(missing)), None, _open_in_worker, (writer.open_stream,))
+            writes = stack.enter_context(pool).map(partial(_write_in_worker, writer), missing)
+        for count, _ in enumerate(writes, start=len(numbers) - len(missing) + 1):
+            if progress is not None:
+                progress(f"preparing {stream.source}", min(stream.count, count * writer.shard_images), stream.count)
     return [_read_json(_Sidecar, writer.path(number, ".json")) for number in numbers]
-
-
-def _write_missing(writer: _SplitWriter, missing: Sequence[int], stream: Stream, workers: int) -> Iterator[None]:
-    """Write shards, in worker processes if there are several; yield after each of them."""
-    if workers <= 1 or len(missing) <= 1:
-        for number in missing:
-            writer.write(number, stream)
-            yield
-        return
-    arguments = (writer.open_stream,)
-    with ProcessPoolExecutor(min(workers, len(missing)), initializer=_open_in_worker, initargs=arguments) as pool:
-        yield from pool.map(partial(_write_in_worker, writer), missing)
 
 
 # The images that a worker process reads, and what keeps them open.

@@ -137,7 +137,7 @@ def test_errors_of_the_data_set_itself_are_raised() -> None:
         ([np.zeros((2, 8, 8))], r"item 0 .*\(2, 8, 8\)"),
         (np.zeros((3, 5)), r"an array .*\(5,\)"),
         (np.full((3, 8, 8), np.nan), "nan to nan"),
-        (datasets.Dataset.from_dict({"text": ["a"]}), "columns text"),
+        (datasets.Dataset.from_dict({"text": ["a"]}), "0 columns of images among text"),
     ],
 )
 def test_objects_that_are_not_sets_of_images_are_refused(data: Any, message: str) -> None:

@@ -132,11 +132,9 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     with wrap_read_errors(path), gzip.open(path) if compressed else open(path, "rb") as file:
         header = file.read(header_bytes)
         if header[:4] != bytes((0, 0, 8, dimensions)):
-            raise UserError(
-                f"cannot read {path}: it begins with the bytes {header[:4].hex(' ') or '(none)'}; allowed are folders "
-                "and .zip files of images, .npz, .npy, and IDX files (.gz too) of unsigned bytes in "
-                f"{dimensions} dimensions, which begin with 00 00 08 {dimensions:02x}"
-            )
+            start, expected = header[:4].hex(" ") or "(none)", f"00 00 08 {dimensions:02x}"
+            others = "other sources are folders and .zip, .parquet, .npz and .npy files"
+            raise UserError(f"cannot read {path}: it begins with {start}, IDX files with {expected}; {others}")
         shape = [int.from_bytes(header[i : i + 4]) for i in range(4, header_bytes, 4)]
         # A header may claim any size. No more memory is allocated than the file can fill.
         limit = path.stat().st_size * (_MAX_DEFLATE_RATIO if compressed else 1)

@@ -19,7 +19,7 @@ from infogan.data.dataset import ImageSet, NumberedNames, some_indices
 from infogan.data.preprocess import ImageSpec, channels_first
 from infogan.data.readers.arrays import convert
 from infogan.data.readers.lazy_images import Item, LazyImages
-from infogan.data.readers.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
+from infogan.data.readers.parquet import LABEL_COLUMNS, choose_images
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
 
@@ -99,13 +99,8 @@ def _read_item(data: Any, number: int) -> tuple[Any, int | None]:
 def _hugging_face_reader(data: Any, features: Mapping[Any, Any]) -> tuple[Callable[[int], Any], Sequence[str]]:
     """Return a function that reads the image and the label of a row, and the names of the labels."""
     kinds = {name: type(feature).__name__ for name, feature in features.items()}
-    images = [name for name, kind in kinds.items() if kind == "Image"]
-    candidates = [name for name in IMAGE_COLUMNS if name in images] or images
-    if len(candidates) != 1:
-        raise UserError(
-            f"a {type(data).__name__} with the columns {', '.join(kinds)} needs one column of images; "
-            f"it has {len(candidates)}"
-        )
+    candidates = [name for name, kind in kinds.items() if kind == "Image"]
+    images = choose_images(candidates, kinds, f"a {type(data).__name__}")
     label = next((name for name in LABEL_COLUMNS if kinds.get(name) in ("ClassLabel", "Value")), None)
     label_names = getattr(features.get(label), "names", ())
     if not label_names and "int" not in str(getattr(features.get(label), "dtype", "")):
@@ -114,7 +109,7 @@ def _hugging_face_reader(data: Any, features: Mapping[Any, Any]) -> tuple[Callab
 
     def read(number: int) -> tuple[Any, int | None]:
         row = rows[number]
-        return row[candidates[0]], None if label is None else row[label]
+        return row[images], None if label is None else row[label]
 
     return read, label_names
 

@@ -7,7 +7,7 @@ name, or whose folder's name, begins with ``train`` or ``test`` are splits.
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,6 +54,24 @@ def import_parquet() -> Any:
     except ModuleNotFoundError as error:
         raise UserError("Parquet files need another library: pip install 'infogan[parquet]'") from error
     return parquet
+
+
+def choose_images(images: Sequence[str], columns: Iterable[str], source: str) -> str:
+    """Return the one column of images of a table, or the one with a usual name.
+
+    Args:
+        images: The columns that could be it.
+        columns: All columns, for errors.
+        source: The table, for errors.
+
+    Raises:
+        UserError: There is no column of images, or there are several.
+    """
+    candidates = [name for name in IMAGE_COLUMNS if name in images] or images
+    if len(candidates) != 1:
+        counts = f"{len(candidates)} columns of images among {', '.join(columns)}"
+        raise UserError(f"{source} has {counts}; expected one, or one named {IMAGE_COLUMNS[0]}")
+    return candidates[0]
 
 
 @dataclass(frozen=True)
@@ -146,13 +164,7 @@ def _find_images(columns: dict[str, Any], path: str) -> str:
             images[name] = f"{name}.bytes"
         elif types.is_binary(kind) or types.is_large_binary(kind):
             images[name] = name
-    candidates = [name for name in IMAGE_COLUMNS if name in images] or list(images)
-    if len(candidates) != 1:
-        raise UserError(
-            f"{path} has {'more than one column' if candidates else 'no column'} of images among "
-            f"{', '.join(columns)}; allowed is one column of bytes, or one named {IMAGE_COLUMNS[0]}"
-        )
-    return images[candidates[0]]
+    return images[choose_images(list(images), columns, path)]
 
 
 def _read_label_names(metadata: dict[bytes, bytes], labels: str | None) -> tuple[str, ...]:
