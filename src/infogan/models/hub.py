@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import infogan
+from infogan.data.preprocess import error_reason
 from infogan.models.serialization import (
     CONFIG,
     MAX_CONFIG_BYTES,
@@ -119,15 +120,8 @@ class HubMixin:
             if revision is not None:
                 raise UserError(f"{name} is a folder and has no revision {revision!r}")
             return cls.load(Path(name))
-        folder = download_model(
-            name,
-            revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
-        return cls.load(folder)
+        options: dict[str, Any] = {"local_files_only": local_files_only, "force_download": force_download}
+        return cls.load(download_model(name, revision, token=token, cache_dir=cache_dir, **options))
 
     def save_pretrained(
         self,
@@ -196,15 +190,9 @@ class HubMixin:
         Example:
             >>> model.push_to_hub("user/digits", private=True)
         """
-        return upload(
-            repo_id,
-            self.files(repo_id=repo_id, license=license),
-            commit_message=commit_message,
-            private=private,
-            token=token,
-            branch=branch,
-            create_pr=create_pr,
-        )
+        files = self.files(repo_id=repo_id, license=license)
+        commit: dict[str, Any] = {"commit_message": commit_message, "create_pr": create_pr}
+        return upload(repo_id, files, private=private, token=token, branch=branch, **commit)
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -257,10 +245,10 @@ def upload(
     repo_id: str,
     files: Mapping[str, bytes],
     *,
-    commit_message: str = COMMIT_MESSAGE,
     private: bool | None = None,
     token: str | bool | None = None,
     branch: str | None = None,
+    commit_message: str = COMMIT_MESSAGE,
     create_pr: bool | None = None,
 ) -> str:
     """Commit files to a model's repository in one commit; the repository is created if it does not exist.
@@ -316,25 +304,18 @@ def _explain_errors(name: str, file: str = "") -> Iterator[None]:
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError, client_error) as error:
-        raise UserError(_explanation(error, name, file)) from error
-
-
-def _explanation(error: Exception, name: str, file: str) -> str:
-    from huggingface_hub import errors
-
-    source = error.__cause__ or error if isinstance(error, errors.LocalEntryNotFoundError) else error
-    reason = " ".join(str(source).split())[:300] or type(source).__name__
-    explanations = {  # subclasses first
-        errors.GatedRepoError: f"access to {name} on the Hub is restricted; request it on the model's page",
-        errors.RepositoryNotFoundError: f"there is no model {name} on the Hub that you can access: check the name; "
-        "if it is private, log in with `hf auth login` or pass a token",
-        errors.RevisionNotFoundError: f"there is no revision {name} on the Hub",
-        errors.LocalEntryNotFoundError: f"{name} is not in the cache, and the Hub was not reached: {reason}",
-        errors.EntryNotFoundError: f"{name} on the Hub is not an infogan model: it has no {file}",
-    }
-    for kind, explanation in explanations.items():
-        if isinstance(error, kind):
-            return explanation
-    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-        return f"the Hub denies access to {name}: log in with `hf auth login` or pass a token with write access"
-    return f"the request to the Hub for {name} failed: {reason}"
+        cause: Any = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
+        reason = error_reason(cause or error)
+        explanations = {  # subclasses first
+            errors.GatedRepoError: f"access to {name} on the Hub is restricted; request it on the model's page",
+            errors.RepositoryNotFoundError: f"there is no model {name} on the Hub that you can access: check the name; "
+            "if it is private, log in with `hf auth login` or pass a token",
+            errors.RevisionNotFoundError: f"there is no revision {name} on the Hub",
+            errors.LocalEntryNotFoundError: f"{name} is not in the cache, and the Hub was not reached: {reason}",
+            errors.EntryNotFoundError: f"{name} on the Hub is not an infogan model: it has no {file}",
+        }
+        matches = (explanation for kind, explanation in explanations.items() if isinstance(error, kind))
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        denied = f"the Hub denies access to {name}: log in with `hf auth login` or pass a token with write access"
+        failed = f"the request to the Hub for {name} failed: {reason}"
+        raise UserError(next(matches, denied if status in (401, 403) else failed)) from error

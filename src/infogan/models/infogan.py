@@ -93,12 +93,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
         return self
 
     def digest(self) -> str:
-        """Return the SHA-256 of the names and values of the weights, in hex."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.networks.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Return the SHA-256 of the weights as `save` writes them, in hex."""
+        return hashlib.sha256(self._weights_bytes()).hexdigest()
 
     def replace_config(self, config: ModelConfig) -> None:
         """Use another configuration of the same model, with other names and orders of codes and values."""
@@ -133,9 +129,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
                 f"{path} is not a folder; download the model first: hf download USER/NAME --local-dir FOLDER"
             )
         folder = model_folder(Path(path))
-        for file in (folder / CONFIG, folder / WEIGHTS):
-            if not file.is_file():
-                raise UserError(f"{path} is neither a run folder with a model nor a model folder: {file} is missing")
+        if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
+            raise UserError(f"{path} is neither a run folder with a model nor a model folder: it has no {missing[0]}")
         config = read_config(folder)
         model = cls(config, read_networks(folder, config))
         if folder != Path(path):
@@ -179,14 +174,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
         Raises:
             UserError: the file has changed since, and is left as it is; or it is not readable or writable.
         """
-        path = Path(folder) / CONFIG
         with folder_lock(Path(folder)):
-            try:
-                current = ModelConfig.parse(path.read_bytes())
-            except (OSError, ValueError, RecursionError) as error:
-                raise UserError(f"the names in {path} are no longer readable: {error}") from error
-            if current != since:
-                raise UserError(f"the names in {path} were changed by another process; review them and retry")
+            if read_config(Path(folder)) != since:
+                raise UserError(f"the names in {folder} were changed by another process; review them and retry")
             self.save_config(folder)
 
     def files(self, *, repo_id: str | None = None, license: str | None = None) -> dict[str, bytes]:
@@ -293,11 +283,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
             >>> model.traverse("category", rows=8).shape
             (8, 10, 1, 28, 28)
         """
-        columns = self._axis_values(code, values)
-        noise, row_codes = self._draw(rows, seed, codes)
-        grid_codes = {name: values.repeat_interleave(len(columns)) for name, values in row_codes.items()}
-        images = self._generate(noise.repeat_interleave(len(columns), dim=0), grid_codes | {code: columns.repeat(rows)})
-        return images.reshape(rows, len(columns), *images.shape[1:])
+        return self._grid(code, values, *self._draw(rows, seed, codes))
 
     def lattice(
         self,
@@ -333,13 +319,20 @@ class InfoGAN(CodeNames, hub.HubMixin):
         """
         if across == down:
             raise UserError(f"a lattice needs two different codes, not {across!r} twice")
-        column_values, row_values = self._axis_values(across, columns), self._axis_values(down, rows)
-        width, height = len(column_values), len(row_values)
-        noise, fixed_codes = self._draw(1, seed, codes)
-        grid_codes = {name: value.repeat(width * height) for name, value in fixed_codes.items()}
-        grid_codes |= {across: column_values.repeat(height), down: row_values.repeat_interleave(width)}
-        images = self._generate(noise.repeat(width * height, 1), grid_codes)
-        return images.reshape(height, width, *images.shape[1:])
+        row_values = self._axis_values(down, rows)
+        noise, first_codes = self._draw(1, seed, codes)
+        row_codes = {name: value.expand(len(row_values)) for name, value in first_codes.items()}
+        return self._grid(across, columns, noise.expand(len(row_values), -1), row_codes | {down: row_values})
+
+    def _grid(
+        self, code: str, values: ValueList | None, noise: Tensor, row_codes: Mapping[str, Tensor]
+    ) -> NDArray[np.uint8]:
+        """Generate a grid of one column per value of a code, from the noise and the other codes of each row."""
+        columns = self._axis_values(code, values)
+        rows, width = len(noise), len(columns)
+        codes = {name: values.repeat_interleave(width) for name, values in row_codes.items()}
+        images = self._generate(noise.repeat_interleave(width, dim=0), codes | {code: columns.repeat(rows)})
+        return images.reshape(rows, width, *images.shape[1:])
 
     def interpolate(self, start: int, end: int, *, steps: int = 10, codes: FixedCodes | None = None) -> Samples:
         """Interpolate between the first samples of two seeds.

@@ -46,8 +46,8 @@ class CodeNames:
 
         If another category has that number as its name, the code's name precedes the number.
         """
-        names = self.config.names.get(code, ())
-        return names[value] if self.is_named(code, value) else _unnamed(code, value, names)
+        names = self.config.names.get(code)
+        return (names[value] if names else "") or _unnamed(code, value, names or ())
 
     def value_names(self, code: str) -> list[str]:
         """Return `value_name` of every value of a categorical code; raises UserError for any other code."""
@@ -77,16 +77,13 @@ class CodeNames:
         for code, code_names in names.items():
             size = self._categorical(code).size
             if isinstance(code_names, Mapping):
-                updated = list(self.config.names.get(code, [""] * size))
-                for value, name in code_names.items():
-                    if not 0 <= value < size:
-                        raise UserError(f"code {code!r} has values 0 to {size - 1}, not {value}")
-                    updated[value] = name
-            else:
-                updated = list(code_names)
-            if len(updated) != size or not all(isinstance(name, str) for name in updated):
-                raise UserError(f"code {code!r} needs {size} names, one per value, not {updated!r}")
-            renamed[code] = tuple(updated)
+                if invalid := [value for value in code_names if not 0 <= value < size]:
+                    raise UserError(f"code {code!r} has values 0 to {size - 1}, not {invalid[0]}")
+                names_before = self.config.names.get(code, ("",) * size)
+                code_names = [code_names.get(value, name) for value, name in enumerate(names_before)]
+            if len(code_names) != size or not all(isinstance(name, str) for name in code_names):
+                raise UserError(f"code {code!r} needs {size} names, one per value, not {code_names!r}")
+            renamed[code] = tuple(code_names)
         self.config = self.config.model_copy(update={"names": renamed})
 
     def rename_code(self, code: str, name: str) -> None:
@@ -107,12 +104,11 @@ class CodeNames:
             raise UserError(f"there is already a code {name!r}")
         if not is_code_name(name):
             raise UserError(f"{name!r} cannot be the name of a code: use 1 to 64 characters without = / \\")
-        codes = tuple(
-            spec.model_copy(update={"name": name}) if spec.name == code else spec for spec in self.config.codes
-        )
-        names = {name if key == code else key: values for key, values in self.config.names.items()}
-        order = {name if key == code else key: values for key, values in self.config.order.items()}
-        self.replace_config(self.config.model_copy(update={"codes": codes, "names": names, "order": order}))
+        config, new_names = self.config, {code: name}
+        codes = tuple(spec.model_copy(update={"name": new_names.get(spec.name, spec.name)}) for spec in config.codes)
+        names = {new_names.get(key, key): values for key, values in config.names.items()}
+        order = {new_names.get(key, key): values for key, values in config.order.items()}
+        self.replace_config(config.model_copy(update={"codes": codes, "names": names, "order": order}))
 
     def replace_config(self, config: ModelConfig) -> None:
         """Use another configuration of the same model, with other names and orders of codes and values."""

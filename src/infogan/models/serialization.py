@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
 from infogan.config.schema import (
@@ -22,7 +23,7 @@ from infogan.config.schema import (
     NoiseSettings,
     Settings,
 )
-from infogan.data.preprocess import SIZES
+from infogan.data.preprocess import SIZES, error_reason
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
@@ -131,13 +132,9 @@ class ModelConfig(Settings):
 
     def is_same_model(self, other: "ModelConfig") -> bool:
         """Return whether two configurations differ only in the names and orders of codes and values."""
-
-        def without_names(config: "ModelConfig") -> "ModelConfig":
-            codes = tuple(code.model_copy(update={"name": str(i)}) for i, code in enumerate(config.codes))
-            return config.model_copy(update={"codes": codes, "names": {}, "order": {}, "trained_as": ""})
-
+        excluded: dict[str, Any] = {"codes": {"__all__": {"name"}}, "names": True, "order": True, "trained_as": True}
         same_run = self.trained_as == other.trained_as or "" in (self.trained_as, other.trained_as)
-        return same_run and without_names(self) == without_names(other)
+        return same_run and self.model_dump(exclude=excluded) == other.model_dump(exclude=excluded)
 
 
 def _describe_code(code: Code) -> str:
@@ -158,10 +155,11 @@ def read_config(folder: Path) -> ModelConfig:
 def read_networks(folder: Path, config: ModelConfig) -> Networks:
     """Read the networks of a model folder, on the CPU; raises UserError if they are damaged or do not fit."""
     with _explain_damage(folder):
+        tensors = migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS))
         if _is_large(config):
-            _check_weights(config, folder / WEIGHTS)
+            _check_shapes(config, tensors)
         networks = untrained_networks(config)
-        networks.load_state_dict(migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS)))
+        networks.load_state_dict(tensors)
     return networks
 
 
@@ -201,13 +199,10 @@ def _explain_damage(folder: Path) -> Iterator[None]:
             yield
     except UserError:
         raise
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        hint = " (a newer version of infogan may have written it)" if first["type"] == "extra_forbidden" else ""
-        raise UserError(f"{folder / CONFIG} is not a model's configuration: {key}: {first['msg']}{hint}") from error
     except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+        is_newer = isinstance(error, ValidationError) and error.errors()[0]["type"] == "extra_forbidden"
+        hint = " (a newer version of infogan may have written it)" if is_newer else ""
+        reason = f"{error_reason(error)}{hint}"
         raise UserError(f"the model in {folder} is damaged or not an infogan model: {reason}") from error
 
 
@@ -219,8 +214,8 @@ def _is_large(config: ModelConfig) -> bool:
     return (settings.width or 0) > 2 * default_width or settings.encoder_width > 32 or latent_size > 4096
 
 
-def _check_weights(config: ModelConfig, path: Path) -> None:
-    """Compare names and shapes of a weight file with a configuration, before memory is allocated for the networks.
+def _check_shapes(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes of weights with a configuration, before memory is allocated for the networks.
 
     Used for large models only: PyTorch's meta device costs a process a second of imports.
 
@@ -228,8 +223,6 @@ def _check_weights(config: ModelConfig, path: Path) -> None:
         ValueError: names or shapes differ.
     """
     with torch.device("meta"):
-        expected = {name: list(tensor.shape) for name, tensor in untrained_networks(config).state_dict().items()}
-    with safetensors.safe_open(path, framework="pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    if migrate_model_tensors(shapes) != expected:
+        expected = untrained_networks(config).state_dict()
+    if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in expected.items()}:
         raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
