@@ -1,7 +1,7 @@
-"""What each worker of tests/test_distributed.py does.
+"""What each worker of tests/utils/test_distributed.py does.
 
-torchrun -m tests.workers check COUNT              what workers tell each other, with so many samples in a batch
-torchrun -m tests.workers train FOLDER PRESET ...  a run of each preset, in double precision
+torchrun -m tests.workers check COUNT               collectives, on a batch of COUNT samples
+torchrun -m tests.workers train FOLDER PRESET ...   a run of each entry of `RUNS`, in double precision
 """
 
 import sys
@@ -23,12 +23,13 @@ from infogan.utils.random import BatchRandom
 from tests.helpers import image_set, small_config
 
 
-def numbers(*shape: int, seed: int = 0) -> Tensor:
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Return the same random numbers on every rank."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
 
 
-def chances(count: int) -> None:
-    """Shares of the draws are rows of what one process draws."""
+def check_random(count: int) -> None:
+    """Check that each rank draws the rows of its samples of what one process draws."""
 
     def draw(source: BatchRandom, samples: int) -> list[Tensor]:
         return [
@@ -38,189 +39,206 @@ def chances(count: int) -> None:
             source.multinomial(torch.tensor([0.2, 0.5, 0.3]), samples),
         ]
 
-    mine = distributed.shard_slice(count)
-    whole = draw(BatchRandom(torch.Generator().manual_seed(3)), count)
-    own = draw(BatchRandom(torch.Generator().manual_seed(3), mine, count), mine.stop - mine.start)
-    whole[1] = whole[1].reshape(2, count)
-    for number, (all_rows, rows) in enumerate(zip(whole, own, strict=True)):
-        expected = all_rows[:, mine].flatten() if number == 1 else all_rows[mine]
-        assert torch.equal(rows, expected), number
+    rows = distributed.shard_slice(count)
+    batch = draw(BatchRandom(torch.Generator().manual_seed(3)), count)
+    shard = draw(BatchRandom(torch.Generator().manual_seed(3), rows, count), rows.stop - rows.start)
+    batch[1] = batch[1].reshape(2, count)
+    for number, (all_rows, shard_rows) in enumerate(zip(batch, shard, strict=True)):
+        expected = all_rows[:, rows].flatten() if number == 1 else all_rows[rows]
+        assert torch.equal(shard_rows, expected), number
 
 
-def sums(count: int) -> None:
-    """A loss of sums and gathered rows has the gradients that it has in one process, twice over."""
-    rows, weights = numbers(count, 4), numbers(count, count, seed=1)
+def check_sums(count: int) -> None:
+    """Check that a loss of sums and gathered rows has the first and second gradients of a single process."""
+    batch, weights = normal(count, 4), normal(count, count, seed=1)
 
-    def loss_of(everything: Tensor, mine: Tensor, own: slice) -> Tensor:
-        products = mine @ everything.T * weights[own]
-        return (products.sin().sum(dim=1) + everything.square().mean()).sum()
+    def loss_of(all_rows: Tensor, shard: Tensor, rows: slice) -> Tensor:
+        products = shard @ all_rows.T * weights[rows]
+        return (products.sin().sum(dim=1) + all_rows.square().mean()).sum()
 
-    alone = rows.clone().requires_grad_()
-    loss = loss_of(alone, alone, slice(0, count))
-    (expected,) = torch.autograd.grad(loss, alone, create_graph=True)
-    (expected_second,) = torch.autograd.grad(expected.square().sum(), alone)
+    single = batch.clone().requires_grad_()
+    loss = loss_of(single, single, slice(0, count))
+    (expected,) = torch.autograd.grad(loss, single, create_graph=True)
+    (expected_second,) = torch.autograd.grad(expected.square().sum(), single)
 
-    own = distributed.shard_slice(count)
-    mine = rows[own].clone().requires_grad_()
-    part = loss_of(distributed.all_gather(mine, count), mine, own)
-    (found,) = torch.autograd.grad(part, mine, create_graph=True)
-    torch.testing.assert_close(found, expected[own])
-    (second,) = torch.autograd.grad(found.square().sum(), mine)
-    torch.testing.assert_close(second, expected_second[own])
-    torch.testing.assert_close(distributed.all_reduce_sum(part.detach()), loss.detach())
-    torch.testing.assert_close(distributed.batch_mean(mine, count), rows.mean(dim=0))
-    torch.testing.assert_close(distributed.all_reduce_sum(distributed.partial_mean(mine, count)), rows.sum() / count)
+    rows = distributed.shard_slice(count)
+    shard = batch[rows].clone().requires_grad_()
+    partial = loss_of(distributed.all_gather(shard, count), shard, rows)
+    (gradient,) = torch.autograd.grad(partial, shard, create_graph=True)
+    torch.testing.assert_close(gradient, expected[rows])
+    (second,) = torch.autograd.grad(gradient.square().sum(), shard)
+    torch.testing.assert_close(second, expected_second[rows])
+    torch.testing.assert_close(distributed.all_reduce_sum(partial.detach()), loss.detach())
+    torch.testing.assert_close(distributed.batch_mean(shard, count), batch.mean(dim=0))
+    torch.testing.assert_close(distributed.all_reduce_sum(distributed.partial_mean(shard, count)), batch.sum() / count)
+    stacked = distributed.stack_from_all_ranks(torch.tensor([distributed.rank(), 5.0]))
+    assert stacked.tolist() == [[rank, 5.0] for rank in range(distributed.world_size())]
+    assert distributed.all_reduce_min(torch.tensor([distributed.rank() + 2])).tolist() == [2]
 
 
-def norms(count: int) -> None:
-    """Batch norm over all shares is batch norm over the batch: values, gradients, running statistics."""
+def check_batch_norm(count: int) -> None:
+    """Check that synchronised batch norm is batch norm over the whole batch: values, gradients, running statistics."""
     for layer, shape in ((BatchNorm1d(5), (5,)), (BatchNorm2d(5), (5, 3, 3))):
         layer = layer.double()
         with torch.no_grad():
-            layer.weight.copy_(numbers(5, seed=2))
+            layer.weight.copy_(normal(5, seed=2))
         for parts in (1, 2):
-            everything = [numbers(count, *shape, seed=7 + part) * 3 + 100 for part in range(parts)]
-            weights = [numbers(count, *shape, seed=9 + part) for part in range(parts)]
-            own, states, found = distributed.shard_slice(count), [], []
+            batches = [normal(count, *shape, seed=7 + part) * 3 + 100 for part in range(parts)]
+            weights = [normal(count, *shape, seed=9 + part) for part in range(parts)]
+            shard, states, results = distributed.shard_slice(count), [], []
             for synchronised in (False, True):
                 norm: SplitBatchNorm = type(layer)(5).double()
                 norm.load_state_dict(layer.state_dict())
                 norm.parts, norm.synchronised = parts, synchronised
-                rows = own if synchronised else slice(0, count)
-                inputs = torch.cat([part[rows] for part in everything]).requires_grad_()
+                rows = shard if synchronised else slice(0, count)
+                inputs = torch.cat([batch[rows] for batch in batches]).requires_grad_()
                 outputs = norm(inputs)
-                loss = (outputs.sin() * torch.cat([part[rows] for part in weights])).sum()
-                learned = [inputs, norm.weight, norm.bias]
-                gradients = list(torch.autograd.grad(loss, learned, create_graph=True))
-                # As a penalty on gradients asks for.
+                loss = (outputs.sin() * torch.cat([weight[rows] for weight in weights])).sum()
+                sources = [inputs, norm.weight, norm.bias]
+                gradients = list(torch.autograd.grad(loss, sources, create_graph=True))
+                # As for a penalty on gradients.
                 gradients += torch.autograd.grad(gradients[0].square().sum(), [inputs, norm.weight])
                 if synchronised:
-                    for place in (1, 2, 4):
-                        gradients[place] = distributed.all_reduce_sum(gradients[place])
+                    for index in (1, 2, 4):
+                        gradients[index] = distributed.all_reduce_sum(gradients[index])
                 else:
-                    picked = torch.cat([torch.arange(count)[own] + part * count for part in range(parts)])
-                    outputs, gradients[0], gradients[3] = outputs[picked], gradients[0][picked], gradients[3][picked]
-                found.append([outputs, *gradients])
+                    indices = torch.cat([torch.arange(count)[shard] + part * count for part in range(parts)])
+                    outputs, gradients[0], gradients[3] = outputs[indices], gradients[0][indices], gradients[3][indices]
+                results.append([outputs, *gradients])
                 states.append(norm.state_dict())
-            torch.testing.assert_close(found[1], found[0])
+            torch.testing.assert_close(results[1], results[0])
             torch.testing.assert_close(states[1], states[0])
 
 
-def gradients(count: int) -> None:
-    """Gradients are added up, also where a process has none."""
-    one, two = (torch.nn.Parameter(numbers(3)) for _ in range(2))
-    frozen = torch.nn.Parameter(numbers(2), requires_grad=False)
-    last = torch.nn.Parameter(numbers(2, 2, 64, 256).contiguous(memory_format=torch.channels_last))  # in another order
-    loss = (one * (distributed.rank() + 1)).sum() + frozen.sum() + (last * last.detach()).sum()
+def check_gradients(count: int) -> None:
+    """Check that gradients are summed, also if a rank has none."""
+    on_all, on_first = (torch.nn.Parameter(normal(3)) for _ in range(2))
+    frozen = torch.nn.Parameter(normal(2), requires_grad=False)
+    large = torch.nn.Parameter(normal(2, 2, 64, 256).contiguous(memory_format=torch.channels_last))
+    loss = (on_all * (distributed.rank() + 1)).sum() + frozen.sum() + (large * large.detach()).sum()
     if distributed.is_rank0():
-        loss = loss + two.sum()
+        loss = loss + on_first.sum()
     loss.backward()
-    distributed.all_reduce_gradients([one, two, frozen, last])
-    assert one.grad is not None
-    assert two.grad is not None
-    assert last.grad is not None
-    assert one.grad.tolist() == [sum(range(1, distributed.world_size() + 1))] * 3
-    assert two.grad.tolist() == [1.0] * 3
+    distributed.all_reduce_gradients([on_all, on_first, frozen, large])
+    assert on_all.grad is not None
+    assert on_first.grad is not None
+    assert large.grad is not None
+    assert on_all.grad.tolist() == [sum(range(1, distributed.world_size() + 1))] * 3
+    assert on_first.grad.tolist() == [1.0] * 3
     assert frozen.grad is None
-    assert last.numel() == distributed.LARGE_GRADIENT
-    torch.testing.assert_close(last.grad, last.detach() * distributed.world_size())
+    torch.testing.assert_close(large.grad, large.detach() * distributed.world_size())
 
 
-def words(count: int) -> None:
-    """What one says all know, and who differs is named to all."""
-    assert distributed.broadcast_from_rank0(lambda: f"from {distributed.rank()} \u00e9\udce9") == "from 0 \u00e9\udce9"
+def check_messages(count: int) -> None:
+    """Check that texts, flags and errors of one rank reach all, and that one rank alone prints an error."""
+    message = distributed.broadcast_from_rank0(lambda: f"from {distributed.rank()} \u00e9\udce9")
+    assert message == "from 0 \u00e9\udce9"
     distributed.assert_same_on_all_ranks("seed", "3")
     last = distributed.world_size() - 1
-    try:
-        distributed.assert_same_on_all_ranks("data set", "other" if distributed.rank() == last else "mine")
-    except UserError as error:
-        assert str(error) == f"worker {last} has another data set than worker 0"
-        assert isinstance(error, SilentError) == (not distributed.is_rank0())
-    else:
-        raise AssertionError("nobody noticed")
+    error = error_of(
+        lambda: distributed.assert_same_on_all_ranks("data set", "other" if distributed.rank() == last else "the same")
+    )
+    assert str(error) == f"worker {last} has another data set than worker 0"
+    assert isinstance(error, SilentError) == (not distributed.is_rank0())
 
-    def refuse() -> str:
+    def refuse() -> None:
         raise UserError("no such file")
 
-    try:
-        distributed.on_rank0(refuse)
-    except UserError as error:
-        assert str(error) == "no such file"
-        assert isinstance(error, SilentError) == (not distributed.is_rank0())
-    else:
-        raise AssertionError("nobody was told")
+    error = error_of(lambda: distributed.on_rank0(refuse))
+    assert str(error) == "no such file"
+    assert isinstance(error, SilentError) == (not distributed.is_rank0())
+
+    def refuse_on(ranks: set[int]) -> None:
+        with distributed.all_or_none():
+            if distributed.rank() in ranks:
+                refuse()
+
     for failing in ({last}, {0, last}):
-        try:
-            with distributed.all_or_none():
-                if distributed.rank() in failing:
-                    refuse()
-        except UserError as error:
-            speaks = distributed.rank() == min(failing)
-            assert str(error) == ("no such file" if speaks else f"worker {min(failing)} can not go on")
-            assert isinstance(error, SilentError) == (not speaks)
-        else:
-            raise AssertionError("nobody was told")
+        error = error_of(lambda failing=failing: refuse_on(failing))  # type: ignore[misc]
+        is_printed = distributed.rank() == min(failing)
+        assert ("no such file" if is_printed else f"worker {min(failing)} ") in str(error)
+        assert isinstance(error, SilentError) == (not is_printed)
+    refuse_on(set())
     assert distributed.any_rank(distributed.rank() == last)
     assert not distributed.any_rank(False)
-    with distributed.all_or_none():
-        pass
+
+
+def error_of(action: Any) -> UserError:
+    """Return the UserError that an action raises."""
+    try:
+        action()
+    except UserError as error:
+        return error
+    raise AssertionError("no error was raised")
+
+
+def check_broadcasts(count: int) -> None:
+    """Check that weights and tensors of rank 0 reach all ranks."""
     layer = torch.nn.BatchNorm1d(2)
     with torch.no_grad():
         layer.weight.fill_(distributed.rank() + 5)
     distributed.broadcast_module(layer)
     assert layer.weight.tolist() == [5.0, 5.0]
-    mine = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_rank0() else {}
-    found = distributed.broadcast_tensors(mine)
-    assert list(found) == ["a", "b"]
-    assert torch.equal(found["a"], torch.arange(3))
-    assert found["b"].shape == (2, 0)
+    tensors = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_rank0() else {}
+    copies = distributed.broadcast_tensors(tensors)
+    assert list(copies) == ["a", "b"]
+    assert torch.equal(copies["a"], torch.arange(3))
+    assert copies["b"].shape == (2, 0)
 
 
-# Training: all of a recipe's terms and stages.
+CHECKS = (check_random, check_sums, check_batch_norm, check_gradients, check_messages, check_broadcasts)
 
-FEW = FewLabels(np.array([3, 8, 20]), np.array([1, 0, 0]), ("lying", "upright"))
-KNOBS: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
-TRAINED: dict[str, dict[str, Any]] = {
-    "robust": {"preset": "robust", "codes": KNOBS, "networks": {"encoder_width": 4}, "data": {"labels": "few.csv"}},
-    "plain": {"preset": "plain", "codes": KNOBS},
+# Training, with all losses and stages of the presets.
+
+FEW_LABELS = FewLabels(np.array([3, 8, 20]), np.array([1, 0, 0]), ("lying", "upright"))
+CODES: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "continuous"}]
+UNSYNCHRONISED = {"preset": "plain", "codes": CODES, "train": {"sync_batchnorm": False}}
+RUNS: dict[str, dict[str, Any]] = {
+    "robust": {"preset": "robust", "codes": CODES, "networks": {"encoder_width": 4}, "data": {"labels": "few.csv"}},
+    "plain": {"preset": "plain", "codes": CODES},
     "cgan": {"preset": "plain", "objective": {"kind": "cgan"}},
-    "paper": {"preset": "paper", "codes": KNOBS},
+    "paper": {"preset": "paper", "codes": CODES},
     "post": {"preset": "post"},
-    "apart": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False}},
-    "thirds": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 3}},
-    "quarters": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 4}},
-    "halves": {"preset": "plain", "codes": KNOBS, "train": {"sync_batchnorm": False, "accumulation_steps": 2}},
     "disentangle": {"preset": "disentangle", "codes": [{"kind": "continuous"}] * 3},
+    "unsynchronised": UNSYNCHRONISED,
+    **{
+        f"accumulated-{steps}": {**UNSYNCHRONISED, "train": {"sync_batchnorm": False, "accumulation_steps": steps}}
+        for steps in (2, 3, 4)
+    },
 }
 
 
-def training(folder: Path, name: str) -> None:
-    """A run of 20 steps of batches that neither two nor three workers share evenly."""
+def train_run(folder: Path, name: str) -> None:
+    """Train 20 steps with batches that neither two nor three workers share evenly."""
     length = {"steps": 20, "batch_size": 17, "save_every": 20, "log_every": 5, "budget": None, "precision": "fp32"}
-    given = TRAINED[name]
-    config = small_config(**{**given, "train": length | given.get("train", {})})
+    sections = RUNS[name]
+    config = small_config(**{**sections, "train": length | sections.get("train", {})})
     if config.objective.kind == "cgan":
-        config = build({**config.model_dump(), "codes": KNOBS[:1]})
+        config = build({**config.model_dump(), "codes": CODES[:1]})
     run = RunFolder(folder / name)
     if distributed.is_rank0():
         RunFolder.at(run.path)
-    few = FEW if config.data.labels else None
-    train(config, image_set(96), run, few_labels=few)
+    train(config, image_set(96), run, few_labels=FEW_LABELS if config.data.labels else None)
+
+
+def main() -> None:
+    """Run what the arguments name."""
+    task, *arguments = sys.argv[1:]
+    with distributed.process_group("cpu") as device:
+        assert device == "cpu"
+        if task == "check":
+            assert distributed.world_size() > 1
+            for check in CHECKS:
+                check(int(arguments[0]))
+        else:
+            torch.set_default_dtype(torch.double)
+            for name in arguments[1:]:
+                train_run(Path(arguments[0]), name)
+    # Threads of the process group that are still there can abort Python while it ends.
+    threads = Path("/proc/self/task")
+    names = [(thread / "comm").read_text().strip() for thread in threads.iterdir()] if threads.exists() else []
+    assert not [name for name in names if "gloo" in name], names
 
 
 if __name__ == "__main__":
-    what, *words_given = sys.argv[1:]
-    with distributed.process_group("cpu") as device:
-        assert device == "cpu"
-        if what == "check":
-            assert distributed.world_size() > 1
-            for check in (chances, sums, norms, gradients, words):
-                check(int(words_given[0]))
-        else:
-            torch.set_default_dtype(torch.double)
-            for name in words_given[1:]:
-                training(Path(words_given[0]), name)
-    # Threads of the processes' group that live on can abort Python as it ends.
-    threads = Path("/proc/self/task")
-    left = [(thread / "comm").read_text().strip() for thread in threads.iterdir()] if threads.exists() else []
-    assert not [name for name in left if "gloo" in name], left
+    main()

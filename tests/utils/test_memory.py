@@ -1,12 +1,10 @@
-"""Freed memory is kept: whether the C library took what it was told. What it gains is for `benchmarks.speed`.
-
-And where there is not enough, that is said in a sentence.
-"""
+"""Memory: the C library keeps what is freed, containers have limits, and a shortage is one sentence."""
 
 import errno
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,25 +12,35 @@ import torch
 
 from infogan.utils import memory
 from infogan.utils.errors import UserError
-from infogan.utils.memory import report_memory_shortage
+from infogan.utils.memory import report_memory_shortage, usable_bytes
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
-def test_the_c_library_takes_what_it_is_told() -> None:
-    script = "from infogan import memory; print(memory.keep_freed_blocks())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
-    assert done.stdout.strip() == "True"
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left alone")
+def test_c_library_accepts_the_settings() -> None:
+    script = "from infogan.utils import memory; print(memory.keep_freed_blocks())"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert process.stdout.strip() == "True"
 
 
-def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     memory.keep_freed_blocks.cache_clear()
     assert memory.keep_freed_blocks() is False
     memory.keep_freed_blocks.cache_clear()
 
 
+def test_usable_memory_is_limited_by_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("infogan.utils.memory.CGROUP_LIMIT", limit)
+    physical = usable_bytes()  # without a container
+    assert physical > 1e8
+    for text, expected in (("max\n", physical), (f"{2 * physical}\n", physical), ("1000000\n", 1_000_000)):
+        limit.write_text(text)
+        assert usable_bytes() == expected
+
+
 @pytest.mark.parametrize(
-    "shortage",
+    "error",
     [
         MemoryError(),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
@@ -42,20 +50,25 @@ def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
     ],
 )
-def test_a_shortage_is_told_in_a_sentence(shortage: Exception) -> None:
+def test_shortage_is_one_sentence_with_a_remedy(error: Exception) -> None:
     with (
         pytest.raises(UserError, match=r"^there is not enough memory: [^\n]*batch_size[^\n]*$"),
         report_memory_shortage(),
     ):
-        raise shortage
+        raise error
 
 
-def test_real_shortages_are_known_and_nothing_else_is_taken_for_one() -> None:
-    huge = 2**58  # numbers; more is no size at all
-    for ask in (lambda: np.empty(huge), lambda: torch.empty(huge), lambda: bytearray(2**62)):
+def test_real_shortages_are_recognised() -> None:
+    huge = 2**58  # numbers; NumPy and PyTorch refuse larger sizes as such
+    for allocate in (lambda: np.empty(huge), lambda: torch.empty(huge), lambda: bytearray(2**62)):
         with pytest.raises(UserError, match="not enough memory"), report_memory_shortage():
-            ask()
-    for other in (OSError(errno.ENOENT, "no such file"), RuntimeError("shapes differ"), ValueError("memory")):
-        with pytest.raises(type(other)) as caught, report_memory_shortage():
-            raise other
-        assert caught.value is other
+            allocate()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOENT, "no such file"), RuntimeError("shapes differ"), ValueError("memory")]
+)
+def test_other_errors_are_not_changed(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, report_memory_shortage():
+        raise error
+    assert caught.value is error
