@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infogan.config.schema import Config, DataSettings
-from infogan.data import ImageSet, Progress, has_test_split, load
+from infogan.data import ImageSet, has_test_split, load
 from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.infogan import InfoGAN
@@ -53,8 +53,8 @@ def write_report(
     Raises:
         UserError: It cannot be written.
     """
-    page = report_page(run, model, config, train_images, load_test_images(model, config), result)
     path = out or run.report
+    page = report_page(run, model, config, train_images, load_test_images(model, config), result)
     write_bytes(path, page.encode())
     return path
 
@@ -64,16 +64,7 @@ def load_test_images(model: InfoGAN, config: Config) -> ImageSet | None:
     return load_images(model, config.data, split="test") if has_test_split(config.data.source) else None
 
 
-def load_images(
-    model: InfoGAN, data: DataSettings, *, split: str | None = None, progress: Progress | None = None
-) -> ImageSet:
+def load_images(model: InfoGAN, data: DataSettings, *, split: str | None = None) -> ImageSet:
     """Load images in the size and channels of a model; raise UserError as `infogan.data.load`."""
-    return load(
-        data.source,
-        split=split,
-        size=model.config.size,
-        channels=model.config.channels,
-        shape=data.shape,
-        strict=data.strict,
-        progress=progress,
-    )
+    size, channels = model.config.size, model.config.channels
+    return load(data.source, split=split, size=size, channels=channels, shape=data.shape, strict=data.strict)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infogan.api.resolve import compose, pick_device, validate
+from infogan.api.resolve import compose, pick_device, validate, without_none
 from infogan.api.train_run import plan, train_run
 from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import is_path, stream_object
@@ -80,10 +80,9 @@ def fit(
     """
     source = str(data) if is_path(data) else None
     # The name of a data set has augmentations of its own; the path of images in memory is known once there is a run.
-    settings = {"source": source or IMAGES, "size": size, "channels": channels, "shape": shape}
     layer = {
-        "data": {name: value for name, value in settings.items() if value is not None},
-        "train": {"seed": seed} | {k: v for k, v in {"budget": budget, "steps": steps}.items() if v is not None},
+        "data": without_none({"source": source or IMAGES, "size": size, "channels": channels, "shape": shape}),
+        "train": without_none({"seed": seed, "budget": budget, "steps": steps}),
     }
     composed = compose(
         recipe,

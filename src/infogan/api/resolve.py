@@ -179,6 +179,11 @@ def with_categories(options: Options, count: int) -> Options:
     return {**options, "codes": codes}
 
 
+def without_none(options: Options) -> Options:
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def parse_augmentations(text: str) -> dict[str, float]:
     """Return the strengths in a text such as ``shift,rotate=20``; without a number, the usual strength.
 

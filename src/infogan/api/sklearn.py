@@ -21,7 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from infogan.api.resolve import Plan, compose, pick_device, validate
+from infogan.api.resolve import Plan, compose, pick_device, validate, without_none
 from infogan.api.train_run import plan
 from infogan.config.load import override
 from infogan.config.presets import PRESETS
@@ -136,8 +136,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             ValueError: X has another shape, or values that are not finite or not in ``value_range``.
         """
         images = self._as_images(X, reset=True)
-        length = {name: value for name, value in (("budget", self.budget), ("steps", self.steps)) if value is not None}
-        plan = self._resolve(images, length)
+        plan = self._resolve(images, without_none({"budget": self.budget, "steps": self.steps}))
         if plan.warning:
             warnings.warn(plan.warning, ConvergenceWarning, stacklevel=2)
         self._train(plan.config, images)

@@ -71,15 +71,9 @@ def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> Im
     """Load the training images; if those of an existing run are missing, that is an incident of the run."""
     if not data.source:
         raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
+    settings = data.model_dump(include={"size", "channels", "shape", "strict"})
     try:
-        return load(
-            data.source,
-            size=data.size,
-            channels=data.channels,
-            shape=data.shape,
-            strict=data.strict,
-            progress=progress,
-        )
+        return load(data.source, **settings, progress=progress)
     except UserError as error:
         is_missing = "://" not in data.source and not Path(data.source).exists()
         with suppress(UserError):  # there may be no run, or another process may train it
@@ -173,12 +167,13 @@ class SampleGrids(Callback):
     def on_sample(self, step: int, model: InfoGAN) -> None:
         """Draw, save and pass on."""
         samples = sample_grid(model, self._config, step)
-        sheets = {name: model.sheet(name) for name in model.layout.codes}
         save_image(samples, self._run.samples / f"{step:08d}.png")
-        for name, sheet in sheets.items():
+        figures = {"samples": np.asarray(samples)}
+        for name in model.layout.codes:
+            sheet = model.sheet(name)
             save_image(sheet, self._run.traversals_at(step) / f"{name}.png")
-        figures = {"samples": samples} | {f"traversals/{name}": sheet for name, sheet in sheets.items()}
-        self._others.call("on_figures", step, {name: np.asarray(figure) for name, figure in figures.items()})
+            figures[f"traversals/{name}"] = np.asarray(sheet)
+        self._others.call("on_figures", step, figures)
 
 
 def _train_and_evaluate(

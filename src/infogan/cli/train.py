@@ -115,8 +115,7 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if sum(values[length] is not None for length in ("budget", "steps", "images_seen")) > 1:
         raise UserError("the length is given twice: pass one of --budget, --steps and --images-seen")
     flags = {
-        section: {name: value for name in names if (value := values[name]) is not None}
-        for section, names in OPTIONS.items()
+        section: resolve.without_none({name: values[name] for name in names}) for section, names in OPTIONS.items()
     }
     if values["augment"] is not None:
         flags["augment"] = resolve.parse_augmentations(values["augment"])
