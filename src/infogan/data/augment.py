@@ -7,7 +7,7 @@ so that an image is interpolated only once. All are differentiable with respect 
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,8 @@ from torch.nn import functional
 from infogan.utils.random import BatchRandom
 
 Images = Float[Tensor, "batch channel height width"]
+Draw = Callable[[float, float], Float[Tensor, " batch"]]
+"""Draws one uniform random number per image from a range."""
 ELASTIC_GRID = 4  # displacements are drawn on a coarse grid with this many points per side, and interpolated
 
 
@@ -34,16 +36,18 @@ def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom 
     Example:
         >>> views = augment(images, {"shift": 0.1, "rotate": 15.0}, torch.Generator().manual_seed(0))
     """
-    draw = _Draw(len(images), BatchRandom.of(source))
-    matrix = _affine_matrix(strengths, draw)
-    if matrix is not None or "elastic" in strengths:
-        if matrix is None:
-            matrix = torch.eye(2, 3, device=draw.device).expand(len(images), 2, 3)
+    random = BatchRandom.of(source)
+
+    def draw(low: float, high: float) -> Float[Tensor, " batch"]:
+        return low + (high - low) * random.uniform(len(images))
+
+    if strengths.keys() - {"colour"}:
+        matrix = _affine_matrix(strengths, len(images), random.device, draw)
         grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
         if "elastic" in strengths:
             # A side is 2 wide in grid units.
-            coarse = draw.normal(2, ELASTIC_GRID, ELASTIC_GRID) * (2 * strengths["elastic"])
-            rows, columns = (_bicubic_matrix(side, draw.device) for side in images.shape[2:])
+            coarse = random.normal(len(images), 2, ELASTIC_GRID, ELASTIC_GRID) * (2 * strengths["elastic"])
+            rows, columns = (_bicubic_matrix(side, random.device) for side in images.shape[2:])
             grid = grid + torch.einsum("hi,nkij,wj->nhwk", rows, coarse, columns)
         images = bilinear_sample(images, grid.to(images.dtype))
     if "colour" in strengths:
@@ -106,49 +110,36 @@ def _bicubic_matrix(side: int, device: torch.device) -> Float[Tensor, "side coar
     return functional.interpolate(unit, (side, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T.contiguous()
 
 
-class _Draw:
-    """Random numbers with one row per image."""
-
-    def __init__(self, count: int, random: BatchRandom) -> None:
-        self.count, self.random, self.device = count, random, random.device
-
-    def uniform(self, low: float, high: float) -> Float[Tensor, " batch"]:
-        return low + (high - low) * self.random.uniform(self.count)
-
-    def normal(self, *shape: int) -> Tensor:
-        return self.random.normal(self.count, *shape)
-
-
-def _affine_matrix(strengths: Mapping[str, float], draw: _Draw) -> Float[Tensor, "batch 2 3"] | None:
-    """Return the map from points of each result to points of its original; None if it is the identity."""
-    if not strengths.keys() & {"shift", "rotate", "scale", "shear", "flip", "crop"}:
-        return None
-    zero, one = torch.zeros(draw.count, device=draw.device), torch.ones(draw.count, device=draw.device)
-    linear = torch.eye(2, device=draw.device).expand(draw.count, 2, 2)
+def _affine_matrix(
+    strengths: Mapping[str, float], count: int, device: torch.device, draw: Draw
+) -> Float[Tensor, "batch 2 3"]:
+    """Return the map from points of each result to points of its original, for ``count`` images."""
+    zero, one = torch.zeros(count, device=device), torch.ones(count, device=device)
+    linear = _matrix(one, zero, zero, one)
     offset_x, offset_y = zero, zero
     if "rotate" in strengths:
         degrees = strengths["rotate"]
-        angle = draw.uniform(-degrees, degrees) * (math.pi / 180)
+        angle = draw(-degrees, degrees) * (math.pi / 180)
         cosine, sine = angle.cos(), angle.sin()
         linear = linear @ _matrix(cosine, -sine, sine, cosine)
     if "shear" in strengths:
         degrees = strengths["shear"]
-        linear = linear @ _matrix(one, (draw.uniform(-degrees, degrees) * (math.pi / 180)).tan(), zero, one)
+        linear = linear @ _matrix(one, (draw(-degrees, degrees) * (math.pi / 180)).tan(), zero, one)
     if "scale" in strengths:
         log_limit = math.log(1 + strengths["scale"])
-        factor = draw.uniform(-log_limit, log_limit).exp()
+        factor = draw(-log_limit, log_limit).exp()
         linear = linear @ _matrix(factor, zero, zero, factor)
     if "crop" in strengths:
-        side = draw.uniform(1 - strengths["crop"], 1).sqrt()
+        side = draw(1 - strengths["crop"], 1).sqrt()
         linear = linear @ _matrix(side, zero, zero, side)
         margin = 1 - side  # the crop lies inside the image
-        offset_x, offset_y = margin * draw.uniform(-1, 1), margin * draw.uniform(-1, 1)
+        offset_x, offset_y = margin * draw(-1, 1), margin * draw(-1, 1)
     if "flip" in strengths:
-        sign = torch.where(draw.uniform(0, 1) < strengths["flip"], -one, one)
+        sign = torch.where(draw(0, 1) < strengths["flip"], -one, one)
         linear = linear @ _matrix(sign, zero, zero, one)
     if "shift" in strengths:
         limit = 2 * strengths["shift"]  # a side is 2 wide in grid units
-        offset_x, offset_y = offset_x + draw.uniform(-limit, limit), offset_y + draw.uniform(-limit, limit)
+        offset_x, offset_y = offset_x + draw(-limit, limit), offset_y + draw(-limit, limit)
     return torch.cat([linear, torch.stack([offset_x, offset_y], dim=1).unsqueeze(2)], dim=2)
 
 
@@ -156,12 +147,12 @@ def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Float[Tensor, "batch 
     return torch.stack([torch.stack([a, b], dim=1), torch.stack([c, d], dim=1)], dim=1)
 
 
-def _jitter_colour(images: Images, strength: float, draw: _Draw) -> Images:
+def _jitter_colour(images: Images, strength: float, draw: Draw) -> Images:
     """Scale brightness, contrast and saturation by random factors; pixels are taken as values in [0, 1]."""
     pixels = (images + 1) / 2
 
     def factor() -> Tensor:
-        return draw.uniform(1 - strength, 1 + strength).view(-1, 1, 1, 1).to(images.dtype)
+        return draw(1 - strength, 1 + strength).view(-1, 1, 1, 1).to(images.dtype)
 
     pixels = pixels * factor()
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)

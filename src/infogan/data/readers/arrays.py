@@ -178,7 +178,11 @@ def _read_npz(path: Path, split: str) -> ImageSet:
         if split not in keys:
             found = ", ".join(archive.files)
             raise UserError(f"{path} has no test split: it needs test_images or x_test, and has {found}")
-        _check_unpacked_size(archive, list(keys[split].values()), path)
+        assert archive.zip is not None  # it is open
+        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
+        required, available = sum(sizes.get(key, 0) for key in keys[split].values()), usable_bytes()
+        if required > available:  # compressed zeros take a thousandth of their size
+            raise UserError(f"{path} unpacks to {required:,} bytes, more than the {available:,} bytes of memory")
         arrays = {name: archive[key] for name, key in keys[split].items()}
     for name, (kinds, dimensions, form) in _NPZ_FORMS.items():
         array = arrays.get(name)
@@ -205,15 +209,6 @@ def _npz_keys(files: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
             "names, label_names, test_images, test_labels, test_names), Keras's x_train and so on, or one array alone"
         )
     return {split: arrays for split, arrays in keys.items() if "images" in arrays}
-
-
-def _check_unpacked_size(archive: np.lib.npyio.NpzFile, keys: Sequence[str], path: Path) -> None:
-    """Raise UserError if arrays exceed the memory: compressed zeros take a thousandth of their size."""
-    assert archive.zip is not None  # it is open
-    sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
-    needed, available = sum(sizes.get(key, 0) for key in keys), usable_bytes()
-    if needed > available:
-        raise UserError(f"{path} unpacks to {needed:,} bytes, more than the {available:,} bytes of memory")
 
 
 def _read_factors(values: NDArray[np.int64], lists: dict[str, list[Any]]) -> Factors:

@@ -39,6 +39,7 @@ VERSION = "rendered1"  # changes whenever a pixel changes
 PUBLISHED_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 FACTOR_NAMES = ("shape", "scale", "orientation", "posX", "posY")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
+FACTOR_LIMITS = ((0.5, 1), (0, 2 * math.pi), (0, 1), (0, 1))  # of all but the shape
 SHAPES = ("square", "ellipse", "heart")
 IMAGE_SIZE = 64  # height and width in pixels; all lengths that follow are in pixels, of shapes at scale 1
 # Centre of a shape at position 0, from the left and from the top. At position 1 it is about as far from the other edge;
@@ -54,12 +55,7 @@ COMPARED_IMAGES = 4  # images compared with the published ones, per shape, scale
 
 def grid() -> FactorGrid:
     """Return the factors; the names of values are the published values."""
-    _, scales, orientations, *positions = FACTOR_SIZES
-    values = (
-        np.linspace(0.5, 1, scales),
-        np.linspace(0, 2 * math.pi, orientations),
-        *(np.linspace(0, 1, count) for count in positions),
-    )
+    values = (np.linspace(*limits, size) for limits, size in zip(FACTOR_LIMITS, FACTOR_SIZES[1:], strict=True))
     value_names = (tuple(f"{value:.4g}" for value in factor) for factor in values)
     return FactorGrid(FACTOR_NAMES, (SHAPES[: FACTOR_SIZES[0]], *value_names))
 
@@ -151,8 +147,8 @@ def _draw_published(folder: Path, size: int) -> Iterator[NDArray[np.uint8]]:
         )
         overlap[SHAPES[sprite // (FACTOR_SIZES[1] * FACTOR_SIZES[2])]] += (intersection / union).tolist()
         yield resize_images(published, size)
-    agreement: dict[str, Any] = {"images": len(equal), "pixels": float(np.mean(equal))}
-    agreement["overlap"] = {shape: float(np.mean(values)) for shape, values in overlap.items()}
+    mean_overlap = {shape: float(np.mean(values)) for shape, values in overlap.items()}
+    agreement = {"images": len(equal), "pixels": float(np.mean(equal)), "overlap": mean_overlap}
     write_json(_agreement_path(folder), agreement)
 
 
