@@ -36,6 +36,8 @@ from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.loop import train
 from infogan.training.losses import ForwardCache, StepContext
 from infogan.training.run_dir import RunFolder
+from infogan.training.state import EncoderState
+from infogan.utils.random import BatchRandom
 
 
 class Hooks(Callback):
@@ -230,15 +232,17 @@ def make_context(config: Config, batch: int = 8, *, seed: int = 0) -> tuple[Step
     """Return one step's material of a run on 8x8 bars, and its untrained networks."""
     layout = CodeLayout(config.noise, config.codes)
     networks = build_networks(config.networks, layout, ImageShape(1, 8), kind=config.objective.kind, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
+    random = BatchRandom(torch.Generator().manual_seed(seed))
     context = StepContext(
-        networks,
-        layout,
-        config,
+        networks=networks,
+        layout=layout,
+        config=config,
+        encoder_state=EncoderState.for_networks(networks),
         reals=to_network(torch.from_numpy(bar_images(batch))),
-        noise=layout.sample_noise(batch, generator),
-        codes=layout.sample_codes(batch, generator),
-        random=generator,
+        noise=layout.sample_noise(batch, random),
+        codes=layout.sample_codes(batch, random),
+        random=random,
+        batch_size=batch,
         trains_generator=True,
     )
     return context, networks

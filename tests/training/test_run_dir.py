@@ -77,7 +77,7 @@ def test_run_that_was_killed_at_its_start_can_be_started_again(tmp_path: Path) -
 def test_same_configuration_resumes_and_another_is_refused(tmp_path: Path) -> None:
     run = RunFolder.at(tmp_path)
     run.begin(small_config(), "a")
-    run.begin(small_config("train.accumulation_steps=2", "evaluation.samples=7"), "a")  # not part of what a run is
+    run.begin(small_config("train.accumulation_steps=2", "evaluation.samples=700"), "a")  # not part of what a run is
     with pytest.raises(UserError, match=r"train\.seed was 0, now 1"):
         run.begin(small_config("train.seed=1"), "a")
     with pytest.raises(UserError, match=r"codes was|codes\.0"):

@@ -9,7 +9,7 @@ from infogan.config.schema import Config, Stage, Update
 from infogan.data.batches import Batches, check_enough_images, stream_seed
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels
-from infogan.training.losses import LOSSES, StepContext
+from infogan.training.losses import LOSSES, StepContext, needs_of
 from infogan.training.optim import learning_rate_factor, loss_weight
 from infogan.training.state import ORDER_STREAM, STEP_STREAM, TrainState
 from infogan.utils import distributed
@@ -60,46 +60,40 @@ class StepSampler:
 
     def sample(self, state: TrainState, stage_index: int, first_step: int) -> list[StepContext]:
         """Return this worker's micro-batches of the current step, in the stage that began at ``first_step``."""
-        config, accumulation_steps = self._config, self._config.train.accumulation_steps
-        batch_size = config.batch_size(stage_index)
+        config, stage, count = self._config, self._config.stages[stage_index], self._config.train.accumulation_steps
+        batch_size, layout = config.batch_size(stage_index), state.model.layout
         indices, reals = self.batches.batch(stage_index, state.step - first_step, batch_size)
-        micro_batches, start = [], 0
-        for number in range(accumulation_steps):
-            rows = distributed.micro_batch_slice(batch_size, number, accumulation_steps)
-            local = slice(start, start + rows.stop - rows.start)
-            start = local.stop
-            seed = stream_seed(config.train.seed, STEP_STREAM, 0, state.step)
+        seed = stream_seed(config.train.seed, STEP_STREAM, 0, state.step)
+        rank, world_size = distributed.rank(), distributed.world_size()
+        micro_batches = []
+        for number in range(count):
+            rows = distributed.micro_batch_slice_of_rank(batch_size, number, count, rank, world_size)
+            samples = rows.stop - rows.start
             random = BatchRandom(torch.Generator(self._device).manual_seed(seed), rows, batch_size)
-            size = distributed.micro_batch_size(batch_size, number, accumulation_steps)
-            stage = config.stages[stage_index]
-            micro_batches.append(self._micro_batch(state, stage, indices[local], reals[local], random, size))
+            noise = layout.sample_noise(samples, random)
+            codes = layout.sample_codes(samples, random)
+            if self._labels is not None:
+                codes = {name: self._labels[indices[:samples]] for name in codes}
+            micro_batch = StepContext(
+                networks=state.networks,
+                layout=layout,
+                config=config,
+                encoder_state=state.encoder_state,
+                reals=reals[:samples],
+                noise=noise,
+                codes=codes,
+                random=random,
+                batch_size=distributed.micro_batch_size(batch_size, number, count),
+                trains_generator=any("generator" in update.networks for update in stage.updates),
+                labelled=self._labelled(stage, samples, random),
+            )
+            micro_batches.append(micro_batch)
+            indices, reals = indices[samples:], reals[samples:]
         return micro_batches
-
-    def _micro_batch(
-        self, state: TrainState, stage: Stage, indices: Tensor, reals: Tensor, random: BatchRandom, batch_size: int
-    ) -> StepContext:
-        layout = state.model.layout
-        noise = layout.sample_noise(len(reals), random)
-        codes = layout.sample_codes(len(reals), random)
-        if self._labels is not None:
-            codes = {name: self._labels[indices] for name in codes}
-        return StepContext(
-            state.networks,
-            layout,
-            self._config,
-            reals=reals,
-            noise=noise,
-            codes=codes,
-            random=random,
-            encoder_state=state.encoder_state,
-            batch_size=batch_size,
-            trains_generator=any("generator" in update.networks for update in stage.updates),
-            labelled=self._labelled(stage, len(reals), random),
-        )
 
     def _labelled(self, stage: Stage, count: int, random: BatchRandom) -> tuple[Tensor, Tensor] | None:
         """Return labelled images and their categories if a loss of the stage needs them."""
-        needs = {need for update in stage.updates for name in update.losses for need in LOSSES[name].needs}
+        needs = needs_of(name for update in stage.updates for name in update.losses)
         if self._few_labels is None or "few_labels" not in needs:
             return None
         indices, values = self._few_labels

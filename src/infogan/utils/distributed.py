@@ -6,7 +6,6 @@ times: the gradient with respect to a sample reaches the rank that has it.
 If one rank cannot go on, none does, and one of them reports the error: rank 0, or the only one that knows.
 """
 
-import json
 import os
 import secrets
 import sys
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,8 +27,9 @@ from torch.distributed.rendezvous import rendezvous
 
 from infogan.utils.errors import SilentError, UserError
 
-LARGE_GRADIENT = 2**16  # values of a gradient that gets a message of its own
 DEFAULT_TIMEOUT = 600.0  # seconds; INFOGAN_DIST_TIMEOUT overrides it
+
+Value = TypeVar("Value")
 
 
 # Ranks and shards.
@@ -83,13 +83,8 @@ def micro_batch_size(count: int, number: int, micro_batches: int) -> int:
     return int(rows.stop - rows.start)
 
 
-def micro_batch_slice(count: int, number: int, micro_batches: int) -> slice:
-    """Return which of a batch's ``count`` samples are this rank's shard of a micro-batch."""
-    return micro_batch_slice_of_rank(count, number, micro_batches, rank(), world_size())
-
-
 def micro_batch_slice_of_rank(count: int, number: int, micro_batches: int, rank: int, world_size: int) -> slice:
-    """Return `micro_batch_slice` for any rank."""
+    """Return which of a batch's ``count`` samples are a rank's shard of a micro-batch."""
     start = split_slice(count, number, micro_batches).start
     shard = split_slice(micro_batch_size(count, number, micro_batches), rank, world_size)
     return slice(start + shard.start, start + shard.stop)
@@ -209,11 +204,7 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
-        if values.numel() * distributed.get_world_size() <= LARGE_GRADIENT:  # one trip instead of two
-            parts = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
-            distributed.all_gather(parts, values.contiguous())
-            return torch.stack(parts).sum(dim=0, dtype=values.dtype)
-        total = values.contiguous().clone()
+        total = values.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total
 
@@ -249,9 +240,7 @@ def all_gather(rows: Tensor, count: int) -> Tensor:
 
 def stack_from_all_ranks(values: Tensor) -> Tensor:
     """Return all ranks' values of one length, (values,) to (ranks, values); differentiable."""
-    before = values.new_zeros(rank() * len(values))
-    after = values.new_zeros((world_size() - 1 - rank()) * len(values))
-    return all_reduce_sum(torch.cat([before, values, after])).view(world_size(), len(values))
+    return all_gather(values.unsqueeze(0), world_size())
 
 
 def batch_mean(values: Tensor, count: int) -> Tensor:
@@ -272,35 +261,25 @@ def partial_mean(values: Tensor, count: int) -> Tensor:
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum the gradients of all ranks in place.
 
-    Large gradients are summed one by one, all others in one message. DistributedDataParallel expects one forward and
-    one backward pass, which does not fit networks that train on each other's outputs and gradients of gradients. Nor
-    are messages overlapped with the backward pass: on two cores that was slower.
+    DistributedDataParallel expects one forward and one backward pass, which does not fit networks that train on each
+    other's outputs and gradients of gradients. Nor are messages overlapped with the backward pass: on two cores that
+    was slower.
 
     Args:
         parameters: Parameters; frozen ones are ignored.
     """
     if not is_distributed():
         return
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in trainable:  # if one rank has a gradient, all must have
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [_flat_view(parameter.grad) for parameter in trainable if parameter.grad is not None]
-    large = [gradient for gradient in gradients if len(gradient) >= LARGE_GRADIENT]
-    small = [gradient for gradient in gradients if len(gradient) < LARGE_GRADIENT]
-    pending = [distributed.all_reduce(gradient, async_op=True) for gradient in large]
-    if small:
-        flat = torch.cat(small)
-        distributed.all_reduce(flat)
-        torch._foreach_copy_(small, list(torch.split(flat, [len(gradient) for gradient in small])))
-    for work in pending:
-        if work is not None:
-            work.wait()
-
-
-def _flat_view(tensor: Tensor) -> Tensor:
-    """Return a flat view of a dense tensor, in its memory order."""
-    return tensor.as_strided((tensor.numel(),), (1,))
+    gradients = []
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:  # if one rank has a gradient, all must have
+                parameter.grad = torch.zeros_like(parameter)
+            # A flat view in memory order: reshaping a channels-last gradient would copy it.
+            gradients.append(parameter.grad.as_strided((parameter.numel(),), (1,)))
+    flat = torch.cat(gradients)
+    distributed.all_reduce(flat)
+    torch._foreach_copy_(gradients, list(torch.split(flat, [len(gradient) for gradient in gradients])))
 
 
 def all_reduce_min(values: Tensor) -> Tensor:
@@ -314,89 +293,65 @@ def all_reduce_min(values: Tensor) -> Tensor:
 
 def broadcast_module(module: nn.Module) -> None:
     """Give every rank the weights and buffers of rank 0."""
-    if is_distributed():
-        state = module.state_dict()
-        source = broadcast_tensors(state)
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(source[name])
+    module.load_state_dict(broadcast_tensors(module.state_dict()))
 
 
 def broadcast_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of rank 0 by name, on the CPU, on every rank; the other ranks' argument is ignored."""
     if not is_distributed():
         return dict(tensors)
-    described = broadcast_from_rank0(
-        lambda: json.dumps([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
-    )
-    copies = {}
-    for name, dtype, shape in json.loads(described):
+    shapes = broadcast_from_rank0(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    copies = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+    for name, copy in copies.items():
         if is_rank0():
-            copies[name] = tensors[name].detach().cpu().contiguous()
-        else:
-            copies[name] = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
-        distributed.broadcast(copies[name], 0)
+            copy.copy_(tensors[name].detach())
+        distributed.broadcast(copy, 0)
     return copies
 
 
-# Collectives for text, flags and errors.
+# Collectives for values, flags and errors.
 
 
-def broadcast_from_rank0(text: Callable[[], str]) -> str:
-    """Return the text of rank 0 on every rank; the other ranks' function is not called.
+def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
+    """Return the value that a function has on rank 0; the other ranks do not call it.
+
+    Args:
+        compute: Returns a value of Python's own types, or an object made of such values.
 
     Raises:
         UserError: The function of rank 0 raised it.
     """
     if not is_distributed():
-        return text()
+        return compute()
+    answer: list[Any] = [None, None]  # a value, or the message of an error
     failure: UserError | None = None
-    content = b""
     if is_rank0():
         try:
-            content = b"+" + text().encode("utf-8", "surrogateescape")
+            answer[0] = compute()
         except UserError as error:
-            failure, content = error, b"-" + str(error).encode("utf-8", "surrogateescape")
-    length = torch.tensor(len(content))
-    distributed.broadcast(length, 0)
-    buffer = torch.zeros(int(length), dtype=torch.uint8)
-    if is_rank0():
-        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    distributed.broadcast(buffer, 0)
-    if failure is not None:
-        raise failure
-    content = buffer.numpy().tobytes()
-    message = content[1:].decode("utf-8", "surrogateescape")
-    if content[:1] == b"-":
-        raise SilentError(message)
-    return message
+            failure, answer[1] = error, str(error)
+    distributed.broadcast_object_list(answer, 0)
+    value, message = answer
+    if message is not None:
+        raise failure or SilentError(message)
+    return value  # type: ignore[no-any-return]
 
 
-def on_rank0(action: Callable[[], object]) -> None:
+def on_rank0(action: Callable[[], None]) -> None:
     """Run an action on rank 0 while the others wait; its UserError is raised on every rank."""
-
-    def run() -> str:
-        action()
-        return ""
-
-    broadcast_from_rank0(run)
+    broadcast_from_rank0(action)
 
 
 def any_rank(flag: bool) -> bool:
     """Return whether the flag is set on any rank."""
-    if not is_distributed():
-        return flag
-    number = torch.tensor(int(flag))
-    distributed.all_reduce(number, distributed.ReduceOp.MAX)
-    return bool(number)
+    return bool(_ranks_with(flag))
 
 
 def _ranks_with(flag: bool) -> list[int]:
     """Return the ranks on which the flag is set."""
     flags = torch.zeros(world_size(), dtype=torch.int64)
     flags[rank()] = int(flag)
-    distributed.all_reduce(flags)
-    ranks: list[int] = flags.nonzero().flatten().tolist()
+    ranks: list[int] = all_reduce_sum(flags).nonzero().flatten().tolist()
     return ranks
 
 
@@ -428,10 +383,9 @@ def all_or_none() -> Iterator[None]:
         yield
     except UserError as error:
         failure = error
-    if is_distributed():
-        failing = _ranks_with(failure is not None)
-        if failing and failing[0] != rank():  # one of them prints
-            raise SilentError(f"worker {failing[0]} cannot go on") from failure
+    failing = _ranks_with(failure is not None)
+    if failing and failing[0] != rank():  # one of them prints
+        raise SilentError(f"worker {failing[0]} cannot go on") from failure
     if failure is not None:
         raise failure
 
@@ -447,7 +401,4 @@ def assert_same_on_all_ranks(name: str, value: str) -> None:
         return
     expected = broadcast_from_rank0(lambda: value)
     if differing := _ranks_with(value != expected):
-        workers = (
-            f"worker {differing[0]} has" if len(differing) == 1 else f"workers {', '.join(map(str, differing))} have"
-        )
-        raise rank0_error(UserError(f"{workers} another {name} than worker 0"))
+        raise rank0_error(UserError(f"worker {differing[0]} has another {name} than worker 0"))

@@ -1,17 +1,7 @@
 """The losses by name. A loss is a function with a `register` line in one of these modules."""
 
-from infogan.training.losses import adversarial, information, representation  # each registers its losses
+from infogan.training.losses import adversarial, information, representation  # noqa: F401  each registers its losses
 from infogan.training.losses.context import ForwardCache, StepContext
-from infogan.training.losses.registry import LOSSES, Loss, check_losses, register
+from infogan.training.losses.registry import LOSSES, Loss, check_losses, needs_of, register
 
-__all__ = [
-    "LOSSES",
-    "ForwardCache",
-    "Loss",
-    "StepContext",
-    "adversarial",
-    "check_losses",
-    "information",
-    "register",
-    "representation",
-]
+__all__ = ["LOSSES", "ForwardCache", "Loss", "StepContext", "check_losses", "needs_of", "register"]

@@ -7,6 +7,7 @@ are both judged, one pass of the discriminator sees both.
 """
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -33,52 +34,40 @@ Trained = tuple[NetworkName, ...]
 Pairing = Literal["sharing", "varying"]
 
 
+@dataclass(eq=False, kw_only=True)
 class StepContext:
     """The material of one step for one micro-batch.
 
-    Args:
+    Attributes:
         networks: The networks.
         layout: The layout of latents and posterior.
         config: The run's configuration.
+        encoder_state: What training keeps about the encoder.
         reals: Real images in [-1, 1].
         noise: z of as many fakes.
         codes: c of those fakes; for a cgan the labels of the reals.
+        latents: The generator's inputs, made of noise and codes.
         random: Random numbers for augmentations and probes, drawn as losses ask for them.
-        encoder_state: What training keeps about the encoder; None = the state at the start of a run.
-        batch_size: Samples of the micro-batch over all workers; None = those of ``reals``.
-        labelled: Some of the real images that a person has labelled, and their categories.
+        batch_size: Samples of the micro-batch over all workers.
         trains_generator: Whether any update of the stage trains the generator; if none does, no graph is kept.
+        labelled: Some of the real images that a person has labelled, and their categories.
     """
 
-    def __init__(
-        self,
-        networks: Networks,
-        layout: CodeLayout,
-        config: Config,
-        *,
-        reals: Images,
-        noise: Float[Tensor, "batch noise"],
-        codes: Codes,
-        random: BatchRandom | torch.Generator,
-        trains_generator: bool,
-        encoder_state: EncoderState | None = None,
-        batch_size: int | None = None,
-        labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None,
-    ) -> None:
-        self.networks = networks
-        self.layout = layout
-        self.config = config
-        self.reals = reals
-        self.codes = codes
-        self.noise = noise
-        self.latents = layout.latents(noise, codes)
-        self.random = BatchRandom.of(random)
-        self.encoder_state = encoder_state or EncoderState.for_networks(networks)
-        self.batch_size = len(reals) if batch_size is None else batch_size
-        self.trains_generator = trains_generator
-        self.labelled = labelled
-        self._fakes: Images | None = None
-        self._partners: dict[Pairing, Images] = {}
+    networks: Networks
+    layout: CodeLayout
+    config: Config
+    encoder_state: EncoderState
+    reals: Images
+    noise: Float[Tensor, "batch noise"]
+    codes: Codes
+    random: BatchRandom
+    batch_size: int
+    trains_generator: bool
+    labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None
+
+    def __post_init__(self) -> None:
+        self.latents = self.layout.latents(self.noise, self.codes)
+        self._images: dict[Pairing | None, Images] = {}  # the fakes, and their partners
         self._partner_latents: dict[Pairing, Float[Tensor, "batch latent"]] = {}
 
     @cached_property
@@ -102,9 +91,22 @@ class StepContext:
 
     def fakes(self, trained: Trained) -> Images:
         """Return G(z, c), made once until the generator changes; detached unless the update trains the generator."""
-        if self._fakes is None:
-            self._fakes = self._generate(self.latents, trained)
-        return self._fakes if "generator" in trained else self._fakes.detach()
+        return self._generated(None, trained)
+
+    def partners(self, pairing: Pairing, trained: Trained) -> Images:
+        """Return each fake's partner; made, cached and detached as `fakes` are."""
+        return self._generated(pairing, trained)
+
+    def _generated(self, pairing: Pairing | None, trained: Trained) -> Images:
+        if pairing not in self._images:
+            latents = self.latents if pairing is None else self.partner_latents(pairing)
+            # The graph must lead to the generator's weights even if the discriminator's update asks first.
+            makers: Trained = ("generator",) if self.trains_generator else ()
+            self.networks.set_trainable(makers)
+            self._images[pairing] = self.networks.generate(latents)
+            self.networks.set_trainable(trained)
+        images = self._images[pairing]
+        return images if "generator" in trained else images.detach()
 
     @cached_property
     def paired_code(self) -> Int64[Tensor, " batch"]:
@@ -118,31 +120,15 @@ class StepContext:
             pairing: ``sharing``: the partner shares `paired_code` and nothing else, not even the noise. ``varying``:
                 the partner shares everything but that code.
         """
-        if pairing in self._partner_latents:
-            return self._partner_latents[pairing]
-        other_codes = self.layout.sample_codes(len(self.reals), self.random)
-        noise = self.noise if pairing == "varying" else self.layout.sample_noise(len(self.reals), self.random)
-        codes = {}
-        for number, name in enumerate(self.layout.codes):
-            shared = (self.paired_code == number) == (pairing == "sharing")
-            codes[name] = torch.where(shared, self.codes[name], other_codes[name])
-        self._partner_latents[pairing] = self.layout.latents(noise, codes)
+        if pairing not in self._partner_latents:
+            other_codes = self.layout.sample_codes(len(self.reals), self.random)
+            noise = self.noise if pairing == "varying" else self.layout.sample_noise(len(self.reals), self.random)
+            codes = {}
+            for number, name in enumerate(self.layout.codes):
+                shared = (self.paired_code == number) == (pairing == "sharing")
+                codes[name] = torch.where(shared, self.codes[name], other_codes[name])
+            self._partner_latents[pairing] = self.layout.latents(noise, codes)
         return self._partner_latents[pairing]
-
-    def partners(self, pairing: Pairing, trained: Trained) -> Images:
-        """Return each fake's partner; made, cached and detached as `fakes` are."""
-        if pairing not in self._partners:
-            self._partners[pairing] = self._generate(self.partner_latents(pairing), trained)
-        images = self._partners[pairing]
-        return images if "generator" in trained else images.detach()
-
-    def _generate(self, latents: Float[Tensor, "batch latent"], trained: Trained) -> Images:
-        # The graph must lead to the generator's weights even if the discriminator's update asks first.
-        makers: Trained = ("generator",) if self.trains_generator else ()
-        self.networks.set_trainable(makers)
-        images = self.networks.generate(latents)
-        self.networks.set_trainable(trained)
-        return images
 
     def begin_update(self, update: Update) -> "ForwardCache":
         """Make the update's networks trainable, freeze the others, and return an empty cache of their outputs."""
@@ -157,8 +143,7 @@ class StepContext:
 
     def free(self) -> None:
         """Free the fakes and their graphs; they are made again when a loss asks for them."""
-        self._fakes = None
-        self._partners.clear()
+        self._images.clear()
 
 
 class ForwardCache:
@@ -177,9 +162,10 @@ class ForwardCache:
         self.networks = context.networks
         self.config = context.config
         self.statistics: dict[str, Float[Tensor, " batch"]] = {}
-        self._needs = needs_of(update.losses)
-        differentiable = "second_derivatives" in self._needs
-        self.reals = context.reals.detach().requires_grad_() if differentiable else context.reals
+        needs = needs_of(update.losses)
+        self._reads_reals = "real_posterior" in needs
+        self._skips_encoder = not {"generator", "encoder"} & set(self.trained)
+        self.reals = context.reals.detach().requires_grad_() if "second_derivatives" in needs else context.reals
 
     @cached_property
     def fakes(self) -> Images:
@@ -230,10 +216,6 @@ class ForwardCache:
         """
         skipped = {self.config.encoder_code} if self.config.encoder_code and self._skips_encoder else set[str]()
         return self.context.layout.log_likelihoods(self._posterior_of_fakes, self.context.codes, exclude=skipped)
-
-    @property
-    def _skips_encoder(self) -> bool:
-        return not {"generator", "encoder"} & set(self.trained)
 
     @cached_property
     def _posterior_of_fakes(self) -> Float[Tensor, "batch posterior"]:
@@ -307,7 +289,3 @@ class ForwardCache:
             return self.plain_features, self.view_features
         first, second = self.encoder.features(self.augment(torch.cat([self.resized_reals] * 2))).chunk(2)
         return first, second
-
-    @property
-    def _reads_reals(self) -> bool:
-        return "real_posterior" in self._needs

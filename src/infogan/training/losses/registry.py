@@ -1,6 +1,6 @@
 """The registry of losses: what each one computes, from which paper, and what it needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -57,9 +57,9 @@ def register(
     return add
 
 
-def needs_of(names: object) -> frozenset[Need]:
+def needs_of(names: Iterable[str]) -> frozenset[Need]:
     """Return everything that the losses of these names need together."""
-    return frozenset().union(*(LOSSES[str(name)].needs for name in names))  # type: ignore[attr-defined]
+    return frozenset[Need]().union(*(LOSSES[name].needs for name in names))
 
 
 def check_losses(config: Config) -> None:
