@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -31,7 +32,6 @@ from infogan.data import ImageSet, some_indices
 from infogan.evaluation.model_selection import SAMPLES, Candidate, Ranking, rank_candidates
 from infogan.models.infogan import InfoGAN
 from infogan.models.serialization import WEIGHTS
-from infogan.reports import html_page
 from infogan.reports.compare import comparison_page, read_runs
 from infogan.training.run_dir import LOCK, RunFolder
 from infogan.training.trackers import TRACKER_FILES
@@ -409,7 +409,7 @@ def choose(folder: SweepFolder) -> Ranking:
         _copy_best(folder, names[0])
         if len(names) > 1:
             compared = read_runs([folder.run_path(name) for name in names[:MAX_COMPARED]])
-            files.write_bytes(folder.page, comparison_page(compared, lead=[_ranking_section(ranking, failed)]).encode())
+            files.write_bytes(folder.page, comparison_page(compared, _comparison_table(ranking, failed)).encode())
         else:
             folder.page.unlink(missing_ok=True)
         files.write_json(folder.ranking, {**asdict(ranking), "failed": failed})
@@ -446,12 +446,11 @@ def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     return ["run", "trusted", *ranking.scores], rows
 
 
-def _ranking_section(ranking: Ranking, failed: Mapping[str, str]) -> str:
+def _comparison_table(ranking: Ranking, failed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the ranking for the comparison page, failed runs last."""
     head, rows = ranking_table(ranking)
     rows += [[name, f"failed: {error}", *[""] * len(ranking.scores)] for name, error in failed.items()]
-    return html_page.section(
-        "Ranked without labels", f"<p>{html_page.sentence(ranking.criterion)}</p>{html_page.table(head, rows)}"
-    )
+    return {"criterion": ranking.criterion, "head": head, "rows": rows}
 
 
 def _copy_best(folder: SweepFolder, name: str) -> None:

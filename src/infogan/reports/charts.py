@@ -3,12 +3,12 @@
 The page that contains a chart needs ``static/chart.css``, which defines the colours of both themes.
 """
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infogan.models.infogan import InfoGAN
+from infogan.reports import html_page
 
 Curve = tuple[Sequence[float], Sequence[float]]  # steps and values, equally many
 
@@ -79,36 +79,30 @@ def svg_line_chart(
         unit: Unit of the values, at the top of the y axis.
         references: Height by name of horizontal lines, e.g. the entropy of a code.
     """
-    references = references or {}
-    heights = [*(y for _, values in curves.values() for y in values), *references.values()]
-    steps = [x for values, _ in curves.values() for x in values]
+    names_by_height: dict[float, list[str]] = {}
+    for name, height in (references or {}).items():
+        names_by_height.setdefault(height, []).append(name)
+    steps = [x for xs, _ in curves.values() for x in xs]
+    heights = [*(y for _, ys in curves.values() for y in ys), *names_by_height]
     x_axis = _Axis(min(steps), max(steps), LEFT, WIDTH - RIGHT)
     y_axis = _Axis(min(heights), max(heights), HEIGHT - BOTTOM, TOP, margin=Y_MARGIN)
-    label = html.escape(f"{title}: {', '.join(curves)} over training steps")
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">',
-        *(_horizontal_line(y_axis.position(y), "axis") for y in y_axis.ticks()),
-        *(_text(LEFT - 6, y_axis.position(y) + 4, _number(y), "end") for y in y_axis.ticks()),
-        *(_text(x_axis.position(x), HEIGHT - 20, _number(x), "middle") for x in x_axis.ticks() if x % 1 == 0),
-        _text(WIDTH - RIGHT, HEIGHT - 4, "steps", "end"),
-        _text(2, 11, unit, "start"),
-    ]
-    for index, curve in enumerate(curves.values()):
-        points = [(x_axis.position(x), y_axis.position(y)) for x, y in _thin(curve)]
-        parts.append(_polyline(" ".join(f"{x:.1f},{y:.1f}" for x, y in points), index))
-        if len(points) == 1:
-            parts.append(f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="2" class="k{index % 8}"/>')
-    names_by_height: dict[float, list[str]] = {}
-    for name, height in references.items():
-        names_by_height.setdefault(height, []).append(name)
-    for height, names in names_by_height.items():
-        y = y_axis.position(height)
-        text_y = y - 4 if y > TOP + 20 else y + 13  # below a line at the top of the chart
-        text = f"{', '.join(names)}: {height:.3g}"
-        parts += [_horizontal_line(y, "reference"), _text(WIDTH - RIGHT, text_y, text, "end", "name")]
-    legend = [_legend_entry(name, values[-1], index) for index, (name, (_, values)) in enumerate(curves.items())]
-    heading = f"<figcaption>{html.escape(title)}</figcaption>"
-    return f'<figure class="chart">{heading}{"".join(parts)}</svg><div class="legend">{"".join(legend)}</div></figure>'
+
+    def position(x: float, y: float) -> tuple[str, str]:
+        return f"{x_axis.position(x):.1f}", f"{y_axis.position(y):.1f}"
+
+    return html_page.render(
+        "chart.html",
+        title=title,
+        unit=unit,
+        width=WIDTH,
+        height=HEIGHT,
+        x_axis=x_axis,
+        y_axis=y_axis,
+        curves={name: [position(x, y) for x, y in _thin(curve)] for name, curve in curves.items()},
+        last_values={name: values[-1] for name, (_, values) in curves.items()},
+        references=names_by_height,
+        dashes=DASHES,
+    )
 
 
 class _Axis:
@@ -135,25 +129,3 @@ def _thin(curve: Curve) -> list[tuple[float, float]]:
     points = list(zip(*curve, strict=True))
     stride = max(1, math.ceil(len(points) / MAX_POINTS))
     return points[-1::-stride][::-1]  # the last value is always shown
-
-
-def _number(value: float) -> str:
-    return f"{value:,.10g}"  # without the rounding errors of multiples of the tick distance
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "label") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{html.escape(text)}</text>'
-
-
-def _horizontal_line(y: float, kind: str) -> str:
-    return f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="{kind}"/>'
-
-
-def _polyline(points: str, index: int) -> str:
-    dashes = DASHES[(index + index // 8) % 8]
-    return f'<polyline points="{points}" class="k{index % 8}" stroke-dasharray="{dashes}"/>'
-
-
-def _legend_entry(name: str, value: float, index: int) -> str:
-    sample = f'<svg viewBox="0 0 36 6" aria-hidden="true">{_polyline("0,3 36,3", index)}</svg>'
-    return f"<span>{sample}{html.escape(name)} {value:.3g}</span>"

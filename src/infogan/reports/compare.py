@@ -1,12 +1,12 @@
 """Comparison of runs: a table of their metrics, and a page with the same codes drawn by each of them."""
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from infogan.evaluation.descriptions import metric_rows
 from infogan.models.infogan import InfoGAN
@@ -79,40 +79,38 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def comparison_page(runs: Sequence[ComparedRun], lead: Sequence[str] = ()) -> str:
+def comparison_page(runs: Sequence[ComparedRun], ranking: Mapping[str, Any] | None = None) -> str:
     """Return an HTML page with the metrics and verdicts of runs, and a sheet for each code that several runs have.
 
     Args:
         runs: At least two.
-        lead: Sections (HTML) that come first.
+        ranking: A table of the runs that comes first: its ``criterion`` in words, ``head`` and ``rows``.
     """
     head, rows, meanings = metric_table(runs)
-    table = html_page.table([*head, "meaning"], [[*row, meanings[row[0]]] for row in rows])
-    sections = [*lead, html_page.section("Evaluation", table)]
-    reasons = [
-        f"<p><b>{html.escape(run.name)}</b>: {html.escape(html_page.sentence(run.result['verdict']['reason']))}</p>"
-        for run in runs
-        if "verdict" in run.result
-    ]
-    if reasons:
-        sections.append(html_page.section("Verdicts", "".join(reasons)))
+    codes = {}
     for code in dict.fromkeys(name for run in runs for name in run.model.layout.codes):
         runs_with_code = [run for run in runs if code in run.model.layout.codes]
         if len(runs_with_code) > 1:
-            sheets = "".join(_sheet(group, code) for group in _comparable_groups(runs_with_code, code))
-            sections.append(html_page.section(f"Code: {code}", sheets))
-    return html_page.page(f"{len(runs)} runs compared", sections)
+            codes[code] = [_sheet(group, code) for group in _comparable_groups(runs_with_code, code)]
+    return html_page.render(
+        "comparison.html",
+        title=f"{len(runs)} runs compared",
+        ranking=ranking,
+        head=[*head, "meaning"],
+        rows=[[*row, meanings[row[0]]] for row in rows],
+        verdicts={run.name: run.result["verdict"]["reason"] for run in runs if "verdict" in run.result},
+        codes=codes,
+        rows_per_run=ROWS,
+    )
 
 
-def _sheet(runs: Sequence[ComparedRun], code: str) -> str:
-    """Return a figure of one code: a column per value, and rows of each run."""
+def _sheet(runs: Sequence[ComparedRun], code: str) -> Image.Image:
+    """Return the generated images of one code: a column per value, and rows of each run."""
     values = runs[0].model.display_values(code)
     images = [run.model.traverse(code, values=values, rows=ROWS) for run in runs]
     row_labels = [run.name for run in runs for _ in range(ROWS)]
     column_labels = runs[0].model.value_labels(code, values)
-    sheet = figures.labelled_sheet(np.concatenate(images), column_labels=column_labels, row_labels=row_labels)
-    text = f"One column per value of {code}, {ROWS} rows per run; noise and other codes are constant along a row."
-    return html_page.figure(sheet, text, text)
+    return figures.labelled_sheet(np.concatenate(images), column_labels=column_labels, row_labels=row_labels)
 
 
 def _comparable_groups(runs: Sequence[ComparedRun], code: str) -> list[list[ComparedRun]]:

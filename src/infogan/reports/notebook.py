@@ -5,7 +5,6 @@ from one, can be steered without Python. The progress bar needs tqdm.
 """
 
 import itertools
-import json
 import secrets
 import warnings
 from collections.abc import Iterator, Sequence
@@ -49,17 +48,8 @@ class Explorer:
         return f"<Explorer of {self.summary}>"
 
     def _repr_html_(self) -> str:
-        # The script inserts the figure. If a viewer removes scripts, as from a notebook that is not trusted, the
-        # fallback stays and no control is dead.
         element = f"infogan-{secrets.token_hex(8)}"
-        figure = f"<style>{html_page.static('scrub.css')}</style>{self.figure}"
-        # A script must not contain "</script>" or the beginning of a comment.
-        content = json.dumps(figure).replace("<", "\\u003c")
-        return (
-            f'<div id="{element}">{self.fallback}</div>\n<script>\n(() => {{\n{html_page.static("scrub.js")}'
-            f"const element = document.getElementById('{element}');\nelement.innerHTML = {content};\n"
-            "element.querySelectorAll('.scrubber').forEach(scrub);\n})();\n</script>"
-        )
+        return html_page.render("notebook.html", element=element, figure=self.figure, fallback=self.fallback)
 
 
 def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
@@ -91,8 +81,8 @@ def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
     reset = "; moving a slider resets the others to 0" if independent else ""
     figure = html_page.scrubber(
         strips,
-        sliders=[html_page.Control(name, [f"{value:+.2f}" for value in _slider_values(positions)]) for name in knobs],
-        buttons=None if category is None else html_page.Control(category, model.value_labels(category, values)),
+        sliders={name: [f"{value:+.2f}" for value in _slider_values(positions)] for name in knobs},
+        buttons={} if category is None else {category: model.value_labels(category, values)},
         independent=independent,
         width=max(WIDTH, strips[0][0].width),
         alt=f"{side * side} generated images",
