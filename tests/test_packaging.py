@@ -1,4 +1,4 @@
-"""The wheel, as somebody installs it who has nothing of the repository."""
+"""The wheel, installed in an environment that has nothing of the repository."""
 
 import os
 import subprocess
@@ -16,51 +16,44 @@ import torch
 import infogan
 from tests import ROOT
 
+pytestmark = pytest.mark.integration
+
 MEGABYTE = 10**6
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    words = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-        str(folder),
-        str(ROOT),
-    ]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
-    (made,) = folder.glob("*.whl")
-    return made
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True)
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel, where libraries are those of this one."""
+    """The programs of an environment with the wheel and with the libraries of this environment."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     python = str(programs / "python")
-    words = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
-    subprocess.run([python, "-m", "pip", *words], check=True)
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    site = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
-    # Behind the environment's own packages, so that infogan is the wheel's.
+    options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, str(wheel)], check=True)
+    query = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip())
+    # After the environment's own packages, so that infogan is the wheel's.
     (site / "others.pth").write_text(
         "\n".join({sysconfig.get_path("purelib"), str(Path(torch.__file__).parent.parent)})
     )
     return programs
 
 
-def test_the_wheel_is_small_and_has_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_the_package_and_nothing_else(wheel: Path) -> None:
     assert wheel.stat().st_size < MEGABYTE
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
-        told = HeaderParser().parsestr(archive.read(metadata).decode())
+        header = HeaderParser().parsestr(archive.read(metadata).decode())
     source = ROOT / "src"
     expected = {
         path.relative_to(source).as_posix()
@@ -68,43 +61,46 @@ def test_the_wheel_is_small_and_has_all_that_is_needed_and_nothing_else(wheel: P
         if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
-    assert {"infogan/py.typed", "infogan/static/report.html", "infogan/export/static/site.js"} <= expected
+    assert {"infogan/py.typed", "infogan/explorer/static/index.html", "infogan/config/presets/robust.toml"} <= expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert told["Name"] == "infogan"
-    assert told["Version"] == infogan.__version__
-    assert told["Requires-Python"] == ">=3.11"
+    assert header["Name"] == "infogan"
+    assert header["Version"] == infogan.__version__
+    assert header["Requires-Python"] == ">=3.11"
     options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(told.get_all("Provides-Extra", [])) == set(options)
+    assert set(header.get_all("Provides-Extra", [])) == set(options)
 
 
-def test_an_installed_wheel_trains_and_draws_without_the_repository(installed: Path, tmp_path: Path) -> None:
+def test_installed_wheel_trains_and_samples(installed: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def ran(*words: str) -> str:
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout
+    def output(*words: str) -> str:
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
 
     program, python = str(installed / "infogan"), str(installed / "python")
-    where = ran(python, "-c", "import infogan; print(infogan.__file__)").strip()
-    assert Path(where).is_relative_to(installed.parent)
-    assert "train" in ran(program, "--help")
+    path = output(python, "-c", "import infogan; print(infogan.__file__)").strip()
+    assert Path(path).is_relative_to(installed.parent)
+    assert "train" in output(program, "--help")
     small = ["--recipe", "plain", "--steps", "4", "--set", "networks.width=4", "--set", "train.batch_size=16"]
-    ran(program, "train", "digits", *small, "--out", "run")
+    output(program, "train", "digits", *small, "--out", "run")
     assert (tmp_path / "run" / "report.html").is_file()
-    ran(python, "-m", "infogan", "sample", "run", "--out", "samples.png")
+    output(python, "-m", "infogan", "sample", "run", "--out", "samples.png")
     assert (tmp_path / "samples.png").is_file()
 
 
-def test_a_shell_completes_commands_and_options(installed: Path) -> None:
-    def completed(line: str) -> set[str]:
-        asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_INFOGAN_COMPLETE": "complete_bash"}
-        environment = {**os.environ, **asked}
-        done = subprocess.run([installed / "infogan"], env=environment, capture_output=True, text=True)
-        return set(done.stdout.split())
+def test_shell_completes_commands_and_options(installed: Path) -> None:
+    def completions(line: str) -> set[str]:
+        variables = {
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+            "_INFOGAN_COMPLETE": "complete_bash",
+        }
+        environment = {**os.environ, **variables}
+        process = subprocess.run([installed / "infogan"], env=environment, capture_output=True, text=True)
+        return set(process.stdout.split())
 
-    assert {"train", "traverse"} <= completed("infogan tra")
-    assert "--categorical" in completed("infogan train --ca")
-    # Within a shell, which is what it finds out; no other may be among the ancestors of this process.
-    within = ["bash", "-c", '"$0" --show-completion && true', str(installed / "infogan")]
-    script = subprocess.run(within, capture_output=True, text=True, check=True).stdout
+    assert {"train", "traverse"} <= completions("infogan tra")
+    assert "--categorical" in completions("infogan train --ca")
+    # From within a shell, because it looks for the shell among its ancestors.
+    command = ["bash", "-c", '"$0" --show-completion && true', str(installed / "infogan")]
+    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "_INFOGAN_COMPLETE=complete_bash" in script

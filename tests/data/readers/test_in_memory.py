@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -39,6 +38,7 @@ class Items(torch.utils.data.Dataset[Any]):
 
 
 def hugging_face(images: list[Image.Image | None], **columns: Any) -> Any:
+    datasets = pytest.importorskip("datasets", reason="needs the extra [integration]")
     features: dict[str, Any] = {"image": datasets.Image()}
     if "label" in columns:
         features["label"] = datasets.ClassLabel(names=["lying", "upright"])
@@ -137,12 +137,17 @@ def test_errors_of_the_data_set_itself_are_raised() -> None:
         ([np.zeros((2, 8, 8))], r"item 0 .*\(2, 8, 8\)"),
         (np.zeros((3, 5)), r"an array .*\(5,\)"),
         (np.full((3, 8, 8), np.nan), "nan to nan"),
-        (datasets.Dataset.from_dict({"text": ["a"]}), "0 columns of images among text"),
     ],
 )
 def test_objects_that_are_not_sets_of_images_are_refused(data: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_object(data, ANY)
+
+
+def test_hugging_face_data_set_without_images_is_refused() -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the extra [integration]")
+    with pytest.raises(UserError, match="0 columns of images among text"):
+        load_object(datasets.Dataset.from_dict({"text": ["a"]}), ANY)
 
 
 def test_different_sets_have_different_fingerprints() -> None:
