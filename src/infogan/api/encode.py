@@ -30,7 +30,6 @@ from infogan.utils.errors import UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
 
 BLOCK = 5_000  # images
-Columns = dict[str, list[Any]]
 Block = dict[str, NDArray[Any]]
 
 
@@ -180,15 +179,16 @@ class EncodeJob:
                 raise UserError(f"{path} is damaged: run the same command again") from error
             yield index, block
 
-    def columns(self, block: Block) -> Columns:
-        """Return a block as columns of the file, with the names of categories."""
-        columns: Columns = {"image": block["names"].tolist()}
+    def columns(self, block: Block) -> dict[str, NDArray[Any]]:
+        """Return a block as columns of the file, text or float32, with the names of categories."""
+        columns = {"image": block["names"]}
         for position, name in enumerate(self.model.layout.codes):
-            columns[name] = block[_key(position)].tolist()
+            columns[name] = block[_key(position)]
             if f"{_key(position)}_probability" in block:
-                columns[name] = [self.model.value_name(name, value) for value in columns[name]]
-                columns[f"{name}_probability"] = block[f"{_key(position)}_probability"].tolist()
-        return columns | {"entropy": block["entropy"].tolist()}
+                names = [self.model.value_name(name, value) for value in columns[name].tolist()]
+                columns[name] = np.array(names, np.str_)
+                columns[f"{name}_probability"] = block[f"{_key(position)}_probability"]
+        return columns | {"entropy": block["entropy"]}
 
 
 def _key(position: int) -> str:
@@ -196,44 +196,36 @@ def _key(position: int) -> str:
 
 
 def _write_csv(job: EncodeJob) -> None:
-    with (
-        atomic_write(job.out) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
+    def texts(column: NDArray[Any]) -> list[str]:
+        return [f"{value:.6f}" for value in column.tolist()] if column.dtype.kind == "f" else column.tolist()
+
+    with atomic_write(job.out) as path, path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for index, block in job.blocks():
             columns = job.columns(block)
             if index == 0:
                 writer.writerow(columns)
-            texts = [
-                [f"{value:.6f}" if isinstance(value, float) else value for value in values]
-                for values in columns.values()
-            ]
-            writer.writerows(zip(*texts, strict=True))
+            writer.writerows(zip(*map(texts, columns.values()), strict=True))
 
 
 def _write_parquet(job: EncodeJob) -> None:
     parquet = import_parquet()
     import pyarrow as pa
 
+    def to_arrow(column: NDArray[Any]) -> Any:
+        if column.dtype.kind == "f":
+            return pa.array(column)
+        # Text in Parquet is UTF-8, which a file name need not be.
+        texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in column.tolist()]
+        return pa.array(texts, pa.string())
+
     with ExitStack() as stack:
-        temporary = stack.enter_context(atomic_write(job.out))
+        path = stack.enter_context(atomic_write(job.out))
         writer = None
         for _, block in job.blocks():
-            columns = job.columns(block)
-            if not columns["image"]:
-                continue
-            # Text in Parquet is UTF-8, which a file name need not be.
-            columns["image"] = [
-                name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in columns["image"]
-            ]
-            if writer is None:
-                types = {
-                    name: pa.string() if isinstance(values[0], str) else pa.float32()
-                    for name, values in columns.items()
-                }
-                writer = stack.enter_context(parquet.ParquetWriter(temporary, pa.schema(types.items())))
-            writer.write_table(pa.table(columns, schema=writer.schema))
+            table = pa.table({name: to_arrow(column) for name, column in job.columns(block).items()})
+            writer = writer or stack.enter_context(parquet.ParquetWriter(path, table.schema))
+            writer.write_table(table)
 
 
 class Sorter:
