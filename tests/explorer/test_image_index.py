@@ -12,7 +12,7 @@ from tests.helpers import image_set, small_model
 
 def encoded_index(count: int = 90) -> tuple[InfoGAN, ImageIndex]:
     model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
-    index = ImageIndex(model, image_set(count), {})
+    index = ImageIndex(model, image_set(count))
     while index.encode_next():
         pass
     return model, index
@@ -42,7 +42,7 @@ def test_values_with_one_name_form_one_group_and_labels_are_certain() -> None:
     p = model.encode(index.images.images).probabilities["category"]
     model.name_codes({"category": {0: "owl", 2: "owl"}})
     groups, numbers = index.assignments(0)
-    probabilities = index.group_probabilities()
+    probabilities = index.group_probabilities(0)
     assert [(group.name, group.values, group.named) for group in groups] == [("owl", (0, 2), True), ("1", (1,), False)]
     np.testing.assert_allclose(probabilities, np.stack([p[:, 0] + p[:, 2], p[:, 1]], axis=1), atol=1e-6)
     owls = p.argmax(axis=1) != 1
@@ -59,18 +59,18 @@ def test_images_with_ungrouped_labels_are_in_no_group() -> None:
     _, index = encoded_index()
     index.labels[5] = "something else"
     assert index.assignments(0)[1][5] == -1
-    assert index.describe([5])[0]["group"] == "something else"
+    assert index.describe([5])["items"][0]["group"] == "something else"
     assert index.ungrouped_labels() == {"something else": [5]}
     assert all(5 not in index.ranked(0, group, "surest") for group in range(3))
     assert index.count_confident() == 1
-    rows = list(csv.DictReader(io.StringIO(index.codes_csv())))
+    rows = list(csv.DictReader(io.StringIO(index.codes_csv().decode())))
     assert (rows[5]["label"], rows[5]["by"], float(rows[5]["probability"])) == ("something else", "hand", 1)
     assert rows[6]["by"] == "model"
 
 
 def test_distance_combines_hellinger_distances_and_half_the_differences() -> None:
     p = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], np.float32)
-    predictions = Predictions({0: p}, {1: np.array([0.0, 0.0, 1.0], np.float32)})
+    predictions = Predictions((p, np.array([0.0, 0.0, 1.0], np.float32)))
     hellinger = np.sqrt(((np.sqrt(p) - np.sqrt(p[1])) ** 2).sum(axis=1) / 2)
     expected = np.sqrt(hellinger**2 + np.array([0, 0, 0.25]))
     np.testing.assert_allclose(predictions.distance(predictions[1:2]), expected, atol=1e-6)

@@ -263,7 +263,6 @@ def test_names_and_orders_are_saved_at_once_and_undone(client: ExplorerClient) -
     for _ in range(4):
         status, answer = client.post("/api/undo", {"id": answer["undo"]["id"]})
         assert status == 200
-    assert answer.pop("undone") == "category 3 named '<b>three'"
     assert answer == state
     assert InfoGAN.load(client.run).config.names.get("category") is None
 

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from starlette.exceptions import HTTPException
+
 from infogan.explorer.decode_worker import DecodeWorker
 from infogan.explorer.neighbours import Neighbours
-from infogan.explorer.requests import RequestError
 from infogan.explorer.session import Session
 from infogan.training.run_dir import RunFolder
 
@@ -32,21 +33,23 @@ class ComputeQueue:
         self._numbers = itertools.count()
         self._newest: dict[str, int] = {}
 
-    async def run(self, job: Callable[[], Result]) -> Result:
-        """Run a job when its turn comes."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+    async def run(self, job: Callable[[], Result], channel: str = "") -> Result:
+        """Run a job when its turn comes.
 
-    async def run_newest(self, channel: str, job: Callable[[], Result]) -> Result:
-        """Run a job; raises RequestError if a newer job of the same channel arrives before its turn."""
-        number = self._newest[channel] = next(self._numbers)
+        Raises:
+            HTTPException: the job has a channel, and a newer job of that channel arrived before its turn.
+        """
+        number = next(self._numbers)
+        if channel:
+            self._newest[channel] = number
 
         def run_if_newest() -> Result:
-            if self._newest.get(channel) != number:
-                raise RequestError(409, "a newer view was requested")
+            if self._newest.get(channel, number) != number:
+                raise HTTPException(409, "a newer view was requested")
             return job()
 
         try:
-            return await self.run(run_if_newest)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run_if_newest)
         finally:
             if self._newest.get(channel) == number:
                 del self._newest[channel]
@@ -73,13 +76,7 @@ class Explorer:
         self.decoder = DecodeWorker()
         self.upload_slots = asyncio.Semaphore(MAX_UPLOADS)
         self.error: str | None = None  # why the encoding of real images stopped early
-        self._rendered = asyncio.Event()
-        self._last_render = -math.inf  # monotonic clock
-
-    def mark_rendered(self) -> None:
-        """Note that the page is rendering now; background work makes room for it."""
-        self._last_render = time.monotonic()
-        self._rendered.set()
+        self.last_render = -math.inf  # when the page last rendered, on the monotonic clock
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -94,12 +91,12 @@ class Explorer:
 
     async def _encode_images(self) -> None:
         """Encode the real images batch by batch, after the first rendering."""
-        index = self.session.index
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rendered.wait(), FIRST_RENDER_WAIT_S)
+        index, start = self.session.index, time.monotonic()
+        while self.last_render < start and time.monotonic() < start + FIRST_RENDER_WAIT_S:
+            await asyncio.sleep(0.02)
         try:
             while index is not None and await self.compute.run(index.encode_next):
-                if time.monotonic() - self._last_render < RENDER_PAUSE_S:
+                if time.monotonic() - self.last_render < RENDER_PAUSE_S:
                     await asyncio.sleep(RENDER_PAUSE_S)
         except Exception:  # nothing awaits this task: the page shows the error instead
             traceback.print_exc(file=sys.stderr)

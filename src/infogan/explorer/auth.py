@@ -7,16 +7,16 @@ when it is used.
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = ("127.0.0.1", "localhost", "::1")  # on any port, because a tunnel may start at another one
+HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")  # any port, because a tunnel may start at another one
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -72,17 +72,15 @@ class AuthMiddleware:
             return JSONResponse({"error": reason}, 403)
         has_session = _equal(request.cookies.get(self._cookie, ""), self._session)
         opens_page = request.scope["path"] == "/" and request.method == "GET"
-        if opens_page and (token := request.query_params.get("token")):
-            if _equal(token, self._token):
-                self._token = secrets.token_urlsafe(24)
-                self._announce(self.address)
-                response = RedirectResponse("/", 303)
-                response.set_cookie(self._cookie, self._session, httponly=True, samesite="lax")
-                return response
-            if has_session:  # a used token in a link
-                return RedirectResponse("/", 303)
+        token = request.query_params.get("token", "") if opens_page else ""
+        if _equal(token, self._token):
+            self._token = secrets.token_urlsafe(24)
+            self._announce(self.address)
+            response = RedirectResponse("/", 303)
+            response.set_cookie(self._cookie, self._session, httponly=True, samesite="lax")
+            return response
         if has_session:
-            return None
+            return RedirectResponse("/", 303) if token else None  # a link with a used token opens the page too
         if opens_page:
             return HTMLResponse(NO_ACCESS_PAGE, 401)
         return JSONResponse({"error": "open the address that the terminal printed"}, 401)
@@ -91,7 +89,7 @@ class AuthMiddleware:
 def _foreign(request: Request) -> str:
     """Return why a request did not come from the explorer's own page, or an empty string."""
     hosts = request.headers.getlist("host")
-    if len(hosts) != 1 or _hostname(hosts[0]) not in HOSTS:
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
         return "this server answers only requests to 127.0.0.1"
     if any(origin != f"http://{hosts[0]}" for origin in request.headers.getlist("origin")):
         return "requests from other pages are refused"
@@ -100,13 +98,6 @@ def _foreign(request: Request) -> str:
     if not navigates and not {"same-origin", "none"}.issuperset(request.headers.getlist("sec-fetch-site")):
         return "requests from other pages are refused"
     return ""
-
-
-def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 def _equal(text: str, secret: str) -> bool:

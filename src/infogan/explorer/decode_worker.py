@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 from infogan.data.preprocess import ImageTooLargeError, error_reason, open_image, render
 
@@ -35,20 +36,8 @@ MEMORY_BYTES = 2**30  # for one image: the largest in the deepest format takes t
 TIMEOUT_S = 60.0  # wall-clock limit for one image, and for the start of the process
 
 
-class UnreadableImage(Exception):
-    """An upload that cannot be decoded.
-
-    Args:
-        message: One sentence for the user.
-        status: HTTP status.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, status)  # both, so that the exception can be pickled
-        self.status = status
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+class UnreadableImage(HTTPException):
+    """An upload that cannot be decoded, with the HTTP status and one sentence for the user."""
 
 
 class DecodeWorker:
@@ -99,8 +88,8 @@ class DecodeWorker:
                     self.stop()
                     self.start()  # ready for the next image
         if seconds >= min(self._cpu_seconds, self._timeout_s):
-            raise UnreadableImage(f"the image takes more than {self._cpu_seconds} seconds to decode", 422)
-        raise UnreadableImage("the image cannot be read: its decoder crashed", 400)
+            raise UnreadableImage(422, f"the image takes more than {self._cpu_seconds} seconds to decode")
+        raise UnreadableImage(400, "the image cannot be read: its decoder crashed")
 
     def stop(self) -> None:
         """Kill the process and what it is decoding."""
@@ -165,11 +154,11 @@ def decode(content: bytes, size: int, channels: int, fit: str, cpu_seconds: int)
         with open_image(io.BytesIO(content), max_pixels=MAX_PIXELS, formats=FORMATS) as image:
             return render(image, size, channels, fit)
     except (ImageTooLargeError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"the image is too large: {str(error).splitlines()[0]}", 413) from None
+        raise UnreadableImage(413, f"the image is too large: {str(error).splitlines()[0]}") from None
     except MemoryError:
-        raise UnreadableImage("the image is too large: decoding it exceeds the memory limit", 413) from None
+        raise UnreadableImage(413, "the image is too large: decoding it exceeds the memory limit") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
-        raise UnreadableImage(f"the image cannot be read: {error_reason(error).splitlines()[0]}", 400) from None
+        raise UnreadableImage(400, f"the image cannot be read: {error_reason(error).splitlines()[0]}") from None
 
 
 def _set_soft_limit(kind: int, value: int) -> None:

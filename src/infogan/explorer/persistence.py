@@ -6,7 +6,7 @@ change is refused.
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from infogan.data.dataset import ImageSet
@@ -34,17 +34,25 @@ class SharedFile:
         self.path = path
         self._content: bytes | None = None
 
-    def read_if_changed(self) -> bytes | None:
-        """Return the content if it differs from the last known one; None if it does not or cannot be read."""
+    def reload(self, load: Callable[[bytes], bool]) -> bool:
+        """Load the content if it differs from the last known one.
+
+        Args:
+            load: Receives the content and returns whether anything changed. If it raises an error, the content is
+                loaded again next time.
+
+        Returns:
+            Whether anything changed; False if the file cannot be read.
+        """
         try:
             content = self.path.read_bytes()
         except OSError:
-            return None
-        return None if content == self._content else content
-
-    def remember(self, content: bytes) -> None:
-        """Set the last known content."""
+            return False
+        if content == self._content:
+            return False
+        changed = load(content)
         self._content = content
+        return changed
 
     def write(self, content: bytes) -> None:
         """Write the file atomically; raises UserError if that fails."""
@@ -101,10 +109,14 @@ class LabelFile:
 
     def content(self, labels: Mapping[int, str]) -> bytes:
         """Return the file's content for these labels, in the order of the images, then the unloaded ones."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self._sheet.columns)
+        rows = [self._sheet.columns]
         for index, label in sorted(labels.items()):
-            writer.writerow(self._sheet.make_row(self._images.names[index], label, self._rows.get(index, ())))
-        writer.writerows(self._unloaded)
-        return text.getvalue().encode("utf-8", "surrogateescape")
+            rows.append(self._sheet.make_row(self._images.names[index], label, self._rows.get(index, ())))
+        return csv_bytes([*rows, *self._unloaded])
+
+
+def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as the content of a CSV file; names that are not UTF-8 keep their bytes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")

@@ -9,21 +9,28 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from infogan.config.schema import CategoricalCode
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import CodeValues
+from infogan.reports.figures import to_image
 from infogan.reports.html_page import png_data_url
 from infogan.utils.errors import UserError
 
 NOISE = -1  # as an axis: different noise in each cell, fixed codes
 MAX_IMAGES = 256  # in one table
 MAX_NOISES = 10_000  # per seed
-MAX_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
+MAX_INTEGER = 2**53 - 1  # largest integer that JavaScript represents exactly
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+def _split(codes: object) -> object:
+    """Split a comma-separated list, as the query of a URL has it."""
+    return [text for text in codes.split(",") if text] if isinstance(codes, str) else codes
+
+
+Codes = Annotated[tuple[float, ...], BeforeValidator(_split)]
+Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Pick = Annotated[int, Field(ge=0, lt=MAX_NOISES)]
 Axis = Annotated[int, Field(ge=NOISE, lt=1000)]
 Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
@@ -46,9 +53,9 @@ class View(BaseModel):
         zoom: 1 shows a continuous code from -1 to 1; z shows 1/z of that range around the centre.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    codes: tuple[float, ...] = ()
+    codes: Codes = ()
     seed: Seed = 0
     pick: Pick = 0
     centre: Pick | None = None
@@ -59,28 +66,6 @@ class View(BaseModel):
     columns: Count = 1
     rows: Count = 1
     zoom: Annotated[float, Field(ge=1, le=64)] = 1.0
-
-    @classmethod
-    def from_query(cls, query: dict[str, str]) -> "View":
-        """Parse the parameters of a URL; ``codes`` is a comma-separated list of numbers.
-
-        Raises:
-            UserError: a value is malformed or out of range.
-        """
-        values: dict[str, object] = {**query, "codes": [text for text in query.get("codes", "").split(",") if text]}
-        try:
-            view = cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UserError(f"{first['loc'][0]}: {first['msg']}") from None
-        if view.columns * view.rows > MAX_IMAGES:
-            raise UserError(f"{view.columns} x {view.rows} images: at most {MAX_IMAGES} are allowed")
-        return view
-
-    def of_centre(self) -> "View":
-        """Return the view of the image of the centre alone."""
-        alone = {"pick": self.centre, "across": NOISE, "down": NOISE, "columns": 1, "rows": 1}
-        return self.model_copy(update=alone)
 
     def named_codes(self, model: InfoGAN) -> dict[str, float]:
         """Return the codes of the centre by name; raises UserError if their number is not the model's."""
@@ -109,22 +94,20 @@ def render_table(model: InfoGAN, view: View) -> Table:
     """Generate the images of a view.
 
     Raises:
-        UserError: an unknown code, a wrong number of values, or a value out of range.
+        UserError: an unknown code, a wrong number of values, a value out of range, or too many images.
     """
-    centre = view.named_codes(model)
-    names = list(centre)
-    for axis in (view.across, view.down):
-        if axis >= len(names):
-            raise UserError(f"there is no code {axis}: the model has {len(names)}")
+    if view.columns * view.rows > MAX_IMAGES:
+        raise UserError(f"{view.columns} x {view.rows} images: at most {MAX_IMAGES} are allowed")
     if view.across == view.down != NOISE:
         raise UserError("the columns and the rows cannot show the same code")
+    codes: dict[str, CodeValues] = dict(view.named_codes(model))
+    model.parse_codes(codes, 1)  # raises UserError for a value out of range
     across, down = axis_values(model, view, view.across, view.columns), axis_values(model, view, view.down, view.rows)
     columns, rows = len(across), len(down)
-    codes: dict[str, CodeValues] = dict(centre)
     if view.across != NOISE:
-        codes[names[view.across]] = across * rows
+        codes[code_name(model, view.across)] = across * rows
     if view.down != NOISE:
-        codes[names[view.down]] = [value for value in down for _ in across]
+        codes[code_name(model, view.down)] = [value for value in down for _ in across]
     picks = torch.full((rows, columns), view.pick)
     if view.down == NOISE:
         picks += torch.arange(rows).unsqueeze(1) * (columns if view.across == NOISE else 1)
@@ -133,29 +116,33 @@ def render_table(model: InfoGAN, view: View) -> Table:
     images = model.generate(view_noise(model, view, picks.flatten()), codes)
     return Table(
         images.reshape(rows, columns, *images.shape[1:]),
-        [float(pick) for pick in picks[0].tolist()] if view.across == NOISE else across,
-        [float(pick) for pick in picks[:, 0].tolist()] if view.down == NOISE else down,
+        [float(pick) for pick in picks[0]] if view.across == NOISE else across,
+        [float(pick) for pick in picks[:, 0]] if view.down == NOISE else down,
     )
+
+
+def code_name(model: InfoGAN, position: int) -> str:
+    """Return the name of the code at a position; raises UserError if there is none."""
+    names = list(model.layout.codes)
+    if not 0 <= position < len(names):
+        raise UserError(f"there is no code {position}: the model has {len(names)}")
+    return names[position]
 
 
 def axis_values(model: InfoGAN, view: View, axis: int, count: int) -> list[float]:
     """Return up to ``count`` values of a code along an axis around the centre; zeros for ``NOISE``."""
     if axis == NOISE:
         return [0.0] * count
-    name = list(model.layout.codes)[axis]
-    spec, centre = model.layout.code(name), view.codes[axis]
-    if isinstance(spec, CategoricalCode):
+    name = code_name(model, axis)
+    centre = view.codes[axis]
+    if isinstance(model.layout.code(name), CategoricalCode):
         values = [float(value) for value in model.values_of(name)]
-        if centre not in values:
-            raise UserError(f"code {name!r} is {centre:g}: choose a whole number from 0 to {spec.size - 1}")
         first = min(max(values.index(centre) - count // 2, 0), max(len(values) - count, 0))
         return values[first : first + count]
-    if abs(centre) > 1:
-        raise UserError(f"code {name!r} is {centre:g}: choose a number from -1 to 1")
-    half = 1 / view.zoom
-    middle = min(max(centre, half - 1), 1 - half)
     if count == 1:
         return [centre]
+    half = 1 / view.zoom
+    middle = min(max(centre, half - 1), 1 - half)
     return [round(float(value), 4) for value in np.linspace(middle - half, middle + half, count)]
 
 
@@ -172,18 +159,13 @@ def axis_labels(model: InfoGAN, axis: int, values: list[float]) -> list[str]:
     """Return a heading for each value along an axis."""
     if axis == NOISE:
         return [f"noise {value:.0f}" for value in values]
-    name = list(model.layout.codes)[axis]
-    if isinstance(model.layout.code(name), CategoricalCode):
-        return [model.value_name(name, int(value)) for value in values]
-    return [f"{name} {value:+.2f}" for value in values]
+    name = code_name(model, axis)
+    labels = model.value_labels(name, values)
+    return labels if isinstance(model.layout.code(name), CategoricalCode) else [f"{name} {label}" for label in labels]
 
 
-def tiled_data_url(images: NDArray[np.uint8], columns: int) -> str:
-    """Return images (count, channels, height, width) side by side in a table without gaps, as the data URL of a PNG."""
-    count, channels, height, width = images.shape
-    rows = -(-count // columns)
-    table = np.zeros((rows * columns, channels, height, width), np.uint8)
-    table[:count] = images
-    tiled = table.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    pixels = np.ascontiguousarray(tiled).reshape(rows * height, columns * width, channels)
-    return png_data_url(Image.fromarray(pixels[..., 0] if channels == 1 else pixels), optimize=False)
+def tiled_data_url(table: NDArray[np.uint8]) -> str:
+    """Return a table of images without gaps, (rows, columns, channels, height, width), as the data URL of a PNG."""
+    rows, columns, channels, height, width = table.shape
+    pixels = table.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+    return png_data_url(to_image(pixels), optimize=False)

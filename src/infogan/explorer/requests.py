@@ -1,23 +1,76 @@
-"""Parsing of requests to the explorer: parameters, bodies and their limits."""
+"""Parsing of requests to the explorer: queries, bodies and their limits."""
 
 import asyncio
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+
+from infogan.explorer.image_index import Order
+from infogan.explorer.render import MAX_INTEGER, View
 
 MAX_UPLOAD_BYTES = 32 * 2**20  # of an image
 MAX_JSON_BYTES = 64 * 2**10  # of a request that changes something
 BODY_TIMEOUT_S = 60.0
 MAX_SHOWN = 200  # real images in one answer
 
+Number = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+ImageCount = Annotated[int, Field(ge=1, le=MAX_SHOWN)]
+Name = Annotated[str, Field(max_length=1000)]
 
-class RequestError(Exception):
-    """A request that is answered with an error status and one sentence."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+class Query(BaseModel):
+    """Parameters of an address; unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class TableQuery(View):
+    """A view, and its channel.
+
+    Only the newest request of a channel is answered, and older ones get status 409: while a slider is dragged, views
+    are requested faster than they are rendered. Requests without a channel are all answered.
+    """
+
+    channel: Annotated[str, Field(max_length=64)] = ""
+
+
+class TraversalQuery(View):
+    """A view, and the position of the code that varies."""
+
+    code: Number
+
+
+class GalleryQuery(Query):
+    """Some images of a group of a code, given by any of its values; or some images with an ungrouped label."""
+
+    code: Number
+    group: Number | None = None
+    label: str | None = None
+    order: Order = "surest"
+    other: Number | None = None  # another group, for the order ``between``
+    start: Number = Field(0, alias="from")
+    count: ImageCount = 60
+
+
+class QueueQuery(Query):
+    """How many unlabelled images are requested."""
+
+    count: ImageCount = 60
+
+
+class ImageQuery(Query):
+    """Index of a real image."""
+
+    index: Number
+
+
+class FigureQuery(Query):
+    """Step of training, and the position of a code for its traversal; without ``code``, the sample grid."""
+
+    step: Number
+    code: Number | None = None
 
 
 class Body(BaseModel):
@@ -31,7 +84,7 @@ class NameBody(Body):
 
     code: int
     value: int | None = None
-    name: Annotated[str, Field(max_length=1000)]
+    name: Name
 
 
 class ValuesBody(Body):
@@ -45,7 +98,7 @@ class LabelBody(Body):
     """Label of an image; None removes it."""
 
     index: int
-    label: Annotated[str, Field(max_length=1000)] | None
+    label: Name | None
 
 
 class UndoBody(Body):
@@ -54,24 +107,29 @@ class UndoBody(Body):
     id: int
 
 
-AnyBody = TypeVar("AnyBody", bound=Body)
+Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
-async def parse_body(request: Request, kind: type[AnyBody]) -> AnyBody:
-    """Parse a JSON body; raises RequestError if it is malformed or too large."""
+async def parse(request: Request, kind: type[Parameters]) -> Parameters:
+    """Parse the JSON body of a POST request, or the query of a GET request.
+
+    Raises:
+        HTTPException: it is malformed, out of range or too large.
+    """
     try:
-        return kind.model_validate_json(await read_body(request, MAX_JSON_BYTES))
+        if request.method == "POST":
+            return kind.model_validate_json(await read_body(request, MAX_JSON_BYTES))
+        return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
         first = error.errors()[0]
-        location = ".".join(str(part) for part in first["loc"])
-        raise RequestError(400, f"{location}: {first['msg']}" if location else first["msg"]) from None
+        location = "".join(f"{part}: " for part in first["loc"])
+        raise HTTPException(400, location + first["msg"]) from None
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return the body of a request; raises RequestError if it is too large or takes longer than ``BODY_TIMEOUT_S``."""
-    too_large = RequestError(413, f"the request is too large: at most {max_bytes:,} bytes are allowed")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
+    """Return the body of a request; raises HTTPException if it is too large or takes longer than ``BODY_TIMEOUT_S``."""
+    too_large = HTTPException(413, f"the request is too large: at most {max_bytes:,} bytes are allowed")
+    if int(request.headers.get("content-length", 0)) > max_bytes:
         raise too_large
     content = bytearray()
     try:
@@ -81,23 +139,5 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 if len(content) > max_bytes:  # a chunked body has no declared length
                     raise too_large
     except TimeoutError:
-        raise RequestError(408, f"the request was not complete after {BODY_TIMEOUT_S:.0f} seconds") from None
+        raise HTTPException(408, f"the request was not complete after {BODY_TIMEOUT_S:.0f} seconds") from None
     return bytes(content)
-
-
-def int_parameter(request: Request, name: str, default: int | None = None) -> int:
-    """Return a whole number from the query; raises RequestError if it is malformed, or missing without a default."""
-    text = request.query_params.get(name)
-    if text is None and default is not None:
-        return default
-    if text is None or len(text) > 15 or not text.isascii() or not text.isdecimal():
-        raise RequestError(400, f"{name}: a whole number of at least 0 is needed")
-    return int(text)
-
-
-def count_parameter(request: Request) -> int:
-    """Return the requested number of images; raises RequestError if it is out of range."""
-    count = int_parameter(request, "count", 60)
-    if not 1 <= count <= MAX_SHOWN:
-        raise RequestError(400, f"count: 1 to {MAX_SHOWN} are allowed")
-    return count

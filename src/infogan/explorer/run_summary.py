@@ -1,6 +1,5 @@
 """The evidence of a run as plain values for the page: verdict, measurements, curves, and sample grids over training."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +22,37 @@ def run_summary(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
         "verdict": result.get("verdict"),
         "measured": metric_rows(result, names),
         "charts": training_charts(run.read_stats(), model, names),  # as HTML
-        "samples": sorted(sample_grids(run)),
-        "traversals": {str(code): sorted(traversals(run, code)) for code in range(len(names))},
+        "samples": sorted(drawn_figures(run, None)),
+        "traversals": {str(code): sorted(drawn_figures(run, code)) for code in range(len(names))},
     }
 
 
-def read_figure(run: RunFolder, step: int, code: int = -1) -> bytes:
+def read_figure(run: RunFolder, step: int, code: int | None = None) -> bytes:
     """Return a figure that training drew, as PNG; raises UserError if there is none.
 
     Args:
         run: The run.
         step: Training step.
-        code: Position of the code for a traversal; -1 for the sample grid.
+        code: Position of the code for a traversal; None for the sample grid.
     """
-    figures = sample_grids(run) if code == -1 else traversals(run, code)
+    figures = drawn_figures(run, code)
     if step not in figures:
         raise UserError(f"there is no figure of step {step}")
     return figures[step].read_bytes()
 
 
-def sample_grids(run: RunFolder) -> dict[int, Path]:
-    """Return the sample grids drawn while training, by step."""
-    return _inside(run, {path.stem: path for path in run.samples.glob("*.png")})
+def drawn_figures(run: RunFolder, code: int | None) -> dict[int, Path]:
+    """Return the figures that training drew, by step: traversals of a code, or sample grids if ``code`` is None.
 
-
-def traversals(run: RunFolder, code: int) -> dict[int, Path]:
-    """Return the traversals of a code drawn while training, by step; raises UserError for an unknown code."""
-    names = [spec.name for spec in run.read_config().codes]
-    if not 0 <= code < len(names):
-        raise UserError(f"there is no code {code}: the run has {len(names)}")
-    folders = [path for path in run.traversals.glob("*") if path.is_dir()]
-    return _inside(run, {path.name: path / f"{names[code]}.png" for path in folders})
-
-
-def _inside(run: RunFolder, paths: Mapping[str, Path]) -> dict[int, Path]:
-    """Return the files whose key is a step and which do not lie outside the run folder, e.g. behind a link."""
+    Files outside the run folder, e.g. behind a link, are left out. Raises UserError for an unknown code.
+    """
+    if code is None:
+        paths = {path.stem: path for path in run.samples.glob("*.png")}
+    else:
+        names = [spec.name for spec in run.read_config().codes]
+        if not 0 <= code < len(names):
+            raise UserError(f"there is no code {code}: the run has {len(names)}")
+        paths = {folder.name: folder / f"{names[code]}.png" for folder in run.traversals.glob("*")}
     root = run.path.resolve()
     files = {step: path for step, path in paths.items() if step.isdecimal() and path.is_file()}
     return {int(step): path for step, path in files.items() if path.resolve().is_relative_to(root)}

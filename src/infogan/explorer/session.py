@@ -7,10 +7,11 @@ files that another program changed is refused.
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infogan.config.schema import CategoricalCode
 from infogan.data.dataset import ImageSet
@@ -23,17 +24,21 @@ from infogan.utils.files import folder_lock
 
 MAX_NAME_LENGTH = 64
 MAX_UNDO = 100
-CHANGED_ELSEWHERE = "another program changed the names or labels; review them and retry"
 
 
-@dataclass(frozen=True)
-class _Snapshot:
-    """The state before a change, with the number and the description of the change."""
+class _State(NamedTuple):
+    """What can be changed: the names and orders of a model, and the labels of images."""
 
-    number: int
-    change: str
     config: ModelConfig
     labels: dict[int, str]
+
+
+class _Change(NamedTuple):
+    """A change that can be undone: its number, its description, and the state before it."""
+
+    number: int
+    description: str
+    before: _State
 
 
 class Session:
@@ -53,13 +58,13 @@ class Session:
         self.model = model
         self.index: ImageIndex | None = None
         self._folder = folder
-        self._names = SharedFile(folder / "config.json")
-        self._history: list[_Snapshot] = []
+        self._config = SharedFile(folder / "config.json")
+        self._history: list[_Change] = []
         self._changes = 0
         if images is not None and labels is not None and model.networks.reads_codes and model.layout.categorical:
             self._labels, self._label_file = SharedFile(labels), LabelFile(images)
-            self.index = ImageIndex(model, images, {})
-            self._reload_labels()
+            self.index = ImageIndex(model, images)
+            self._labels.reload(self._load_labels)
 
     @property
     def unloaded_labels(self) -> int:
@@ -69,7 +74,7 @@ class Session:
     @property
     def undoable(self) -> tuple[int, str] | None:
         """Number and description of the change that `undo` would revert."""
-        return (self._history[-1].number, self._history[-1].change) if self._history else None
+        return self._history[-1][:2] if self._history else None
 
     def images(self) -> ImageIndex:
         """Return the index of real images; raises UserError if there is none."""
@@ -106,9 +111,9 @@ class Session:
         }
 
     def _describe_code(self, name: str) -> dict[str, Any]:
-        if not self._is_categorical(name):
+        if not isinstance(self.model.layout.code(name), CategoricalCode):
             return {"name": name}
-        names, groups = self.model.value_names(name), groups_of(self.model, name)
+        names = self.model.value_names(name)
         values = [
             {"value": value, "name": names[value], "named": self.model.is_named(name, value)}
             for value in map(int, self.model.values_of(name))
@@ -116,7 +121,7 @@ class Session:
         return {
             "name": name,
             "values": values,
-            "groups": [{"name": group.name, "values": list(group.values), "named": group.named} for group in groups],
+            "groups": [asdict(group) for group in groups_of(self.model, name)],
         }
 
     # Changes. Each raises SaveError if it cannot be saved, and ConflictError if the files were changed elsewhere.
@@ -130,16 +135,12 @@ class Session:
         if name:
             check_name(name)
         with self._change(f"{code} {value} named {name!r}" if name else f"{code} {value} without a name"):
-            old_names = self._value_names(code)
             self.model.name_codes({code: {value: name}})
-            self._rename_labels(code, old_names)
 
     def rename_code(self, code: str, name: str) -> None:
         """Rename a code; raises UserError as `InfoGAN.rename_code` does."""
         with self._change(f"code {code!r} named {name!r}"):
-            old_names = self._value_names(code)
             self.model.rename_code(code, name)
-            self._rename_labels(name, old_names)
 
     def order_values(self, code: str, order: Sequence[int]) -> None:
         """Set the display order of a categorical code's values; raises UserError as `InfoGAN.order_values` does."""
@@ -154,17 +155,16 @@ class Session:
         Raises:
             UserError: an unknown code or value, or fewer than two values.
         """
-        if len(set(values)) < 2 or not all(self._has_value(code, value) for value in values):
+        group_of = {value: group for group in groups_of(self.model, code) for value in group.values}
+        if len(set(values)) < 2 or not group_of.keys() >= set(values):
             raise UserError(f"values {list(values)} of code {code!r}: name at least two values that it has")
-        groups = groups_of(self.model, code)
-        members = list(dict.fromkeys(v for value in values for g in groups if value in g.values for v in g.values))
-        with self._change(f"{code} {' and '.join(map(str, members))} as the same"):
-            names = [self.model.value_name(code, value) for value in members if self.model.is_named(code, value)]
-            numbers = "+".join(map(str, members))
-            name = names[0] if names else numbers if len(numbers) <= MAX_NAME_LENGTH else f"{members[0]}+"
-            old_names = self._value_names(code)
+        groups = [group_of[value] for value in values]
+        members = list(dict.fromkeys(value for group in groups for value in group.values))
+        numbers = "+".join(map(str, members))
+        default = numbers if len(numbers) <= MAX_NAME_LENGTH else f"{members[0]}+"
+        name = next((group.name for group in groups if group.named), default)
+        with self._change(f"{code} {' and '.join(map(str, members))} as the same", joined=True):
             self.model.name_codes({code: dict.fromkeys(members, name)})
-            self._rename_labels(code, old_names, joined=True)
 
     def label(self, image: int, label: str | None) -> None:
         """Label an image with the name of a group or another name; None removes the label.
@@ -174,18 +174,17 @@ class Session:
         """
         index = self.images()
         index.check_index(image)
-        if label is not None and label not in {group.name for group in groups_of(self.model, self._main_code())}:
+        if label is not None and label not in self._main_names():
             check_name(label)
         name = printable(index.images.names[image])
         change = f"label of image {name} removed" if label is None else f"image {name} labelled {label!r}"
         with self._change(change):
-            if label is None:
-                index.labels.pop(image, None)
-            else:
+            index.labels = {number: name for number, name in index.labels.items() if number != image}
+            if label is not None:
                 index.labels[image] = label
 
-    def undo(self, number: int) -> str:
-        """Revert the last change and return its description.
+    def undo(self, number: int) -> None:
+        """Revert the last change.
 
         Args:
             number: Number of the change to revert, from `describe`.
@@ -194,70 +193,40 @@ class Session:
             UserError: there is nothing to undo.
             ConflictError: this is not the last change any more.
         """
-        with folder_lock(self._folder):
-            if self._reload():
-                raise ConflictError(CHANGED_ELSEWHERE)
+        with self._saving():
             if not self._history:
                 raise UserError("there is nothing to undo")
             if self._history[-1].number != number:
                 raise ConflictError("another change is the last one now; review it and retry")
-            last = self._history.pop()
-            current = self._snapshot("")
-            self._restore(last)
-            try:
-                self._save(current)
-            except SaveError:
-                self._history.append(last)
-                raise
-            return last.change
-
-    def _is_categorical(self, code: str) -> bool:
-        return isinstance(self.model.layout.code(code), CategoricalCode)
-
-    def _has_value(self, code: str, value: int) -> bool:
-        spec = self.model.layout.code(code)
-        return isinstance(spec, CategoricalCode) and 0 <= value < spec.size
-
-    def _main_code(self) -> str:
-        """Return the name of the code that labels refer to."""
-        return self.model.first_categorical().name
-
-    def _value_names(self, code: str) -> list[str]:
-        """Return the name of each value of a code; an empty list for a continuous one."""
-        return self.model.value_names(code) if self._is_categorical(code) else []
-
-    def _rename_labels(self, code: str, old_names: list[str], *, joined: bool = False) -> None:
-        """Rename the labels of groups that were renamed.
-
-        A group counts as renamed if all its values have one new name that no other value and no ungrouped label has.
-        Taking over the name of another group does not count, unless the groups were ``joined``.
-        """
-        if self.index is None or code != self._main_code():
-            return
-        new_names = self._value_names(code)
-        labels = self.index.labels
-        ungrouped = set(labels.values()) - set(old_names)
-        renamed: dict[str, str] = {}
-        for old in dict.fromkeys(old_names):
-            inside = {new_names[value] for value, name in enumerate(old_names) if name == old}
-            outside = {new_names[value] for value, name in enumerate(old_names) if name != old}
-            if len(inside) == 1 and (joined or not inside & (outside | ungrouped)):
-                renamed[old] = inside.pop()
-        self.index.labels = {image: renamed.get(label, label) for image, label in labels.items()}
+            self._restore(self._history[-1].before)
+        self._history.pop()
 
     # Saving.
 
     @contextlib.contextmanager
-    def _change(self, change: str) -> Iterator[None]:
-        """Lock the files, check that they are unchanged, and save what the body of the ``with`` statement changes."""
+    def _change(self, description: str, *, joined: bool = False) -> Iterator[None]:
+        """Save what the body of the ``with`` statement changes, and labels of renamed groups; allow to undo it all."""
+        with self._saving() as before:
+            old_names = self._main_names()
+            yield
+            if self.index is not None:
+                self.index.labels = _renamed(self.index.labels, old_names, self._main_names(), joined=joined)
+        self._history = [*self._history[1 - MAX_UNDO :], _Change(self._changes, description, before)]
+        self._changes += 1
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[_State]:
+        """Lock the files, check that they are unchanged, and save what the body of the ``with`` statement changes.
+
+        Yields:
+            The state before.
+        """
         with folder_lock(self._folder):
             if self._reload():
-                raise ConflictError(CHANGED_ELSEWHERE)
-            before = self._snapshot(change)
-            yield
+                raise ConflictError("another program changed the names or labels; review them and retry")
+            before = self._state()
+            yield before
             self._save(before)
-            self._changes += 1
-            self._history = [*self._history[1 - MAX_UNDO :], before]
 
     def _reload(self) -> bool:
         """Load what other programs wrote and return whether there was anything; if so, nothing can be undone any more.
@@ -267,61 +236,83 @@ class Session:
             SaveError: ``config.json`` is malformed.
             ConflictError: ``config.json`` belongs to another model.
         """
-        changed = self._reload_names()
-        changed |= self.index is not None and self._reload_labels()
+        changed = self._config.reload(self._load_config)
+        changed |= self.index is not None and self._labels.reload(self._load_labels)
         if changed:
             self._history = []
         return changed
 
-    def _reload_names(self) -> bool:
-        content = self._names.read_if_changed()
-        if content is None:
-            return False
+    def _load_config(self, content: bytes) -> bool:
         try:
             config = ModelConfig.parse(content)
         except (ValueError, RecursionError):
             raise SaveError("the model's config.json is damaged; nothing was changed") from None
         if not config.is_same_model(self.model.config):
             raise ConflictError("the folder contains another model now; nothing was changed, restart the explorer")
-        self._names.remember(content)
         if config == self.model.config:
             return False
         self.model.replace_config(config)
         return True
 
-    def _reload_labels(self) -> bool:
-        content = self._labels.read_if_changed()
-        if content is None:
-            return False
+    def _load_labels(self, content: bytes) -> bool:
         self.images().labels = self._label_file.parse(content, str(self._labels.path))
-        self._labels.remember(content)
         return True
 
-    def _snapshot(self, change: str) -> _Snapshot:
-        labels = dict(self.index.labels) if self.index else {}
-        return _Snapshot(self._changes, change, self.model.config, labels)
+    def _main_names(self) -> list[str]:
+        """Return the name of each value of the code that labels refer to; an empty list without real images."""
+        return [] if self.index is None else self.model.value_names(self.model.first_categorical().name)
 
-    def _restore(self, snapshot: _Snapshot) -> None:
-        self.model.replace_config(snapshot.config)
+    def _state(self) -> _State:
+        return _State(self.model.config, {} if self.index is None else self.index.labels)
+
+    def _restore(self, state: _State) -> None:
+        self.model.replace_config(state.config)
         if self.index is not None:
-            self.index.labels = dict(snapshot.labels)
+            self.index.labels = state.labels
 
-    def _save(self, before: _Snapshot) -> None:
-        """Write what differs from a snapshot; if that fails, restore the snapshot."""
+    def _save(self, before: _State) -> None:
+        """Write what differs from the state ``before``; if that fails, restore it."""
+        after = self._state()
         try:
-            if self.index is not None and self.index.labels != before.labels:
+            if after.labels != before.labels:
                 self._labels.write(self.labels_csv())
-            if self.model.config != before.config:
+            if after.config != before.config:
                 self.model.save_config(self._folder)
-                self._names.remember(self._names.path.read_bytes())
+                self._config.reload(self._load_config)  # from now on its content is the known one
         except Exception as error:
             print(f"error: {error}", file=sys.stderr)
-            labels_changed = self.index is not None and self.index.labels != before.labels
             self._restore(before)
-            if labels_changed:
+            if after.labels != before.labels:
                 with contextlib.suppress(Exception):  # perhaps only the names could not be written
                     self._labels.write(self.labels_csv())
             raise SaveError("the change could not be saved and was undone; see the terminal for the reason") from error
+
+
+def _renamed(
+    labels: dict[int, str], old_names: list[str], new_names: list[str], *, joined: bool = False
+) -> dict[int, str]:
+    """Return the labels after groups were renamed.
+
+    A group counts as renamed if all its values have one new name that no other value and no ungrouped label has.
+    Taking over the name of another group does not count, unless the groups were ``joined``.
+
+    Args:
+        labels: Labels by index of the image.
+        old_names: The name of each value before.
+        new_names: The name of each value now.
+        joined: Whether groups were merged.
+    """
+    names_of_group: dict[str, set[str]] = {}
+    for old, new in zip(old_names, new_names, strict=True):
+        names_of_group.setdefault(old, set()).add(new)
+    sources = Counter(new for names in names_of_group.values() for new in names)
+    ungrouped = set(labels.values()) - set(old_names)
+    renamed = {}
+    for old, names in names_of_group.items():
+        [new, *others] = names
+        if not others and (joined or (sources[new] == 1 and new not in ungrouped)):
+            renamed[old] = new
+    return {image: renamed.get(label, label) for image, label in labels.items()}
 
 
 def check_name(name: str) -> None:
