@@ -176,19 +176,12 @@ class ConvGenerator(nn.Module):
         channels = [width * min(2 ** (levels - 1 - level), 8) for level in range(levels)]
         self.size = shape.size
         self.project = nn.Sequential(
-            nn.Linear(latent, channels[0] * base**2, bias=False),
-            BatchNorm1d(channels[0] * base**2),
-            nn.ReLU(),
-            UnflattenNHWC(channels[0], base),
+            *_dense(latent, channels[0] * base**2, nn.ReLU()), UnflattenNHWC(channels[0], base)
         )
         doublings: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(channels):
-            doublings += [
-                ReplicatePadConv2d(inputs, outputs, bias=False),
-                BatchNorm2d(outputs),
-                nn.Upsample(scale_factor=2, mode="bilinear"),
-                nn.ReLU(),
-            ]
+            doublings += [ReplicatePadConv2d(inputs, outputs, bias=False), BatchNorm2d(outputs)]
+            doublings += [nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU()]
         self.grow = nn.Sequential(*doublings)
         self.draw = nn.Sequential(
             SubPixelConv(channels[-1], 4 * shape.channels, bias=True), nn.PixelShuffle(2), nn.Tanh()
@@ -212,16 +205,12 @@ class ConvTrunk(nn.Module):
         levels, base = _pyramid(shape.size)
         self.padding = base * 2**levels - shape.size
         channels = [width * min(2**level, 8) for level in range(levels)]
-        layers: list[nn.Module] = [
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * shape.channels, channels[0], 3, padding=1),
-            nn.LeakyReLU(0.2),
-        ]
-        for inputs, outputs in itertools.pairwise(channels):
-            layers += [nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        for inputs, outputs in itertools.pairwise([4 * shape.channels, *channels]):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2), nn.AvgPool2d(2)]
         self.features = 4 * width
         self.layers = nn.Sequential(
-            *layers, FlattenNHWC(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
+            *layers[:-1], FlattenNHWC(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
         )
 
     def forward(self, images: Images) -> Features:

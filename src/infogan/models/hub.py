@@ -14,16 +14,8 @@ from typing import Any, Self
 
 import infogan
 from infogan.data.preprocess import error_reason
-from infogan.models.serialization import (
-    CONFIG,
-    MAX_CONFIG_BYTES,
-    README,
-    WEIGHTS,
-    max_weight_bytes,
-    read_config,
-    write_model_files,
-)
-from infogan.utils.errors import UserError
+from infogan.models.serialization import CONFIG, MAX_CONFIG_BYTES, README, WEIGHTS, max_weight_bytes, write_model_files
+from infogan.utils.errors import UserError, import_extra
 
 PREFIX = "hf://"  # as in huggingface_hub
 COMMIT_MESSAGE = "Upload a model trained by infogan"
@@ -225,7 +217,7 @@ def download_model(text: str, revision: str | None = None, **options: Any) -> Pa
     folder = _download(name, CONFIG, MAX_CONFIG_BYTES, **options).parent
     # The folder is named after the commit, so that the weights match even if the branch has moved on.
     commit = replace(name, revision=folder.name)
-    _download(commit, WEIGHTS, max_weight_bytes(folder, read_config(folder)), **options)
+    _download(commit, WEIGHTS, max_weight_bytes(folder), **options)
     return folder
 
 
@@ -284,13 +276,7 @@ def upload(
 
 
 def _huggingface_hub() -> Any:
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "models on the Hugging Face Hub need the library huggingface_hub: pip install 'infogan[hub]'"
-        ) from error
-    return huggingface_hub
+    return import_extra("huggingface_hub", "hub", "models on the Hugging Face Hub need")
 
 
 @contextmanager

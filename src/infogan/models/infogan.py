@@ -24,15 +24,7 @@ from infogan.models.architectures import ImageShape
 from infogan.models.naming import MAX_VALUES, CodeNames, FixedCodes, ValueList
 from infogan.models.networks import Networks, fuse_batchnorm
 from infogan.models.results import MAX_DISPLAYED, Encoding, Samples
-from infogan.models.serialization import (
-    CONFIG,
-    WEIGHTS,
-    ModelConfig,
-    model_folder,
-    read_config,
-    read_networks,
-    untrained_networks,
-)
+from infogan.models.serialization import CONFIG, WEIGHTS, ModelConfig, read_config, read_model, untrained_networks
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import folder_lock, to_json, write_bytes
@@ -128,11 +120,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
             raise UserError(
                 f"{path} is not a folder; download the model first: hf download USER/NAME --local-dir FOLDER"
             )
-        folder = model_folder(Path(path))
-        if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-            raise UserError(f"{path} is neither a run folder with a model nor a model folder: it has no {missing[0]}")
-        config = read_config(folder)
-        model = cls(config, read_networks(folder, config))
+        folder, config, networks = read_model(Path(path))
+        model = cls(config, networks)
         if folder != Path(path):
             model.run_path = Path(path)
         return model

@@ -1,6 +1,7 @@
 """Names of codes and values: what users call them, the order of display, and the numbers they stand for."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -172,13 +173,11 @@ class CodeNames:
             raise UserError(f"code {name!r} has {len(per_image)} values for {count} images")
         if isinstance(spec, CategoricalCode):
             return torch.tensor([self._parse_category(spec, value, index) for index, value in enumerate(per_image)])
-        try:
+        with suppress(ValueError, OverflowError):
             numbers = torch.tensor([float(value) for value in per_image])
-        except (ValueError, OverflowError):
-            numbers = torch.tensor([float("nan")])
-        if not bool((numbers.abs() <= 1).all()):
-            raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
-        return numbers
+            if bool((numbers.abs() <= 1).all()):
+                return numbers
+        raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
 
     def _parse_category(self, spec: CategoricalCode, value: Any, index: int) -> int:
         """Return the number of a category, given by name or number, for the image at ``index``."""
@@ -186,15 +185,13 @@ class CodeNames:
             matches = [number for number, name in enumerate(self.value_names(spec.name)) if name == value]
             if matches:
                 return matches[index % len(matches)]
-        try:
+        with suppress(ValueError, OverflowError):
             number = int(value)
-        except (ValueError, OverflowError):
-            number = -1
-        if not 0 <= number < spec.size or number != float(value):
-            names = dict.fromkeys(self.value_names(spec.name)) if spec.name in self.config.names else {}
-            alternatives = f" or one of {', '.join(names)}" if names else ""
-            raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{alternatives}, not {value!r}")
-        return number
+            if 0 <= number < spec.size and number == float(value):
+                return number
+        names = dict.fromkeys(self.value_names(spec.name)) if spec.name in self.config.names else {}
+        alternatives = f" or one of {', '.join(names)}" if names else ""
+        raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{alternatives}, not {value!r}")
 
     def _categorical(self, code: str) -> CategoricalCode:
         spec = self.layout.code(code)

@@ -14,15 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
-from infogan.config.schema import (
-    RUNTIME_OPTIONS,
-    CategoricalCode,
-    Code,
-    Config,
-    NetworkSettings,
-    NoiseSettings,
-    Settings,
-)
+from infogan.config.schema import RUNTIME_OPTIONS, Code, Config, NetworkSettings, NoiseSettings, Settings
 from infogan.data.preprocess import SIZES, error_reason
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.latents import CodeLayout
@@ -66,7 +58,7 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _check_names_and_order(self) -> "ModelConfig":
-        sizes = {code.name: code.size for code in self.codes if isinstance(code, CategoricalCode)}
+        sizes = {code.name: code.size for code in self.codes if code.kind == "categorical"}
         for code, names in self.names.items():
             if len(names) != sizes.get(code):
                 raise ValueError(f"code {code!r} has {sizes.get(code)} values but {len(names)} names")
@@ -138,7 +130,7 @@ class ModelConfig(Settings):
 
 
 def _describe_code(code: Code) -> str:
-    return f"{code.name} ({code.size} values)" if isinstance(code, CategoricalCode) else code.name
+    return f"{code.name} ({code.size} values)" if code.kind == "categorical" else code.name
 
 
 def model_folder(path: Path) -> Path:
@@ -152,19 +144,35 @@ def read_config(folder: Path) -> ModelConfig:
         return ModelConfig.parse((folder / CONFIG).read_bytes())
 
 
-def read_networks(folder: Path, config: ModelConfig) -> Networks:
-    """Read the networks of a model folder, on the CPU; raises UserError if they are damaged or do not fit."""
+def read_model(path: Path) -> tuple[Path, ModelConfig, Networks]:
+    """Read the model of a run folder or a model folder, on the CPU.
+
+    Returns:
+        The model folder, its configuration and its networks.
+
+    Raises:
+        UserError: there is no model, it is damaged, or a newer version of infogan wrote it.
+    """
+    folder = model_folder(path)
+    if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
+        raise UserError(f"{path} is neither a run folder with a model nor a model folder: it has no {missing[0]}")
+    config = read_config(folder)
     with _explain_damage(folder):
         tensors = migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS))
         if _is_large(config):
             _check_shapes(config, tensors)
         networks = untrained_networks(config)
         networks.load_state_dict(tensors)
-    return networks
+    return folder, config, networks
 
 
-def max_weight_bytes(folder: Path, config: ModelConfig) -> int:
-    """Return the maximum size of a model's weight file in bytes; raises UserError if there can be no such model."""
+def max_weight_bytes(folder: Path) -> int:
+    """Return the maximum size in bytes of the weight file that belongs to the configuration in a folder.
+
+    Raises:
+        UserError: there can be no such model, or the configuration is damaged.
+    """
+    config = read_config(folder)
     with _explain_damage(folder), torch.device("meta" if _is_large(config) else "cpu"):
         tensors = untrained_networks(config).state_dict().values()
     return MAX_HEADER_BYTES + sum(int(tensor.nbytes) for tensor in tensors)
@@ -209,8 +217,7 @@ def _explain_damage(folder: Path) -> Iterator[None]:
 def _is_large(config: ModelConfig) -> bool:
     """Return whether the networks are far larger than those of any preset, so that building them may exhaust memory."""
     settings, default_width = config.networks, ARCHITECTURES[config.networks.architecture].width
-    categories = sum(code.size for code in config.codes if isinstance(code, CategoricalCode))
-    latent_size = config.noise.size + categories + len(config.codes)
+    latent_size = CodeLayout(config.noise, config.codes).latent_size
     return (settings.width or 0) > 2 * default_width or settings.encoder_width > 32 or latent_size > 4096
 
 

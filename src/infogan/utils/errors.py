@@ -1,7 +1,9 @@
 """Errors that a user can cause and fix: one sentence, shown without a traceback, exit code 2."""
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -32,3 +34,23 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? Allowed are" if close else "allowed are"
     return UserError(f"unknown {kind} {name!r}: {hint} {', '.join(names)}")
+
+
+def import_extra(library: str, extra: str, purpose: str) -> Any:
+    """Return a library that an extra of this package installs.
+
+    Args:
+        library: Name of its module.
+        extra: Name of the extra.
+        purpose: Begin of the message if it is missing, e.g. ``"Parquet files need"``.
+
+    Raises:
+        UserError: the library is not installed.
+
+    Example:
+        >>> onnxruntime = import_extra("onnxruntime", "onnx", "ONNX files need")
+    """
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{purpose} {error.name}: pip install 'infogan[{extra}]'") from error

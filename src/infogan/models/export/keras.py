@@ -19,15 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infogan.config.schema import CategoricalCode, Code
-from infogan.models.architectures import (
-    ConvGenerator,
-    ConvTrunk,
-    FlattenNHWC,
-    ReplicatePadConv2d,
-    SignedPixels,
-    UnflattenNHWC,
-    UnitPixels,
-)
+from infogan.models import architectures
 from infogan.models.batchnorm import BATCH_NORMS
 from infogan.models.encoder import Encoder
 from infogan.models.export import graphs
@@ -225,13 +217,13 @@ def _sequence(builder: _Builder, module: nn.Sequential, x: Any) -> Any:
     return x
 
 
-def _conv_generator(builder: _Builder, module: ConvGenerator, x: Any) -> Any:
+def _conv_generator(builder: _Builder, module: architectures.ConvGenerator, x: Any) -> Any:
     x = _sequence(builder, nn.Sequential(module.project, module.grow, module.draw), x)
     excess = x.shape[1] - module.size
     return builder.add("Cropping2D", x, cropping=((0, excess), (0, excess))) if excess else x
 
 
-def _conv_trunk(builder: _Builder, module: ConvTrunk, x: Any) -> Any:
+def _conv_trunk(builder: _Builder, module: architectures.ConvTrunk, x: Any) -> Any:
     return _convert(builder, module.layers, _replicate_pad(builder, x, 0, module.padding) if module.padding else x)
 
 
@@ -253,7 +245,7 @@ def _dense(builder: _Builder, x: Any, weight: Tensor, bias: Tensor | None, **opt
 def _conv(builder: _Builder, module: nn.Conv2d | nn.ConvTranspose2d, x: Any) -> Any:
     # All convolutions keep, halve or double the size of the map, as "same" does.
     padding = "same"
-    if isinstance(module, ReplicatePadConv2d):
+    if isinstance(module, architectures.ReplicatePadConv2d):
         x, padding = _replicate_pad(builder, x, 1, 1), "valid"
     layer = "Conv2DTranspose" if isinstance(module, nn.ConvTranspose2d) else "Conv2D"
     options: dict[str, Any] = {"filters": module.out_channels, "kernel_size": module.kernel_size}
@@ -291,8 +283,8 @@ def _unflatten(builder: _Builder, module: nn.Unflatten, x: Any) -> Any:
 # The first class that a module is an instance of decides.
 CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     nn.Sequential: _sequence,
-    ConvGenerator: _conv_generator,
-    ConvTrunk: _conv_trunk,
+    architectures.ConvGenerator: _conv_generator,
+    architectures.ConvTrunk: _conv_trunk,
     nn.Linear: lambda builder, module, x: _dense(builder, x, module.weight, module.bias),
     nn.Conv2d: _conv,
     nn.ConvTranspose2d: _conv,
@@ -312,10 +304,10 @@ CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     ),
     nn.Flatten: lambda builder, _, x: builder.add("Flatten", builder.add("Permute", x, dims=(3, 1, 2))),
     nn.Unflatten: _unflatten,
-    FlattenNHWC: lambda builder, _, x: builder.add("Flatten", x),
-    UnflattenNHWC: lambda builder, module, x: builder.add(
+    architectures.FlattenNHWC: lambda builder, _, x: builder.add("Flatten", x),
+    architectures.UnflattenNHWC: lambda builder, module, x: builder.add(
         "Reshape", x, target_shape=(module.side, module.side, module.channels)
     ),
-    UnitPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=0.5, offset=0.5),
-    SignedPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=2.0, offset=-1.0),
+    architectures.UnitPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=0.5, offset=0.5),
+    architectures.SignedPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=2.0, offset=-1.0),
 }

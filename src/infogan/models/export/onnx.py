@@ -17,7 +17,7 @@ from torch import Tensor
 
 from infogan.models.export.graphs import Graph, describe, flatten, model_graphs
 from infogan.models.infogan import InfoGAN
-from infogan.utils.errors import UserError
+from infogan.utils.errors import import_extra
 from infogan.utils.files import write_bytes
 
 OPSET = 18
@@ -36,7 +36,8 @@ def write(model: InfoGAN, folder: Path) -> None:
 
 def onnx_files(model: InfoGAN) -> dict[str, bytes]:
     """Return the checked ONNX files of a model by name; raises UserError as `write`."""
-    onnxruntime = _import_onnxruntime()
+    libraries = ("onnxruntime", "onnx", "onnxscript")
+    onnxruntime, *_ = (import_extra(library, "onnx", "ONNX files need") for library in libraries)
     description = json.dumps(describe(model))
     files = {}
     for graph in model_graphs(model):
@@ -47,16 +48,6 @@ def onnx_files(model: InfoGAN) -> dict[str, bytes]:
         graph.check(partial(_run, session, graph))
         files[f"{graph.name}.onnx"] = content
     return files
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError("ONNX files need the libraries of an extra: pip install 'infogan[onnx]'") from error
-    return onnxruntime
 
 
 def _convert(graph: Graph, description: str) -> bytes:
