@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,19 +58,15 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """How a run of a sweep ended: a line of ``runs.jsonl``.
+class RunRecord(Variation):
+    """A run and how it ended: a line of ``runs.jsonl``.
 
     Attributes:
-        name: Name of the run's folder.
-        arguments: Arguments of ``infogan train`` except ``--out``.
         exit_code: 0 = complete; negative = ended by that signal.
         seconds: Time since the run was started or resumed.
         error: The last line of the log if the run failed; otherwise empty.
     """
 
-    name: str
-    arguments: tuple[str, ...]
     exit_code: int
     seconds: float
     error: str = ""
@@ -129,12 +125,9 @@ class SweepFolder:
         """Return the last record of each run that ended, by name, without invalid lines."""
         records = {}
         for line in self.runs.read_text(encoding="utf-8").splitlines() if self.runs.is_file() else ():
-            try:
+            with suppress(ValueError, TypeError, KeyError):
                 entry = json.loads(line)
-                record = RunRecord(**{**entry, "arguments": tuple(entry["arguments"])})
-            except (ValueError, TypeError, KeyError):
-                continue
-            records[record.name] = record
+                records[entry["name"]] = RunRecord(**{**entry, "arguments": tuple(entry["arguments"])})
         return records
 
     def add(self, record: RunRecord) -> None:
@@ -310,31 +303,29 @@ class _Trainer:
     def train(self, run: Variation) -> str:
         """Train or resume a run and record how it ended, unless a stop was requested; return an error message or ""."""
         try:
-            while not self.stop_requested():
-                self._wait(self.folder.run_path(run.name))
-                record = None if self.stop_requested() else self._start(run)
-                if record is None:
-                    break
-                # A process that an earlier sweep left behind may have locked the run after the wait.
-                if files.BUSY not in record.error:
-                    self.folder.add(record)
-                    self.on_end(record)
-                    break
-                time.sleep(POLL_S)
+            record = self._train(run)
+            if record is not None:
+                self.folder.add(record)
+                self.on_end(record)
         except OSError as error:
             return f"{run.name} could not be run: {error.strerror or error}"
         except UserError as error:
             return str(error)
         return ""
 
-    def _wait(self, path: Path) -> None:
-        """Wait for a process that an earlier sweep, which was killed, left behind."""
-        is_waiting = False
-        while files.is_locked(path / LOCK) and not self.stop_requested():
-            if not is_waiting:
+    def _train(self, run: Variation) -> RunRecord | None:
+        """Train a run once no process that an earlier, killed sweep left behind does; return None after a stop."""
+        path, is_waiting = self.folder.run_path(run.name), False
+        while not self.stop_requested():
+            if not files.is_locked(path / LOCK):
+                record = self._start(run)
+                if record is None or files.BUSY not in record.error:  # it may have been locked since the check
+                    return record
+            elif not is_waiting:
                 self.on_wait(f"waiting for the process that still trains {path}")
-            is_waiting = True
+                is_waiting = True
             time.sleep(POLL_S)
+        return None
 
     def _start(self, run: Variation) -> RunRecord | None:
         """Train a run in a process and wait for its end; return None if it was stopped on request."""
@@ -428,13 +419,12 @@ def _candidate(folder: SweepFolder, name: str, cache: dict[str, ImageSet]) -> Ca
     if key not in cache:
         images = load_images(model, config.data)
         cache[key] = images.subset(some_indices(len(images), SAMPLES))
-    evaluations = run.read_metrics()
-    if not evaluations:
+    # The last value of each metric, because a later evaluation may have computed other ones only.
+    metrics = {name: value for evaluation in run.read_metrics() for name, value in evaluation.items()}
+    if not metrics:
         raise UserError(f"{run.path} has not been evaluated")
-    # The last of each, because a later evaluation may have computed other metrics only.
-    trusted = next((result["verdict"]["trust"] for result in reversed(evaluations) if "verdict" in result), None)
-    frechet = next((result[DISTANCE] for result in reversed(evaluations) if DISTANCE in result), None)
-    return Candidate(name, model, cache[key].images, trusted=trusted, frechet=frechet)
+    trusted = metrics["verdict"]["trust"] if "verdict" in metrics else None
+    return Candidate(name, model, cache[key].images, trusted=trusted, frechet=metrics.get(DISTANCE))
 
 
 def ranking_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
@@ -455,23 +445,16 @@ def _comparison_table(ranking: Ranking, failed: Mapping[str, str]) -> dict[str, 
 
 def _copy_best(folder: SweepFolder, name: str) -> None:
     """Copy a run to ``best/``, without the files that only resuming needs; an unchanged copy stays as it is."""
-    run, best = folder.run_path(name), folder.best
-    temporary = best.with_name(f".{best.name}.new")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if best.exists():
-            source = _best_name(folder)
-            same_weights, *_ = filecmp.cmpfiles(best, run, [f"model/{WEIGHTS}"], shallow=False)
-            if source == name and same_weights:
-                return
-            if source is None or _has_additions(best, folder.run_path(source)):
-                backups = (best.with_name(f"best-before-{number}") for number in itertools.count(1))
-                best.rename(next(path for path in backups if not path.exists()))
-        shutil.copytree(run, temporary, ignore=shutil.ignore_patterns("checkpoints", LOCK, *TRACKER_FILES))
-        shutil.rmtree(best, ignore_errors=True)
-        temporary.rename(best)
-    except OSError as error:
-        raise UserError(f"cannot copy {run} to {best}: {error.strerror or error}") from error
+    run, best, source = folder.run_path(name), folder.best, _best_name(folder)
+    same_weights, *_ = filecmp.cmpfiles(best, run, [f"model/{WEIGHTS}"], shallow=False)
+    if source == name and same_weights:
+        return
+    with files.atomic_folder(best) as temporary:
+        ignore = shutil.ignore_patterns("checkpoints", LOCK, *TRACKER_FILES)
+        shutil.copytree(run, temporary, ignore=ignore, dirs_exist_ok=True)
+        if best.exists() and (source is None or _has_additions(best, folder.run_path(source))):
+            backups = (best.with_name(f"best-before-{number}") for number in itertools.count(1))
+            best.rename(next(path for path in backups if not path.exists()))
 
 
 def _best_name(folder: SweepFolder) -> str | None:
