@@ -48,12 +48,12 @@ class ImageFiles:
         layout: Their splits and classes. Names are POSIX paths in natural order, or those in a table.
         open: Returns the content of an image by name. It raises UserError if the whole source cannot be read, and
             exceptions of many types if that image cannot.
-        skipped: Files that were excluded: name -> reason.
+        skipped: One line ``"name: reason"`` for each file that was excluded.
     """
 
     layout: Layout
     open: Callable[[str], BinaryIO]
-    skipped: dict[str, str]
+    skipped: Sequence[str] = ()
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def open_files(path: Location) -> Iterator[ImageFiles]:
         yield _list_zip(archive)
 
 
-def folder_files(root: Path, names: Sequence[str], skipped: dict[str, str]) -> ImageFiles:
+def folder_files(root: Path, names: Sequence[str], skipped: Sequence[str] = ()) -> ImageFiles:
     """Return the image files of a local folder whose names are known."""
     return ImageFiles(layout_from_paths(names), lambda name: _open_file(os.path.join(root, name)), skipped)
 
@@ -170,10 +170,10 @@ def _list_zip(archive: zipfile.ZipFile) -> ImageFiles:
     return ImageFiles(layout_from_paths(names), lambda name: io.BytesIO(archive.read(members[name])), skipped)
 
 
-def _sort_out(problems: dict[str, str | None]) -> tuple[list[str], dict[str, str]]:
-    """Return the names without a problem in natural order, and the problems of the others."""
+def _sort_out(problems: dict[str, str | None]) -> tuple[list[str], list[str]]:
+    """Return the names without a problem in natural order, and a line for each other one."""
     names = sorted((name for name, problem in problems.items() if problem is None), key=natural_key)
-    return names, {name: problem for name, problem in problems.items() if problem is not None}
+    return names, [f"{name}: {problem}" for name, problem in problems.items() if problem is not None]
 
 
 def _size_problem(size: int) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet
+from infogan.data.preprocess import wrap_read_errors
 from infogan.utils.errors import UserError
 
 
@@ -52,11 +53,9 @@ class LabelTable:
             UserError: It is not CSV, or lacks a column.
         """
         text = content.decode("utf-8-sig", "surrogateescape")
-        try:
-            reader = csv.reader(io.StringIO(text, newline=""))
+        reader = csv.reader(io.StringIO(text, newline=""))
+        with wrap_read_errors(f"the labels in {path}"):
             lines = [(reader.line_num, tuple(cells)) for cells in reader if cells]
-        except csv.Error as error:
-            raise UserError(f"cannot read the labels in {path}: {error}") from None
         columns = lines[0][1] if lines else ()
         missing = sorted({"image", "label"} - set(columns))
         if missing:
@@ -90,10 +89,8 @@ def read_labels(path: Path, images: ImageSet) -> FewLabels:
         >>> read_labels(Path("labels.csv"), images).names
         ('cat', 'dog')
     """
-    try:
+    with wrap_read_errors(f"the labels in {path}"):
         content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the labels in {path}: {error.strerror or error}") from None
     table = LabelTable.read(content, str(path))
     index_of = {name: index for index, name in enumerate(images.names)}
     labels: dict[int, str] = {}

@@ -127,8 +127,8 @@ def open_image(
 
 
 @contextmanager
-def skip_unusable(name: str, skipped: dict[str, str]) -> Iterator[None]:
-    """Record why an image cannot be used in ``skipped``, under its name, instead of raising.
+def skip_unusable(name: str, skipped: list[str]) -> Iterator[None]:
+    """Append a line ``"name: reason"`` to ``skipped`` instead of raising if an image cannot be used.
 
     Raises:
         UserError: The source as a whole cannot be read.
@@ -142,7 +142,7 @@ def skip_unusable(name: str, skipped: dict[str, str]) -> Iterator[None]:
         if isinstance(error, MemoryError):
             # Decoders raise it for impossible sizes in a broken file, too. Then this allocation succeeds.
             np.empty(MAX_DECODE_BYTES, np.uint8)
-        skipped[name] = error_reason(error)
+        skipped.append(f"{name}: {error_reason(error)}")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def read_images(
 def stream_images(path: Location, split: str, spec: ImageSpec) -> Iterator[Stream]:
     """Open one split of a folder, zip or table of images for reading block by block; raises like `read_images`."""
     with _open_split(path, split) as images:
-        target, _ = images.resolve(spec)
+        target = images.resolve(spec)
         digest = hashlib.sha256("\0".join(images.names).encode("utf-8", "surrogateescape")).hexdigest()
         fingerprint = f"{digest} {target.size} {target.channels} {target.shape}"
         yield images.stream(target, fingerprint, path if _is_image_folder(path) else None)
@@ -67,17 +67,17 @@ def resolve_target(path: Location, split: str, spec: ImageSpec, workers: int = 1
     """
     with _open_split(path, split) as images:
         if workers <= 1 or len(images.names) < PARALLEL_HEADERS:
-            return images.resolve(spec)[0]
+            return images.resolve(spec)
     bounds = [worker * len(images.names) // workers for worker in range(workers + 1)]
     with ProcessPoolExecutor(workers) as pool:
         shares = [images.names[start:stop] for start, stop in pairwise(bounds)]
         parts = list(pool.map(partial(_read_headers, path), shares))
     examples: dict[Header, str] = {}
-    unreadable: dict[str, str] = {}
+    unreadable: list[str] = []
     for part_examples, part_unreadable in parts:
         examples = part_examples | examples
-        unreadable |= part_unreadable
-    return images.resolve(spec, (examples, unreadable))[0]
+        unreadable += part_unreadable
+    return images.resolve(spec, (examples, unreadable))
 
 
 def image_splits(path: Location) -> tuple[str, ...]:
@@ -130,6 +130,6 @@ def _open_image(files: ImageFiles, name: str) -> Iterator[Image.Image]:
 
 def _read_headers(path: Location, names: Sequence[str]) -> Headers:
     """Read headers in another process; a local folder is not listed again."""
-    content = nullcontext(folder_files(path, list(names), {})) if _is_image_folder(path) else _open(path)
+    content = nullcontext(folder_files(path, names)) if _is_image_folder(path) else _open(path)
     with content as files:
         return LazyImages(names, str(path), lambda name: (_open_image(files, name), None)).read_headers()

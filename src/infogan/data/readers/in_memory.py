@@ -52,7 +52,7 @@ def stream_object(data: Any, spec: ImageSpec) -> Stream:
         return Stream.from_images(converted, converted.digest())
 
     images = _list_items(data)
-    target, _ = images.resolve(spec)
+    target = images.resolve(spec)
     # The digest of some items differs between most sets, and spares reading all of them.
     numbers = some_indices(len(images.names), FINGERPRINT_ITEMS).tolist()
     samples = images.read([images.names[number] for number in numbers], target)

@@ -1,8 +1,8 @@
 """Images that are decoded one by one: what readers of image files and of objects in a program have in common."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from infogan.data.preprocess import Header, ImageSpec, Progress, Target, read_he
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
 
-Headers = tuple[dict[Header, str], dict[str, str]]
-"""The name of one image with each header, and why other images cannot be read, by name."""
+Headers = tuple[dict[Header, str], list[str]]
+"""The name of one image with each header, and a line ``"name: reason"`` for each image that cannot be read."""
 
 Item = tuple[AbstractContextManager[Image.Image | NDArray[Any]], int | None]
 """The opener of an image, which is Pillow's or an array (channels, height, width), and its label, if it has one."""
@@ -31,7 +31,7 @@ class LazyImages:
         source: Description of the set for people.
         item: Returns an image by name. Its opener may raise exceptions of many types if the image cannot be used.
         label_names: One name per label.
-        skipped: Files that were excluded: name -> reason.
+        skipped: One line ``"name: reason"`` for each file that was excluded.
         noun: Word in front of a name in messages, with a space after it.
     """
 
@@ -39,21 +39,21 @@ class LazyImages:
     source: str
     item: Callable[[str], Item]
     label_names: tuple[str, ...] = ()
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    skipped: Sequence[str] = ()
     noun: str = ""
 
     def read_headers(self) -> Headers:
         """Return which headers occur, and which images cannot be read."""
         examples: dict[Header, str] = {}
-        skipped: dict[str, str] = {}
+        skipped: list[str] = []
         for name in self.names:
             opener, _ = self.item(name)
             with skip_unusable(name, skipped), opener as image:
                 examples.setdefault(read_header(image), self.noun + name)
         return examples, skipped
 
-    def resolve(self, spec: ImageSpec, headers: Headers | None = None) -> tuple[Target, dict[str, str]]:
-        """Return the target for the images, and why some cannot be read.
+    def resolve(self, spec: ImageSpec, headers: Headers | None = None) -> Target:
+        """Return the target for the images.
 
         Args:
             spec: The requested form of the images. If it is complete, no image is read.
@@ -63,11 +63,11 @@ class LazyImages:
             UserError: The size or channels must be requested because the images differ, or no image can be read.
         """
         if spec.size is not None and spec.channels is not None:
-            return Target(spec.size, spec.channels, spec.shape), {}
+            return Target(spec.size, spec.channels, spec.shape)
         examples, unreadable = headers or self.read_headers()
         if not examples:
-            raise self._no_usable_image(_lines({**self.skipped, **unreadable}))
-        return spec.resolve(examples, self.source), unreadable
+            raise self._no_usable_image([*self.skipped, *unreadable])
+        return spec.resolve(examples, self.source)
 
     def load(self, spec: ImageSpec, *, strict: bool, progress: Progress | None) -> ImageSet:
         """Return all usable images; the arguments are those of `infogan.data.load`.
@@ -75,10 +75,8 @@ class LazyImages:
         Raises:
             UserError: As for `resolve`, or there is no usable image, or with ``strict`` an unusable one.
         """
-        target, unreadable = self.resolve(spec)
-        names = [name for name in self.names if name not in unreadable] if unreadable else self.names
-        images = self.read(names, target, progress)
-        skipped = (*_lines({**self.skipped, **unreadable}), *images.skipped)
+        images = self.read(self.names, self.resolve(spec), progress)
+        skipped = (*self.skipped, *images.skipped)
         if not len(images):
             raise self._no_usable_image(skipped)
         if strict and skipped:
@@ -92,14 +90,14 @@ class LazyImages:
             return self.read(self.names[first:last], target)
 
         numbered = isinstance(self.names, NumberedNames)
-        return Stream(len(self.names), self.source, fingerprint, read, _lines(self.skipped), root, numbered)
+        return Stream(len(self.names), self.source, fingerprint, read, tuple(self.skipped), root, numbered)
 
     def read(self, names: Sequence[str], target: Target, progress: Progress | None = None) -> ImageSet:
         """Return the usable images among those with these names; the others are listed in ``skipped``."""
         images = np.empty((len(names), target.channels, target.size, target.size), np.uint8)
         usable: list[str] = []
         labels: list[int | None] = []
-        skipped: dict[str, str] = {}
+        skipped: list[str] = []
         for done, name in enumerate(names, start=1):
             opener, label = self.item(name)
             with skip_unusable(name, skipped), opener as image:
@@ -110,7 +108,7 @@ class LazyImages:
                 progress(f"reading {self.source}", done, len(names))
         names = names if len(usable) == len(names) else usable
         values, label_names = self._to_labels(labels)
-        return ImageSet(images[: len(usable)], names, self.source, values, label_names, _lines(skipped))
+        return ImageSet(images[: len(usable)], names, self.source, values, label_names, tuple(skipped))
 
     def _to_labels(self, labels: Sequence[int | None]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         """Return labels and their names if every image has a label from 0."""
@@ -124,10 +122,6 @@ class LazyImages:
     def _no_usable_image(self, skipped: Sequence[str]) -> UserError:
         reason = _first_few(skipped) or "found no file with an image extension"
         return UserError(f"{self.source} has no usable image: {reason}")
-
-
-def _lines(skipped: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(f"{name}: {reason}" for name, reason in skipped.items())
 
 
 def _first_few(lines: Sequence[str]) -> str:

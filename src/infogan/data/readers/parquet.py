@@ -82,6 +82,7 @@ class _Table:
         name: Its name within the folder.
         path: Its path, for errors.
         file: A ``pyarrow.parquet.ParquetFile``.
+        group_sizes: The number of rows of each row group.
         images: The column of images, as a path to the bytes.
         labels: The column of labels, or None.
         label_names: The names of integer labels; empty if they have none.
@@ -91,6 +92,7 @@ class _Table:
     name: str
     path: str
     file: Any
+    group_sizes: tuple[int, ...]
     images: str
     labels: str | None
     label_names: tuple[str, ...]
@@ -102,23 +104,34 @@ class _Table:
         file = import_parquet().ParquetFile(content)
         from pyarrow import types
 
-        _check_row_counts(file.metadata, content)
+        rows, size = file.metadata.num_rows, content.seek(0, io.SEEK_END)
+        group_sizes = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        if not 0 <= rows == sum(group_sizes) <= size:  # each row is listed, so their number must be plausible
+            raise ValueError(f"{rows} rows, of which {sum(group_sizes)} are in its row groups, in {size} bytes")
+
         columns = {field.name: field.type for field in file.schema_arrow}
         texts = [name for name, kind in columns.items() if types.is_string(kind) or types.is_large_string(kind)]
         integers = [name for name, kind in columns.items() if types.is_integer(kind)]
-        labels = next((name for name in LABEL_COLUMNS if name in texts + integers), None)
-        label_names = _read_label_names(file.schema_arrow.metadata or {}, labels)
-        names = next((name for name in NAME_COLUMNS if name in texts), None)
-        return cls(name, path, file, _find_images(columns, path), labels, label_names, names)
+        images = {}
+        for column, kind in columns.items():
+            if types.is_struct(kind) and any(field.name == "bytes" for field in kind):
+                images[column] = f"{column}.bytes"
+            elif types.is_binary(kind) or types.is_large_binary(kind):
+                images[column] = column
+        labels = next((column for column in LABEL_COLUMNS if column in texts + integers), None)
+        return cls(
+            name=name,
+            path=path,
+            file=file,
+            group_sizes=group_sizes,
+            images=images[choose_images(list(images), columns, path)],
+            labels=labels,
+            label_names=_read_label_names(file.schema_arrow.metadata or {}, labels),
+            names=next((column for column in NAME_COLUMNS if column in texts), None),
+        )
 
     def __len__(self) -> int:
-        return int(self.file.metadata.num_rows)
-
-    def positions(self) -> list[tuple[int, int]]:
-        """Return the row group of each row, and the row in it."""
-        metadata = self.file.metadata
-        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        return [(group, row) for group, count in enumerate(counts) for row in range(count)]
+        return sum(self.group_sizes)
 
     def read_column(self, column: str) -> list[Any]:
         """Return the values of a column, in all rows."""
@@ -130,10 +143,8 @@ class _Table:
 
     def read_images(self, row_group: int) -> list[bytes | None]:
         """Return the images of a row group."""
-        images: list[bytes | None] = (
-            self.file.read_row_group(row_group, columns=[self.images]).flatten()[self.images].to_pylist()
-        )
-        return images
+        table = self.file.read_row_group(row_group, columns=[self.images])
+        return list(table.flatten()[self.images].to_pylist())
 
     def read_classes(self, label_names: tuple[str, ...]) -> list[str | None]:
         """Return the class of each row: the name of its label, or the label itself if labels have no names."""
@@ -144,27 +155,6 @@ class _Table:
             names = dict(enumerate(label_names))
             return [names.get(label) for label in labels]
         return [None if label is None else str(label) for label in labels]
-
-
-def _check_row_counts(metadata: Any, content: BinaryIO) -> None:
-    """Raise ValueError if a file claims more rows than bytes, or than its row groups have: each row is listed."""
-    size = content.seek(0, io.SEEK_END)
-    in_groups = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
-    if not 0 <= metadata.num_rows == in_groups <= size:
-        raise ValueError(f"{metadata.num_rows} rows, of which {in_groups} are in its row groups, in {size} bytes")
-
-
-def _find_images(columns: dict[str, Any], path: str) -> str:
-    """Return the column of images as a path to the bytes, e.g. ``"image.bytes"``, given the types of the columns."""
-    from pyarrow import types
-
-    images = {}
-    for name, kind in columns.items():
-        if types.is_struct(kind) and any(field.name == "bytes" for field in kind):
-            images[name] = f"{name}.bytes"
-        elif types.is_binary(kind) or types.is_large_binary(kind):
-            images[name] = name
-    return images[choose_images(list(images), columns, path)]
 
 
 def _read_label_names(metadata: dict[bytes, bytes], labels: str | None) -> tuple[str, ...]:
@@ -181,16 +171,17 @@ def _list_rows(tables: Sequence[_Table]) -> ImageFiles:
     rows: dict[str, tuple[int, int, int]] = {}  # number of the table, row group, and row in it
     class_of: dict[str, str | None] = {}
     splits: dict[str, list[str]] = {"train": []}
-    skipped: dict[str, str] = {}
+    skipped: list[str] = []
     split_of = [_split_of(table.name) for table in tables]
     if not {"train", "test"} <= {*split_of}:
         split_of = ["train"] * len(tables)
     label_names = next((table.label_names for table in tables if table.label_names), ())
     for number, (table, split, names) in enumerate(zip(tables, split_of, _row_names(tables), strict=True)):
         if split is None:
-            skipped[table.name] = "neither train nor test"
+            skipped.append(f"{table.name}: neither train nor test")
             continue
-        rows |= {name: (number, *position) for name, position in zip(names, table.positions(), strict=True)}
+        positions = ((group, row) for group, size in enumerate(table.group_sizes) for row in range(size))
+        rows |= {name: (number, *position) for name, position in zip(names, positions, strict=True)}
         class_of |= dict(zip(names, table.read_classes(label_names), strict=True))
         splits.setdefault(split, []).extend(names)
     classes = {name for name in class_of.values() if name is not None}

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -129,8 +130,7 @@ def _write(rendering: Rendering, file: FileIO, shape: tuple[int, ...], progress:
 
 
 def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
-    try:
+    with suppress(OSError, ValueError):
         images: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
-        return False
-    return bool(images.shape == shape and images.dtype == np.uint8)
+        return bool(images.shape == shape and images.dtype == np.uint8)
+    return False
