@@ -31,13 +31,13 @@ def two_sessions(folder: Path, labels: str = "image,label\n3,owl\n") -> tuple[Se
 def test_names_changed_elsewhere_are_loaded_and_not_overwritten(tmp_path: Path) -> None:
     first, second = two_sessions(tmp_path)
     first.name_value("category", 0, "owl")
+    assert first.describe()["undo"] == {"id": 0, "change": "category 0 named 'owl'"}
     with pytest.raises(ConflictError, match="another program"):
         second.name_value("category", 0, "elk")
     assert second.model.value_name("category", 0) == InfoGAN.load(tmp_path).value_name("category", 0) == "owl"
     second.name_value("category", 0, "elk")  # allowed after a review
     assert InfoGAN.load(tmp_path).value_name("category", 0) == "elk"
     # The next description shows the new names, and earlier changes cannot be undone any more.
-    assert first.undoable == (0, "category 0 named 'owl'")
     description = first.describe()
     assert (description["codes"][0]["values"][0]["name"], description["undo"]) == ("elk", None)
     assert first.images().labels == {3: "elk"}  # the group was renamed
@@ -51,10 +51,8 @@ def test_labels_changed_elsewhere_are_loaded_and_not_overwritten(tmp_path: Path)
     assert second.images().labels == {3: "owl", 5: "elk"}
     second.label(6, "cat")
     (tmp_path / "labels.csv").write_text("image,label\n7,dog\n")  # an editor
-    last = first.undoable
-    assert last is not None
     with pytest.raises(ConflictError):
-        first.undo(last[0])
+        first.undo(0)
     assert first.images().labels == {7: "dog"}
     assert (tmp_path / "labels.csv").read_text() == "image,label\n7,dog\n"
     (tmp_path / "labels.csv").write_text("damaged")
@@ -123,11 +121,11 @@ def test_a_change_that_cannot_be_saved_is_undone(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
     assert model.value_name("category", 0) == "owl"
     assert read_labels(tmp_path / "labels.csv", image_set(20)).names == ("owl",)
-    assert session.undoable == (1, "image 3 labelled 'owl'")
+    assert session.describe()["undo"] == {"id": 1, "change": "image 3 labelled 'owl'"}
     session.undo(1)
     with pytest.raises(SaveError):
         session.undo(0)
-    assert session.undoable == (0, "category 0 named 'owl'")
+    assert session.describe()["undo"] == {"id": 0, "change": "category 0 named 'owl'"}
     folder.unlink()
     session.undo(0)
     with pytest.raises(UserError, match="nothing to undo"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import math
 import sys
 import time
@@ -30,8 +29,7 @@ class ComputeQueue:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._numbers = itertools.count()
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str, object] = {}  # job of each channel
 
     async def run(self, job: Callable[[], Result], channel: str = "") -> Result:
         """Run a job when its turn comes.
@@ -39,19 +37,18 @@ class ComputeQueue:
         Raises:
             HTTPException: the job has a channel, and a newer job of that channel arrived before its turn.
         """
-        number = next(self._numbers)
         if channel:
-            self._newest[channel] = number
+            self._newest[channel] = job
 
         def run_if_newest() -> Result:
-            if self._newest.get(channel, number) != number:
+            if channel and self._newest.get(channel) is not job:
                 raise HTTPException(409, "a newer view was requested")
             return job()
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run_if_newest)
         finally:
-            if self._newest.get(channel) == number:
+            if self._newest.get(channel) is job:
                 del self._newest[channel]
 
     def stop(self) -> None:
@@ -84,8 +81,6 @@ class Explorer:
         task = asyncio.create_task(self._encode_images())
         yield
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
         self.compute.stop()
         self.decoder.stop()
 

@@ -65,7 +65,7 @@ class DecodeWorker:
                 self._pool = ProcessPoolExecutor(1, context, _limit_process, (self._memory_bytes,))
                 self._pid = self._pool.submit(os.getpid)
 
-    async def decode(self, content: bytes, size: int, channels: int, fit: str = "crop") -> NDArray[np.uint8]:
+    async def decode(self, content: bytes, size: int, channels: int) -> NDArray[np.uint8]:
         """Decode an image file to uint8 pixels (1, channels, size, size).
 
         Raises:
@@ -76,12 +76,10 @@ class DecodeWorker:
             pool, start = self._pool, time.monotonic()
             assert pool is not None
             try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await asyncio.wrap_future(self._pid)
+                await asyncio.wait_for(asyncio.wrap_future(self._pid), TIMEOUT_S)
                 start = time.monotonic()
-                async with asyncio.timeout(self._timeout_s):
-                    job = pool.submit(decode, content, size, channels, fit, self._cpu_seconds)
-                    return (await asyncio.wrap_future(job))[np.newaxis]
+                job = asyncio.wrap_future(pool.submit(decode, content, size, channels, self._cpu_seconds))
+                return (await asyncio.wait_for(job, self._timeout_s))[np.newaxis]
             except (BrokenProcessPool, TimeoutError):
                 seconds = time.monotonic() - start
                 if self._pool is pool:  # else `stop` ended it
@@ -141,7 +139,7 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def decode(content: bytes, size: int, channels: int, fit: str, cpu_seconds: int) -> NDArray[np.uint8]:
+def decode(content: bytes, size: int, channels: int, cpu_seconds: int) -> NDArray[np.uint8]:
     """Decode an image file to uint8 pixels (channels, size, size); the process is killed after ``cpu_seconds``.
 
     Raises:
@@ -152,7 +150,7 @@ def decode(content: bytes, size: int, channels: int, fit: str, cpu_seconds: int)
         _set_soft_limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds)
     try:
         with open_image(io.BytesIO(content), max_pixels=MAX_PIXELS, formats=FORMATS) as image:
-            return render(image, size, channels, fit)
+            return render(image, size, channels, "crop")
     except (ImageTooLargeError, Image.DecompressionBombError) as error:
         raise UnreadableImage(413, f"the image is too large: {str(error).splitlines()[0]}") from None
     except MemoryError:

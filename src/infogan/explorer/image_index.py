@@ -7,7 +7,7 @@ form one group.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ CONFIDENT = 0.95  # lowest probability of a confident prediction
 Order = Literal["surest", "least", "between"]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Values of a categorical code that share a name.
 
     Attributes:

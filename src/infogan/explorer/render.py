@@ -3,8 +3,7 @@
 A view refers to codes by their position in the layout, so that it stays valid when codes are renamed.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -75,8 +74,7 @@ class View(BaseModel):
         return dict(zip(names, self.codes, strict=True))
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """The images of a view.
 
     Attributes:

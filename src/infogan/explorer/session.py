@@ -9,7 +9,6 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,11 +70,6 @@ class Session:
         """Number of labels in the file whose images are not loaded."""
         return self._label_file.unloaded if self.index is not None else 0
 
-    @property
-    def undoable(self) -> tuple[int, str] | None:
-        """Number and description of the change that `undo` would revert."""
-        return self._history[-1][:2] if self._history else None
-
     def images(self) -> ImageIndex:
         """Return the index of real images; raises UserError if there is none."""
         if self.index is None:
@@ -90,8 +84,9 @@ class Session:
         """Return the state that the page shows: codes with names, orders and groups, progress, and the last change."""
         with contextlib.suppress(UserError, SaveError, ConflictError):  # reported when something is changed
             self._reload()
-        index, change = self.index, self.undoable
-        images = None
+        index, images, undo = self.index, None, None
+        if self._history:
+            undo = {"id": self._history[-1].number, "change": self._history[-1].description}
         if index is not None:
             ungrouped = [{"label": label, "count": len(members)} for label, members in index.ungrouped_labels().items()]
             images = {
@@ -106,7 +101,7 @@ class Session:
         return {
             "recognizes": self.model.networks.reads_codes,
             "codes": [self._describe_code(name) for name in self.model.layout.codes],
-            "undo": {"id": change[0], "change": change[1]} if change else None,
+            "undo": undo,
             "images": images,
         }
 
@@ -121,7 +116,7 @@ class Session:
         return {
             "name": name,
             "values": values,
-            "groups": [asdict(group) for group in groups_of(self.model, name)],
+            "groups": [group._asdict() for group in groups_of(self.model, name)],
         }
 
     # Changes. Each raises SaveError if it cannot be saved, and ConflictError if the files were changed elsewhere.
