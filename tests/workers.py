@@ -179,8 +179,7 @@ def check_broadcasts(count: int) -> None:
         layer.weight.fill_(distributed.rank() + 5)
     distributed.broadcast_module(layer)
     assert layer.weight.tolist() == [5.0, 5.0]
-    tensors = {"a": torch.arange(3), "b": torch.ones(2, 0)} if distributed.is_rank0() else {}
-    copies = distributed.broadcast_tensors(tensors)
+    copies = distributed.broadcast_from_rank0(lambda: {"a": torch.arange(3), "b": torch.ones(2, 0)})
     assert list(copies) == ["a", "b"]
     assert torch.equal(copies["a"], torch.arange(3))
     assert copies["b"].shape == (2, 0)

@@ -53,25 +53,23 @@ class CheckpointManager:
         Raises:
             UserError: All checkpoints are damaged, or the checkpoint belongs to another run.
         """
-        checkpoint: Checkpoint | None = None
 
-        def load() -> str:
-            nonlocal checkpoint
+        def load() -> Checkpoint | None:
             checkpoint, warnings = load_latest_checkpoint(self._run.checkpoints)
             for warning in warnings:
                 self._run.incident(warning)
             self._run.rewind_stats(checkpoint.step if checkpoint else 0)
-            return json.dumps((checkpoint.step, checkpoint.seconds) if checkpoint else None)
+            return checkpoint
 
-        position = json.loads(distributed.broadcast_from_rank0(load))
-        if position is None:
+        checkpoint = distributed.broadcast_from_rank0(load)
+        if checkpoint is None:
             return
-        state.step, state.seconds = position
+        state.step, state.seconds = checkpoint.step, checkpoint.seconds
         if state.step < state.config.train.steps:
             index, start, _ = state.config.stage_at(state.step)
             if state.step > start:  # a stage that begins here gets new optimizers
                 state.reset_optimizers(state.config.stages[index])
-        state.load_state_dict(distributed.broadcast_tensors(checkpoint.tensors if checkpoint else {}))
+        state.load_state_dict(checkpoint.tensors)
         distributed.on_rank0(lambda: self._save_model(state.model))  # a kill may have come before the model was saved
 
     def save(self, state: TrainState) -> None:
@@ -126,22 +124,20 @@ def load_latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Raises:
         UserError: There are checkpoints, but all are damaged.
     """
-    warnings: list[str] = []
-    damaged: list[Path] = []
+    warnings: dict[Path, str] = {}
     for path in _paths(folder):
         try:
             checkpoint = read_checkpoint(path)
         except (OSError, ValueError) as error:
-            warnings.append(f"checkpoint {path.name} is damaged ({error}); using the one before")
-            damaged.append(path)
+            warnings[path] = f"checkpoint {path.name} is damaged ({error}); using the one before"
             continue
-        for damaged_path in damaged:
+        for damaged_path in warnings:
             with suppress(OSError):  # the folder may be read-only
                 damaged_path.replace(damaged_path.with_suffix(".damaged"))
-        return checkpoint, warnings
+        return checkpoint, list(warnings.values())
     if warnings:
         raise UserError(f"every checkpoint in {folder} is damaged: remove the folder to start the run again")
-    return None, warnings
+    return None, []
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

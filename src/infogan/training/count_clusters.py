@@ -1,8 +1,6 @@
 """The number of categories in images, found from the features that the encoder learns first."""
 
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,15 +38,15 @@ def count_categories(config: Config, images: ImageSet, device: torch.device | st
         raise distributed.rank0_error(UserError(message))
     # Shares are steps if there is a budget; otherwise they can be any numbers, and a few steps learn no features.
     scale = max(1.0, MIN_STEPS / sum(stage.share for stage in config.stages[:first]))
-    stages = [
+    stages = tuple(
         stage.model_copy(update={"share": float(math.ceil(stage.share * scale))}) for stage in config.stages[:first]
-    ]
+    )
     with TemporaryDirectory() as folder:
-        model = train(with_stages(config, tuple(stages)), images, RunFolder(Path(folder)), device=device)
+        model = train(with_stages(config, stages), images, RunFolder(Path(folder)), device=device)
     seed = config.train.seed
 
-    def scan_features() -> str:
+    def scan_features() -> ClusterCountScan:
         pixels = sample_pixels(torch.from_numpy(np.ascontiguousarray(images.images)), CLUSTERED_IMAGES, seed)
-        return json.dumps(asdict(scan(model.features(pixels.numpy()), MAX_CATEGORIES, seed=seed)))
+        return scan(model.features(pixels.numpy()), MAX_CATEGORIES, seed=seed)
 
-    return ClusterCountScan(**json.loads(distributed.broadcast_from_rank0(scan_features)))
+    return distributed.broadcast_from_rank0(scan_features)

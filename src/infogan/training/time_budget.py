@@ -5,7 +5,6 @@ repeats exactly; only this measurement looks at a clock.
 """
 
 import itertools
-import json
 import math
 import statistics
 import time
@@ -77,10 +76,7 @@ def within(
     Raises:
         UserError: Not even a few steps of each stage fit.
     """
-    started = time.monotonic()
-    hook_seconds, step_seconds = _measure(config, images, device, few_labels)
-    # One clock, so that all workers get the same number of steps.
-    overhead = float(distributed.broadcast_from_rank0(lambda: repr(hook_seconds + time.monotonic() - started)))
+    overhead, step_seconds = _measure(config, images, device, few_labels)
     timed = list(zip(config.stages, step_seconds, strict=True))
     fixed = sum(stage.share * seconds for stage, seconds in timed if not stage.scales_with_budget)
     scaling = sum(stage.share * seconds for stage, seconds in timed if stage.scales_with_budget)
@@ -156,18 +152,20 @@ def seconds_per_step(
 def _measure(
     config: Config, images: ImageSet, device: torch.device | str, few_labels: FewLabels | None
 ) -> tuple[float, list[float]]:
-    """Return the seconds that all stage hooks take together, and a step of each stage, as rank 0 measures them.
+    """Return the seconds that this measurement and all stage hooks take together, and those of a step of each stage.
 
-    All workers make the steps, which are shared; rank 0 alone runs hooks.
+    All workers make the steps, which they share. Rank 0 alone runs hooks, and its clock counts, so that all workers get
+    the same number of steps.
     """
+    started = time.monotonic()
     step_seconds, encoder = seconds_per_step(config, images, device, few_labels)
     hooks = [hook for stage in config.stages for hook in stage.on_start]
 
-    def measure() -> str:
-        return json.dumps((0.0 if encoder is None else _hook_seconds(hooks, encoder, images), step_seconds))
+    def measure() -> tuple[float, list[float]]:
+        hook_seconds = 0.0 if encoder is None else _hook_seconds(hooks, encoder, images)
+        return hook_seconds + time.monotonic() - started, step_seconds
 
-    hook_seconds, step_seconds = json.loads(distributed.broadcast_from_rank0(measure))
-    return hook_seconds, step_seconds
+    return distributed.broadcast_from_rank0(measure)
 
 
 def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> float:
@@ -185,8 +183,6 @@ def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> f
             STAGE_HOOKS[hook](encoder, state, pixels, 0, None)
         return time.monotonic() - started
 
-    if not hooks:
-        return 0.0
     most = min(len(images), CLUSTERED_IMAGES)
     measure(min(most, SMALL_SAMPLE // 2))  # warms up
     if most <= 2 * SMALL_SAMPLE:

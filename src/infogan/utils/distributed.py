@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -293,20 +293,11 @@ def all_reduce_min(values: Tensor) -> Tensor:
 
 def broadcast_module(module: nn.Module) -> None:
     """Give every rank the weights and buffers of rank 0."""
-    module.load_state_dict(broadcast_tensors(module.state_dict()))
 
+    def state() -> dict[str, Tensor]:
+        return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
-def broadcast_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of rank 0 by name, on the CPU, on every rank; the other ranks' argument is ignored."""
-    if not is_distributed():
-        return dict(tensors)
-    shapes = broadcast_from_rank0(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
-    copies = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
-    for name, copy in copies.items():
-        if is_rank0():
-            copy.copy_(tensors[name].detach())
-        distributed.broadcast(copy, 0)
-    return copies
+    module.load_state_dict(broadcast_from_rank0(state))
 
 
 # Collectives for values, flags and errors.
@@ -316,7 +307,7 @@ def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
     """Return the value that a function has on rank 0; the other ranks do not call it.
 
     Args:
-        compute: Returns a value of Python's own types, or an object made of such values.
+        compute: Returns a value that pickle can copy, with tensors on the CPU.
 
     Raises:
         UserError: The function of rank 0 raised it.
