@@ -47,17 +47,19 @@ def evaluate(
             "samples and 2 draws"
         )
     metrics = metrics or ()
-    every, names = ALL in metrics, [name for name in metrics if name != ALL]
+    all_metrics, names = ALL in metrics, [name for name in metrics if name != ALL]
     for name in names:
         if name not in METRICS:
             raise unknown_name("metric", name, [ALL, *METRICS])
         if obstacle := METRICS[name].obstacle(inputs):
             raise UserError(f"metric {name!r} cannot be measured: {obstacle}")
     result: dict[str, Any] = {}
-    if every or not names:
-        obstacles = {name: metric.obstacle(inputs) for name, metric in METRICS.items() if every or metric.by_default}
+    if all_metrics or not names:
+        obstacles = {
+            name: metric.obstacle(inputs) for name, metric in METRICS.items() if all_metrics or metric.by_default
+        }
         names = list(dict.fromkeys([*names, *(name for name, obstacle in obstacles.items() if not obstacle)]))
-        if every:
+        if all_metrics:
             result["left_out"] = {name: obstacle for name, obstacle in obstacles.items() if obstacle}
     context = MetricContext(**vars(inputs), samples=samples, bootstrap_draws=bootstrap_draws)
     intervals: dict[str, list[float]] = {}

@@ -189,9 +189,8 @@ def _labelled_samples(model: InfoGAN, samples: int, seed: int) -> tuple[NDArray[
     random = np.random.default_rng(seed)
     factors, codes = [], {}
     for name, code in model.layout.codes.items():
-        levels = code.size if isinstance(code, CategoricalCode) else LEVELS
-        indices = random.integers(levels, size=samples)
+        values = np.arange(code.size) if isinstance(code, CategoricalCode) else np.linspace(-1, 1, LEVELS)
+        indices = random.integers(len(values), size=samples)
         factors.append(indices)
-        values = indices if isinstance(code, CategoricalCode) else np.linspace(-1, 1, LEVELS)[indices]
-        codes[name] = values.tolist()
+        codes[name] = values[indices].tolist()
     return np.stack(factors, axis=1), model.generate(model.noise(samples, seed=seed), codes)

@@ -43,12 +43,11 @@ def training_charts(stats: Sequence[Mapping[str, Any]], model: InfoGAN, code_nam
 def loss_curves(stats: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]:
     """Return the curve of each loss, by the networks that it trains and by its name; see `select_curves`."""
     keys = sorted({key for record in stats for key in record if "/" in key and not key.startswith("information/")})
-    by_network: dict[str, dict[str, str]] = {}
-    for key in keys:
+    by_network: dict[str, dict[str, Curve]] = {}
+    for key, curve in select_curves(stats, {key: key for key in keys}).items():
         network, _, loss = key.partition("/")
-        by_network.setdefault(network, {})[loss] = key
-    curves = {network: select_curves(stats, losses) for network, losses in by_network.items()}
-    return {network: losses for network, losses in curves.items() if losses}
+        by_network.setdefault(network, {})[loss] = curve
+    return by_network
 
 
 def select_curves(stats: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, Curve]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from infogan.config.schema import Config, ContinuousCode
 from infogan.models.infogan import InfoGAN
@@ -54,12 +54,11 @@ def image_grid(images: Images, columns: int, *, padding: int = PADDING, scale: i
     width, height = cells[0].size
     columns = min(columns, len(cells))
     rows = math.ceil(len(cells) / columns)
-    grid = Image.new(
-        "RGB", (columns * (width + padding) + padding, rows * (height + padding) + padding), color=BACKGROUND
-    )
+    pitch_x, pitch_y = width + padding, height + padding
+    grid = Image.new("RGB", (columns * pitch_x + padding, rows * pitch_y + padding), color=BACKGROUND)
     for index, cell in enumerate(cells):
         row, column = divmod(index, columns)
-        grid.paste(cell, (padding + column * (width + padding), padding + row * (height + padding)))
+        grid.paste(cell, (padding + column * pitch_x, padding + row * pitch_y))
     return grid
 
 
@@ -178,7 +177,7 @@ def animation_frames(images: Images, columns: int, *, captions: Sequence[str] | 
     titles: Sequence[str | None] = captions or [None] * steps
     frames = [labelled_sheet(table, title=title) for table, title in zip(tables, titles, strict=True)]
     width = max(frame.width for frame in frames)
-    frames = [_widen(frame, width) for frame in frames]
+    frames = [ImageOps.expand(frame, (0, 0, width - frame.width, 0), fill=BACKGROUND) for frame in frames]
     return frames + frames[-2:0:-1]
 
 
@@ -221,18 +220,10 @@ def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def _enlarge(image: Images, scale: int | None) -> Image.Image:
-    channels, height, width = image.shape
-    factor = math.ceil(CELL / max(height, width)) if scale is None else scale
+    factor = math.ceil(CELL / max(image.shape[1:])) if scale is None else scale
     if factor < 1:
         raise ValueError(f"scale is {factor}; it must be at least 1")
-    pixels = image.repeat(factor, axis=1).repeat(factor, axis=2).transpose(1, 2, 0)
-    return Image.fromarray(np.ascontiguousarray(pixels.repeat(3 // channels, axis=2)))
-
-
-def _widen(frame: Image.Image, width: int) -> Image.Image:
-    canvas = Image.new("RGB", (width, frame.height), color=BACKGROUND)
-    canvas.paste(frame, (0, 0))
-    return canvas
+    return ImageOps.scale(to_image(image).convert("RGB"), factor, Image.Resampling.NEAREST)
 
 
 def _to_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
@@ -252,8 +243,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _without_accents(text: str) -> str:
     # Decomposed, an accented letter is the letter and its accent; the font has the letter only.
-    decomposed = unicodedata.normalize("NFD", text)
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return "".join(letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter))
 
 
 def _truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

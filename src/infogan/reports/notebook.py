@@ -7,7 +7,7 @@ from one, can be steered without Python. The progress bar needs tqdm.
 import itertools
 import secrets
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,21 +68,19 @@ def explore(model: InfoGAN, *, seed: int = 0) -> Explorer:
     Example:
         >>> infogan.notebook.explore(model)
     """
-    category = model.layout.categorical[0].name if model.layout.categorical else None
+    buttons = {code.name: model.display_values(code.name, MAX_BUTTONS) for code in model.layout.categorical[:1]}
+    fixed_codes = [{name: value} for name, values in buttons.items() for value in values] or [{}]
     knobs = [code.name for code in model.layout.continuous]
-    values: list[Any] = model.display_values(category, MAX_BUTTONS) if category is not None else [None]
-    side, positions, combined = _choose_layout(model, len(values), len(knobs))
-    knob_values = _knob_values(len(knobs), positions, combined)
-    strips = []
-    for value in values:
-        codes = {} if category is None else {category: value}
-        strips.append(list(_frames(model, seed, side, codes, knobs, knob_values)))
+    side, positions, combined = _choose_layout(model, len(fixed_codes), len(knobs))
+    slider_values = np.linspace(-1, 1, positions).round(3)
+    knob_values = _knob_values(slider_values, len(knobs), combined)
+    strips = [_frames(model, seed, side, codes, knobs, knob_values) for codes in fixed_codes]
     independent = not combined and len(knobs) > 1
     reset = "; moving a slider resets the others to 0" if independent else ""
     figure = html_page.scrubber(
         strips,
-        sliders={name: [f"{value:+.2f}" for value in _slider_values(positions)] for name in knobs},
-        buttons={} if category is None else {category: model.value_labels(category, values)},
+        sliders={name: [f"{value:+.2f}" for value in slider_values] for name in knobs},
+        buttons={name: model.value_labels(name, values) for name, values in buttons.items()},
         independent=independent,
         width=max(WIDTH, strips[0][0].width),
         alt=f"{side * side} generated images",
@@ -102,13 +100,8 @@ def _choose_layout(model: InfoGAN, values: int, knobs: int) -> tuple[int, int, b
     return side, positions, combined
 
 
-def _slider_values(positions: int) -> NDArray[np.float64]:
-    return np.linspace(-1, 1, positions).round(3)
-
-
-def _knob_values(knobs: int, positions: int, combined: bool) -> NDArray[np.float64]:
+def _knob_values(values: NDArray[np.float64], knobs: int, combined: bool) -> NDArray[np.float64]:
     """Return the values of the knobs in each frame of a strip, (frames, knobs), in the order of ``scrub.js``."""
-    values = _slider_values(positions)
     if combined:
         return np.array(list(itertools.product(values.tolist(), repeat=knobs)))
     return np.concatenate([np.outer(values, row) for row in np.eye(knobs)])
@@ -116,16 +109,16 @@ def _knob_values(knobs: int, positions: int, combined: bool) -> NDArray[np.float
 
 def _frames(
     model: InfoGAN, seed: int, side: int, codes: dict[str, Any], knobs: Sequence[str], knob_values: NDArray[np.float64]
-) -> Iterator[Image.Image]:
-    """Yield a frame for each row of ``knob_values``, with the same noise and the fixed ``codes``."""
+) -> list[Image.Image]:
+    """Return a frame for each row of ``knob_values``, with the same noise and the fixed ``codes``."""
     count, frames = side * side, len(knob_values)
     sampled = model.sample(count, codes=codes, seed=seed).codes
     noise = model.noise(count, seed=seed).repeat(frames, 1)
     all_codes: dict[str, Any] = {name: np.tile(values, frames).tolist() for name, values in sampled.items()}
     all_codes |= {name: knob_values[:, i].repeat(count).tolist() for i, name in enumerate(knobs)}
     images = model.generate(noise, all_codes)
-    for frame in images.reshape(frames, count, *images.shape[1:]):
-        yield figures.image_grid(frame, side, padding=1, scale=1)
+    images = images.reshape(frames, count, *images.shape[1:])
+    return [figures.image_grid(frame, side, padding=1, scale=1) for frame in images]
 
 
 def progress(steps: int) -> Callback:

@@ -95,13 +95,11 @@ def _frames(model: InfoGAN, knob: str) -> list[Image.Image]:
 
 def _lattice(model: InfoGAN) -> dict[str, Any] | None:
     """Return images of one noise vector under the first category and a knob, or else a second category."""
-    names = list(model.layout.codes)
+    categories = [code.name for code in model.layout.categorical]
+    names = [*categories[:1], *(code.name for code in model.layout.continuous), *categories[1:]]
     if len(names) < 2:
         return None
-    categories = [code.name for code in model.layout.categorical]
-    across = categories[0] if categories else names[0]
-    candidates = [name for name in names if name != across]
-    down = next((name for name in candidates if name not in categories), candidates[0])
+    across, down = names[:2]
     if isinstance(model.layout.code(down), CategoricalCode):
         rows = model.display_values(down)
         row_labels = model.value_labels(down, rows)
