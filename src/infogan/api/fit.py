@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from infogan.api.resolve import compose, pick_device, validate, without_none
-from infogan.api.train_run import plan, train_run
+from infogan.api.train_run import open_run, plan, train_run
 from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Callback
-from infogan.training.run_dir import IMAGES, RunFolder
+from infogan.training.run_dir import IMAGES
 from infogan.utils.errors import UserError
 
 
@@ -79,6 +79,7 @@ def fit(
         (16, 1, 8, 8)
     """
     source = str(data) if is_path(data) else None
+    out = Path(out) if out is not None else None
     # The name of a data set has augmentations of its own; the path of images in memory is known once there is a run.
     layer = {
         "data": without_none({"source": source or IMAGES, "size": size, "channels": channels, "shape": shape}),
@@ -90,13 +91,13 @@ def fit(
         [f"{name}={json.dumps(value)}" for name, value in (options or {}).items()],
         categorical=[categorical] if isinstance(categorical, int | str) else categorical,
         continuous=continuous,
-        run=Path(out) if out is not None else None,
+        run=out,
     )
     validate(composed)
     device = pick_device(device)
 
-    existed = out is not None and Path(out).exists()
-    run = RunFolder.at(Path(out)) if out is not None else RunFolder.numbered(Path("runs"), _name(data))
+    existed = out is not None and out.exists()
+    run = open_run(out, Path(source).stem if source else "images")
     images = run.path / IMAGES
     with _removed_if_refused(images if existed else run.path, is_new=not (existed and images.exists())):
         source = source or _save_images(data, test, images, ImageSpec(size, channels, shape))
@@ -131,7 +132,3 @@ def _save_images(data: Any, test: Any, folder: Path, spec: ImageSpec) -> str:
 
 def _open(stream: Stream) -> AbstractContextManager[Stream]:
     return nullcontext(stream)
-
-
-def _name(data: Any) -> str:
-    return Path(str(data)).stem if is_path(data) else "images"

@@ -68,7 +68,8 @@ def compose(
     """
     if recipe not in PRESETS:
         raise unknown_name("recipe", recipe, PRESETS)
-    options: Options = _options_of_old_run(run) or PRESETS[recipe]
+    options_of_old_run = distributed.broadcast_from_rank0(lambda: _options_of_old_run(run))
+    options = options_of_old_run or PRESETS[recipe]
     for layer in map(migrate_options, layers):
         options = merge(_without_length(options, layer), layer)
     if categorical is not None or continuous is not None:
@@ -134,7 +135,7 @@ def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Pat
     with distributed.all_or_none():
         config = validate(options)
         few_labels = _check_images(config, images)
-    earlier = _config_of_run(run)
+    earlier = distributed.broadcast_from_rank0(lambda: _config_of_run(run))
     if config.objective.kind == "cgan":
         label = {"kind": "categorical", "name": "label", "size": len(images.label_names)}
         options = {**options, "codes": [label]}
@@ -261,16 +262,13 @@ def _supervised(stage: Options) -> Options:
 def _without_networks(options: Options, networks: Set[str]) -> Options:
     """Return the options without some networks and the losses that need them; empty updates and stages go, too."""
     needs = networks | ({"codes"} if "recognizer" in networks else set())
+    lost = {name for name, loss in LOSSES.items() if loss.needs & needs}
     stages: list[Options] = []
     for stage in options["stages"]:
         updates = []
         for update in stage["updates"]:
             trained = [name for name in update["networks"] if name not in networks]
-            losses = {
-                name: weight
-                for name, weight in update["losses"].items()
-                if name not in LOSSES or not LOSSES[name].needs & needs
-            }
+            losses = {name: weight for name, weight in update["losses"].items() if name not in lost}
             if trained and losses:
                 updates.append({**update, "networks": trained, "losses": losses})
         if updates:
@@ -302,15 +300,17 @@ def _codes(categorical: Sequence[int | str] | None, continuous: int | None, code
     return categories + knobs
 
 
+def _config_of_run(run: Path | None) -> Config | None:
+    """Return the configuration of a run that may exist."""
+    return RunFolder(run).read_config() if run is not None and (run / "config.json").is_file() else None
+
+
 def _options_of_old_run(run: Path | None) -> Options | None:
-    """Return the options of a run that another version of infogan began, as rank 0 reads them."""
+    """Return the options of a run if another version of infogan began it."""
     config = _config_of_run(run)
-    if run is None or config is None:
-        return None
-    with distributed.all_or_none():
-        sessions = RunFolder(run).read_environment() if distributed.is_rank0() else []
-    is_old = distributed.any_rank(bool(sessions) and sessions[0].get("infogan") != infogan.__version__)
-    return config.model_dump(mode="json", exclude_none=True) if is_old else None
+    sessions = RunFolder(run).read_environment() if run is not None and config is not None else []
+    is_old = bool(sessions) and sessions[0].get("infogan") != infogan.__version__
+    return config.model_dump(mode="json", exclude_none=True) if is_old and config is not None else None
 
 
 # What `resolve` fills in.
@@ -338,17 +338,6 @@ def _check_categories(config: Config, images: ImageSet, few_labels: FewLabels | 
             f"{config.data.labels} has {len(few_labels.names)} different labels, but there are only {categories} "
             "categories: ask for more categories"
         )
-
-
-def _config_of_run(run: Path | None) -> Config | None:
-    """Return the configuration of a run that may exist, as rank 0 reads it."""
-
-    def read() -> str:
-        exists = run is not None and (run / "config.json").is_file()
-        return RunFolder(run).read_config().model_dump_json() if run is not None and exists else ""
-
-    text = distributed.broadcast_from_rank0(read)
-    return Config.model_validate_json(text) if text else None
 
 
 def _for_size(options: Options, size: int) -> Options:

@@ -83,6 +83,17 @@ def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> Im
         raise
 
 
+def open_run(out: Path | None, name: str) -> RunFolder:
+    """Return the run folder at ``out``, or a new one, ``runs/NNNNN-NAME``, the same on all ranks.
+
+    Raises:
+        UserError: It holds something other than a run, or cannot be created.
+    """
+    return distributed.broadcast_from_rank0(
+        lambda: RunFolder.numbered(Path("runs"), name) if out is None else RunFolder.at(out)
+    )
+
+
 def train_run(
     plan: Plan,
     run: RunFolder,

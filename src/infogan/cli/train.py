@@ -54,13 +54,11 @@ def train_command(
     shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
     strict: Annotated[bool | None, in_data(help=STRICT_HELP)] = None,
     categorical: Annotated[
-        list[str] | None,
-        in_codes(help="Number of categories of a code, or auto to count them. Repeatable."),
+        list[str] | None, in_codes(help="Number of categories of a code, or auto to count them. Repeatable.")
     ] = None,
     continuous: Annotated[int | None, in_codes(help="Number of continuous codes.")] = None,
     budget: Annotated[
-        str | None,
-        in_length(help="Length as a time: 90s, 5m, 2h. Default: 4 to 6 minutes, more for images above 32 pixels."),
+        str | None, in_length(help="Length in time: 90s, 5m, 2h. Default: 4 to 6 minutes, more above 32 pixels.")
     ] = None,
     steps: Annotated[int | None, in_length(help="Length in steps.")] = None,
     images_seen: Annotated[int | None, in_length(help="Length in images seen.", min=1)] = None,
@@ -160,7 +158,7 @@ def parse_seconds(text: str) -> float:
 def _train(options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool) -> None:
     """Train and print the results."""
     from infogan.api.resolve import counts_categories
-    from infogan.api.train_run import plan, train_run
+    from infogan.api.train_run import open_run, plan, train_run
     from infogan.cli.terminal import Signals, TrainingDisplay, log, resume_command, show_progress
     from infogan.evaluation.evaluate import summary
     from infogan.training.callbacks import Interrupted
@@ -174,7 +172,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     with show_progress() as progress:
         planned = plan(options, progress, run=out, device=device)
     steps = planned.config.train.steps
-    run = _open_run(planned, out)
+    run = open_run(out, Path(planned.config.data.source).stem)
     _log_plan(planned, run)
     display, signals = TrainingDisplay(), Signals(exit_on_second=not distributed.is_distributed())
     try:
@@ -191,18 +189,6 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     figures = [*sorted(run.samples.glob("*.png"))[-2:], *sorted(run.traversals.glob("*.png"))]
     paths = [f"model: {run.model}", *(f"figure: {path}" for path in figures), f"report: {run.report}"]
     typer.echo("\n".join([*summary(result), *paths]))
-
-
-def _open_run(plan: "Plan", out: Path | None) -> "RunFolder":
-    """Return the run folder at ``out``, or a new numbered one, on all ranks."""
-    from infogan.training.run_dir import RunFolder
-    from infogan.utils import distributed
-
-    def open_folder() -> str:
-        name = Path(plan.config.data.source or "").stem
-        return str((RunFolder.at(out) if out else RunFolder.numbered(Path("runs"), name)).path)
-
-    return RunFolder(Path(distributed.broadcast_from_rank0(open_folder)))
 
 
 def _log_plan(plan: "Plan", run: "RunFolder") -> None:
