@@ -198,6 +198,12 @@ def test_shards_hold_factors(tmp_path: Path) -> None:
     assert (loaded.names, loaded.sizes, loaded.value_names) == (expected.names, expected.sizes, expected.value_names)
     np.testing.assert_array_equal(loaded.values, values)
     sidecar = tmp_path / "a" / "train-00001.json"
-    sidecar.write_text(sidecar.read_text().replace("[2, 1]", "[2]"))
-    with pytest.raises(UserError, match="2 factors"):
-        load(tmp_path / "a")
+    intact = sidecar.read_text()
+    for damaged, message in (
+        ("[2]", "2 factors"),
+        (f"[{2**70}, 1]", r"train-00001\.json: factors"),
+        ("[-1, 1]", "factors"),
+    ):
+        sidecar.write_text(intact.replace("[2, 1]", damaged))
+        with pytest.raises(UserError, match=message):
+            load(tmp_path / "a")

@@ -36,6 +36,9 @@ MAX_SHARD_IMAGES, MAX_SHARD_BYTES = 16_384, 2**25
 CACHED_SIDECARS = 8  # shards whose names are kept in memory
 
 
+_Value = Annotated[int, Field(ge=0, lt=2**31)]  # a label, or the value of a factor
+
+
 class _ShardEntry(BaseModel):
     """A shard in the index."""
 
@@ -72,10 +75,10 @@ class _Sidecar(BaseModel):
     images: int
     sha256: str
     names: list[str] | None
-    labels: list[int] | None
+    labels: list[_Value] | None
     label_names: tuple[str, ...]
     skipped: tuple[str, ...]
-    factors: list[list[int]] | None = None
+    factors: list[list[_Value]] | None = None
 
 
 JsonModel = TypeVar("JsonModel", bound=BaseModel)
@@ -257,7 +260,7 @@ def _read_truth(
             sidecar = _read_json(_Sidecar, file)
             labels += sidecar.labels or []
             rows += sidecar.factors or []
-    if classes and not (len(labels) == count and min(labels) >= 0 and max(labels) < classes):
+    if classes and not (len(labels) == count and max(labels) < classes):
         raise UserError(f"{path} is damaged: it must have {count} labels below {classes}; prepare the data again")
     if table and not (len(rows) == count and all(len(row) == len(table.names) for row in rows)):
         raise UserError(f"{path} is damaged: it must have {len(table.names)} factors per image; prepare the data again")

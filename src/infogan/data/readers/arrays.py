@@ -91,7 +91,7 @@ def convert(images: ImageSet, spec: ImageSpec) -> ImageSet:
         raise UserError(f"{source} has no images; at least one is needed")
     target = spec.resolve({Header(width, height, channels): "every image"}, source)
     labels, label_names = _check_labels(images, count)
-    names = images.names or NumberedNames(count)
+    names = images.names if len(images.names) else NumberedNames(count)
     for part, values in (("names", names), ("rows of factors", images.factors)):
         if values is not None and len(values) != count:
             raise UserError(f"{source} has {count} images and {len(values)} {part}; one per image is needed")

@@ -7,6 +7,7 @@ name, or whose folder's name, begins with ``train`` or ``test`` are splits.
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -232,7 +233,8 @@ def _parquet_files(path: Location) -> list[tuple[str, Location]]:
 def _files_in(path: Location) -> Iterator[str]:
     """Yield the relative paths of the files in a folder, except hidden ones."""
     if isinstance(path, Path):
-        names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        paths = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
+        names = (file.relative_to(path).as_posix() for file in paths)
     else:
         names = (name for name in path.find())
     return (name for name in names if not is_hidden(name))
