@@ -104,11 +104,11 @@ class UnflattenNHWC(nn.Module):
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.channels, self.side = channels, side
+        self.shape = (side, side, channels)
 
     def forward(self, features: Features) -> Maps:
         """Return (batch, filter, side, side)."""
-        return features.reshape(-1, self.side, self.side, self.channels).permute(0, 3, 1, 2)
+        return features.reshape(-1, *self.shape).permute(0, 3, 1, 2)
 
 
 # Multilayer perceptrons.
@@ -151,7 +151,7 @@ def replicate_pad(images: Images, before: int, after: int) -> Maps:
 class ReplicatePadConv2d(nn.Conv2d):
     """A 3x3 convolution that keeps the map's size and replicates its edge; zero padding would draw a frame."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
 
     def forward(self, input: Images) -> Maps:
@@ -175,17 +175,14 @@ class ConvGenerator(nn.Module):
         levels, base = _pyramid(shape.size)
         channels = [width * min(2 ** (levels - 1 - level), 8) for level in range(levels)]
         self.size = shape.size
-        self.project = nn.Sequential(
-            *_dense(latent, channels[0] * base**2, nn.ReLU()), UnflattenNHWC(channels[0], base)
-        )
+        dense = _dense(latent, channels[0] * base**2, nn.ReLU())
+        self.project = nn.Sequential(*dense, UnflattenNHWC(channels[0], base))
         doublings: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(channels):
             doublings += [ReplicatePadConv2d(inputs, outputs, bias=False), BatchNorm2d(outputs)]
             doublings += [nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU()]
         self.grow = nn.Sequential(*doublings)
-        self.draw = nn.Sequential(
-            SubPixelConv(channels[-1], 4 * shape.channels, bias=True), nn.PixelShuffle(2), nn.Tanh()
-        )
+        self.draw = nn.Sequential(SubPixelConv(channels[-1], 4 * shape.channels), nn.PixelShuffle(2), nn.Tanh())
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Images:
         """Return images; a larger map is cropped to its upper left corner."""
@@ -208,10 +205,8 @@ class ConvTrunk(nn.Module):
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
         for inputs, outputs in itertools.pairwise([4 * shape.channels, *channels]):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2), nn.AvgPool2d(2)]
-        self.features = 4 * width
-        self.layers = nn.Sequential(
-            *layers[:-1], FlattenNHWC(), nn.Linear(channels[-1] * base**2, self.features), nn.LeakyReLU(0.2)
-        )
+        dense = nn.Linear(channels[-1] * base**2, 4 * width)
+        self.layers = nn.Sequential(*layers[:-1], FlattenNHWC(), dense, nn.LeakyReLU(0.2))
 
     def forward(self, images: Images) -> Features:
         """Return features; the last row and column of the images are repeated up to the map's size."""
@@ -223,8 +218,7 @@ class ConvTrunk(nn.Module):
 
 def conv_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
     """Return a `ConvTrunk` and its number of features."""
-    trunk = ConvTrunk(shape, width)
-    return trunk, trunk.features
+    return ConvTrunk(shape, width), 4 * width
 
 
 def _pyramid(size: int) -> tuple[int, int]:

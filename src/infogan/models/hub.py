@@ -240,19 +240,17 @@ def upload(
     private: bool | None = None,
     token: str | bool | None = None,
     branch: str | None = None,
-    commit_message: str = COMMIT_MESSAGE,
-    create_pr: bool | None = None,
+    **commit: Any,
 ) -> str:
     """Commit files to a model's repository in one commit; the repository is created if it does not exist.
 
     Args:
         repo_id: ``user/name``.
         files: Contents by file name.
-        commit_message: Summary of the change, one line.
         private: Whether only the user can see the repository; None = the Hub's default.
         token: Access token; None = the token of ``hf auth login``.
         branch: Branch to commit to; None = the main branch.
-        create_pr: Whether to open a pull request instead of committing.
+        commit: Summary of the change and more, as for `huggingface_hub.HfApi.create_commit`.
 
     Returns:
         The address of the commit or of the pull request.
@@ -269,10 +267,9 @@ def upload(
         if private and not api.model_info(repo_id).private:
             raise UserError(f"{repo_id} exists on the Hub and is public; make it private there first")
         operations = [library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in files]
-        commit = api.create_commit(
-            repo_id, operations, commit_message=commit_message, revision=branch, create_pr=create_pr
-        )
-        return str(commit.pr_url or commit.commit_url)
+        commit = {"commit_message": COMMIT_MESSAGE, **commit}
+        result = api.create_commit(repo_id, operations, revision=branch, **commit)
+        return str(result.pr_url or result.commit_url)
 
 
 def _huggingface_hub() -> Any:

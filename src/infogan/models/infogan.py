@@ -535,12 +535,9 @@ class InfoGAN(CodeNames, hub.HubMixin):
         """
         spec = self._categorical(code) if code is not None else self.first_categorical()
         predicted = self.encode(images).codes[spec.name]
-        mapping = hungarian_mapping(predicted, labels, spec.size, len(label_names))
+        mapping = enumerate(hungarian_mapping(predicted, labels, spec.size, len(label_names)).tolist())
         counts = contingency(predicted, labels, spec.size, len(label_names))
-        names = [
-            label_names[label] if label >= 0 and counts[value, label] else ""
-            for value, label in enumerate(mapping.tolist())
-        ]
+        names = [label_names[label] if label >= 0 and counts[value, label] else "" for value, label in mapping]
         self.name_codes({spec.name: names})
 
     def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: int) -> Tensor:

@@ -56,10 +56,7 @@ class Encoding:
 
     def to_array(self) -> NDArray[np.float64]:
         """Return the codes as numbers, (images, columns): one column per knob, one per category for its probability."""
-        columns = [
-            self.probabilities[name] if name in self.probabilities else values[:, np.newaxis]
-            for name, values in self.codes.items()
-        ]
+        columns = [self.probabilities.get(name, values[:, np.newaxis]) for name, values in self.codes.items()]
         return np.concatenate(columns, axis=1).astype(np.float64)
 
     def __repr__(self) -> str:

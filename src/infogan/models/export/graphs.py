@@ -133,9 +133,8 @@ class Recognizer(nn.Module):
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Map (batch, channels, height, width) to (batch, size) for probabilities, (batch,) for other parameters."""
         signed = 2 * images - 1
-        recognized, encoded = (
-            None if network is None else network(signed) for network in (self.recognizer, self.encoder)
-        )
+        recognized = None if self.recognizer is None else self.recognizer(signed)
+        encoded = None if self.encoder is None else self.encoder(signed)
         return self._layout.split_posterior(self._join(recognized, encoded))
 
 

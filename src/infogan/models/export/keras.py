@@ -295,19 +295,16 @@ CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     nn.Sigmoid: lambda builder, _, x: builder.add("Activation", x, activation="sigmoid"),
     nn.PixelShuffle: _pixel_shuffle,
     nn.PixelUnshuffle: _pixel_unshuffle,
+    # All with ceil_mode=True.
     nn.MaxPool2d: lambda builder, module, x: builder.add(
-        "MaxPooling2D", x, pool_size=module.kernel_size, padding="same" if module.ceil_mode else "valid"
+        "MaxPooling2D", x, pool_size=module.kernel_size, padding="same"
     ),
     nn.AvgPool2d: lambda builder, module, x: builder.add("AveragePooling2D", x, pool_size=module.kernel_size),
-    nn.Upsample: lambda builder, module, x: builder.add(
-        "UpSampling2D", x, size=int(module.scale_factor), interpolation=module.mode
-    ),
+    nn.Upsample: lambda builder, module, x: builder.add("UpSampling2D", x, size=2, interpolation=module.mode),
     nn.Flatten: lambda builder, _, x: builder.add("Flatten", builder.add("Permute", x, dims=(3, 1, 2))),
     nn.Unflatten: _unflatten,
     architectures.FlattenNHWC: lambda builder, _, x: builder.add("Flatten", x),
-    architectures.UnflattenNHWC: lambda builder, module, x: builder.add(
-        "Reshape", x, target_shape=(module.side, module.side, module.channels)
-    ),
+    architectures.UnflattenNHWC: lambda builder, module, x: builder.add("Reshape", x, target_shape=module.shape),
     architectures.UnitPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=0.5, offset=0.5),
     architectures.SignedPixels: lambda builder, _, x: builder.add("Rescaling", x, scale=2.0, offset=-1.0),
 }
