@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 
 from infogan.config.schema import Config
 from infogan.training.callbacks import Callback, EncodedSample, Figures, LogRecord, Status
 from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
-from infogan.utils.errors import UserError, unknown_name
+from infogan.utils.errors import UserError, import_extra, unknown_name
 from infogan.utils.files import write_json
 
 Pixels = NDArray[np.uint8]
@@ -117,11 +118,8 @@ class TensorBoard(Tracker):
     """Writes event files into ``tensorboard/`` in the run folder; ``tensorboard --logdir runs`` shows them."""
 
     def __init__(self) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise _missing("TensorBoard", "tensorboard") from error
-        self._writer_to = SummaryWriter
+        library = import_extra("torch.utils.tensorboard", "tensorboard", "the tracker TensorBoard needs")
+        self._writer_to = library.SummaryWriter
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Open an event file; it voids what earlier ones hold of steps that are made again."""
@@ -173,23 +171,18 @@ class WandB(Tracker):
     """A run of Weights & Biases, in the project that ``WANDB_PROJECT`` names, or ``infogan``."""
 
     def __init__(self) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise _missing("Weights & Biases", "wandb") from error
-        self._wandb = wandb
+        self._wandb = import_extra("wandb", "wandb", "the tracker Weights & Biases needs")
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Start a run, or resume the one that ``wandb.json`` in the run folder names."""
         self._file = run.path / "wandb.json"
         saved = _read(self._file)
-        self._last_steps: dict[str, int] = saved.get("told", {})
-        self._steps = dict(self._last_steps)
+        self._last_steps = saved.told if saved else {}
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "infogan"),
             name=run.path.name,
             dir=str(run.path),
-            id=saved.get("id"),
+            id=saved.id if saved else None,
             resume="allow" if saved else None,
             reinit="create_new",  # a program may have a run of its own
             config=config.model_dump(mode="json"),
@@ -212,14 +205,10 @@ class WandB(Tracker):
 
     def codes(self, step: int, codes: EncodedSample) -> None:
         """Log a table with the images, for the embedding projector."""
+        columns, rows = _table(codes)
         images = [self._wandb.Image(_to_rgb(image)) for image in codes.images]
-        features = [[*row] for row in codes.features.tolist()]
-        rows = zip(images, *codes.codes.values(), features, strict=True)
-        table = self._wandb.Table(
-            columns=["image", *codes.codes, *(f"feature{i}" for i in range(codes.features.shape[1]))],
-            data=[[*row[:-1], *row[-1]] for row in rows],
-        )
-        self._log("codes", step, {"codes": table})
+        data = [[image, *row] for image, row in zip(images, rows, strict=True)]
+        self._log("codes", step, {"codes": self._wandb.Table(columns=["image", *columns], data=data)})
 
     def end(self, status: Status) -> None:
         """Finish the run when everything is written or sent."""
@@ -228,30 +217,26 @@ class WandB(Tracker):
     def _log(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Log each kind of value once per step, because logged values cannot be replaced."""
         if step > self._last_steps.get(kind, -1):
-            self._steps[kind] = step
+            self._last_steps[kind] = step
             self._save()
             self._run.log(dict(values), step=step)
 
     def _save(self) -> None:
-        write_json(self._file, {"id": self._run.id, "told": self._steps})
+        write_json(self._file, {"id": self._run.id, "told": self._last_steps})
 
 
 class MLflow(Tracker):
     """A run of MLflow, where ``MLFLOW_TRACKING_URI`` says, in the experiment ``MLFLOW_EXPERIMENT_NAME`` or infogan."""
 
     def __init__(self) -> None:
-        try:
-            import mlflow
-        except ImportError as error:
-            raise _missing("MLflow", "mlflow") from error
-        self._mlflow = mlflow
+        self._mlflow = import_extra("mlflow", "mlflow", "the tracker MLflow needs")
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Start a run, or resume the one that ``mlflow.json`` in the run folder names."""
         path = run.path / "mlflow.json"
         self._client = self._mlflow.MlflowClient()
         if saved := _read(path):
-            self._id: str = saved["id"]
+            self._id = saved.id
             self._client.update_run(self._id, status="RUNNING")
         else:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "infogan")
@@ -287,10 +272,8 @@ class MLflow(Tracker):
     def codes(self, step: int, codes: EncodedSample) -> None:
         """Log a CSV table, and a grid of the images with twenty per row."""
         text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow([*codes.codes, *(f"feature{i}" for i in range(codes.features.shape[1]))])
-        for *values, features in zip(*codes.codes.values(), codes.features.tolist(), strict=True):
-            table.writerow([*values, *features])
+        columns, rows = _table(codes)
+        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
         self._client.log_text(self._id, text.getvalue(), "codes/codes.csv")
         self._client.log_image(self._id, codes.grid, "codes/images.png")
 
@@ -307,12 +290,10 @@ class MLflow(Tracker):
         )
 
     def _experiment(self, name: str) -> str:
-        """Return the number of an experiment, which another process may be creating right now."""
+        """Return the number of an experiment, which is created if it does not exist."""
+        with suppress(self._mlflow.MlflowException):  # it exists, perhaps since a moment ago
+            return str(self._client.create_experiment(name))
         experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            with suppress(self._mlflow.MlflowException):
-                return str(self._client.create_experiment(name))
-            experiment = self._client.get_experiment_by_name(name)
         if experiment is None or experiment.lifecycle_stage != "active":
             raise UserError(f"MLflow cannot start: the experiment {name!r} was deleted or cannot be created")
         return str(experiment.experiment_id)
@@ -367,30 +348,33 @@ def _params(config: Config) -> Iterator[tuple[str, str]]:
         yield name, (value if isinstance(value, str) else json.dumps(value))[:6000]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return what a tracker saved in the run folder, if anything.
+class _SavedRun(BaseModel):
+    """What a tracker saves in the run folder to resume: the service's name of the run, and the last steps logged."""
 
-    Raises:
-        UserError: The file is damaged.
-    """
+    id: str
+    told: dict[str, int] = {}
+
+
+def _read(path: Path) -> _SavedRun | None:
+    """Return what a tracker saved in the run folder, if anything; raise UserError if the file is damaged."""
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(saved["id"], str) and all(isinstance(step, int) for step in saved.get("told", {}).values()):
-            return dict(saved)
+        return _SavedRun.model_validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass
-    raise UserError(f"{path} is damaged: remove it to track the run as a new one")
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: remove it to track the run as a new one") from error
+
+
+def _table(codes: EncodedSample) -> tuple[list[str], list[list[Any]]]:
+    """Return the headings and the rows of a table of codes and features."""
+    values = zip(*codes.codes.values(), codes.features.tolist(), strict=True)
+    rows = [[*row, *features] for *row, features in values]
+    return [*codes.codes, *(f"feature{i}" for i in range(codes.features.shape[1]))], rows
 
 
 def _to_rgb(image: Pixels) -> Image.Image:
     """Return a (channels, height, width) image of 1 or 3 channels as RGB."""
     return Image.fromarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0).copy())
-
-
-def _missing(tracker: str, extra: str) -> UserError:
-    return UserError(f"{tracker} is not installed: pip install 'infogan[{extra}]'")
 
 
 def _first_line(error: Exception) -> str:
