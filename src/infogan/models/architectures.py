@@ -61,13 +61,22 @@ class Architecture:
     size_multiple: int = 1
 
 
-def forward_autocast(module: nn.Module, inputs: Tensor, *, bfloat16: bool) -> Tensor:
-    """Return the module's output in float32; with ``bfloat16``, compute in bfloat16 where that loses little."""
-    if inputs.ndim == 4:  # also with one channel: the memory format of later layers depends on it
-        inputs = inputs.to(memory_format=torch.channels_last)
-    with torch.autocast(inputs.device.type, torch.bfloat16) if bfloat16 else nullcontext():
-        output: Tensor = module(inputs)
-    return output.float() if bfloat16 else output
+class AutocastModule(nn.Module):
+    """A network with parts that can compute in bfloat16.
+
+    Attributes:
+        autocast_bfloat16: Whether they do.
+    """
+
+    autocast_bfloat16: bool = False
+
+    def forward_autocast(self, part: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the output of a part in float32; in bfloat16, it computes only what loses little precision."""
+        if inputs.ndim == 4:  # also with one channel: the memory format of later layers depends on it
+            inputs = inputs.to(memory_format=torch.channels_last)
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.autocast_bfloat16 else nullcontext():
+            output: Tensor = part(inputs)
+        return output.float() if self.autocast_bfloat16 else output
 
 
 def initialise(module: nn.Module, deviation: float | None) -> None:

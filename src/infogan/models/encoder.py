@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infogan.models.architectures import Features, FlattenNHWC, Images, ImageShape, forward_autocast
+from infogan.models.architectures import AutocastModule, Features, FlattenNHWC, Images, ImageShape
 from infogan.models.batchnorm import BATCH_NORMS, BatchNorm1d, BatchNorm2d
 
 
-class Encoder(nn.Module):
+class Encoder(AutocastModule):
     """Q(c|x) of one categorical code: images -> unit feature vectors -> cosines with class directions / TEMPERATURE.
 
     The features can be trained first, on real images alone, to ignore augmentations. Clusters of features then become
@@ -38,7 +38,6 @@ class Encoder(nn.Module):
     MIN_SIDE, ENLARGED_SIDE, MAX_SIDE = 16, 28, 32  # pixels
     MAX_KINDS = 64
 
-    autocast_bfloat16: bool = False  # whether the trunk computes in bfloat16
     kinds: Tensor
     prior: Tensor
 
@@ -71,7 +70,7 @@ class Encoder(nn.Module):
 
     def features(self, images: Images) -> Features:
         """Return one unit feature vector per image, (batch, FEATURES)."""
-        return functional.normalize(forward_autocast(self.trunk, self.resize(images), bfloat16=self.autocast_bfloat16))
+        return functional.normalize(self.forward_autocast(self.trunk, self.resize(images)))
 
     def logits(self, features: Features) -> Float[Tensor, "batch category"]:
         """Return the logits of the code's values, given unit features."""

@@ -4,7 +4,6 @@ Images go in and come out as uint8 arrays of shape (count, channels, height, wid
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -570,7 +569,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
     @property
     def _inference(self) -> Networks:
         """The networks with batch norm fused, rebuilt when a weight has changed."""
-        weights = itertools.chain(self.networks.parameters(), self.networks.buffers())
+        weights = self.networks.state_dict(keep_vars=True).values()
         versions = [(weight.data_ptr(), weight._version) for weight in weights]
         if self._fused is None or self._fused[0] != versions:
             self._fused = versions, fuse_batchnorm(self.networks)

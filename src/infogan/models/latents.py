@@ -44,14 +44,13 @@ class CodeLayout:
         self.latent_slices: dict[str, slice] = {}
         self.posterior_slices: dict[str, slice] = {}
         self._learned_priors: dict[str, Tensor] = {}
-        latent, posterior = noise.size, 0
+        self.latent_size, self.posterior_size = noise.size, 0
         for code in codes:
             columns, parameters = (code.size, code.size) if isinstance(code, CategoricalCode) else (1, 2)
-            self.latent_slices[code.name] = slice(latent, latent + columns)
-            self.posterior_slices[code.name] = slice(posterior, posterior + parameters)
-            latent, posterior = latent + columns, posterior + parameters
-        self.latent_size = latent
-        self.posterior_size = posterior
+            self.latent_slices[code.name] = slice(self.latent_size, self.latent_size + columns)
+            self.posterior_slices[code.name] = slice(self.posterior_size, self.posterior_size + parameters)
+            self.latent_size += columns
+            self.posterior_size += parameters
 
     def code(self, name: str) -> Code:
         """Return the code with this name; raises UserError, with the most similar name, if there is none."""

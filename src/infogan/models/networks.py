@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn.utils import fusion, parametrizations, parametrize
 
 from infogan.config.schema import NetworkName, NetworkSettings
-from infogan.models.architectures import ARCHITECTURES, Features, Images, ImageShape, forward_autocast, initialise
+from infogan.models.architectures import ARCHITECTURES, AutocastModule, Features, Images, ImageShape, initialise
 from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
 from infogan.utils.errors import UserError
 
 
-class Discriminator(nn.Module):
+class Discriminator(AutocastModule):
     """A trunk and a linear head: one logit per image, large for real images.
 
     With a condition (a one-hot category), the inner product of the features and a learned embedding of it is added to
@@ -34,8 +34,6 @@ class Discriminator(nn.Module):
         features: Number of features.
         conditions: Number of categories of the condition; 0 = unconditional.
     """
-
-    autocast_bfloat16: bool = False  # whether the trunk computes in bfloat16
 
     def __init__(self, trunk: nn.Module, features: int, conditions: int = 0) -> None:
         super().__init__()
@@ -48,7 +46,7 @@ class Discriminator(nn.Module):
         """Return the trunk's features; batch norm treats each of ``parts`` equal parts of the batch separately."""
         for norm in self._norms:
             norm.parts = parts
-        return forward_autocast(self.trunk, images, bfloat16=self.autocast_bfloat16)
+        return self.forward_autocast(self.trunk, images)
 
     def score(
         self, features: Features, condition: Float[Tensor, "batch condition"] | None = None
@@ -60,10 +58,8 @@ class Discriminator(nn.Module):
         return logits
 
 
-class Recognizer(nn.Module):
+class Recognizer(AutocastModule):
     """Q(c|x): a head on the discriminator's features (``trunk`` is None), or on those of a trunk of its own."""
-
-    autocast_bfloat16: bool = False
 
     def __init__(self, head: nn.Module, trunk: nn.Module | None) -> None:
         super().__init__()
@@ -73,10 +69,10 @@ class Recognizer(nn.Module):
     def features(self, images: Images) -> Features:
         """Return the features of the recognizer's own trunk."""
         assert self.trunk is not None
-        return forward_autocast(self.trunk, images, bfloat16=self.autocast_bfloat16)
+        return self.forward_autocast(self.trunk, images)
 
 
-class PairClassifier(nn.Module):
+class PairClassifier(AutocastModule):
     """H(x, x'): which code two images have in common (Lin et al. 2020), or differ in (Zhu et al. 2020).
 
     Args:
@@ -85,8 +81,6 @@ class PairClassifier(nn.Module):
         codes: Number of codes.
     """
 
-    autocast_bfloat16: bool = False
-
     def __init__(self, trunk: nn.Module, features: int, codes: int) -> None:
         super().__init__()
         self.trunk = trunk
@@ -94,12 +88,11 @@ class PairClassifier(nn.Module):
 
     def forward(self, first: Images, second: Images) -> Float[Tensor, "batch code"]:
         """Return one logit per code, in the order of the codes."""
-        pairs = torch.cat([first, second], dim=1)
-        logits: Tensor = self.head(forward_autocast(self.trunk, pairs, bfloat16=self.autocast_bfloat16))
+        logits: Tensor = self.head(self.forward_autocast(self.trunk, torch.cat([first, second], dim=1)))
         return logits
 
 
-class Networks(nn.Module):
+class Networks(AutocastModule):
     """All networks of a model.
 
     ``recognizer`` is None for a gan and a cgan, and if the encoder reads the only code. ``encoder`` and
@@ -109,24 +102,21 @@ class Networks(nn.Module):
         settings: Architecture, width, whether recognizer and discriminator share a trunk, spectral norm.
         layout: Sizes of latents and posterior.
         shape: Shape of the images.
-        conditions: Number of categories of the discriminator's condition; 0 = unconditional.
-        predicts_codes: Whether there is a network that reads codes in images.
+        kind: The objective: only an ``infogan`` has networks that read codes in images; the discriminator of a ``cgan``
+            has the code as its condition.
 
     Raises:
         UserError: the architecture does not support images of this size.
     """
 
-    autocast_bfloat16: bool = False
-
-    def __init__(
-        self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, conditions: int, predicts_codes: bool
-    ) -> None:
+    def __init__(self, settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, kind: str) -> None:
         super().__init__()
         check_size(settings, shape)
         architecture = ARCHITECTURES[settings.architecture]
-        width = settings.width or architecture.width
+        width, predicts_codes = settings.width or architecture.width, kind == "infogan"
         self.generator = architecture.generator(layout.latent_size, shape, width)
         trunk, features = architecture.trunk(shape, width)
+        conditions = layout.categorical[0].size if kind == "cgan" or settings.conditional else 0
         self.discriminator = Discriminator(trunk, features, conditions)
         self.recognizer: Recognizer | None = None
         self.encoder: Encoder | None = None
@@ -159,7 +149,7 @@ class Networks(nn.Module):
 
     def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
         """Return G(z, c)."""
-        return forward_autocast(self.generator, latents, bfloat16=self.autocast_bfloat16)
+        return self.forward_autocast(self.generator, latents)
 
     def posterior(self, images: Images) -> Float[Tensor, "batch posterior"]:
         """Return the parameters of Q(c|x); `CodeLayout.split_posterior` converts them to probabilities."""
@@ -183,10 +173,9 @@ class Networks(nn.Module):
 
     def compute_in_bfloat16(self, on: bool) -> None:
         """Set whether generator and trunks compute in bfloat16. Heads and losses stay in float32."""
-        self.autocast_bfloat16 = on
-        for network in (self.discriminator, self.recognizer, self.encoder, self.pair_classifier):
-            if network is not None:
-                network.autocast_bfloat16 = on
+        for module in self.modules():
+            if isinstance(module, AutocastModule):
+                module.autocast_bfloat16 = on
 
     def sync_batchnorm(self, on: bool) -> None:
         """Set whether batch norm uses the statistics of all workers, or of each worker separately."""
@@ -235,10 +224,9 @@ def build_networks(
     settings: NetworkSettings, layout: CodeLayout, shape: ImageShape, *, kind: str, seed: int
 ) -> Networks:
     """Build the networks of an objective, initialised from ``seed``; the global random state does not change."""
-    conditions = layout.categorical[0].size if kind == "cgan" or settings.conditional else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Networks(settings, layout, shape, conditions=conditions, predicts_codes=kind == "infogan")
+        return Networks(settings, layout, shape, kind)
 
 
 def fuse_batchnorm(networks: Networks) -> Networks:

@@ -11,7 +11,6 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
-from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
 from infogan.config.schema import RUNTIME_OPTIONS, Code, Config, NetworkSettings, NoiseSettings, Settings
@@ -159,8 +158,11 @@ def read_model(path: Path) -> tuple[Path, ModelConfig, Networks]:
     config = read_config(folder)
     with _explain_damage(folder):
         tensors = migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS))
-        if _is_large(config):
-            _check_shapes(config, tensors)
+        if _is_large(config):  # before memory is allocated for networks that do not fit the weights
+            with torch.device("meta"):
+                expected = untrained_networks(config).state_dict()
+            if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in expected.items()}:
+                raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
         networks = untrained_networks(config)
         networks.load_state_dict(tensors)
     return folder, config, networks
@@ -215,21 +217,10 @@ def _explain_damage(folder: Path) -> Iterator[None]:
 
 
 def _is_large(config: ModelConfig) -> bool:
-    """Return whether the networks are far larger than those of any preset, so that building them may exhaust memory."""
+    """Return whether the networks are far larger than those of any preset, so that building them may exhaust memory.
+
+    Only then they are built without memory: PyTorch's meta device costs a process a second of imports.
+    """
     settings, default_width = config.networks, ARCHITECTURES[config.networks.architecture].width
     latent_size = CodeLayout(config.noise, config.codes).latent_size
     return (settings.width or 0) > 2 * default_width or settings.encoder_width > 32 or latent_size > 4096
-
-
-def _check_shapes(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes of weights with a configuration, before memory is allocated for the networks.
-
-    Used for large models only: PyTorch's meta device costs a process a second of imports.
-
-    Raises:
-        ValueError: names or shapes differ.
-    """
-    with torch.device("meta"):
-        expected = untrained_networks(config).state_dict()
-    if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in expected.items()}:
-        raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")

@@ -295,10 +295,7 @@ CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     nn.Sigmoid: lambda builder, _, x: builder.add("Activation", x, activation="sigmoid"),
     nn.PixelShuffle: _pixel_shuffle,
     nn.PixelUnshuffle: _pixel_unshuffle,
-    # All with ceil_mode=True.
-    nn.MaxPool2d: lambda builder, module, x: builder.add(
-        "MaxPooling2D", x, pool_size=module.kernel_size, padding="same"
-    ),
+    nn.MaxPool2d: lambda builder, _, x: builder.add("MaxPooling2D", x, pool_size=2, padding="same"),  # ceil_mode
     nn.AvgPool2d: lambda builder, module, x: builder.add("AveragePooling2D", x, pool_size=module.kernel_size),
     nn.Upsample: lambda builder, module, x: builder.add("UpSampling2D", x, size=2, interpolation=module.mode),
     nn.Flatten: lambda builder, _, x: builder.add("Flatten", builder.add("Permute", x, dims=(3, 1, 2))),
