@@ -36,7 +36,8 @@ def noisy_copies(*counts: int) -> torch.Tensor:
 def predicted(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
     encoder.eval()
     with torch.no_grad():
-        return encoder(to_network(pixels)).argmax(dim=1)
+        categories: torch.Tensor = encoder(to_network(pixels)).argmax(dim=1)
+    return categories
 
 
 def test_categories_start_at_clusters_of_the_features() -> None:
@@ -120,7 +121,7 @@ def test_hooks_change_the_averaged_encoder_and_the_prior_of_the_model() -> None:
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.add_(0.01)  # the average of the stage before
-    run_stage_hooks(config.stages[3], state, torch.from_numpy(image_set().images), seed=5)
+    run_stage_hooks(state, 3, torch.from_numpy(image_set().images))
     for name, tensor in average.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
     assert not torch.equal(encoder.prior, torch.full((2,), 0.5))

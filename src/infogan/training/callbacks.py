@@ -13,6 +13,7 @@ from infogan.config.schema import Config, Stage
 from infogan.models.infogan import InfoGAN
 from infogan.training.checkpoint import last_good_checkpoint
 from infogan.training.run_dir import RunFolder
+from infogan.training.state import TrainState
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 
@@ -129,6 +130,11 @@ class CallbackList:
         """Call a method of all callbacks on rank 0; a `UserError` there ends all workers."""
         distributed.on_rank0(lambda: self.call(method, *arguments))
 
+    def call_on_all_ranks(self, method: str, *arguments: object) -> None:
+        """Call a method of all callbacks on every rank; a `UserError` on one ends all workers."""
+        with distributed.all_or_none():
+            self.call(method, *arguments)
+
     def stop_requested(self) -> bool:
         """Return whether any callback of any worker requests a stop."""
         return distributed.any_rank(any([callback.stop_requested() for callback in self.callbacks]))
@@ -189,6 +195,13 @@ class RunningMeans:
             first = self._first_nonfinite.get(name, self._never)
             order = step * self._PER_STEP + self._position
             self._first_nonfinite[name] = torch.where(mean.isfinite(), first, first.clamp(max=order))
+
+    def record(self, state: TrainState, stage: str) -> LogRecord:
+        """Return the record of the steps since the last one; start again."""
+        losses, nonfinite = self.reset()
+        images, seconds = state.config.images_seen(state.step), round(state.seconds, 3)
+        values = {"step": state.step, "images": images, "seconds": seconds, "stage": stage}
+        return LogRecord(state.step, values | losses, nonfinite)
 
     def reset(self) -> tuple[dict[str, float], tuple[int, str] | None]:
         """Return the means, and the step and name of the first one that was not finite in any worker; start again.

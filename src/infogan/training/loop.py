@@ -16,26 +16,15 @@ from collections.abc import Iterable
 import torch
 
 from infogan.config.schema import Config
-from infogan.data.batches import stream_seed
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels
 from infogan.models.infogan import InfoGAN
-from infogan.training.callbacks import (
-    Callback,
-    CallbackList,
-    Interrupted,
-    LogRecord,
-    NaNGuard,
-    RunningMeans,
-    StatisticsWriter,
-)
+from infogan.training.callbacks import Callback, CallbackList, Interrupted, NaNGuard, RunningMeans, StatisticsWriter
 from infogan.training.checkpoint import CheckpointManager
 from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import run_stage_hooks
-from infogan.training.state import HOOK_STREAM, TrainState
+from infogan.training.state import TrainState
 from infogan.training.step import StepSampler, update_networks
-from infogan.utils import distributed
-from infogan.utils.memory import keep_freed_blocks
 
 
 def train(
@@ -71,18 +60,14 @@ def train(
     checkpoints = CheckpointManager(run)
     checkpoints.restore(state)
     hooks = CallbackList([NaNGuard(), StatisticsWriter(), *callbacks])
-    with distributed.all_or_none():
-        hooks.call("on_train_begin", run, config, state.step)
-    keep_freed_blocks()
+    hooks.call_on_all_ranks("on_train_begin", run, config, state.step)
     started = time.monotonic() - state.seconds
-    options = config.train
 
-    while state.step < options.steps:
+    while state.step < config.train.steps:
         index, stage_start, stage_end = config.stage_at(state.step)
         stage = config.stages[index]
         if state.step == stage_start:
-            seed = stream_seed(options.seed, HOOK_STREAM, index)
-            run_stage_hooks(stage, state, sampler.batches.pixels, seed, few_labels)
+            run_stage_hooks(state, index, sampler.batches.pixels, few_labels)
             state.reset_optimizers(stage)
             hooks.call("on_stage_begin", stage, state.step)
 
@@ -95,12 +80,12 @@ def train(
         state.step += 1
         state.seconds = time.monotonic() - started
 
-        finished = state.step == options.steps
+        finished = state.step == config.train.steps
         stopping = not finished and hooks.stop_requested()
-        saving = finished or stopping or state.step % options.save_every == 0
-        if saving or state.step % options.log_every == 0:
-            hooks.call_on_rank0("on_log", _log_record(state, stage.name, means))
-        if finished or state.step % options.sample_every == 0:
+        saving = finished or stopping or state.step % config.train.save_every == 0
+        if saving or state.step % config.train.log_every == 0:
+            hooks.call_on_rank0("on_log", means.record(state, stage.name))
+        if finished or state.step % config.train.sample_every == 0:
             hooks.call_on_rank0("on_sample", state.step, state.averaged_model)
         if saving:
             checkpoints.save(state)
@@ -108,11 +93,3 @@ def train(
         if stopping:
             raise Interrupted(state.step)
     return state.averaged_model
-
-
-def _log_record(state: TrainState, stage: str, means: RunningMeans) -> LogRecord:
-    """Return the record of the steps since the last one."""
-    images, seconds = state.config.images_seen(state.step), round(state.seconds, 3)
-    losses, nonfinite = means.reset()
-    values = {"step": state.step, "images": images, "seconds": seconds, "stage": stage}
-    return LogRecord(state.step, values | losses, nonfinite)

@@ -5,7 +5,6 @@ alone, so that a run resumed at the start of a stage repeats it bit for bit.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,12 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infogan.config.schema import Stage
 from infogan.data.batches import PixelSource, stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.models.architectures import Images
 from infogan.models.encoder import Encoder
 from infogan.training import clustering
-from infogan.training.state import EncoderState, TrainState
+from infogan.training.state import HOOK_STREAM, EncoderState, TrainState
 from infogan.utils import distributed
 from infogan.utils.matching import hungarian_mapping
 
@@ -37,11 +35,17 @@ PRIOR_SMOOTHING = 0.05  # uniform share of an estimated prior, so that no catego
 Hook = Callable[[Encoder, EncoderState, PixelSource, int, FewLabels | None], None]
 
 
-def run_stage_hooks(
-    stage: Stage, state: TrainState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
-) -> None:
-    """Run the stage's hooks on the averaged encoder, on rank 0, and give all workers the result."""
-    if not stage.on_start:
+def run_stage_hooks(state: TrainState, stage: int, pixels: PixelSource, few_labels: FewLabels | None = None) -> None:
+    """Run a stage's hooks on the averaged encoder, on rank 0, and give all workers the result.
+
+    Args:
+        state: The state, whose encoder is changed.
+        stage: Number of the stage.
+        pixels: All images of the run.
+        few_labels: Labels of a few of them.
+    """
+    hooks = state.config.stages[stage].on_start
+    if not hooks:
         return
     state.ema.refresh()
     encoder, average = state.networks.encoder, state.ema.average.encoder
@@ -49,8 +53,10 @@ def run_stage_hooks(
     assert average is not None
     encoder.load_state_dict(average.state_dict())
 
+    seed = stream_seed(state.config.train.seed, HOOK_STREAM, stage)
+
     def run() -> None:
-        for name in stage.on_start:
+        for name in hooks:
             STAGE_HOOKS[name](encoder, state.encoder_state, pixels, seed, few_labels)
 
     distributed.on_rank0(run)
@@ -98,9 +104,7 @@ def cluster(
         state.vat_radius.fill_(VAT_RADIUS * clustering.neighbour_distance(neighbour_images))
 
 
-def freeze_if_diffuse(
-    encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
-) -> None:
+def freeze_if_diffuse(encoder: Encoder, state: EncoderState, *_: object) -> None:
     """Freeze the encoder if its clusters were not compact.
 
     Self-training separates classes that are apart, but merges classes that touch.
@@ -108,9 +112,7 @@ def freeze_if_diffuse(
     state.lr_scale.mul_(state.lr_scale == 1)
 
 
-def learn_prior(
-    encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, few_labels: FewLabels | None = None
-) -> None:
+def learn_prior(encoder: Encoder, state: EncoderState, pixels: PixelSource, seed: int, *_: object) -> None:
     """Set the encoder's prior to the frequencies of its categories in the training images."""
     features = encoder.features_in_batches(_resized(encoder, sample_pixels(pixels, PRIOR_IMAGES, seed)))
     with torch.no_grad():
@@ -119,11 +121,7 @@ def learn_prior(
         encoder.prior.copy_(_smoothed(frequencies))
 
 
-STAGE_HOOKS: dict[str, Hook] = {
-    "cluster": cluster,
-    "freeze_if_diffuse": freeze_if_diffuse,
-    "learn_prior": learn_prior,
-}
+STAGE_HOOKS: dict[str, Hook] = {hook.__name__: hook for hook in (cluster, freeze_if_diffuse, learn_prior)}
 
 
 def _order_by_labels(
@@ -133,8 +131,8 @@ def _order_by_labels(
     images = _resized(encoder, pixels[torch.from_numpy(few_labels.indices).to(pixels.device)])
     nearest = (encoder.features_in_batches(images).cpu().numpy() @ directions.T).argmax(axis=1)
     mapping = hungarian_mapping(nearest, few_labels.values, len(directions), len(few_labels.names))
-    order: Any = np.argsort(np.where(mapping < 0, len(directions), mapping), kind="stable")
-    return order  # type: ignore[no-any-return]
+    order: NDArray[np.intp] = np.argsort(np.where(mapping < 0, len(directions), mapping), kind="stable")
+    return order
 
 
 def _smoothed(frequencies: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from infogan.models.serialization import ModelConfig
 from infogan.training.optim import EMA, computes_in_bfloat16, make_optimizers
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
+from infogan.utils.memory import keep_freed_blocks
 
 INITIAL_STREAM, ORDER_STREAM, STEP_STREAM, HOOK_STREAM = 1, 2, 3, 4  # of random numbers, disjoint for every seed
 
@@ -80,6 +81,7 @@ class TrainState:
     @classmethod
     def create(cls, config: Config, images: ImageSet, device: torch.device) -> "TrainState":
         """Initialise the networks from the run's seed, for images of this size and number of channels."""
+        keep_freed_blocks()  # which the networks request again in every step
         shape = ImageShape(images.channels, images.size)
         networks = build_networks(
             config.networks,
