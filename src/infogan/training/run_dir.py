@@ -23,19 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import infogan
 from infogan.config.migrate import migrate_config, migrate_statistics
 from infogan.config.schema import RUNTIME_OPTIONS, Config
-from infogan.utils import distributed
+from infogan.utils import distributed, files
 from infogan.utils.determinism import reproducibility
 from infogan.utils.errors import UserError
-from infogan.utils.files import (
-    TEMPORARY_NAME,
-    append_line,
-    file_lock,
-    fsync_folder,
-    make_folder,
-    remove_temporary_files,
-    write_bytes,
-    write_json,
-)
 
 TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
 LOCK = "writer.json"  # names the process that trains the run, or the last one
@@ -103,7 +93,7 @@ class RunFolder:
         Raises:
             UserError: Another process trains it; the message names the process.
         """
-        return file_lock(self.path / LOCK, str(self.path), timeout)
+        return files.file_lock(self.path / LOCK, str(self.path), timeout)
 
     # Creating and opening.
 
@@ -116,19 +106,18 @@ class RunFolder:
         """
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
         try:
-            make_folder(parent)
+            files.make_folder(parent)
             numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
-            for number in range(max(numbers, default=-1) + 1, sys.maxsize):  # another process may take one right now
+            number = max(numbers, default=-1)
+            while True:  # another process may take a number right now
+                number += 1
                 path = parent / f"{number:05d}-{slug}"
-                try:
+                with suppress(FileExistsError):
                     path.mkdir()
-                except FileExistsError:
-                    continue
-                fsync_folder(parent)
-                return cls(path)
+                    files.fsync_folder(parent)
+                    return cls(path)
         except OSError as error:
             raise UserError(f"cannot create a run folder in {parent}: {error.strerror}") from error
-        raise AssertionError("unreachable")
 
     @classmethod
     def at(cls, path: Path) -> "RunFolder":
@@ -138,10 +127,10 @@ class RunFolder:
             UserError: ``path`` is a file, holds something other than a run, or cannot be written.
         """
         try:
-            make_folder(path)
+            files.make_folder(path)
             # A run that was killed at its very start left nothing but its lock and temporary files.
             names = [entry.name for entry in path.iterdir() if entry.name not in (LOCK, IMAGES)]
-            is_foreign = not (path / "config.json").is_file() and not all(map(TEMPORARY_NAME.fullmatch, names))
+            is_foreign = not (path / "config.json").is_file() and not all(map(files.TEMPORARY_NAME.fullmatch, names))
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"cannot create the run folder {path}: a file has that name") from error
         except OSError as error:
@@ -182,7 +171,7 @@ class RunFolder:
         Raises:
             UserError: The run began with another configuration or other images; the message names the difference.
         """
-        remove_temporary_files(self.path)
+        files.remove_temporary_files(self.path)
         sessions = []
         if self.config.is_file():
             # Options that did not exist when the run began have their defaults.
@@ -198,29 +187,28 @@ class RunFolder:
                 self.incident(message)
                 raise UserError(message)
         else:
-            write_json(self.config, config.model_dump(mode="json"))
+            files.write_json(self.config, config.model_dump(mode="json"))
         session = environment(config, data_digest, device)
         # In this order: a kill between the two reports an incident twice instead of never.
         for oddity in _oddities(sessions, session):
             self.incident(oddity)
-        write_json(self.path / "environment.json", [*sessions, session])
+        files.write_json(self.path / "environment.json", [*sessions, session])
 
     def end(self, reason: str) -> None:
         """Record in ``environment.json`` how this session ended; a session that was killed has no such record."""
         sessions = self.read_environment()
         if sessions:
             sessions[-1]["ended"] = reason
-            write_json(self.path / "environment.json", sessions)
+            files.write_json(self.path / "environment.json", sessions)
 
     # Reading and writing.
 
     def read_config(self) -> Config:
         """Return the run's configuration; raise UserError if it is damaged."""
+        options = _read_json(self.config)
         try:
-            return Config.model_validate(migrate_config(_read_json(self.config)))
+            return Config.model_validate(migrate_config(options))
         except (ValueError, AttributeError) as error:
-            if isinstance(error, UserError):
-                raise
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.config} is not the configuration of a run: {reason}") from error
 
@@ -243,12 +231,12 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Append a line with the time to ``log.txt``."""
-        append_line(self.path / "log.txt", f"{time.strftime(LOG_TIME)}  {line}")
+        files.append_line(self.path / "log.txt", f"{time.strftime(LOG_TIME)}  {line}")
 
     def incident(self, sentence: str) -> None:
         """Append a sentence on what went wrong, or was repaired, to ``incidents.jsonl`` and to the log."""
         self.log(sentence)
-        append_line(self.incidents, json.dumps({"when": time.strftime(TIME), "what": sentence}))
+        files.append_line(self.incidents, json.dumps({"when": time.strftime(TIME), "what": sentence}))
 
     def read_incidents(self) -> list[dict[str, Any]]:
         """Return what went wrong so far, each with ``when`` and ``what``."""
@@ -256,11 +244,11 @@ class RunFolder:
 
     def add_stats(self, record: Mapping[str, Any]) -> None:
         """Append a record to ``stats.jsonl``."""
-        append_line(self.stats, json.dumps(record))
+        files.append_line(self.stats, json.dumps(record))
 
     def add_metrics(self, result: Mapping[str, Any]) -> None:
         """Append an evaluation to ``metrics.jsonl``."""
-        append_line(self.metrics, json.dumps(result))
+        files.append_line(self.metrics, json.dumps(result))
 
     def read_stats(self) -> list[dict[str, Any]]:
         """Return the records so far, without torn lines and without values that are not numbers."""
@@ -277,16 +265,15 @@ class RunFolder:
             with suppress(ValidationError):
                 evaluation = _Evaluation.model_validate(line, strict=True)
                 if evaluation.information.keys() <= evaluation.entropy.keys():
-                    entries = evaluation.model_dump(exclude_unset=True)
-                    entries |= {key: value for key, value in line.items() if _is_number(value)}
-                    evaluations.append({key: entries[key] for key in line if key in entries})
+                    known = _Evaluation.model_fields
+                    evaluations.append({key: line[key] for key in line if key in known or _is_number(line[key])})
         return evaluations
 
     def rewind_stats(self, step: int) -> None:
         """Remove the records after ``step``, which a run resumed there will write again."""
         if self.stats.is_file():
             records = [record for record in self.read_stats() if record["step"] <= step]
-            write_bytes(self.stats, "".join(json.dumps(record) + "\n" for record in records).encode())
+            files.write_bytes(self.stats, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]:
@@ -328,14 +315,12 @@ def _oddities(sessions: list[dict[str, Any]], session: Mapping[str, Any]) -> Ite
 def _read_json(path: Path, default: Any = None) -> Any:
     try:
         if path.exists() and not path.is_file():  # reading a pipe would never end
-            raise UserError(f"{path} is damaged: it is not a file")
+            raise OSError("it is not a file")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if default is not None:
             return default
         raise UserError(f"{path} is missing") from None
-    except UserError:
-        raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
@@ -364,12 +349,10 @@ def _identity(config: Config) -> dict[str, Any]:
 def _first_difference(before: Any, now: Any, key: str = "") -> str | None:
     """Return the first difference between two trees as a clause; None if they are equal."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in [*before, *(name for name in now if name not in before)]:
-            difference = _first_difference(before.get(name), now.get(name), f"{key}.{name}" if key else name)
-            if difference is not None:
-                return difference
-        return None
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = zip(before, now, strict=True)
-        return next((d for i, (a, b) in enumerate(pairs) if (d := _first_difference(a, b, f"{key}.{i}"))), None)
-    return None if before == now else f"{key} was {json.dumps(before)}, now {json.dumps(now)}"
+        pairs = {name: (before.get(name), now.get(name)) for name in before | now}
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = dict(enumerate(zip(before, now, strict=True)))
+    else:
+        return None if before == now else f"{key} was {json.dumps(before)}, now {json.dumps(now)}"
+    differences = (_first_difference(*pair, f"{key}.{name}" if key else str(name)) for name, pair in pairs.items())
+    return next(filter(None, differences), None)
