@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import infogan
-from infogan.cli import data, encode, evaluate, model, samples, sweep, train
+from infogan.cli import codes, data, evaluate, model, sweep, train
 from infogan.utils.errors import SilentError, UserError
 from infogan.utils.memory import report_memory_shortage
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (train, samples, encode, evaluate, sweep, model):
+for group in (train, codes, evaluate, sweep, model):
     app.add_typer(group.commands)
 app.add_typer(data.commands, name="data")
 

@@ -1,6 +1,7 @@
 """The command ``sweep``."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -128,18 +129,15 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
 
 def _split(text: str) -> list[str]:
     """Split a text at its commas, except those in brackets, braces or quotes."""
-    parts, depth, quote = [""], 0, ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "[{":
-            depth += 1
-        elif letter in "]}":
-            depth -= 1
-        if letter == "," and not quote and depth == 0:
-            parts.append("")
+    parts: list[str] = []
+    for piece in text.split(","):
+        if parts and not _is_closed(parts[-1]):
+            parts[-1] += f",{piece}"
         else:
-            parts[-1] += letter
+            parts.append(piece)
     return parts
+
+
+def _is_closed(text: str) -> bool:
+    unquoted = re.sub(r"([\"']).*?\1", "", text)
+    return not set(unquoted) & {'"', "'"} and sum(map(unquoted.count, "[{")) == sum(map(unquoted.count, "]}"))

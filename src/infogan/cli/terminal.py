@@ -11,10 +11,13 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from infogan.api.resolve import Plan
 from infogan.config.schema import Config
 from infogan.models.latents import CodeLayout
 from infogan.training.callbacks import Callback, LogRecord
 from infogan.training.run_dir import RunFolder
+
+MAX_SKIPPED_LINES = 10
 
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -48,6 +51,23 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[name], completed=done, total=total or None)
 
         yield update
+
+
+def log_plan(plan: Plan, run: RunFolder) -> None:
+    """Log what will be trained on which images, for how long and where."""
+    config, images = plan.config, plan.images
+    for skipped in images.skipped[:MAX_SKIPPED_LINES]:
+        log(f"skipped {skipped}")
+    if len(images.skipped) > MAX_SKIPPED_LINES:
+        log(f"skipped {len(images.skipped)} images in all; see log.txt for their names")
+    size = f"{images.size}x{images.size}"
+    log(f"{config.objective.kind} on {images.source}: {len(images)} images of {size}, in {run.path}")
+    if plan.scan:
+        log(f"{plan.scan.best} categories found; see {run.path / 'categories.json'} for the evidence")
+    if isinstance(config.train.budget, float):
+        log(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes on this machine")
+    if plan.warning:
+        log(plan.warning)
 
 
 class TrainingDisplay(Callback):

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,17 +13,12 @@ from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, SOURCE_HEL
 from infogan.cli.workers import join_workers
 from infogan.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from infogan.api.resolve import Plan
-    from infogan.training.run_dir import RunFolder
-
 commands = typer.Typer()
 
 in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
     partial(typer.Option, rich_help_panel=panel)
     for panel in ("Recipe", "Data", "Codes", "Length", "Output", "Hardware")
 )
-MAX_SKIPPED_LINES = 10
 
 OPTIONS = {  # by section of the configuration: the options that a parameter of `train_command` sets
     "data": ["source", "labels", "size", "channels", "shape", "strict"],
@@ -159,7 +154,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     """Train and print the results."""
     from infogan.api.resolve import counts_categories
     from infogan.api.train_run import open_run, plan, train_run
-    from infogan.cli.terminal import Signals, TrainingDisplay, log, resume_command, show_progress
+    from infogan.cli.terminal import Signals, TrainingDisplay, log, log_plan, resume_command, show_progress
     from infogan.evaluation.evaluate import summary
     from infogan.training.callbacks import Interrupted
     from infogan.training.trackers import make_trackers
@@ -173,7 +168,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
         planned = plan(options, progress, run=out, device=device)
     steps = planned.config.train.steps
     run = open_run(out, Path(planned.config.data.source).stem)
-    _log_plan(planned, run)
+    log_plan(planned, run)
     display, signals = TrainingDisplay(), Signals(exit_on_second=not distributed.is_distributed())
     try:
         with signals.catch(), display:
@@ -189,22 +184,3 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     figures = [*sorted(run.samples.glob("*.png"))[-2:], *sorted(run.traversals.glob("*.png"))]
     paths = [f"model: {run.model}", *(f"figure: {path}" for path in figures), f"report: {run.report}"]
     typer.echo("\n".join([*summary(result), *paths]))
-
-
-def _log_plan(plan: "Plan", run: "RunFolder") -> None:
-    """Log what will be trained on which images, for how long and where."""
-    from infogan.cli.terminal import log
-
-    config, images = plan.config, plan.images
-    for skipped in images.skipped[:MAX_SKIPPED_LINES]:
-        log(f"skipped {skipped}")
-    if len(images.skipped) > MAX_SKIPPED_LINES:
-        log(f"skipped {len(images.skipped)} images in all; see log.txt for their names")
-    size = f"{images.size}x{images.size}"
-    log(f"{config.objective.kind} on {images.source}: {len(images)} images of {size}, in {run.path}")
-    if plan.scan:
-        log(f"{plan.scan.best} categories found; see {run.path / 'categories.json'} for the evidence")
-    if isinstance(config.train.budget, float):
-        log(f"{config.train.steps} steps, which take about {config.train.budget / 60:.1f} minutes on this machine")
-    if plan.warning:
-        log(plan.warning)
