@@ -28,7 +28,7 @@ from infogan.training.clustering import ClusterCountScan
 from infogan.training.count_clusters import count_categories
 from infogan.training.losses import LOSSES, check_losses
 from infogan.training.run_dir import RunFolder
-from infogan.training.time_budget import Length, with_stages, within
+from infogan.training.time_budget import with_stages, within
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 
@@ -153,8 +153,11 @@ def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Pat
         shape = {"size": images.size, "channels": images.channels}
         config = build({**options, "data": {**options.get("data", {}), **shape}})
         _check_categories(config, images, few_labels)
-    length = _length(config, images, earlier, device, few_labels, has_default_length)
-    return Plan(length.config, images, scan, few_labels, length.warning)
+    if isinstance(config.train.budget, float) and earlier is None:
+        longest = config.train.budget * presets.LONGEST_BUDGET_FACTOR if has_default_length else None
+        length = within(config.train.budget, config, images, device, few_labels, longest=longest)
+        return Plan(length.config, images, scan, few_labels, length.warning)
+    return Plan(_with_length(config, earlier, has_default_length=has_default_length), images, scan, few_labels)
 
 
 def counts_categories(options: Options) -> bool:
@@ -371,30 +374,18 @@ def _is_robust(update: Options) -> bool:
     return settings(update) in map(settings, PRESETS["robust"]["stages"][-1]["updates"])
 
 
-def _length(
-    config: Config,
-    images: ImageSet,
-    earlier: Config | None,
-    device: str,
-    few_labels: FewLabels | None,
-    has_default_length: bool,
-) -> Length:
-    """Return the configuration with the number of steps that its budget or number of images comes to."""
-    train = config.train
-    if train.images_seen is not None:
+def _with_length(config: Config, earlier: Config | None, *, has_default_length: bool) -> Config:
+    """Return the configuration with the steps of its number of images, or with those of the run that is resumed."""
+    if config.train.images_seen is not None:
         total = sum(stage.share for stage in config.stages)
         per_step = sum(stage.share * config.batch_size(i) for i, stage in enumerate(config.stages)) / total
-        steps = max(len(config.stages), math.ceil(train.images_seen / per_step))
-        return Length(config.with_train(steps=steps))
-    if not isinstance(train.budget, float):
-        return Length(config)
-    if earlier is None:
-        longest = train.budget * presets.LONGEST_BUDGET_FACTOR if has_default_length else None
-        return within(train.budget, config, images, device, few_labels, longest=longest)
+        return config.with_train(steps=max(len(config.stages), math.ceil(config.train.images_seen / per_step)))
+    if config.train.budget is None or earlier is None:
+        return config
     if len(earlier.stages) != len(config.stages):  # which `RunFolder.begin` reports
-        return Length(config)
+        return config
     if has_default_length:
         config = config.with_train(budget=earlier.train.budget)
     shares = (stage.share for stage in earlier.stages)
     stages = (stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True))
-    return Length(with_stages(config, tuple(stages)))
+    return with_stages(config, tuple(stages))
