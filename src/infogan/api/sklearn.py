@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
@@ -29,9 +28,7 @@ from infogan.config.schema import Config
 from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import SIZES
-from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
-from infogan.models.serialization import ModelConfig
 from infogan.training.callbacks import Callback
 from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.loop import train
@@ -365,28 +362,12 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         values = low + rows / 255 * (high - low)
         return np.rint(values).astype(np.uint8) if self._is_uint8 else values
 
-    # Interface of scikit-learn and pickle.
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []  # codes have a type of their own
         tags.non_deterministic = False
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state for a pickle; the model is text and bytes in it, so that no object of PyTorch is pickled."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        if "model_" in state:
-            tensors = {name: tensor.contiguous() for name, tensor in self.model_.networks.state_dict().items()}
-            state["model_"] = self.model_.config.model_dump_json(), safetensors.torch.save(tensors)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "model_" in state:
-            config, weights = state["model_"]
-            self.model_ = InfoGAN.from_tensors(ModelConfig.parse(config.encode()), safetensors.torch.load(weights))
 
 
 def _checked_shape(shape: tuple[int, ...]) -> Shape:

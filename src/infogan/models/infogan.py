@@ -126,11 +126,15 @@ class InfoGAN(CodeNames, hub.HubMixin):
         return model
 
     @classmethod
-    def from_tensors(cls, config: ModelConfig, tensors: Mapping[str, Tensor]) -> "InfoGAN":
-        """Return the model with this configuration and these weights; raises RuntimeError if they do not fit."""
-        networks = untrained_networks(config)
-        networks.load_state_dict(migrate_model_tensors(tensors))
-        return cls(config, networks)
+    def from_bytes(cls, config: bytes, weights: bytes) -> "InfoGAN":
+        """Return the model from the contents of ``config.json`` and ``model.safetensors``, which a pickle holds."""
+        parsed = ModelConfig.parse(config)
+        networks = untrained_networks(parsed)
+        networks.load_state_dict(migrate_model_tensors(safetensors.torch.load(weights)))
+        return cls(parsed, networks)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InfoGAN.from_bytes, (self._config_bytes(), self._weights_bytes())
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each atomically.
