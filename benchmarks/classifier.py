@@ -1,6 +1,6 @@
-"""An outside judge of generated images: a classifier trained with labels, which no part of infogan ever sees.
+"""A classifier trained with labels, which judges generated images; no part of infogan uses it.
 
-Its reading of a generated image says whether the image is of the kind that its code stands for; its penultimate
+Its prediction for a generated image shows whether the image is of the class that its code stands for. Its penultimate
 features are the space of the Fréchet distance.
 """
 
@@ -16,11 +16,11 @@ from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 
 STEPS, BATCH = 1_200, 256
-SLIGHTLY = {"shift": 0.07, "rotate": 8.0, "scale": 0.1}
+AUGMENTATION = {"shift": 0.07, "rotate": 8.0, "scale": 0.1}
 
 
 class Classifier(nn.Module):
-    """A small convolutional network; features are the 128 units before the last layer."""
+    """A small convolutional network; its features are the 128 units before the last layer."""
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Classifier(nn.Module):
         self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * side**2, 128), nn.ReLU())
         self.head = nn.Linear(128, classes)
 
-    def read(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Features (count, 128) and labels (count,) of uint8 images."""
+    def classify(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the features, (count, 128), and the predicted labels, (count,), of uint8 images."""
         self.eval()
         with torch.inference_mode():
             batches = torch.split(torch.from_numpy(np.ascontiguousarray(images)), 1000)
@@ -40,29 +40,29 @@ class Classifier(nn.Module):
             return features.double().numpy(), self.head(features).argmax(dim=1).numpy()
 
 
-def outside_classifier(train: ImageSet, test: ImageSet, cache: Path) -> tuple[Classifier, float]:
-    """Trains the judge, or loads the one in ``cache``; also its accuracy on the test split."""
+def trained_classifier(train: ImageSet, test: ImageSet, cache: Path) -> tuple[Classifier, float]:
+    """Train a classifier, or load the one in ``cache``; return it and its accuracy on the test split."""
     assert train.labels is not None
     assert test.labels is not None
     torch.manual_seed(0)
-    judge = Classifier(train.channels, train.size, len(train.label_names))
+    classifier = Classifier(train.channels, train.size, len(train.label_names))
     if cache.is_file():
-        judge.load_state_dict(torch.load(cache, weights_only=True))
+        classifier.load_state_dict(torch.load(cache, weights_only=True))
     else:
-        _fit(judge, torch.from_numpy(np.ascontiguousarray(train.images)), torch.from_numpy(train.labels))
+        _fit(classifier, torch.from_numpy(np.ascontiguousarray(train.images)), torch.from_numpy(train.labels))
         cache.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(judge.state_dict(), cache)
-    return judge, float((judge.read(test.images)[1] == test.labels).mean())
+        torch.save(classifier.state_dict(), cache)
+    return classifier, float((classifier.classify(test.images)[1] == test.labels).mean())
 
 
-def _fit(judge: Classifier, pixels: Tensor, labels: Tensor) -> None:
-    draws = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(judge.parameters(), lr=2e-3)
+def _fit(classifier: Classifier, pixels: Tensor, labels: Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=2e-3)
     for step in range(STEPS):
-        optimiser.param_groups[0]["lr"] = 2e-3 * (1 - step / STEPS)
-        chosen = torch.randint(len(pixels), (BATCH,), generator=draws)
-        images = augment(to_network(pixels[chosen]), SLIGHTLY, draws)
-        loss = nn.functional.cross_entropy(judge.head(judge.trunk(images)), labels[chosen])
-        optimiser.zero_grad()
+        optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / STEPS)
+        indices = torch.randint(len(pixels), (BATCH,), generator=generator)
+        images = augment(to_network(pixels[indices]), AUGMENTATION, generator)
+        loss = nn.functional.cross_entropy(classifier.head(classifier.trunk(images)), labels[indices])
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimiser.step()
+        optimizer.step()

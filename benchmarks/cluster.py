@@ -1,10 +1,11 @@
-"""Three hosts that train one run, one of which is cut off for a while: does the run end as if nothing had happened?
+"""Train one run on three hosts and disconnect one for a while: does the run end as if nothing had happened?
 
     sudo python -m benchmarks.cluster --out benchmarks/results/cluster.json    # Linux, minutes
 
-A host is a network namespace with an address of its own on a bridge, made and removed here; all share this machine's
-files, as hosts share a file system. On each, torchrun is started as a service manager would: again, as often as it ends
-with an error. A host is cut off by taking its link down, so that nobody is told: messages just stay away.
+A host is a network namespace with its own address on a bridge, which is created and removed here. All share this
+machine's files, as hosts share a file system. On each host torchrun is restarted whenever it ends with an error, as a
+service manager would do. A host is disconnected by taking its link down: no connection is closed, messages just do not
+arrive.
 """
 
 import argparse
@@ -27,47 +28,47 @@ HOSTS = 3
 PORT = 29_400
 NAME = "infogan{}"
 BRIDGE = "infogan-br"
-PATIENCE = 5  # seconds that workers wait for one another
+TIMEOUT = 5  # seconds that workers wait for one another
 COMMAND = "train digits --recipe plain --set networks.width=8 --set train.batch_size=32 --set train.save_every=20"
 ELASTIC = "join_timeout=120,keep_alive_interval=1,keep_alive_max_attempt=5,read_timeout=20"
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--cut", type=int, default=1, help="the host that is cut off; 0 keeps the rendezvous")
-    parser.add_argument("--away", type=float, default=10.0, help="seconds that it is away")
+    parser.add_argument("--cut", type=int, default=1, help="host that is disconnected; host 0 has the rendezvous")
+    parser.add_argument("--away", type=float, default=10.0, help="seconds without a connection")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with TemporaryDirectory() as folder, hosts():
-        calm, struck = Path(folder) / "calm", Path(folder) / "struck"
-        undisturbed = trained(calm, given.steps)
-        disturbed = trained(struck, given.steps, cut=given.cut, away=given.away)
-        found: dict[str, Any] = {
+        first, second = Path(folder) / "undisturbed", Path(folder) / "disturbed"
+        undisturbed = train(first, arguments.steps)
+        disturbed = train(second, arguments.steps, cut=arguments.cut, away=arguments.away)
+        result: dict[str, Any] = {
             "commit": commit(),
             **machine(),
             "hosts": HOSTS,
-            "steps": given.steps,
-            "host_cut_off": given.cut,
-            "seconds_away": given.away,
-            "seconds_of_patience": PATIENCE,
+            "steps": arguments.steps,
+            "host_cut_off": arguments.cut,
+            "seconds_away": arguments.away,
+            "seconds_of_patience": TIMEOUT,
             "undisturbed": undisturbed,
             "disturbed": disturbed,
-            "bit_equal": same(calm, struck),
+            "bit_equal": same(first, second),
             "seconds_lost": disturbed["seconds"] - undisturbed["seconds"],
-            "incidents": RunFolder(struck).read_incidents(),
+            "incidents": RunFolder(second).read_incidents(),
         }
-    print(json.dumps(found, indent=1))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
-    if not found["bit_equal"]:
-        sys.exit("the run that was disturbed did not end as the other one")
+    print(json.dumps(result, indent=1))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    if not result["bit_equal"]:
+        sys.exit("the disturbed run ended with other weights")
 
 
 @contextmanager
 def hosts() -> Iterator[None]:
-    """While this lasts, there are hosts on a bridge."""
+    """Create hosts on a bridge, and remove them at the end."""
     remove()
     try:
         run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -86,65 +87,67 @@ def hosts() -> Iterator[None]:
 
 
 def remove() -> None:
-    """Removes the hosts, those of a run that was killed too."""
+    """Remove the hosts, also those of a measurement that was killed."""
     for number in range(HOSTS):
         subprocess.run(["ip", "netns", "del", NAME.format(number)], stderr=subprocess.DEVNULL, check=False)
     subprocess.run(["ip", "link", "del", BRIDGE], stderr=subprocess.DEVNULL, check=False)
 
 
-def run(*words: str) -> None:
-    """A command that must succeed."""
-    subprocess.run(words, check=True)
+def run(*command: str) -> None:
+    """Run a command that must succeed."""
+    subprocess.run(command, check=True)
 
 
 def address(host: int) -> str:
-    """Of a host on the bridge."""
+    """Return the address of a host on the bridge."""
     return f"10.77.0.{host + 1}"
 
 
-def started(host: int, folder: Path, steps: int, log: Path) -> "subprocess.Popen[bytes]":
-    """The command on a host."""
+def start(host: int, folder: Path, steps: int, log: Path) -> "subprocess.Popen[bytes]":
+    """Start the command on a host."""
     launch = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={HOSTS}", "--nproc-per-node=1"]
     launch += ["--rdzv-backend=c10d", f"--rdzv-endpoint={address(0)}:{PORT}", f"--rdzv-id={folder.name}"]
     launch += [f"--rdzv-conf={ELASTIC},is_host={int(host == 0)}", "--max-restarts=10", f"--local-addr={address(host)}"]
-    words = ["-m", "infogan", *COMMAND.split(), "--steps", str(steps), "--out", str(folder)]
-    told = {"INFOGAN_PATIENCE": str(PATIENCE), "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"}
-    # Else torchrun goes on using the store of the first round, whose addresses do not hold once ranks change.
-    told["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    within = ["ip", "netns", "exec", NAME.format(host)]
+    command = ["-m", "infogan", *COMMAND.split(), "--steps", str(steps), "--out", str(folder)]
+    settings = {"INFOGAN_DIST_TIMEOUT": str(TIMEOUT), "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"}
+    # Otherwise torchrun continues to use the store of the first round, whose addresses are wrong once ranks change.
+    settings["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    namespace = ["ip", "netns", "exec", NAME.format(host)]
     with open(log, "ab") as file:
-        return subprocess.Popen([*within, *launch, *words], env={**os.environ, **told}, stdout=file, stderr=file)
+        return subprocess.Popen(
+            [*namespace, *launch, *command], env={**os.environ, **settings}, stdout=file, stderr=file
+        )
 
 
-def trained(folder: Path, steps: int, cut: int | None = None, away: float = 0.0) -> dict[str, Any]:
-    """Trains a run on all hosts, one of which may be cut off for a while in the middle."""
+def train(folder: Path, steps: int, cut: int | None = None, away: float = 0.0) -> dict[str, Any]:
+    """Train a run on all hosts, one of which may be disconnected for a while in the middle."""
     logs = [folder.parent / f"{folder.name}-{host}.log" for host in range(HOSTS)]
-    begun = time.monotonic()
-    processes = {host: started(host, folder, steps, logs[host]) for host in range(HOSTS)}
-    again = 0
-    back: float | None = None
-    reached: dict[str, float] = {}
-    while processes and time.monotonic() < begun + 600:
+    started = time.monotonic()
+    processes = {host: start(host, folder, steps, logs[host]) for host in range(HOSTS)}
+    restarts = 0
+    reconnection: float | None = None
+    times: dict[str, float] = {}
+    while processes and time.monotonic() < started + 600:
         now = time.monotonic()
-        if cut is not None and back is None and progress(folder) >= steps // 3:
+        if cut is not None and reconnection is None and progress(folder) >= steps // 3:
             run("ip", "link", "set", f"{BRIDGE}{cut}", "down")
-            back, reached["cut_off_at"] = now + away, now - begun
-        if back is not None and now >= back:
+            reconnection, times["cut_off_at"] = now + away, now - started
+        if reconnection is not None and now >= reconnection:
             run("ip", "link", "set", f"{BRIDGE}{cut}", "up")
-            back, cut = float("inf"), None
-            reached["back_at"] = now - begun
-        if "first_checkpoint_at" not in reached and progress(folder):
-            reached["first_checkpoint_at"] = now - begun
+            reconnection, cut = float("inf"), None
+            times["back_at"] = now - started
+        if "first_checkpoint_at" not in times and progress(folder):
+            times["first_checkpoint_at"] = now - started
         for host, process in list(processes.items()):
             if process.poll() is None:
                 continue
             if process.returncode == 0 or progress(folder) >= steps:
                 del processes[host]
             else:
-                again += 1
-                processes[host] = started(host, folder, steps, logs[host])
-        if progress(folder) >= steps and "trained_at" not in reached:
-            reached["trained_at"] = now - begun
+                restarts += 1
+                processes[host] = start(host, folder, steps, logs[host])
+        if progress(folder) >= steps and "trained_at" not in times:
+            times["trained_at"] = now - started
         time.sleep(0.05)
     for process in processes.values():
         process.kill()
@@ -152,7 +155,7 @@ def trained(folder: Path, steps: int, cut: int | None = None, away: float = 0.0)
         for log in logs:
             print(log.read_text()[-3000:], file=sys.stderr)
         sys.exit(f"the run did not end: {progress(folder)} of {steps} steps")
-    return {"seconds": reached["trained_at"], "started_again": again, **reached}
+    return {"seconds": times["trained_at"], "started_again": restarts, **times}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""`infogan encode` of few images and of many: the most memory that it holds, and images a second.
+"""Measure `infogan encode` on few and on many images: peak memory, and images per second.
 
     python -m benchmarks.filing --out benchmarks/results/filing.json
     python -m benchmarks.filing --counts 10000,100000 --formats csv
 
-The images are noise of MNIST's size in a .npy file, made and removed here; the model is untrained, with the networks of
-a recipe. Each figure is of a process of its own.
+The images are noise of MNIST's size in a .npy file, which is written and removed here. The model is untrained, with the
+networks of a recipe. Each number is from a separate process.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import commit, machine
-from infogan.config import presets
-from infogan.config.schema import build
+from infogan.api import resolve
+from infogan.config.load import build
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import CodeLayout
@@ -31,45 +31,45 @@ SHAPE = (1, 28, 28)
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", default="10000,1000000", help="of images, the fewest first, with commas between")
+    parser.add_argument("--counts", default="10000,1000000", help="numbers of images, the smallest first")
     parser.add_argument("--formats", default="csv,parquet")
     parser.add_argument("--recipe", default="robust")
-    parser.add_argument("--rounds", type=int, default=3, help="of the fewest; of the others one is measured")
-    parser.add_argument("--scratch", type=Path, help="a folder for the images; default: where temporary files go")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of the smallest number")
+    parser.add_argument("--scratch", type=Path, help="folder for the images; default: that of temporary files")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    given = parser.parse_args()
-    counts = [int(count) for count in given.counts.split(",")]
-    found: dict[str, Any] = {"commit": commit(), **machine(), "recipe": given.recipe, "measured": []}
-    with TemporaryDirectory(dir=given.scratch) as scratch:
+    arguments = parser.parse_args()
+    counts = [int(count) for count in arguments.counts.split(",")]
+    result: dict[str, Any] = {"commit": commit(), **machine(), "recipe": arguments.recipe, "measured": []}
+    with TemporaryDirectory(dir=arguments.scratch) as scratch:
         folder = Path(scratch)
-        save_model(given.recipe, folder / "model")
+        save_model(arguments.recipe, folder / "model")
         for count in counts:
             save_images(count, folder / "images.npy")
-            for form in given.formats.split(","):
-                rounds = given.rounds if count == counts[0] else 1
-                measured = [encoded(folder, form) for _ in range(rounds)]
+            for form in arguments.formats.split(","):
+                rounds = arguments.rounds if count == counts[0] else 1
+                measured = [measure(folder, form) for _ in range(rounds)]
                 line = {
                     "images": count,
                     "format": form,
                     "peak_mb": max(peak for peak, _ in measured),
                     "images_per_second": count / min(seconds for _, seconds in measured),
                 }
-                found["measured"].append(line)
+                result["measured"].append(line)
                 print(json.dumps(line), flush=True)
-    found["peak_of_most_over_fewest"] = {
+    result["peak_of_most_over_fewest"] = {
         form: peaks[-1] / peaks[0]
-        for form in given.formats.split(",")
-        if (peaks := [line["peak_mb"] for line in found["measured"] if line["format"] == form])
+        for form in arguments.formats.split(",")
+        if (peaks := [line["peak_mb"] for line in result["measured"] if line["format"] == form])
     }
-    print(json.dumps(found["peak_of_most_over_fewest"]))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(result["peak_of_most_over_fewest"]))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def save_images(count: int, path: Path) -> None:
-    """Writes noise, piece by piece: a process begins with the peak of the one that it was begun by."""
+    """Write noise in parts, because a process starts with the peak memory of its parent."""
     random = np.random.default_rng(0)
     with open(path, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *SHAPE)}
@@ -79,19 +79,19 @@ def save_images(count: int, path: Path) -> None:
 
 
 def save_model(recipe: str, folder: Path) -> None:
-    """Saves an untrained model."""
-    config = build(presets.compose(recipe, [{"data": {"source": "noise"}}]))
+    """Save an untrained model."""
+    config = build(resolve.compose(recipe, [{"data": {"source": "noise"}}]))
     shape = ImageShape(SHAPE[0], SHAPE[1])
     networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind="infogan", seed=0)
     InfoGAN(ModelConfig.of(config, shape, {}), networks).save(folder)
 
 
-def encoded(folder: Path, form: str) -> tuple[float, float]:
-    """The peak of memory in MB and the seconds of one command."""
+def measure(folder: Path, form: str) -> tuple[float, float]:
+    """Return the peak memory in MB and the seconds of one command."""
     out = folder / f"codes.{form}"
-    words = [sys.executable, "-m", "infogan", "encode", str(folder / "model"), str(folder / "images.npy")]
+    command = [sys.executable, "-m", "infogan", "encode", str(folder / "model"), str(folder / "images.npy")]
     started = time.perf_counter()
-    process = os.posix_spawn(sys.executable, [*words, "--out", str(out)], os.environ)
+    process = os.posix_spawn(sys.executable, [*command, "--out", str(out)], os.environ)
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - started
     if status:

@@ -1,18 +1,17 @@
-"""Files from strangers, broken in every way that chance finds: what is read, what is refused, what ends in a fault.
+"""Give readers randomly damaged files, as strangers might send: they must read or refuse each of them.
 
     python -m benchmarks.fuzz --inputs 100000 --out benchmarks/results/fuzz.json
 
-Every reader is given valid files that were changed: bits and bytes, pieces cut, doubled or moved, the end cut off,
-numbers made large, two files spliced. An input may be read or refused with a `UserError`. Anything else is a finding:
-another exception, more than ``SECONDS``, or too much memory: beside what the process holds, more address space than
-``MEMORY``, or (where Linux tells the peak) more than ``OVER`` times what the input honestly needs. That is what the
-valid files took, with ``UNSEEN``, and the pixels of the largest picture that it declares. Findings are kept as files in
-``--findings``, to become tests.
+Every reader gets valid files that were changed: bits and bytes, parts removed, doubled or moved, the end cut off,
+numbers made large, two files spliced. An input may be read, or refused with a `UserError`. Anything else is a finding:
+another exception, more than ``SECONDS``, or too much memory. Too much is more address space than ``MEMORY`` in addition
+to that of the process, or (on Linux, which knows the peak) more than ``FACTOR`` times what the input needs: the memory
+of the valid files, ``UNRELATED``, and the pixels of the largest image that it declares. Inputs with findings are saved
+in ``--findings``, to become tests.
 """
 
 import argparse
 import contextlib
-import copy
 import gzip
 import io
 import json
@@ -41,7 +40,7 @@ from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import ExplorerProcess, judged, requests, small_run
 from benchmarks.sessions import address_space
 from infogan.api import resolve
-from infogan.config import schema as options_of
+from infogan.config.load import build, read_options
 from infogan.config.schema import Config
 from infogan.data import ImageSet, has_test_split, load, prepare_shards
 from infogan.data.labels import read_labels
@@ -54,15 +53,15 @@ from infogan.models.networks import Networks, build_networks
 from infogan.models.serialization import ModelConfig
 from infogan.reports.charts import loss_curves, select_curves
 from infogan.reports.compare import ComparedRun, metric_table
-from infogan.training import loop
 from infogan.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from infogan.training.run_dir import RunFolder
+from infogan.training.state import TrainState
 from infogan.utils.errors import UserError
 
 SECONDS = 5.0
-MEMORY = 2**29  # bytes; the largest picture that is read at all takes half of that
-OVER = 2
-UNSEEN = 2**21  # bytes that are asked for without an input's doing: the allocators' steps, modules that are loaded late
+MEMORY = 2**29  # bytes; the largest image that is accepted takes half of that
+FACTOR = 2
+UNRELATED = 2**21  # bytes that do not depend on the input: steps of the allocators, late imports
 PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PNG = re.compile(rb"\x89PNG")
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
@@ -70,73 +69,73 @@ WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x8
 
 
 class TooLong(BaseException):
-    """A reader was at it for too long; no reader takes it for an error of the file."""
+    """A reader took too long; no reader handles this as an error of the file."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A reader and what it is given.
+    """A reader and its inputs.
 
     Attributes:
-        place: Where in a folder, which is fresh but for ``beside``, an input is put.
+        path: Path of an input in a folder that contains nothing but ``companions``.
         corpus: Valid files.
         read: Reads what is in the folder.
-        beside: Other files, by their place.
-        declares: Bytes of the largest picture that an input says it has.
-        begin: Makes corpus and reader anew, where both need something that runs while inputs are read.
+        companions: Other files by their path.
+        declares: Returns the bytes of the largest image that an input declares.
+        begin: Creates corpus and reader, if they need something that runs while inputs are read.
     """
 
-    place: str
+    path: str
     corpus: tuple[bytes, ...]
     read: Callable[[Path], object]
-    beside: tuple[tuple[str, bytes], ...] = ()
+    companions: tuple[tuple[str, bytes], ...] = ()
     declares: Callable[[bytes], int] = lambda _: 0
     begin: "Callable[[], contextlib.AbstractContextManager[Target]] | None" = None
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=100_000, help="of all readers together")
-    parser.add_argument("--only", help="readers, with commas between")
+    parser.add_argument("--inputs", type=int, default=100_000, help="number of inputs of all readers together")
+    parser.add_argument("--only", help="readers, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    parser.add_argument("--findings", type=Path, default=Path("runs/findings"), help="where inputs with findings go")
-    given = parser.parse_args()
-    chosen = targets()
-    if given.only:
-        chosen = {name: chosen[name] for name in given.only.split(",")}
-    found = all_tried(chosen, given.inputs, given.seed, given.findings)
-    if given.out:
-        given.out.write_text(json.dumps({"commit": commit(), **machine(), **found}, indent=1) + "\n")
+    parser.add_argument("--findings", type=Path, default=Path("runs/findings"), help="folder for inputs with findings")
+    arguments = parser.parse_args()
+    readers = targets()
+    if arguments.only:
+        readers = {name: readers[name] for name in arguments.only.split(",")}
+    result = try_all(readers, arguments.inputs, arguments.seed, arguments.findings)
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"commit": commit(), **machine(), **result}, indent=1) + "\n")
 
 
-def all_tried(chosen: dict[str, Target], inputs: int, seed: int, findings: Path) -> dict[str, Any]:
-    """Gives readers so many inputs together; says on standard error what came of each."""
-    readers = {}
-    for name, target in chosen.items():
-        readers[name] = found = tried(target, -(-inputs // len(chosen)), seed, findings / name)
-        told = {key: value for key, value in found.items() if key != "traces"}
-        print(name, json.dumps(told), *found["traces"], sep="\n", file=sys.stderr, flush=True)
-    return {"seed": seed, "readers": readers}
+def try_all(readers: dict[str, Target], inputs: int, seed: int, findings: Path) -> dict[str, Any]:
+    """Give all readers together a number of inputs; print each reader's result on standard error."""
+    results = {}
+    for name, target in readers.items():
+        results[name] = result = try_reader(target, -(-inputs // len(readers)), seed, findings / name)
+        counts = {key: value for key, value in result.items() if key != "traces"}
+        print(name, json.dumps(counts), *result["traces"], sep="\n", file=sys.stderr, flush=True)
+    return {"seed": seed, "readers": results}
 
 
-def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, Any]:
-    """Gives a reader so many inputs."""
+def try_reader(target: Target, count: int, seed: int, findings: Path) -> dict[str, Any]:
+    """Give a reader a number of inputs; return what became of them."""
     if target.begin is not None:
-        with target.begin() as begun:
-            return tried(begun, count, seed, findings)
-    random = np.random.default_rng([seed, *target.place.encode()])
+        with target.begin() as running:
+            return try_reader(running, count, seed, findings)
+    random = np.random.default_rng([seed, *target.path.encode()])
     outcome = {"inputs": count, "read": 0, "refused": 0, "findings": 0}
-    slowest, most, traces = 0.0, 0, set()
+    slowest, peak, traces = 0.0, 0, set()
     with TemporaryDirectory() as scratch, limited():
         folder = Path(scratch)
-        for place, content in target.beside:
-            put(folder / place, content)
-        needed = UNSEEN + _needed(target, folder)
+        for path, content in target.companions:
+            put(folder / path, content)
+        needed = UNRELATED + _needed(target, folder)
         for number in range(count):
-            content = changed(target.corpus, random)
-            put(folder / target.place, content)
+            content = damage(target.corpus, random)
+            put(folder / target.path, content)
             started = time.perf_counter()
             memory = Memory()
             try:
@@ -157,25 +156,25 @@ def tried(target: Target, count: int, seed: int, findings: Path) -> dict[str, An
                     put(findings / f"{seed}-{number}", content)
                 traces.add(trace)
             slowest = max(slowest, time.perf_counter() - started)
-            most = max(most, taken := memory.taken())
-            if taken > OVER * needed and taken > OVER * (needed + target.declares(content)):
-                traces.add(f"more memory than {OVER} times what it needs: {target.place}")
+            peak = max(peak, growth := memory.growth())
+            if growth > FACTOR * needed and growth > FACTOR * (needed + target.declares(content)):
+                traces.add(f"more memory than {FACTOR} times what it needs: {target.path}")
                 put(findings / f"{seed}-{number}", content)
-    return {**outcome, "slowest_seconds": slowest, "most_memory": most, "traces": sorted(traces)}
+    return {**outcome, "slowest_seconds": slowest, "most_memory": peak, "traces": sorted(traces)}
 
 
 class Memory:
-    """How much memory the process comes to hold from here on; 0 where the system does not tell the peak."""
+    """Measures the growth of the process's memory; 0 if the system does not know the peak."""
 
     def __init__(self) -> None:
-        self._told = RESET.exists()
-        if self._told:
-            RESET.write_text("5")  # the peak is what is held now; proc(5)
-            self._held = self._peak()
+        self._is_known = RESET.exists()
+        if self._is_known:
+            RESET.write_text("5")  # sets the peak to the present; proc(5)
+            self._start = self._peak()
 
-    def taken(self) -> int:
-        """Bytes at the peak, beside those that were held at the beginning."""
-        return self._peak() - self._held if self._told else 0
+    def growth(self) -> int:
+        """Return the bytes at the peak above those at the start."""
+        return self._peak() - self._start if self._is_known else 0
 
     def _peak(self) -> int:
         (line,) = (line for line in PEAK.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -183,19 +182,19 @@ class Memory:
 
 
 def _needed(target: Target, folder: Path) -> int:
-    """Bytes that the valid files of a reader take, the most of them."""
+    """Return the bytes that a reader needs for its largest valid file."""
     most = 0
     for content in target.corpus:
-        put(folder / target.place, content)
+        put(folder / target.path, content)
         memory = Memory()
-        with contextlib.suppress(UserError):  # some are there to be spliced only
+        with contextlib.suppress(UserError):  # some serve to be spliced only
             target.read(folder)
-        most = max(most, memory.taken())
+        most = max(most, memory.growth())
     return most
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
-    """Whether a reader made a sentence of too little memory."""
+    """Return whether a reader reported a lack of memory."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -205,10 +204,9 @@ def _lacked_memory(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """While this lasts, the process can have ``MEMORY`` more than it holds."""
-    held = address_space()
+    """Limit the address space of the process to ``MEMORY`` above the present."""
     before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + MEMORY, before[1]))
     try:
         yield
     finally:
@@ -217,7 +215,7 @@ def limited() -> Iterator[None]:
 
 @contextlib.contextmanager
 def alarmed() -> Iterator[None]:
-    """Raises `TooLong` after ``SECONDS``."""
+    """Raise `TooLong` after ``SECONDS``."""
 
     def ring(number: int, frame: object) -> None:
         raise TooLong
@@ -232,63 +230,64 @@ def alarmed() -> Iterator[None]:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Writes a file and the folders above it."""
+    """Write a file, and create the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
-# Changing.
+# Damage.
 
 
-def changed(corpus: tuple[bytes, ...], random: np.random.Generator) -> bytes:
-    """A file of the corpus after one to four changes."""
+def damage(corpus: tuple[bytes, ...], random: np.random.Generator) -> bytes:
+    """Return a file of the corpus after one to four changes."""
     content = bytearray(corpus[random.integers(len(corpus))])
     for _ in range(random.integers(1, 5)):
         CHANGES[random.integers(len(CHANGES))](content, corpus, random)
     return bytes(content)
 
 
-def _place(content: bytearray, random: np.random.Generator) -> int:
-    # Headers are where structure is, so half of all changes are there.
+def _position(content: bytearray, random: np.random.Generator) -> int:
+    # The structure is in the headers, so half of all changes are there.
     end = min(len(content), 256) if random.random() < 0.5 else len(content)
     return int(random.integers(end + 1))
 
 
 def _flip(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
     if content:
-        content[min(_place(content, random), len(content) - 1)] ^= 1 << int(random.integers(8))
+        content[min(_position(content, random), len(content) - 1)] ^= 1 << int(random.integers(8))
 
 
 def _cut(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    at = _place(content, random)
+    at = _position(content, random)
     del content[at : at + int(random.integers(1, 64))]
 
 
 def _end(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    del content[_place(content, random) :]
+    del content[_position(content, random) :]
 
 
 def _double(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    at = _place(content, random)
+    at = _position(content, random)
     content[at:at] = content[at : at + int(random.integers(1, 64))] * int(random.integers(1, 4))
 
 
 def _word(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    at, word = _place(content, random), WORDS[random.integers(len(WORDS))]
+    at, word = _position(content, random), WORDS[random.integers(len(WORDS))]
     content[at : at + len(word)] = word
 
 
 def _number(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    """In the place of a digit, if one is near."""
-    at = _place(content, random)
-    near = next((place for place in range(at, min(at + 200, len(content))) if chr(content[place]).isdigit()), None)
-    if near is not None:
-        content[near : near + 1] = LARGE[random.integers(len(LARGE))]
+    """Replace a digit, if there is one nearby."""
+    start = _position(content, random)
+    digits = (index for index in range(start, min(start + 200, len(content))) if chr(content[index]).isdigit())
+    digit = next(digits, None)
+    if digit is not None:
+        content[digit : digit + 1] = LARGE[random.integers(len(LARGE))]
 
 
 def _splice(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
     other = corpus[random.integers(len(corpus))]
-    content[_place(content, random) :] = other[int(random.integers(len(other) + 1)) :]
+    content[_position(content, random) :] = other[int(random.integers(len(other) + 1)) :]
 
 
 CHANGES = (_flip, _flip, _cut, _end, _double, _word, _number, _number, _splice)
@@ -297,18 +296,45 @@ CHANGES = (_flip, _flip, _cut, _end, _double, _word, _number, _number, _splice)
 # Readers.
 
 
+NAMES = (
+    "idx",
+    "idx labels",
+    "gzip",
+    "npy",
+    "npz",
+    "zip",
+    "table",
+    "picture",
+    "shards",
+    "labels",
+    "label book",
+    "model config",
+    "model weights",
+    "run config",
+    "checkpoint",
+    "forged checkpoint",
+    "stats",
+    "metrics",
+    "sessions",
+    "options",
+    "requests",
+    "addresses",
+    "assignment",
+)
+
+
 def targets() -> dict[str, Target]:
-    """Every reader of files that may be a stranger's."""
+    """Return every reader of files that may come from a stranger."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (6, 8, 8), np.uint8)
     labels = np.arange(6, dtype=np.uint8) % 2
     config, weights = _model()
     run = _run_config()
-    pictures = [_picture(images[0], form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
+    encoded = [_encode(images[0], form) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")]
     packed = gzip.compress(_idx(images))
     index, shard = _shards(images, labels)
     few = b"image,label,note\n0,yes,\n1,no,x\n3,yes,\n"
-    known = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
+    image_set = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
     return {
         "idx": Target("a-images-idx3-ubyte", (_idx(images),), lambda at: load(at / "a-images-idx3-ubyte")),
         "idx labels": Target(
@@ -322,20 +348,20 @@ def targets() -> dict[str, Target]:
         "npz": Target("a.npz", _npzs(images, labels), _load_both),
         "zip": Target(
             "a.zip",
-            (_zip(pictures), _zip(pictures[:1], zipfile.ZIP_DEFLATED)),
+            (_zip(encoded), _zip(encoded[:1], zipfile.ZIP_DEFLATED)),
             _load_at("a.zip"),
             declares=_largest_packed,
         ),
         "table": Target(
             "a.parquet",
-            (_table(pictures, ["a", "b"] * 3), _table(pictures[:2], [1, 0])),
+            (_table(encoded, ["a", "b"] * 3), _table(encoded[:2], [1, 0])),
             _load_at("a.parquet"),
             declares=lambda content: max((_pixels(content[at.start() :]) for at in PNG.finditer(content)), default=0),
         ),
-        "sample_grid": Target("in/a.png", tuple(pictures), _load_at("in"), declares=_pixels),
+        "picture": Target("in/a.png", tuple(encoded), _load_at("in"), declares=_pixels),
         "shards": Target("index.json", (index,), lambda at: [load(at).names[1], load(at).digest()], shard),
-        "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", known)),
-        "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _book(at, known)),
+        "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", image_set)),
+        "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _label_file(at, image_set)),
         "model config": Target("config.json", (config,), InfoGAN.load, (("model.safetensors", weights),)),
         "model weights": Target("model.safetensors", (weights,), InfoGAN.load, (("config.json", config),)),
         "run config": Target(
@@ -352,51 +378,51 @@ def targets() -> dict[str, Target]:
         "sessions": Target("environment.json", (SESSIONS,), _sessions),
         "options": Target("a.toml", (TOML.encode(),), _read_options),
         "requests": Target("raw", (), bytes, begin=_raw_requests),
-        "addresses": Target("words", (), bytes, begin=_addresses),
+        "addresses": Target("content", (), bytes, begin=_addresses),
         "assignment": Target("a.txt", (b"codes=[{kind='continuous'}]", b"stages.0.share=2", b"noise.size=8"), _assign),
     }
 
 
 @contextlib.contextmanager
-def _explored() -> Iterator[tuple[ExplorerProcess, tuple[bytes, ...]]]:
-    """An explorer, and a request for each of its addresses; the memory that it may come to hold is bounded as well."""
-    picture = _picture(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8), "PNG")
+def _running_explorer() -> Iterator[tuple[ExplorerProcess, tuple[bytes, ...]]]:
+    """Start an explorer, and yield it with a request for each of its addresses; its memory is limited as well."""
+    image = _encode(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8), "PNG")
     with TemporaryDirectory() as folder:
-        explored = ExplorerProcess(small_run(Path(folder) / "run"))
-        explored.log_in()
+        explorer = ExplorerProcess(small_run(Path(folder) / "run"))
+        explorer.log_in()
         try:
-            corpus = requests(explored, picture)
+            corpus = requests(explorer, image)
             for request in corpus:
-                explored.exchange(request)
-            held = explored.memory()
-            yield explored, corpus
-            assert explored.memory() < held + MEMORY, "the explorer holds far more than before"
-            assert "Traceback" not in explored.errors(), explored.errors()
+                explorer.exchange(request)
+            before = explorer.memory()
+            yield explorer, corpus
+            assert explorer.memory() < before + MEMORY, "the explorer uses far more memory than before"
+            assert "Traceback" not in explorer.errors(), explorer.errors()
         finally:
-            explored.stop()
+            explorer.stop()
 
 
 @contextlib.contextmanager
 def _raw_requests() -> Iterator[Target]:
-    """What goes over the wire."""
-    with _explored() as (explored, corpus):
-        yield Target("raw", corpus, lambda at: judged(explored, (at / "raw").read_bytes()))
+    """Yield the target of raw requests."""
+    with _running_explorer() as (explorer, corpus):
+        yield Target("raw", corpus, lambda at: judged(explorer, (at / "raw").read_bytes()))
 
 
 @contextlib.contextmanager
 def _addresses() -> Iterator[Target]:
-    """Well-formed requests of broken words: an address and, under it, a body."""
+    """Yield the target of well-formed requests with damaged content: an address and, below it, a body."""
 
     def read(at: Path) -> object:
-        address, _, body = (at / "words").read_bytes().partition(b"\n")
+        address, _, body = (at / "content").read_bytes().partition(b"\n")
         method = "POST" if body else "GET"
-        return judged(explored, explored.raw_request(method, quote(address, safe="/?&=,%+-._~") or "/", body))
+        return judged(explorer, explorer.raw_request(method, quote(address, safe="/?&=,%+-._~") or "/", body))
 
-    with _explored() as (explored, corpus):
-        yield Target("words", tuple(_words(request) for request in corpus), read)
+    with _running_explorer() as (explorer, corpus):
+        yield Target("content", tuple(_content(request) for request in corpus), read)
 
 
-def _words(request: bytes) -> bytes:
+def _content(request: bytes) -> bytes:
     head, _, body = request.partition(b"\r\n\r\n")
     return head.split(b" ")[1] + (b"\n" + body if body else b"")
 
@@ -437,17 +463,17 @@ def _stats(at: Path) -> object:
 
 
 def _metrics(at: Path) -> object:
-    """As the report, the comparison and the explorer do."""
-    whole: dict[str, Any] = {}
+    """Read evaluations as the report, the comparison and the explorer do."""
+    merged: dict[str, Any] = {}
     lines = RunFolder(at).read_metrics()
     model = InfoGAN(ModelConfig.of(_small_config(), ImageShape(1, 8), {}), _small_networks())
     for line in lines:
-        whole |= line
-        metric_table([ComparedRun("one", model, line), ComparedRun("other", model, whole)])
-        json.dumps(whole)
+        merged |= line
+        metric_table([ComparedRun("one", model, line), ComparedRun("other", model, merged)])
+        json.dumps(merged)
     if not lines:
-        raise UserError("no line of them is an evaluation")
-    return metric_rows(whole, {})
+        raise UserError("no line is an evaluation")
+    return metric_rows(merged, {})
 
 
 def _sessions(at: Path) -> object:
@@ -461,31 +487,29 @@ def _sessions(at: Path) -> object:
 
 
 def _forged() -> Callable[[Path], object]:
-    """Reads a checkpoint whose checksum is right whatever is in it: a checksum is no signature."""
-    networks = _small_networks()
-    average = copy.deepcopy(networks)
+    """Return a reader of checkpoints whose checksum is corrected first: a checksum is not a signature."""
+    state = _small_state()
 
     def read(at: Path) -> object:
         path = at / "checkpoints" / "00000001.safetensors"
         content = path.read_bytes()
-        if found := re.search(rb'"sha256":"([0-9a-f]{64})"', content):
-            blank = content.replace(found[1], b"0" * 64, 1)
+        if checksum := re.search(rb'"sha256":"([0-9a-f]{64})"', content):
+            blank = content.replace(checksum[1], b"0" * 64, 1)
             path.write_bytes(blank.replace(b"0" * 64, sha256(blank).hexdigest().encode(), 1))
         checkpoint, _ = load_latest_checkpoint(RunFolder(at).checkpoints)
         assert checkpoint is not None
-        loop._restore(checkpoint, networks, average, [])
+        state.load_state_dict(checkpoint.tensors)
         return checkpoint
 
     return read
 
 
-def _book(at: Path, known: ImageSet) -> object:
-    """As the explorer does, which writes what it does not know as it was."""
-    book = LabelFile(known)
-    labels = book.parse((at / "labels.csv").read_bytes(), "labels.csv")
-    again = LabelFile(known)
-    assert again.parse(book.content(labels), "again") == labels
-    assert again.unloaded == book.unloaded
+def _label_file(at: Path, images: ImageSet) -> object:
+    """Read and write labels as the explorer does, which keeps what it does not know."""
+    file, copy_of_file = LabelFile(images), LabelFile(images)
+    labels = file.parse((at / "labels.csv").read_bytes(), "labels.csv")
+    assert copy_of_file.parse(file.content(labels), "copy") == labels
+    assert copy_of_file.unloaded == file.unloaded
     return labels
 
 
@@ -513,17 +537,24 @@ def _npzs(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[b
     factors = {"factors": np.stack([labels, labels], axis=1).astype(int), "factor_names": np.array(["a", "b"])}
     values = {"factor_sizes": np.array([2, 2]), "factor_values": np.array(["x", "y", "1", "2"])}
     named = {"names": np.array(list("abcdef")), "label_names": np.array(["no", "yes"])}
-    whole: dict[str, Any] = {"images": images, "labels": labels, **factors, **values, **named, "test_images": images}
-    found = []
-    for packed, arrays in ((False, whole), (True, whole), (False, {"x_train": images})):
+    everything: dict[str, Any] = {
+        "images": images,
+        "labels": labels,
+        **factors,
+        **values,
+        **named,
+        "test_images": images,
+    }
+    files = []
+    for is_packed, arrays in ((False, everything), (True, everything), (False, {"x_train": images})):
         buffer = io.BytesIO()
-        (np.savez_compressed if packed else np.savez)(buffer, **arrays)
-        found.append(buffer.getvalue())
-    return tuple(found)
+        (np.savez_compressed if is_packed else np.savez)(buffer, **arrays)
+        files.append(buffer.getvalue())
+    return tuple(files)
 
 
 def _shards(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
-    """An index of shards, and what lies beside it."""
+    """Return an index of shards and the files next to it."""
     with TemporaryDirectory() as folder:
         Path(folder, "a.npz").write_bytes(_npzs(images, labels)[0])
         prepare_shards(Path(folder, "a.npz"), Path(folder, "shards"))
@@ -531,7 +562,7 @@ def _shards(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple
         return files.pop("index.json"), tuple(files.items())
 
 
-def _picture(values: np.ndarray[Any, Any], form: str) -> bytes:
+def _encode(values: np.ndarray[Any, Any], form: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, form)
     return buffer.getvalue()
@@ -539,9 +570,9 @@ def _picture(values: np.ndarray[Any, Any], form: str) -> bytes:
 
 def _pixels(content: bytes) -> int:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return picture.width * picture.height * 4
-    except Exception:  # what can not even be opened declares nothing
+        with Image.open(io.BytesIO(content)) as image:
+            return image.width * image.height * 4
+    except Exception:  # a file that cannot be opened declares nothing
         return 0
 
 
@@ -553,29 +584,29 @@ def _largest_packed(content: bytes) -> int:
         return 0
 
 
-def _zip(pictures: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
+def _zip(images: list[bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", packing) as archive:
-        for number, picture in enumerate(pictures):
-            archive.writestr(f"{'ab'[number % 2]}/{number}.png", picture)
+        for number, image in enumerate(images):
+            archive.writestr(f"{'ab'[number % 2]}/{number}.png", image)
     return buffer.getvalue()
 
 
-def _table(pictures: list[bytes], labels: list[Any]) -> bytes:
-    table = pyarrow.table({"image": pyarrow.array(pictures, pyarrow.binary()), "label": labels[: len(pictures)]})
+def _table(images: list[bytes], labels: list[Any]) -> bytes:
+    table = pyarrow.table({"image": pyarrow.array(images, pyarrow.binary()), "label": labels[: len(images)]})
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, row_group_size=2)
     return buffer.getvalue()
 
 
 def _model() -> tuple[bytes, bytes]:
-    built = _small_config()
+    config = _small_config()
     networks = _small_networks()
-    with torch.device("meta"):  # once in a process this takes 70 MB, which no input is to blame for
+    with torch.device("meta"):  # the first time this takes 70 MB, which do not depend on any input
         _small_networks()
     with TemporaryDirectory() as folder:
         names = {"category": ("one", "two", "three")}
-        InfoGAN(ModelConfig.of(built, ImageShape(1, 8), names), networks).save(folder)
+        InfoGAN(ModelConfig.of(config, ImageShape(1, 8), names), networks).save(folder)
         return tuple((Path(folder) / name).read_bytes() for name in ("config.json", "model.safetensors"))  # type: ignore[return-value]
 
 
@@ -585,25 +616,29 @@ def _small_config() -> Config:
         "noise": {"size": 4},
     }
     layers = [settings, {"networks": {"architecture": "mlp", "width": 4}, "data": {"source": "x"}}]
-    return options_of.build(resolve.compose("plain", layers))
+    return build(resolve.compose("plain", layers))
 
 
 def _small_networks() -> Networks:
-    built = _small_config()
-    layout = CodeLayout(built.noise, built.codes)
-    return build_networks(built.networks, layout, ImageShape(1, 8), kind="infogan", seed=0)
+    config = _small_config()
+    layout = CodeLayout(config.noise, config.codes)
+    return build_networks(config.networks, layout, ImageShape(1, 8), kind="infogan", seed=0)
+
+
+def _small_state() -> TrainState:
+    images = ImageSet(np.zeros((2, 1, 8, 8), np.uint8), ["0", "1"], "zeros")
+    return TrainState.create(_small_config(), images, torch.device("cpu"))
 
 
 def _run_config() -> bytes:
     options = resolve.compose("robust", [{"data": {"source": "x", "size": 8, "channels": 1}, "train": {"budget": 9.0}}])
-    return options_of.build(options).model_dump_json(indent=2).encode()
+    return build(options).model_dump_json(indent=2).encode()
 
 
 def _checkpoint() -> bytes:
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        networks = _small_networks()
-        save_checkpoint(run.checkpoints, Checkpoint(1, 0.5, loop._tensors(networks, copy.deepcopy(networks), [])))
+        save_checkpoint(run.checkpoints, Checkpoint(1, 0.5, _small_state().state_dict()))
         (path,) = run.checkpoints.iterdir()
         return path.read_bytes()
 
@@ -629,12 +664,12 @@ width = 8
 
 
 def _read_options(at: Path) -> object:
-    return options_of.build(resolve.compose("plain", [options_of.read(at / "a.toml")]))
+    return build(resolve.compose("plain", [read_options(at / "a.toml")]))
 
 
 def _assign(at: Path) -> object:
     text = (at / "a.txt").read_text(encoding="utf-8", errors="surrogateescape")
-    return options_of.build(resolve.compose("plain", [{"data": {"source": "x"}}], [text]))
+    return build(resolve.compose("plain", [{"data": {"source": "x"}}], [text]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""An InfoGAN as public repositories have it, to compare with: eager, float32, written for reading.
+"""An InfoGAN as public repositories have it, for comparison: eager, float32, written to be read.
 
-The networks are Chen et al.'s for MNIST with dense layers as 1x1 and 7x7 convolutions. Images come one by one from a
-DataLoader; reals and fakes are judged in passes of their own; the discriminator is not frozen while the generator
-learns, so its gradients are computed and thrown away; every loss is fetched at every step.
+The networks are those of Chen et al. for MNIST, with dense layers as 1x1 and 7x7 convolutions. Images come one by one
+from a DataLoader. Reals and fakes have separate passes. The discriminator is not frozen in the generator's update, so
+its gradients are computed and not used. Every loss is read at every step.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NOISE, CATEGORIES, KNOBS = 62, 10, 2
 
 
 class Images(Dataset[Tensor]):
-    """Images, made tensors of when they are asked for."""
+    """Images, converted to tensors one by one."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self.images = images
@@ -31,11 +31,11 @@ class Images(Dataset[Tensor]):
 
 
 class NaiveInfoGAN:
-    """The whole of it: networks, optimisers and loop.
+    """Networks, optimizers and loop.
 
     Args:
         images: uint8 (count, 1, 28, 28).
-        batch_size: Of reals and of fakes.
+        batch_size: Number of reals, and of fakes.
     """
 
     def __init__(self, images: NDArray[np.uint8], batch_size: int) -> None:
@@ -62,24 +62,24 @@ class NaiveInfoGAN:
             nn.BatchNorm2d(1024),
             nn.LeakyReLU(0.1),
         )
-        self.judge = nn.Sequential(nn.Conv2d(1024, 1, 1), nn.Sigmoid())
-        self.reader = nn.Sequential(
+        self.discriminator = nn.Sequential(nn.Conv2d(1024, 1, 1), nn.Sigmoid())
+        self.recognizer = nn.Sequential(
             nn.Conv2d(1024, 128, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.1), nn.Conv2d(128, 10 + 2 * 2, 1)
         )
-        judges = [*self.trunk.parameters(), *self.judge.parameters()]
-        makers = [*self.generator.parameters(), *self.reader.parameters()]
-        self.judges_optimiser = torch.optim.Adam(judges, lr=2e-4, betas=(0.5, 0.999))
-        self.makers_optimiser = torch.optim.Adam(makers, lr=1e-3, betas=(0.5, 0.999))
+        d_parameters = [*self.trunk.parameters(), *self.discriminator.parameters()]
+        g_parameters = [*self.generator.parameters(), *self.recognizer.parameters()]
+        self.discriminator_optimizer = torch.optim.Adam(d_parameters, lr=2e-4, betas=(0.5, 0.999))
+        self.generator_optimizer = torch.optim.Adam(g_parameters, lr=1e-3, betas=(0.5, 0.999))
         self.batch_size = batch_size
         self.loader = DataLoader(Images(images), batch_size, shuffle=True, drop_last=True)
         self.history: list[tuple[float, float]] = []
 
     def train(self, steps: int) -> None:
-        """So many steps."""
-        for _, reals in zip(range(steps), self._endless(), strict=False):
+        """Make some steps."""
+        for _, reals in zip(range(steps), self._batches(), strict=False):
             self._step(reals)
 
-    def _endless(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[Tensor]:
         while True:
             yield from self.loader
 
@@ -90,22 +90,22 @@ class NaiveInfoGAN:
         noise = torch.randn(self.batch_size, NOISE)
         latents = torch.cat([noise, functional.one_hot(category, CATEGORIES).float(), knobs], dim=1)
 
-        self.judges_optimiser.zero_grad()
-        loss_on_reals = functional.binary_cross_entropy(self.judge(self.trunk(reals)).flatten(), ones)
+        self.discriminator_optimizer.zero_grad()
+        loss_on_reals = functional.binary_cross_entropy(self.discriminator(self.trunk(reals)).flatten(), ones)
         torch.autograd.backward(loss_on_reals)
         fakes = self.generator(latents[:, :, None, None])
-        loss_on_fakes = functional.binary_cross_entropy(self.judge(self.trunk(fakes.detach())).flatten(), zeros)
+        loss_on_fakes = functional.binary_cross_entropy(self.discriminator(self.trunk(fakes.detach())).flatten(), zeros)
         torch.autograd.backward(loss_on_fakes)
-        self.judges_optimiser.step()
+        self.discriminator_optimizer.step()
 
-        self.makers_optimiser.zero_grad()
+        self.generator_optimizer.zero_grad()
         features = self.trunk(fakes)
-        fooled = functional.binary_cross_entropy(self.judge(features).flatten(), ones)
-        read = self.reader(features).flatten(1)
-        logits, mean, spread = read.split([CATEGORIES, KNOBS, KNOBS], dim=1)
+        adversarial = functional.binary_cross_entropy(self.discriminator(features).flatten(), ones)
+        posterior = self.recognizer(features).flatten(1)
+        logits, mean, log_variance = posterior.split([CATEGORIES, KNOBS, KNOBS], dim=1)
         information = functional.cross_entropy(logits, category)
-        information = information + 0.1 * functional.gaussian_nll_loss(mean, knobs, spread.exp())
-        loss = fooled + information
+        information = information + 0.1 * functional.gaussian_nll_loss(mean, knobs, log_variance.exp())
+        loss = adversarial + information
         torch.autograd.backward(loss)
-        self.makers_optimiser.step()
+        self.generator_optimizer.step()
         self.history.append((loss_on_reals.item() + loss_on_fakes.item(), loss.item()))

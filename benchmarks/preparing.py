@@ -1,11 +1,11 @@
-"""`infogan data prepare` against a plain loop over Pillow, on one folder of photographs, in turns.
+"""Compare `infogan data prepare` with a plain loop over Pillow, on one folder of photographs, in turns.
 
     python -m benchmarks.preparing --out benchmarks/results/preparing.json
 
-The pictures are smooth noise as JPEG, 256 pixels wide and 192 high, made and removed here. Each figure is of a process
-of its own, from its start to its end. The loop does what is to be done and nothing else: it opens each picture, cuts
-the centre out, scales it with the same filter, and keeps it in one array that it saves. `infogan` reads how pictures
-are turned as well, writes shards with their checksums, and has the decoder leave out detail far below a pixel.
+The images are smooth noise as JPEG, 256 pixels wide and 192 high, which are written and removed here. Each number is
+from a separate process, from its start to its end. The loop does only what is necessary: it opens each image, crops the
+centre, resizes it with the same filter, and saves all of them as one array. `infogan` also applies the orientation in
+the metadata, writes shards with checksums, and lets the decoder skip detail far below a pixel.
 """
 
 import argparse
@@ -32,53 +32,53 @@ from PIL import Image
 folder, out, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 names = sorted(os.listdir(folder))
 images = np.empty((len(names), 3, size, size), np.uint8)
-for place, name in enumerate(names):
-    with Image.open(os.path.join(folder, name)) as picture:
-        picture = picture.convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-        images[place] = np.asarray(picture).transpose(2, 0, 1)
+for index, name in enumerate(names):
+    with Image.open(os.path.join(folder, name)) as image:
+        image = image.convert("RGB")
+        side = min(image.size)
+        x, y = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.LANCZOS)
+        images[index] = np.asarray(image).transpose(2, 0, 1)
 np.save(out, images)
 """
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "photos"
-        save_pictures(given.images, folder)
+        save_images(arguments.images, folder)
         rounds = []
-        for number in range(given.rounds):
-            loop = seconds([sys.executable, "-c", LOOP, str(folder), f"{scratch}/loop.npy", str(given.size)])
-            words = [sys.executable, "-m", "infogan", "data", "prepare", str(folder), f"{scratch}/{number}"]
-            ours = seconds([*words, "--size", str(given.size), "--workers", str(given.workers)])
+        for number in range(arguments.rounds):
+            loop = seconds([sys.executable, "-c", LOOP, str(folder), f"{scratch}/loop.npy", str(arguments.size)])
+            command = [sys.executable, "-m", "infogan", "data", "prepare", str(folder), f"{scratch}/{number}"]
+            ours = seconds([*command, "--size", str(arguments.size), "--workers", str(arguments.workers)])
             shutil.rmtree(f"{scratch}/{number}")
-            rounds.append((given.images / loop, given.images / ours))
+            rounds.append((arguments.images / loop, arguments.images / ours))
             print(json.dumps(rounds[-1]), flush=True)
     ratios = [ours / loop for loop, ours in rounds]
-    found: dict[str, Any] = {"commit": commit(), **machine(), "images": given.images, "size": given.size}
-    found |= {
-        "workers": given.workers,
+    result: dict[str, Any] = {"commit": commit(), **machine(), "images": arguments.images, "size": arguments.size}
+    result |= {
+        "workers": arguments.workers,
         "loop_images_per_second": statistics.median(loop for loop, _ in rounds),
         "prepare_images_per_second": statistics.median(ours for _, ours in rounds),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
     }
-    print(json.dumps(found, indent=1))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def save_pictures(count: int, folder: Path) -> None:
-    """Saves so many JPEG files, of a few hundred different pictures."""
+def save_images(count: int, folder: Path) -> None:
+    """Save JPEG files of a few hundred different images."""
     folder.mkdir()
     random = np.random.default_rng(0)
     contents = []
@@ -92,7 +92,7 @@ def save_pictures(count: int, folder: Path) -> None:
 
 
 def seconds(command: list[str]) -> float:
-    """What a command takes."""
+    """Return the seconds of a command."""
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started

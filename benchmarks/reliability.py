@@ -1,12 +1,12 @@
-"""What the system survives, as a table: faults in training, damaged files, strangers' input, the explorer under load.
+"""Measure reliability: faults in training, damaged files, hostile input, the explorer under load.
 
     python -m benchmarks.reliability --out benchmarks/results/reliability.json    # `make reliability`: 15 minutes
     python -m benchmarks.reliability --only kills,disk --scale 0.1
 
-Parts run in processes of their own, two at a time, and the soak beside them. See `benchmarks.faults` for those of
-training, `benchmarks.fuzz` and `benchmarks.soak` for the others; ``checkpoints`` is here: of a run's newest checkpoint
-each byte of the header and of the end, and others between, are changed one at a time, and the file is cut to many
-lengths. Each time the checkpoint before it must be taken.
+Parts run in separate processes, two at a time, and the soak at the same time as all of them. `benchmarks.faults` has
+the faults in training, `benchmarks.fuzz` the hostile input and `benchmarks.soak` the load. The part ``checkpoints`` is
+here: each byte of the header and of the end of a run's latest checkpoint, and some in between, are changed one at a
+time, and the file is cut to many lengths. Each time the checkpoint before must be used instead.
 """
 
 import argparse
@@ -26,132 +26,133 @@ import numpy as np
 from benchmarks import faults, fuzz, soak
 from benchmarks.accuracy import commit, machine
 from benchmarks.sessions import COMMAND, session
+from infogan.training.checkpoint import latest_checkpoint_path, load_latest_checkpoint
 from infogan.training.run_dir import RunFolder
 
-Found = dict[str, Any]
-Part = Callable[[Path, int, np.random.Generator], Found]
-PLACES = 2000  # bytes of a checkpoint that are changed between its header and its end
+Result = dict[str, Any]
+Part = Callable[[Path, int, np.random.Generator], Result]
+POSITIONS = 2000  # bytes of a checkpoint that are changed between its header and its end
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help=f"parts, with commas between: {', '.join(PARTS)}")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of cases")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of cases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    parser.add_argument("--here", action="store_true", help="one part, in this process, as JSON to standard output")
-    given = parser.parse_args()
-    names = given.only.split(",") if given.only else list(PARTS)
-    if given.here:
-        print(json.dumps(measured(names[0], given.scale, given.seed)))
+    parser.add_argument("--here", action="store_true", help="run one part in this process, and print JSON")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",") if arguments.only else list(PARTS)
+    if arguments.here:
+        print(json.dumps(measure(names[0], arguments.scale, arguments.seed)))
         return
-    found: Found = {"commit": commit(), **machine(), "seed": given.seed, "scale": given.scale, "parts": {}}
-    begun = time.monotonic()
+    result: Result = {"commit": commit(), **machine(), "seed": arguments.seed, "scale": arguments.scale, "parts": {}}
+    started = time.monotonic()
 
-    def one(name: str) -> None:
-        words = [sys.executable, "-m", "benchmarks.reliability", "--here", "--only", name]
-        words += ["--scale", str(given.scale), "--seed", str(given.seed)]
-        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-        found["parts"][name] = json.loads(done.stdout.splitlines()[-1])
-        print(name, json.dumps(found["parts"][name]), flush=True)
+    def run_part(name: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.reliability", "--here", "--only", name]
+        command += ["--scale", str(arguments.scale), "--seed", str(arguments.seed)]
+        process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        result["parts"][name] = json.loads(process.stdout.splitlines()[-1])
+        print(name, json.dumps(result["parts"][name]), flush=True)
 
-    with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(2) as lanes:
-        waited = [beside.submit(one, name) for name in names if name == "soak"]
-        waited += [lanes.submit(one, name) for name in names if name != "soak"]
-        for job in waited:
+    with ThreadPoolExecutor(1) as soak_lane, ThreadPoolExecutor(2) as lanes:
+        jobs = [soak_lane.submit(run_part, name) for name in names if name == "soak"]
+        jobs += [lanes.submit(run_part, name) for name in names if name != "soak"]
+        for job in jobs:
             job.result()
-    found["minutes"] = round((time.monotonic() - begun) / 60, 1)
-    found["parts"] = {name: found["parts"][name] for name in names}
-    print(table(found["parts"]))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
-    if bad := failed(found["parts"]):
-        sys.exit(f"not as promised: {', '.join(bad)}")
+    result["minutes"] = round((time.monotonic() - started) / 60, 1)
+    result["parts"] = {name: result["parts"][name] for name in names}
+    print(table(result["parts"]))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    if parts := failed(result["parts"]):
+        sys.exit(f"guarantees are broken: {', '.join(parts)}")
 
 
-def failed(parts: Found) -> list[str]:
-    """The parts in which something was not as docs/reliability.md promises."""
-    bad = []
+def failed(parts: Result) -> list[str]:
+    """Return the parts in which a guarantee of docs/reliability.md was broken."""
+    failures = []
     for name, part in parts.items():
         if "skipped" in part:
             continue
         if name == "soak":
-            fine = not part["failures"] and not part["tracebacks"] and part["memory_growth"] < 0.05
-            fine = fine and all(int(status) < 500 for status in part["statuses"])
+            passed = not part["failures"] and not part["tracebacks"] and part["memory_growth"] < 0.05
+            passed = passed and all(int(status) < 500 for status in part["statuses"])
         elif name == "fuzz":
-            fine = all(not reader["findings"] and not reader["traces"] for reader in part["readers"].values())
+            passed = all(not reader["findings"] and not reader["traces"] for reader in part["readers"].values())
         elif name == "checkpoints":
-            fine = all(kind["changed"] == kind["noticed"] for kind in part.values() if isinstance(kind, dict))
+            passed = all(kind["changed"] == kind["noticed"] for kind in part.values() if isinstance(kind, dict))
         else:
-            fine = part["one_sentence_or_went_on"] == part["bit_equal_in_the_end"] == part["cases"] > 0
-            fine = fine and (name == "kills" or part["told_by_the_run"] == part["cases"])
-        if not fine:
-            bad.append(name)
-    return bad
+            passed = part["one_sentence_or_went_on"] == part["bit_equal_in_the_end"] == part["cases"] > 0
+            passed = passed and (name == "kills" or part["told_by_the_run"] == part["cases"])
+        if not passed:
+            failures.append(name)
+    return failures
 
 
-def measured(name: str, scale: float, seed: int) -> Found:
-    """One part, and how long it took."""
-    begun = time.monotonic()
+def measure(name: str, scale: float, seed: int) -> Result:
+    """Run a part; return its result and its time in seconds."""
+    started = time.monotonic()
     part, count = PARTS[name]
     with TemporaryDirectory() as folder:
-        found = part(Path(folder), max(1, round(count * scale)), np.random.default_rng(seed))
-    return found | {"seconds": round(time.monotonic() - begun)}
+        result = part(Path(folder), max(1, round(count * scale)), np.random.default_rng(seed))
+    return result | {"seconds": round(time.monotonic() - started)}
 
 
-def checkpoints(folder: Path, count: int, random: np.random.Generator) -> Found:
-    """How many changes of a checkpoint were noticed; ``count`` of each 100 are tried."""
+def checkpoints(folder: Path, count: int, random: np.random.Generator) -> Result:
+    """Return how many changes of a checkpoint were noticed; ``count`` of each 100 are tried."""
     run = RunFolder(folder / "bytes")
     ended = session(run.path, [*COMMAND, "--steps", "3"])
-    newest = run.last_checkpoint()
-    assert newest is not None, ended.said
-    content = newest.read_bytes()
+    path = latest_checkpoint_path(run.checkpoints)
+    assert path is not None, ended.stderr
+    content = path.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
-    every = max(1, 100 // count)
-    between = random.integers(header, len(content), PLACES // every)
-    places = {
-        "header": range(0, header, every),
-        "between": sorted({int(place) for place in between}),
+    stride = max(1, 100 // count)
+    positions = {
+        "header": range(0, header, stride),
+        "between": sorted(set(random.integers(header, len(content), POSITIONS // stride).tolist())),
         "end": range(len(content) - 64, len(content)),
     }
-    result: Found = {"bytes": len(content)}
-    for kind, chosen in places.items():
+    result: Result = {"bytes": len(content)}
+    for kind, indices in positions.items():
         noticed = 0
-        for place in chosen:
+        for index in indices:
             damaged = bytearray(content)
-            damaged[place] ^= 1 << int(random.integers(8))
-            newest.write_bytes(damaged)
-            noticed += passed_over(run, newest)
-        result[kind] = {"changed": len(chosen), "noticed": noticed}
-    lengths = random.integers(0, len(content), 200 // every)
+            damaged[index] ^= 1 << int(random.integers(8))
+            path.write_bytes(damaged)
+            noticed += is_skipped(run, path)
+        result[kind] = {"changed": len(indices), "noticed": noticed}
+    lengths = random.integers(0, len(content), 200 // stride)
     noticed = 0
     for length in lengths:
-        newest.write_bytes(content[: int(length)])
-        noticed += passed_over(run, newest)
+        path.write_bytes(content[: int(length)])
+        noticed += is_skipped(run, path)
     return result | {"cut": {"changed": len(lengths), "noticed": noticed}}
 
 
-def passed_over(run: RunFolder, newest: Path) -> bool:
-    """Whether another checkpoint is taken than this."""
-    found, complaints = run.load_checkpoint()
-    return found is not None and found.step != int(newest.stem) and len(complaints) == 1
+def is_skipped(run: RunFolder, path: Path) -> bool:
+    """Return whether the checkpoint before this one is loaded, with one warning."""
+    checkpoint, warnings = load_latest_checkpoint(run.checkpoints)
+    path.with_suffix(".damaged").unlink(missing_ok=True)
+    return checkpoint is not None and checkpoint.step != int(path.stem) and len(warnings) == 1
 
 
-def fuzzed(folder: Path, count: int, random: np.random.Generator) -> Found:
-    """What came of strangers' input."""
-    return fuzz.all_tried(fuzz.targets(), count, int(random.integers(2**31)), folder)
+def fuzz_readers(folder: Path, count: int, random: np.random.Generator) -> Result:
+    """Give all readers damaged files, ``count`` together."""
+    return fuzz.try_all(fuzz.targets(), count, int(random.integers(2**31)), folder)
 
 
-def soaked(folder: Path, count: int, random: np.random.Generator) -> Found:
-    """``count`` seconds of load."""
-    return soak.soaked(folder, count, int(random.integers(2**31)))
+def soak_explorer(folder: Path, count: int, random: np.random.Generator) -> Result:
+    """Put the explorer under load for ``count`` seconds."""
+    return soak.soak(folder, count, int(random.integers(2**31)))
 
 
-# Each with the number of its cases; the longest first, so that the lanes end together.
+# Each with its number of cases; the longest first, so that both lanes end at about the same time.
 PARTS: dict[str, tuple[Part, int]] = {
-    "soak": (soaked, 600),
-    "fuzz": (fuzzed, 100_000),
+    "soak": (soak_explorer, 600),
+    "fuzz": (fuzz_readers, 100_000),
     "kills": (faults.kills, 100),
     "terms": (faults.terms, 11),
     "disk": (partial(faults.in_namespace, "disk"), 10),
@@ -163,8 +164,8 @@ PARTS: dict[str, tuple[Part, int]] = {
 }
 
 
-def table(parts: Found) -> str:
-    """The table of docs/reliability.md."""
+def table(parts: Result) -> str:
+    """Return the table of docs/reliability.md."""
     rows = [
         "| fault | cases | one sentence, or went on | told by the run | same bits in the end |",
         "|---|---|---|---|---|",

@@ -1,8 +1,7 @@
-"""Sessions of `infogan train` in processes of their own that begin at once, to be struck by faults.
+"""Sessions of `infogan train` in separate processes, into which faults are injected.
 
-Each is a process that the system forks from a server which has imported everything, so that a hundred of them cost a
-hundred trainings and not a hundred imports. What happens in it is the command as users give it, from its arguments to
-its exit code.
+Each process is forked from a server that has imported everything, so that a hundred sessions do not cost a hundred
+imports. Apart from that, a process runs the command as a user does, from its arguments to its exit code.
 """
 
 import contextlib
@@ -12,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,76 +21,82 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from infogan.training.checkpoint import latest_checkpoint_path
 from infogan.training.run_dir import RunFolder
 
-# A run that saves at every step, so that much of what strikes it comes while something is being written.
+# A run that saves at every step, so that many faults occur while something is being written.
 SMALL = ["--set", "networks.width=4", "--set", "train.batch_size=16", "--set", "train.sample_every=100000"]
 OFTEN = ["--set", "train.save_every=1", "--set", "train.log_every=7"]
 COMMAND = ["digits", "--recipe", "plain", *SMALL, *OFTEN]
-PATIENCE = 300.0  # seconds; a session that takes longer hangs
+TIMEOUT_S = 300.0  # a session that takes longer hangs
 
-Fault = Callable[[], object]  # done in the process before the command; a function that can be imported, or a partial
+Fault = Callable[[], object]  # is called in the process before the command; an importable function, or a partial
 
 
 @dataclass(frozen=True)
-class Ended:
+class SessionResult:
     """How a session ended.
 
     Attributes:
-        code: Exit code; minus a signal's number.
-        said: What it wrote to its standard error.
+        code: Exit code, or minus the number of the signal that ended it.
+        stderr: Standard error.
     """
 
     code: int
-    said: str
+    stderr: str
 
     @property
     def refused(self) -> bool:
-        """Whether it ended in one sentence, and without a traceback."""
-        errors = [line for line in self.said.splitlines() if line.startswith("error: ")]
-        return self.code == 2 and len(errors) == 1 and "Traceback" not in self.said
+        """Whether it ended with one error message and without a traceback."""
+        errors = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+        return self.code == 2 and len(errors) == 1 and "Traceback" not in self.stderr
+
+    @property
+    def last_lines(self) -> str:
+        """The last two lines of standard error."""
+        return " ".join(self.stderr.splitlines()[-2:])[-300:]
 
 
 def server() -> ForkServerContext:
-    """What forks the sessions. They compute on one thread."""
+    """Return the context that forks sessions, which compute on one thread."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
-    # With what is imported late as well: where memory is short, libraries may wait for ever while they are loaded.
-    late = ["sklearn.datasets", "sklearn.neighbors", "sklearn.metrics", "scipy.special", "scipy.optimize"]
+    # Including late imports: if memory is short, libraries may wait forever while they are loaded.
+    late_imports = ["sklearn.datasets", "sklearn.neighbors", "sklearn.metrics", "scipy.special", "scipy.optimize"]
     context.set_forkserver_preload(
-        ["benchmarks.sessions", "infogan.cli.app", "infogan.api.train_run", "infogan.cli.terminal", *late]
+        ["benchmarks.sessions", "infogan.cli.app", "infogan.api.train_run", "infogan.cli.terminal", *late_imports]
     )
     return context
 
 
 @contextlib.contextmanager
-def begun(run: Path, command: list[str], fault: Fault | None = None) -> Iterator[tuple[BaseProcess, Path]]:
-    """Begins a session; yields its process, and the file that its standard error goes to."""
+def started_session(run: Path, command: list[str], fault: Fault | None = None) -> Iterator[tuple[BaseProcess, Path]]:
+    """Start a session; yield its process, and the file that receives its standard error. Kill it at the end."""
     with TemporaryDirectory() as folder:
-        said = Path(folder) / "said"
-        said.touch()
-        process = server().Process(target=_train, args=(["train", *command, "--out", str(run)], str(said), fault))
+        stderr = Path(folder) / "stderr"
+        stderr.touch()
+        process = server().Process(target=_train, args=(["train", *command, "--out", str(run)], str(stderr), fault))
         process.start()
         try:
-            yield process, said
+            yield process, stderr
         finally:
             process.kill()
             process.join()
 
 
-def session(run: Path, command: list[str], fault: Fault | None = None) -> Ended:
-    """A session to its end; one that hangs is killed."""
-    with begun(run, command, fault) as (process, said):
-        process.join(PATIENCE)
+def session(run: Path, command: list[str], fault: Fault | None = None) -> SessionResult:
+    """Run a session to its end; a session that hangs is killed."""
+    with started_session(run, command, fault) as (process, stderr):
+        process.join(TIMEOUT_S)
         code = process.exitcode
-        return Ended(-9 if code is None else code, said.read_text(errors="replace"))
+        return SessionResult(-9 if code is None else code, stderr.read_text(errors="replace"))
 
 
-def _train(words: list[str], said: str, fault: Fault | None) -> None:
+def _train(arguments: list[str], stderr: str, fault: Fault | None) -> None:
     from infogan.cli import app
 
-    sys.argv = ["infogan", *words]
-    with open(said, "wb") as file:
+    sys.argv = ["infogan", *arguments]
+    with open(stderr, "wb") as file:
         os.dup2(file.fileno(), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if fault is not None:
@@ -100,22 +105,22 @@ def _train(words: list[str], said: str, fault: Fault | None) -> None:
 
 
 def progress(run: Path) -> int:
-    """Steps of the newest checkpoint; 0 where there is none."""
-    last = RunFolder(run).last_checkpoint()
-    return 0 if last is None else int(last.stem)
+    """Return the number of steps of the latest checkpoint; 0 if there is none."""
+    path = latest_checkpoint_path(RunFolder(run).checkpoints)
+    return 0 if path is None else int(path.stem)
 
 
 def wait_for(run: Path, step: int, process: BaseProcess) -> None:
-    """Until a checkpoint of this step or a later one is there, or the session has ended."""
+    """Wait until there is a checkpoint of this step or a later one, or the session has ended."""
     while process.is_alive() and progress(run) < step:
         time.sleep(0.005)
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights, averages and moments, bit for bit."""
+def same(first: Path, second: Path) -> bool:
+    """Return whether two runs ended with the same weights, averages and moments, bit for bit."""
     states = []
-    for run in (one, other):
-        path = RunFolder(run).last_checkpoint()
+    for run in (first, second):
+        path = latest_checkpoint_path(RunFolder(run).checkpoints)
         if path is None:
             return False
         states.append(safetensors.torch.load_file(path))
@@ -127,41 +132,41 @@ def same(one: Path, other: Path) -> bool:
 # Faults.
 
 
-def no_number(term: str, step: int) -> None:
-    """From its ``step``-th value on, a term of the loss is no number."""
-    from infogan.training.losses.terms import LOSSES, Loss
+def nan_loss(name: str, step: int) -> None:
+    """Make a loss NaN, from its ``step``-th value on."""
+    from infogan.training.losses import LOSSES
 
-    known, count = LOSSES[term], 0
+    loss, count = LOSSES[name], 0
 
-    def compute(seen: Any) -> Any:
+    def compute(forward: Any) -> Any:
         nonlocal count
         count += 1
-        values = known.compute(seen)
+        values = loss.compute(forward)
         return values * torch.nan if count >= step else values
 
-    LOSSES[term] = Loss(compute, known.over)
+    LOSSES[name] = replace(loss, compute=compute)
 
 
-def clock(first: float, later: float, after: int) -> None:
-    """The clock is off by ``first`` seconds, and by ``later`` once it was looked at so many times."""
-    real, local, form, looked = time.time, time.localtime, time.strftime, 0
+def wrong_clock(first: float, later: float, reads: int) -> None:
+    """Set the clock wrong by ``first`` seconds, and by ``later`` seconds after it was read ``reads`` times."""
+    real, local, form, count = time.time, time.localtime, time.strftime, 0
 
     def now() -> float:
-        nonlocal looked
-        looked += 1
-        return real() + (first if looked <= after else later)
+        nonlocal count
+        count += 1
+        return real() + (first if count <= reads else later)
 
     time.time = now
     time.localtime = lambda seconds=None: local(now() if seconds is None else seconds)
     time.strftime = lambda text, moment=None: form(text, local(now()) if moment is None else moment)
 
 
-def little_memory(more: int) -> None:
-    """The process may ask for so many bytes more than it has."""
+def limit_memory(more: int) -> None:
+    """Limit the address space of the process to ``more`` bytes above the present."""
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + more, resource.RLIM_INFINITY))
 
 
 def address_space() -> int:
-    """Bytes of it that this process has taken."""
+    """Return the size of this process's address space in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()

@@ -1,11 +1,11 @@
-"""The explorer under load for minutes: whether it grows, slows down or ever fails.
+"""Put the explorer under load for minutes: does it grow, slow down or fail?
 
     python -m benchmarks.soak --minutes 10 --out benchmarks/results/soak.json
 
-An explorer in a process of its own serves a small run. From this process two clients steer at ten pictures a second,
-one sorts, one names and labels and undoes, one uploads pictures; beside them others send half a request and vanish, ask
-and do not take the answer, or ask and hang up. Halfway the model in the run folder is replaced by another for a while.
-Memory and latency are of the first and of the last minute.
+An explorer in a separate process serves a small run. Two clients steer at ten tables per second, one sorts, one names,
+labels and undoes, one uploads images. Another sends half a request and disconnects, does not read the answer, or
+disconnects before it. Halfway, the model in the run folder is replaced by another one for a while. Memory and latency
+are those of the first and of the last minute.
 """
 
 import argparse
@@ -24,38 +24,38 @@ import numpy as np
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import ExplorerProcess, small_run
-from benchmarks.faults import bars, picture
+from benchmarks.faults import bars, save_image
 
-FRAME = 0.1  # seconds from picture to picture of a client that steers
+FRAME = 0.1  # seconds between the tables of a client that steers
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        found = {"commit": commit(), **machine(), **soaked(Path(folder), given.minutes * 60, given.seed)}
-    print(json.dumps(found, indent=1))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+        result = {"commit": commit(), **machine(), **soak(Path(folder), arguments.minutes * 60, arguments.seed)}
+    print(json.dumps(result, indent=1))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def soaked(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """What came of so many seconds of load."""
+def soak(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+    """Put an explorer under load; return counts, memory and latency."""
     run = small_run(folder / "run")
     other = small_run(folder / "other", seed=1)
     load = Load(run, folder, seed)
     window = min(60.0, seconds / 5)
     try:
-        load.go_on(window)  # until everything was done at least once
-        first = load.measured(window)
-        load.go_on(max(0.0, seconds / 2 - 2 * window))
-        load.replaced(other, window / 2)
-        load.go_on(max(0.0, seconds / 2 - 1.5 * window))
-        last = load.measured(window)
+        time.sleep(window)  # until everything was done at least once
+        first = load.measure(window)
+        time.sleep(max(0.0, seconds / 2 - 2 * window))
+        load.replace_model(other, window / 2)
+        time.sleep(max(0.0, seconds / 2 - 1.5 * window))
+        last = load.measure(window)
     finally:
         load.stop()
     return {
@@ -63,40 +63,40 @@ def soaked(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
         "requests": sum(load.statuses.values()),
         "statuses": {str(status): count for status, count in sorted(load.statuses.items())},
         "failures": list(load.failures),
-        "hung_up_on": load.rude,
+        "hung_up_on": load.disconnects,
         "first": first,
         "last": last,
         "memory_growth": last["memory_mb"] / first["memory_mb"] - 1,
-        "tracebacks": load.explored.errors().count("Traceback"),
+        "tracebacks": load.explorer.errors().count("Traceback"),
     }
 
 
 class Load:
-    """Clients that go on until `stop`.
+    """Clients that send requests until `stop`.
 
     Args:
         run: The run folder.
-        folder: For what else is needed.
-        seed: Of what they ask for.
+        folder: A folder for other files.
+        seed: Random seed of the requests.
     """
 
     def __init__(self, run: Path, folder: Path, seed: int) -> None:
         self.run = run
-        self.explored = ExplorerProcess(run)
-        self.explored.log_in()
+        self.explorer = ExplorerProcess(run)
+        self.explorer.log_in()
         self.statuses: Counter[int] = Counter()
         self.failures: deque[str] = deque(maxlen=20)
-        self.times: deque[float] = deque(maxlen=1_000_000)  # seconds, of what steers
-        self.rude = 0
-        self._over = threading.Event()
-        picture(bars(1, np.random.default_rng(seed))[0], folder / "bar.png")
-        self._picture = (folder / "bar.png").read_bytes()
+        self.times: deque[float] = deque(maxlen=1_000_000)  # seconds per table of the clients that steer
+        self.disconnects = 0
+        self._stopped = threading.Event()
+        save_image(bars(1, np.random.default_rng(seed))[0], folder / "bar.png")
+        self._image = (folder / "bar.png").read_bytes()
         jobs: list[Callable[[np.random.Generator], None]] = [
             *[self._steer] * 2,
             self._sort,
             self._change,
             self._upload,
-            self._vanish,
+            self._disconnect,
         ]
         self._threads = [
             threading.Thread(target=self._work, args=(job, np.random.default_rng([seed, number])))
@@ -105,17 +105,13 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def go_on(self, seconds: float) -> None:
-        """Lets them."""
-        time.sleep(seconds)
-
-    def measured(self, seconds: float) -> dict[str, float]:
-        """Memory and latency over so many seconds: medians, and the latency that 19 of 20 stay under."""
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Return the medians of memory and latency over some seconds, and the 95th percentile of the latency."""
         self.times.clear()
         memory = []
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            memory.append(self.explored.memory())
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            memory.append(self.explorer.memory())
             time.sleep(0.5)
         times = np.array(self.times)
         return {
@@ -124,37 +120,37 @@ class Load:
             "latency_95_ms": round(float(np.quantile(times, 0.95)) * 1000, 1),
         }
 
-    def replaced(self, other: Path, seconds: float) -> None:
-        """Puts another run's model in the place of the one that is served, and back."""
-        kept = self.run.parent / "kept"
-        shutil.copytree(self.run / "model", kept)
-        self._put(other / "model")
-        self.go_on(seconds)
-        self._put(kept)
+    def replace_model(self, other: Path, seconds: float) -> None:
+        """Replace the model that is served by another run's model for some seconds."""
+        original = self.run.parent / "original"
+        shutil.copytree(self.run / "model", original)
+        self._copy_model(other / "model")
+        time.sleep(seconds)
+        self._copy_model(original)
 
-    def _put(self, model: Path) -> None:
-        for name in ("config.json", "model.safetensors"):  # as whoever saves a model does: never half a file
+    def _copy_model(self, model: Path) -> None:
+        for name in ("config.json", "model.safetensors"):  # atomically, as a model is saved
             shutil.copy(model / name, self.run / "model" / "new")
             (self.run / "model" / "new").replace(self.run / "model" / name)
 
     def stop(self) -> None:
-        """Ends clients and explorer."""
-        self._over.set()
+        """End the clients and the explorer."""
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
-        self.explored.stop()
+        self.explorer.stop()
 
     # Clients.
 
     def _work(self, job: Callable[[np.random.Generator], None], random: np.random.Generator) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
                 job(random)
             except Exception as error:
                 self.failures.append(f"{job.__name__}: {type(error).__name__}: {error}")
 
-    def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        status, answer = self.explored.exchange(self.explored.raw_request(method, path, body))
+    def _request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        status, answer = self.explorer.exchange(self.explorer.raw_request(method, path, body))
         self.statuses[status] += 1
         if status >= 500 or status == 0:
             self.failures.append(f"{method} {path}: {status} {answer[-200:]!r}")
@@ -165,46 +161,46 @@ class Load:
         return f"codes={random.integers(10)},{knobs}&across=0&down=1&columns=10&rows=8&seed={random.integers(1000)}"
 
     def _steer(self, random: np.random.Generator) -> None:
-        begun = time.perf_counter()
-        status, _ = self._ask("GET", f"/api/lattice?{self._view(random)}")
-        taken = time.perf_counter() - begun
+        started = time.perf_counter()
+        status, _ = self._request("GET", f"/api/lattice?{self._view(random)}")
+        seconds = time.perf_counter() - started
         if status == 200:
-            self.times.append(taken)
-        self._over.wait(max(0.0, FRAME - taken))
+            self.times.append(seconds)
+        self._stopped.wait(max(0.0, FRAME - seconds))
 
     def _sort(self, random: np.random.Generator) -> None:
-        place = int(random.integers(1437))
-        self._ask("GET", f"/api/gallery?code=0&group={random.integers(10)}&count=60")
-        self._ask("GET", f"/api/image?index={place}")
-        self._ask("GET", f"/api/queue?count=20&from={place % 100}")
-        self._ask("GET", "/api/evidence")
-        self._ask("GET", f"/api/traversal.gif?{self._view(random)}&code=1")
-        self._ask("GET", "/api/codes.csv")
-        self._over.wait(0.5)
+        index = int(random.integers(1437))
+        self._request("GET", f"/api/gallery?code=0&group={random.integers(10)}&count=60")
+        self._request("GET", f"/api/image?index={index}")
+        self._request("GET", f"/api/queue?count=20&from={index % 100}")
+        self._request("GET", "/api/evidence")
+        self._request("GET", f"/api/traversal.gif?{self._view(random)}&code=1")
+        self._request("GET", "/api/codes.csv")
+        self._stopped.wait(0.5)
 
     def _change(self, random: np.random.Generator) -> None:
         name = f"name {random.integers(10_000)}"
-        words = json.dumps({"code": 0, "value": int(random.integers(10)), "name": name}).encode()
-        self._ask("POST", "/api/name", words)
-        self._ask("POST", "/api/label", json.dumps({"index": int(random.integers(1437)), "label": name}).encode())
-        status, answer = self._ask("GET", "/api/state")
+        content = json.dumps({"code": 0, "value": int(random.integers(10)), "name": name}).encode()
+        self._request("POST", "/api/name", content)
+        self._request("POST", "/api/label", json.dumps({"index": int(random.integers(1437)), "label": name}).encode())
+        status, answer = self._request("GET", "/api/state")
         if status == 200 and (change := json.loads(answer.partition(b"\r\n\r\n")[2])["undo"]):
-            self._ask("POST", "/api/undo", json.dumps({"id": change["id"]}).encode())
-        self._over.wait(0.5)
+            self._request("POST", "/api/undo", json.dumps({"id": change["id"]}).encode())
+        self._stopped.wait(0.5)
 
     def _upload(self, random: np.random.Generator) -> None:
-        self._ask("POST", "/api/read", self._picture if random.random() < 0.8 else self._picture[:50])
-        self._over.wait(1.0)
+        self._request("POST", "/api/read", self._image if random.random() < 0.8 else self._image[:50])
+        self._stopped.wait(1.0)
 
-    def _vanish(self, random: np.random.Generator) -> None:
-        raw = self.explored.raw_request("GET", f"/api/lattice?{self._view(random)}")
-        with socket.create_connection(("127.0.0.1", self.explored.port), timeout=5) as client:
+    def _disconnect(self, random: np.random.Generator) -> None:
+        raw = self.explorer.raw_request("GET", f"/api/lattice?{self._view(random)}")
+        with socket.create_connection(("127.0.0.1", self.explorer.port), timeout=5) as client:
             kind = int(random.integers(3))
             client.sendall(raw[: len(raw) // 2] if kind == 0 else raw)
-            if kind == 1:  # the answer lies for a while
-                self._over.wait(0.5)
-        self.rude += 1
-        self._over.wait(0.1)
+            if kind == 1:  # the answer is not read for a while
+                self._stopped.wait(0.5)
+        self.disconnects += 1
+        self._stopped.wait(0.1)
 
 
 if __name__ == "__main__":

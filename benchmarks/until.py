@@ -1,10 +1,10 @@
-"""How soon the default recipe finds the classes: seconds until the code reaches an accuracy on the test split.
+"""Measure the seconds until the default recipe reaches an accuracy on the test split.
 
     python -m benchmarks.until mnist --accuracy 0.95 --seeds 0-9 --out benchmarks/results/mnist-until.jsonl
 
-The clock runs from the reading of the images, with the budget's measuring of steps and the clustering; it stands still
-while accuracy is looked at, every 20 steps. Python's start, two or three seconds, is not counted. The matching of
-values to labels is fitted on 10,000 training images.
+The clock starts when the images are read, and includes the measurement for the budget and the clustering. It is stopped
+while the accuracy is measured, every 20 steps. The start of Python, two or three seconds, is not counted. The matching
+of categories to labels is fitted on 10,000 training images.
 """
 
 import argparse
@@ -19,72 +19,94 @@ import numpy as np
 
 from benchmarks.accuracy import add, commit, machine
 from infogan import InfoGAN
-from infogan.api.sweep import seeds_of
+from infogan.api.resolve import Plan, compose
+from infogan.api.sweep import parse_seeds
 from infogan.api.train_run import plan
-from infogan.config.presets import compose
-from infogan.data import load
+from infogan.data import ImageSet, load
 from infogan.evaluation.metrics.clustering import hungarian_mapping
-from infogan.training.loop import Interrupted, Watcher, train
+from infogan.training.callbacks import Callback, Interrupted
+from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 
-LOOKED_AT = 10_000  # images of either split
-EVERY = 20  # steps
+MEASURED_IMAGES = 10_000  # of either split
+INTERVAL = 20  # steps between measurements
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a named data set with labels and a test split")
     parser.add_argument("--accuracy", type=float, default=0.95)
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 1,4")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON lines to add to")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines file to append to")
+    arguments = parser.parse_args()
     lines = []
-    for seed in seeds_of(given.seeds):
+    for seed in parse_seeds(arguments.seeds):
         with TemporaryDirectory() as folder:
-            line = {"data": given.data, "seed": seed, "accuracy": given.accuracy, "commit": commit()}
-            line |= machine() | until(given.data, seed, given.accuracy, Path(folder) / "run")
+            line = {"data": arguments.data, "seed": seed, "accuracy": arguments.accuracy, "commit": commit()}
+            line |= machine() | until(arguments.data, seed, arguments.accuracy, Path(folder) / "run")
         lines.append(line)
-        add(given.out, line)
+        add(arguments.out, line)
         print(line, flush=True)
-    reached = [line["seconds"] if line["seconds"] is not None else np.inf for line in lines]
-    print(f"median {np.median(reached):.1f} s, from {min(reached):.1f} to {max(reached):.1f} s, {len(reached)} seeds")
+    seconds = [line["seconds"] if line["seconds"] is not None else np.inf for line in lines]
+    print(f"median {np.median(seconds):.1f} s, from {min(seconds):.1f} to {max(seconds):.1f} s, {len(seconds)} seeds")
 
 
 def until(data: str, seed: int, accuracy: float, folder: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """Trains until the accuracy is reached: the ``seconds`` that took, None if never, and the ``step``.
+    """Train until the accuracy is reached; return the ``seconds`` (None if it is not reached) and the ``step``.
 
-    ``assignments`` are ``section.key=value`` each, as for `recipes.resolve`.
+    ``assignments`` are ``section.key=value`` each, as for `compose`.
     """
     started = time.monotonic()
-    options = {"data": {"source": data}, "train": {"seed": seed, "sample_every": EVERY}}
+    options = {"data": {"source": data}, "train": {"seed": seed, "sample_every": INTERVAL}}
     planned = plan(compose("robust", [options], assignments))
-    _, _, before_classes = planned.config.stage_at(0)
-    test = load(data, split="test")
-    assert planned.images.labels is not None
-    assert test.labels is not None
-    test_images, test_labels = test.images[:LOOKED_AT], test.labels[:LOOKED_AT]
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(planned.images))[:LOOKED_AT])
-    train_images, train_labels = planned.images.images[chosen], planned.images.labels[chosen]
-    looking, reached = 0.0, None
+    check = AccuracyCheck(planned, load(data, split="test"), accuracy, started)
+    with contextlib.suppress(Interrupted):
+        train(planned.config, planned.images, RunFolder.at(folder), callbacks=[check])
+    return check.result or {"seconds": None, "step": planned.config.train.steps}
 
-    def look(step: int, model: InfoGAN) -> None:
-        nonlocal looking, reached
-        if step <= before_classes or reached is not None:
+
+class AccuracyCheck(Callback):
+    """Stops a run when its category reaches an accuracy.
+
+    Args:
+        plan: The run.
+        test: The test split.
+        accuracy: The accuracy to reach.
+        started: When the clock started.
+
+    Attributes:
+        result: The ``seconds`` and the ``step`` at which the accuracy was reached; None until then.
+    """
+
+    def __init__(self, plan: Plan, test: ImageSet, accuracy: float, started: float) -> None:
+        self.result: dict[str, Any] | None = None
+        self._accuracy, self._started, self._measuring = accuracy, started, 0.0
+        _, _, self._pretraining_end = plan.config.stage_at(0)
+        assert plan.images.labels is not None
+        assert test.labels is not None
+        shuffled = np.random.default_rng(plan.config.train.seed).permutation(len(plan.images))
+        sample = np.sort(shuffled[:MEASURED_IMAGES])
+        self._train_images, self._train_labels = plan.images.images[sample], plan.images.labels[sample]
+        self._test_images, self._test_labels = test.images[:MEASURED_IMAGES], test.labels[:MEASURED_IMAGES]
+        self._classes = len(plan.images.label_names)
+
+    def on_sample(self, step: int, model: InfoGAN) -> None:
+        """Measure the accuracy; the time that it takes is not counted."""
+        if step <= self._pretraining_end or self.result is not None:
             return
         now = time.monotonic()
         code = model.first_categorical()
-        fitted = model.encode(train_images).codes[code.name]
-        mapping = np.asarray(hungarian_mapping(fitted, train_labels, code.size, len(planned.images.label_names)))
-        found = mapping[model.encode(test_images).codes[code.name]]
-        if (found == test_labels).mean() >= accuracy:
-            reached = {"seconds": round(now - started - looking, 1), "step": step}
-        looking += time.monotonic() - now
+        categories = model.encode(self._train_images).codes[code.name]
+        mapping = np.asarray(hungarian_mapping(categories, self._train_labels, code.size, self._classes))
+        predicted = mapping[model.encode(self._test_images).codes[code.name]]
+        if (predicted == self._test_labels).mean() >= self._accuracy:
+            self.result = {"seconds": round(now - self._started - self._measuring, 1), "step": step}
+        self._measuring += time.monotonic() - now
 
-    watcher = Watcher(on_picture=look, interrupted=lambda: reached is not None)
-    with contextlib.suppress(Interrupted):
-        train(planned.config, planned.images, RunFolder.at(folder), watch=watcher)
-    return reached or {"seconds": None, "step": planned.config.train.steps}
+    def stop_requested(self) -> bool:
+        """Stop when the accuracy is reached."""
+        return self.result is not None
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Is the verdict right? Runs that are made to fail, and all that were measured, against what their labels say.
+"""Compare verdicts with labels: of runs that are made to fail, and of all runs that were measured.
 
     python -m benchmarks.verdicts --out benchmarks/results/sabotaged.jsonl --beside benchmarks/results/*.jsonl
 
-Each sabotaged run is a command with something wrong in it: another number of categories than there are kinds,
-transforms that hardly change anything, two hundred steps, a recipe of old. Those that are in the file already are not
-repeated. Then every run of these files is judged anew, from the traces that were recorded, by today's limits: the
-verdict of a run is wrong where it trusts less than ``FAILED`` of its floor, or does not trust what
-reaches the floor.
+Each sabotaged run is a command with a mistake in it: another number of categories than there are classes,
+augmentations that change almost nothing, two hundred steps, an old recipe. Runs that are in the file already are not
+repeated. Then every run of these files is judged again, from the recorded evidence and with today's thresholds. A
+verdict is wrong if it trusts a run below ``FAILED`` of its floor, or does not trust a run that reaches its floor.
 """
 
 import argparse
@@ -21,8 +20,9 @@ from infogan.evaluation.verdict import Evidence, judge
 
 FLOORS = {"mnist": 0.983, "fashion-mnist": 0.65, "digits": 0.93}
 FLOOR_OF_IMBALANCED = 0.9
-FAILED = 0.9  # of its floor: whatever is below has failed
+FAILED = 0.9  # share of the floor; a run below has failed
 
+# As in the recorded results, where --augment had its old name.
 SABOTAGED = [
     "mnist --categorical 5",
     "mnist --categorical 7",
@@ -42,49 +42,47 @@ SABOTAGED = [
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the JSON lines of sabotaged runs to add to")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines file of sabotaged runs to append to")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="JSON lines of `benchmarks.accuracy`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="where the run folders go")
-    parser.add_argument("--judge-only", action="store_true", help="run nothing, judge what is there")
-    given = parser.parse_args()
-    for number, words in enumerate([] if given.judge_only else SABOTAGED):
-        command = ["infogan", "train", *words.split(), "--seed", str(given.seed)]
-        if any(line["command"] == shlex.join(command) for line in lines_of(given.out)):
+    parser.add_argument("--judge-only", action="store_true", help="train nothing, judge the recorded runs")
+    arguments = parser.parse_args()
+    for number, text in enumerate([] if arguments.judge_only else SABOTAGED):
+        command = ["infogan", "train", *text.split(), "--seed", str(arguments.seed)]
+        if any(line["command"] == shlex.join(command) for line in lines_of(arguments.out)):
             continue
-        data = words.split()[0]
-        folder = given.runs / f"sabotaged-{number}-{time.strftime('%Y%m%d-%H%M%S')}"
-        add(given.out, {"data": data, "seed": given.seed, "commit": commit()} | run(command, folder))
-    files = dict.fromkeys([given.out, *given.beside])
+        data = text.split()[0]
+        folder = arguments.runs / f"sabotaged-{number}-{time.strftime('%Y%m%d-%H%M%S')}"
+        add(arguments.out, {"data": data, "seed": arguments.seed, "commit": commit()} | run(command, folder))
+    files = dict.fromkeys([arguments.out, *arguments.beside])
     print(table([line for file in files for line in lines_of(file)]))
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """The runs as Markdown, the verdict on each, and how many verdicts are wrong in either way."""
+    """Return the runs as Markdown with their verdicts, and the number of right verdicts of either kind."""
     rows = ["| command | accuracy | verdict | |", "|---|---|---|---|"]
     counts: dict[str, list[int]] = {"failed and not trusted": [0, 0], "reached the floor and trusted": [0, 0]}
     for line in lines:
         if "verdict" not in line or "accuracy" not in line:
             continue
         names = [field.name for field in fields(Evidence)]
-        trusted, reason = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
+        is_trusted, reason = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
         floor = FLOOR_OF_IMBALANCED if "prior_distance" in line else FLOORS[line["data"]]
-        wrong = ""
+        kind, is_wrong = None, False  # between the two, either verdict is right
         if line["accuracy"] < FAILED * floor:
-            kind, wrong = "failed and not trusted", "wrong" if trusted else ""
+            kind, is_wrong = "failed and not trusted", is_trusted
         elif line["accuracy"] >= floor:
-            kind, wrong = "reached the floor and trusted", "" if trusted else "wrong"
-        else:
-            kind = None  # between the two, either verdict may be had
+            kind, is_wrong = "reached the floor and trusted", not is_trusted
         if kind:
-            counts[kind][0] += not wrong
+            counts[kind][0] += not is_wrong
             counts[kind][1] += 1
         command = line["command"].removeprefix("infogan train ")
-        said = "trust" if trusted else reason
-        rows.append(f"| `{command}` | {line['accuracy']:.4f} | {said} | {wrong} |")
-    return "\n".join([*rows, "", *(f"{kind}: {right} of {all_}" for kind, (right, all_) in counts.items())])
+        verdict = "trust" if is_trusted else reason
+        rows.append(f"| `{command}` | {line['accuracy']:.4f} | {verdict} | {'wrong' if is_wrong else ''} |")
+    return "\n".join([*rows, "", *(f"{kind}: {right} of {total}" for kind, (right, total) in counts.items())])
 
 
 if __name__ == "__main__":

@@ -103,8 +103,12 @@ def test_callbacks_are_called_in_their_order_and_all_are_asked_to_stop() -> None
     assert calls == [("a", "step", 7), ("b", "step", 7), ("a", "log", 3), ("b", "log", 3)]
     requests: list[str] = []
 
-    def requesting(name: str, request: bool) -> Callback:
-        return Hooks(stop=lambda: requests.append(name) is None and request)
+    def requesting(name: str, stop: bool) -> Callback:
+        def request() -> bool:
+            requests.append(name)
+            return stop
+
+        return Hooks(stop=request)
 
     assert CallbackList([requesting("a", True), requesting("b", False)]).stop_requested()
     assert requests == ["a", "b"]

@@ -15,7 +15,7 @@ from infogan.training.optim import (
     loss_weight,
     make_optimizers,
 )
-from tests.helpers import make_context, small_config
+from tests.helpers import GENERATOR, make_context, small_config
 
 
 def test_linear_decay_falls_to_zero_over_the_second_half() -> None:
@@ -44,7 +44,7 @@ def test_updates_of_the_same_networks_and_settings_share_an_optimizer() -> None:
     assert len({id(first), id(third), id(fourth)}) == 3
     group = first.param_groups[0]
     assert (group["lr"], group["betas"]) == (1e-3, (0.3, 0.999))
-    assert list(map(id, group["params"])) == list(map(id, networks.parameters_of(("generator",))))
+    assert list(map(id, group["params"])) == list(map(id, networks.parameters_of(GENERATOR)))
 
 
 def test_precision_auto_depends_on_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,8 +95,8 @@ def test_checkpoint_of_version_0_1_is_loaded() -> None:
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part == "encoder_state":
-            for copy in ("networks", "average"):
-                old[f"{copy}.encoder.{names[rest]}"] = tensor
+            for copied in ("networks", "average"):
+                old[f"{copied}.encoder.{names[rest]}"] = tensor
         else:
             old[f"{ {'ema': 'average', 'optimizers': 'optimisers'}.get(part, part) }.{rest}"] = tensor
     copy = TrainState.create(config, image_set(), CPU)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from infogan.utils import files
 from infogan.utils.errors import UserError
 from infogan.utils.files import (
     LOCK_NAME,
@@ -296,7 +295,7 @@ def test_locks_do_nothing_on_file_systems_without_them(tmp_path: Path, monkeypat
     def unsupported(*_: object, **__: object) -> None:
         raise NotImplementedError("FileSystem does not appear to support flock")
 
-    monkeypatch.setattr(files.FileLock, "acquire", unsupported)
+    monkeypatch.setattr("infogan.utils.files.FileLock.acquire", unsupported)
     with folder_lock(tmp_path):
         pass
 
