@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -22,8 +22,7 @@ Maps = Float[Tensor, "batch filter row column"]  # feature maps
 Features = Float[Tensor, "batch feature"]
 
 
-@dataclass(frozen=True)
-class ImageShape:
+class ImageShape(NamedTuple):
     """Shape of square images.
 
     Attributes:
@@ -40,8 +39,7 @@ class ImageShape:
         return self.channels * self.size**2
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """Functions that build the networks of one architecture.
 
     Attributes:
@@ -257,15 +255,9 @@ def paper_generator(latent: int, shape: ImageShape, width: int) -> nn.Module:
 def paper_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
     """Return conv 64, conv 128 and FC 1024, the last two with batch norm; leaky ReLU 0.1 (sizes for width 64)."""
     side = shape.size // 4
-    layers = [
-        nn.Conv2d(shape.channels, width, 4, stride=2, padding=1),
-        nn.LeakyReLU(0.1),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
-        BatchNorm2d(2 * width),
-        nn.LeakyReLU(0.1),
-        FlattenNHWC(),
-        *_dense(2 * width * side**2, 16 * width, nn.LeakyReLU(0.1)),
-    ]
+    layers: list[nn.Module] = [nn.Conv2d(shape.channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.1)]
+    layers += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False), BatchNorm2d(2 * width)]
+    layers += [nn.LeakyReLU(0.1), FlattenNHWC(), *_dense(2 * width * side**2, 16 * width, nn.LeakyReLU(0.1))]
     return nn.Sequential(*layers), 16 * width
 
 

@@ -1,7 +1,6 @@
 """Batch norm that treats parts of a batch separately, or a batch that several processes share as one."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
             if self.track_running_stats:
                 assert self.momentum is not None  # no network here uses cumulative averages
                 for part in moments:
-                    unbiased = part.variance * part.count / (part.count - 1)
+                    unbiased = part.variance * part.total / (part.total - 1)
                     self.get_buffer("running_mean").lerp_(part.mean, self.momentum)
                     self.get_buffer("running_var").lerp_(unbiased, self.momentum)
                     self.get_buffer("num_batches_tracked").add_(1)
@@ -51,13 +50,12 @@ class BatchNorm2d(SplitBatchNorm, nn.BatchNorm2d):
     """Batch norm of feature maps."""
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Moments of each channel over all processes: mean and variance, (channels,), and values per channel, ()."""
+class Moments(NamedTuple):
+    """Moments of each channel over all processes: mean and variance, (channels,), and total values per channel, ()."""
 
     mean: Tensor
     variance: Tensor
-    count: Tensor
+    total: Tensor
 
 
 def _global_moments(values: Tensor, parts: int) -> list[Moments]:
@@ -124,8 +122,8 @@ class _GlobalBatchNorm(torch.autograd.Function):
         for (value_gradient, *_), (_, part, m), (weight_sum, bias_sum) in zip(partial, parts, sums, strict=True):
             shape = [1, -1] + [1] * (part.ndim - 2)
             scale = torch.rsqrt(m.variance + context.eps)
-            slope = -weight * scale.square() / m.count * weight_sum
-            offset = -weight * scale / m.count * bias_sum - slope * m.mean
+            slope = -weight * scale.square() / m.total * weight_sum
+            offset = -weight * scale / m.total * bias_sum - slope * m.mean
             value_gradient.add_(offset.view(shape)).addcmul_(part, slope.view(shape))
         value_gradients, weight_gradients, bias_gradients = zip(*partial, strict=True)
         return _join(value_gradients), sum(weight_gradients), sum(bias_gradients), None, None

@@ -7,10 +7,9 @@ proxies. Only two files of a repository are downloaded; neither can run code, an
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import infogan
 from infogan.data.preprocess import error_reason
@@ -23,8 +22,7 @@ LIBRARY = {"library_name": "infogan", "library_version": infogan.__version__}
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
-@dataclass(frozen=True)
-class HubName:
+class HubName(NamedTuple):
     """The name of a model on the Hub.
 
     Attributes:
@@ -187,9 +185,9 @@ class HubMixin:
         return upload(repo_id, files, private=private, token=token, branch=branch, **commit)
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Raise UserError unless ``repo_id`` has the form ``user/name``."""
-    if not _REPO_ID.fullmatch(repo_id):
+def check_repo_id(repo_id: str | None) -> None:
+    """Raise UserError unless ``repo_id`` has the form ``user/name`` or is None."""
+    if repo_id is not None and not _REPO_ID.fullmatch(repo_id):
         raise UserError(f"{repo_id!r} is not a name on the Hub; names have the form user/name")
 
 
@@ -216,7 +214,7 @@ def download_model(text: str, revision: str | None = None, **options: Any) -> Pa
         )
     folder = _download(name, CONFIG, MAX_CONFIG_BYTES, **options).parent
     # The folder is named after the commit, so that the weights match even if the branch has moved on.
-    commit = replace(name, revision=folder.name)
+    commit = name._replace(revision=folder.name)
     _download(commit, WEIGHTS, max_weight_bytes(folder), **options)
     return folder
 

@@ -183,8 +183,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
         """
         from infogan.reports import model_card
 
-        if repo_id is not None:
-            hub.check_repo_id(repo_id)
+        hub.check_repo_id(repo_id)
         card = model_card.card_files(self, repo_id=repo_id, license=license)
         return {CONFIG: self._config_bytes(), WEIGHTS: self._weights_bytes(), **card}
 
@@ -557,11 +556,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
             return distributed.all_gather(posterior, len(images)) if self.sharded else posterior
 
     def _check_images(self, images: NDArray[np.uint8] | Shards) -> None:
-        expected = (self.config.channels, self.config.size, self.config.size)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
+        channels, size = self.shape
+        if images.dtype != np.uint8 or images.shape[1:] != (channels, size, size):
             raise UserError(
-                f"images are {images.dtype} of shape {images.shape}, but this model reads uint8 of shape (count, "
-                f"{', '.join(map(str, expected))})"
+                f"images are {images.dtype} {images.shape}; this model reads uint8 (count, {channels}, {size}, {size})"
             )
 
     def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
