@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infogan.data.dataset import ImageSet, NumberedNames
+from infogan.data.dataset import ImageSet
 from infogan.data.preprocess import ImageSpec, Progress
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
@@ -112,7 +112,7 @@ def streamed(
         status = _local_file(path).stat()
         fingerprint += f" {status.st_size} {status.st_mtime_ns}"
     fingerprint += f" {size} {channels} {shape}"
-    yield Stream.from_images(images, fingerprint, numbered=isinstance(images.names, NumberedNames))
+    yield Stream.from_images(images, fingerprint)
 
 
 def has_test_split(source: str | Path) -> bool:

@@ -29,7 +29,8 @@ _HTTP_HEADERS = {"User-Agent": "infogan", "Accept-Encoding": "identity"}
 _CHUNK_BYTES = 2**16
 _UNWRITABLE = {errno.EDQUOT, errno.ENOSPC, errno.EROFS}
 _FAILURES = (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
-_Downloader = Callable[[str, str, object], None]  # pooch calls it with a URL, an output file and None
+# A URL with {} for the file name, and the downloader that pooch calls with a URL, an output file and None.
+_Source = tuple[str, Callable[[str, str, object], None]]
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,8 @@ def tar_member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return stream
 
 
-def _sources(
-    origin: Origin, folder: Path, scratch: Path, progress: Progress | None
-) -> Iterator[tuple[str, _Downloader]]:
-    """Yield the sources in the order in which they are tried: a URL with ``{}`` for the file name, and a downloader."""
+def _sources(origin: Origin, folder: Path, scratch: Path, progress: Progress | None) -> Iterator[_Source]:
+    """Yield the sources in the order in which they are tried."""
     yield f"{folder}/{{}}", _copy_local
     if origin.system:
         yield f"{origin.system}/{{}}", _copy_local

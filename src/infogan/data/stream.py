@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.dataset import ImageSet
+from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
 
 
@@ -39,7 +39,7 @@ class Stream:
     factors: Factors | None = None
 
     @classmethod
-    def from_images(cls, images: ImageSet, fingerprint: str, *, numbered: bool = False) -> "Stream":
+    def from_images(cls, images: ImageSet, fingerprint: str) -> "Stream":
         """Return a stream that reads blocks of an image set, without keeping pages of a memory-mapped one."""
 
         def read(first: int, last: int) -> ImageSet:
@@ -47,6 +47,7 @@ class Stream:
             release_pages(images.images)
             return block
 
+        numbered = isinstance(images.names, NumberedNames)
         return cls(len(images), images.source, fingerprint, read, numbered=numbered, factors=images.factors)
 
 

@@ -39,8 +39,8 @@ def test_interrupted_drawing_starts_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         render_all(small_rendering(failing_draw(KeyboardInterrupt())), tmp_path, 8)
     assert list(tmp_path.iterdir()) == []
-    train = read_rendering(small_rendering(), tmp_path, "train", 8)
-    test = read_rendering(small_rendering(), tmp_path, "test", 8)
+    train = read_rendering(small_rendering(), tmp_path, "train", 8, None)
+    test = read_rendering(small_rendering(), tmp_path, "test", 8, None)
     assert len(train.images) == 36 and len(test.images) == 4
     numbers = np.concatenate([train.images, test.images])[:, 0, 0, 0].tolist()
     assert sorted(numbers) == list(range(40)) and numbers[:36] != sorted(numbers[:36])

@@ -23,9 +23,7 @@ from infogan.utils.errors import UserError
 PARALLEL_HEADERS = 2_000  # from this many images on, several processes read the headers
 
 
-def read_images(
-    path: Location, split: str, spec: ImageSpec, *, strict: bool = False, progress: Progress | None = None
-) -> ImageSet:
+def read_images(path: Location, split: str, spec: ImageSpec, *, strict: bool, progress: Progress | None) -> ImageSet:
     """Read one split of a folder, zip or table of images, with one image in memory at a time.
 
     Args:

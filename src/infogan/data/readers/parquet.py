@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from infogan.data.folder_layout import ImageFiles, Layout, has_image_extension, is_hidden, natural_key
 from infogan.data.preprocess import wrap_read_errors
 from infogan.data.readers.remote import Location, open_location
-from infogan.utils.errors import UserError
+from infogan.utils.errors import UserError, import_extra
 
 EXTENSION = ".parquet"
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img", "picture"), ("label", "labels")
@@ -50,10 +50,9 @@ def open_tables(path: Location) -> Iterator[ImageFiles]:
 
 def import_parquet() -> Any:
     """Return the module that reads and writes Parquet files; raises UserError if it is not installed."""
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise UserError("Parquet files need another library: pip install 'infogan[parquet]'") from error
+    import_extra("pyarrow", "parquet", "Parquet files need")
+    from pyarrow import parquet
+
     return parquet
 
 

@@ -57,9 +57,7 @@ class Rendering:
         return {"train": order[~test[order]], "test": order[test[order]]}
 
 
-def read_rendering(
-    rendering: Rendering, folder: Path, split: str, size: int, progress: Progress | None = None
-) -> ImageSet:
+def read_rendering(rendering: Rendering, folder: Path, split: str, size: int, progress: Progress | None) -> ImageSet:
     """Return one split, memory-mapped and without names, after drawing the set at this size if necessary.
 
     Raises:

@@ -142,9 +142,8 @@ def _draw_published(folder: Path, size: int) -> Iterator[NDArray[np.uint8]]:
         positions = (np.arange(COMPARED_IMAGES) + sprite * COMPARED_IMAGES) * 389 % len(published)
         drawn_mask, published_mask = _draw_sprite(sprite)[positions] > 0, published[positions] > 0
         equal += (drawn_mask == published_mask).mean(axis=(1, 2, 3)).tolist()
-        intersection, union = (
-            mask.sum(axis=(1, 2, 3)) for mask in (drawn_mask & published_mask, drawn_mask | published_mask)
-        )
+        intersection = (drawn_mask & published_mask).sum(axis=(1, 2, 3))
+        union = (drawn_mask | published_mask).sum(axis=(1, 2, 3))
         overlap[SHAPES[sprite // (FACTOR_SIZES[1] * FACTOR_SIZES[2])]] += (intersection / union).tolist()
         yield resize_images(published, size)
     mean_overlap = {shape: float(np.mean(values)) for shape, values in overlap.items()}
