@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from infogan.api import train_run
-from infogan.api.evaluate_run import write_report
+from infogan.api.evaluate_run import evaluation_inputs, write_report
 from infogan.config.load import build
 from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
@@ -199,5 +199,6 @@ def test_training_writes_the_report_and_it_can_be_written_again(tmp_path: Path) 
     content = run.report.read_text()
     assert Page(content).images()
     assert len(content) < 5_000_000
-    path = write_report(run, model, plan.config, plan.images, result, tmp_path / "a" / "b.html")
+    inputs = evaluation_inputs(model, plan.config)
+    path = write_report(run, inputs, plan.config, result, tmp_path / "a" / "b.html")
     assert path.read_text() == content

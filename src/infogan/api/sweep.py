@@ -33,7 +33,7 @@ from infogan.evaluation.model_selection import SAMPLES, Candidate, Ranking, rank
 from infogan.models.infogan import InfoGAN
 from infogan.models.serialization import WEIGHTS
 from infogan.reports.compare import comparison_page, read_runs
-from infogan.training.run_dir import LOCK, RunFolder
+from infogan.training.run_dir import LOCK, RunFolder, read_json, read_json_lines
 from infogan.training.trackers import TRACKER_FILES
 from infogan.utils import files
 from infogan.utils.errors import UserError
@@ -111,10 +111,7 @@ class SweepFolder:
         shared = {"data": data, "arguments": list(arguments)}
         if not self._shared.is_file():
             files.write_json(self._shared, shared)
-        try:
-            before = json.loads(self._shared.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self._shared} is damaged: {error}") from error
+        before = read_json(self._shared)
         if before != shared:
             raise UserError(
                 f"{self.path} holds a sweep of other runs ({json.dumps(before)}): choose another --out, or repeat its "
@@ -124,9 +121,8 @@ class SweepFolder:
     def records(self) -> dict[str, RunRecord]:
         """Return the last record of each run that ended, by name, without invalid lines."""
         records = {}
-        for line in self.runs.read_text(encoding="utf-8").splitlines() if self.runs.is_file() else ():
-            with suppress(ValueError, TypeError, KeyError):
-                entry = json.loads(line)
+        for entry in read_json_lines(self.runs):
+            with suppress(TypeError, KeyError):
                 records[entry["name"]] = RunRecord(**{**entry, "arguments": tuple(entry["arguments"])})
         return records
 
@@ -460,9 +456,9 @@ def _copy_best(folder: SweepFolder, name: str) -> None:
 def _best_name(folder: SweepFolder) -> str | None:
     """Return the name of the run that ``best/`` is a copy of."""
     try:
-        name: str = json.loads(folder.ranking.read_text(encoding="utf-8"))["places"][0]["name"]
+        name: str = read_json(folder.ranking)["places"][0]["name"]
         return name
-    except (OSError, ValueError, LookupError, TypeError):
+    except (UserError, LookupError, TypeError):
         return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import infogan
-from infogan.api.evaluate_run import evaluate_run, load_test_images, write_report
+from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_report
 from infogan.api.resolve import Plan, resolve, validate
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
@@ -204,13 +204,13 @@ def _train_and_evaluate(
         model.save(run.model)
     for name in model.layout.codes:
         save_image(model.sheet(name), run.traversals / f"{name}.png")
-    result = evaluate_run(model, config, images)
+    inputs = evaluation_inputs(model, config, images)
+    result = evaluate_run(inputs, config)
     run.add_metrics({"step": config.train.steps, **result})
     callbacks.call("on_evaluation", config.train.steps, result)
     if callbacks.callbacks and model.networks.reads_codes:
-        encoded = encode_sample(model, load_test_images(model, config) or images)
-        callbacks.call("on_encoded", config.train.steps, encoded)
-    write_report(run, model, config, images, result)
+        callbacks.call("on_encoded", config.train.steps, encode_sample(model, inputs.reported))
+    write_report(run, inputs, config, result)
     model.run_path = run.path
     run.log("finished")
     return model, result

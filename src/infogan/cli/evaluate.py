@@ -29,7 +29,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on the test split of its data. Labels are used here only, if there are any."""
-    from infogan.api.evaluate_run import evaluate_run, load_images
+    from infogan.api.evaluate_run import evaluate_run, evaluation_inputs
     from infogan.evaluation.evaluate import summary
     from infogan.training.run_dir import RunFolder
     from infogan.utils import distributed
@@ -41,10 +41,11 @@ def evaluate(
             config = folder.read_config()
         model = load_sharded(run, own_device)
         with distributed.all_or_none():
-            images = load_images(model, config.data)
-        distributed.assert_same_on_all_ranks("set of images", images.digest() if distributed.is_distributed() else "")
+            inputs = evaluation_inputs(model, config)
+            digest = inputs.train.digest() if distributed.is_distributed() else ""
+        distributed.assert_same_on_all_ranks("set of images", digest)
         with distributed.errors_from_rank0():
-            result = evaluate_run(model, config, images, names, samples=samples)
+            result = evaluate_run(inputs, config, names, samples=samples)
         if not distributed.is_rank0():
             return
     folder.add_metrics({"step": config.train.steps, **result})
@@ -60,16 +61,15 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file. Default: report.html in the run folder.")] = None,
 ) -> None:
     """Write the HTML report of a run (also written at the end of training)."""
-    from infogan.api.evaluate_run import evaluate_run, load_images, write_report
+    from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_report
     from infogan.models.infogan import InfoGAN
     from infogan.training.run_dir import RunFolder
 
     folder = RunFolder.existing(run)
-    config, model = folder.read_config(), InfoGAN.load(run)
-    images = load_images(model, config.data)
-    evaluations = folder.read_metrics()
-    result = evaluations[-1] if evaluations else evaluate_run(model, config, images)
-    typer.echo(str(write_report(folder, model, config, images, result, out)))
+    config, evaluations = folder.read_config(), folder.read_metrics()
+    inputs = evaluation_inputs(InfoGAN.load(run), config)
+    result = evaluations[-1] if evaluations else evaluate_run(inputs, config)
+    typer.echo(str(write_report(folder, inputs, config, result, out)))
 
 
 @commands.command()

@@ -205,7 +205,7 @@ class RunFolder:
 
     def read_config(self) -> Config:
         """Return the run's configuration; raise UserError if it is damaged."""
-        options = _read_json(self.config)
+        options = read_json(self.config)
         try:
             return Config.model_validate(migrate_config(options))
         except (ValueError, AttributeError) as error:
@@ -215,7 +215,7 @@ class RunFolder:
     def read_environment(self) -> list[dict[str, Any]]:
         """Return what each session ran on, see `environment`; raise UserError if the file is damaged."""
         path = self.path / "environment.json"
-        sessions: list[dict[str, Any]] = _read_json(path, [])
+        sessions: list[dict[str, Any]] = read_json(path, [])
         if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
             raise UserError(f"{path} is damaged: it is not a list of sessions")
         return sessions
@@ -240,7 +240,7 @@ class RunFolder:
 
     def read_incidents(self) -> list[dict[str, Any]]:
         """Return what went wrong so far, each with ``when`` and ``what``."""
-        return list(_json_lines(self.incidents))
+        return list(read_json_lines(self.incidents))
 
     def add_stats(self, record: Mapping[str, Any]) -> None:
         """Append a record to ``stats.jsonl``."""
@@ -254,14 +254,14 @@ class RunFolder:
         """Return the records so far, without torn lines and without values that are not numbers."""
         return [
             {key: value for key, value in record.items() if key == "stage" or _is_number(value)}
-            for record in map(migrate_statistics, _json_lines(self.stats))
+            for record in map(migrate_statistics, read_json_lines(self.stats))
             if type(record.get("step")) is int and _is_number(record["step"])
         ]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the evaluations so far, without invalid lines and without entries that a later version added."""
         evaluations = []
-        for line in _json_lines(self.metrics):
+        for line in read_json_lines(self.metrics):
             with suppress(ValidationError):
                 evaluation = _Evaluation.model_validate(line, strict=True)
                 if evaluation.information.keys() <= evaluation.entropy.keys():
@@ -312,7 +312,8 @@ def _oddities(sessions: list[dict[str, Any]], session: Mapping[str, Any]) -> Ite
         yield f"the clock was set back: the session before started {offset} later than now"
 
 
-def _read_json(path: Path, default: Any = None) -> Any:
+def read_json(path: Path, default: Any = None) -> Any:
+    """Return the content of a JSON file; raise UserError if it is damaged, or missing and has no default."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would never end
             raise OSError("it is not a file")
@@ -325,7 +326,8 @@ def _read_json(path: Path, default: Any = None) -> Any:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a file of JSON lines, which may be missing, without invalid lines."""
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
