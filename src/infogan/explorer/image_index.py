@@ -275,8 +275,8 @@ class ImageIndex:
                 }
             )
         order = np.argsort(indices)  # a memory-mapped file is read front to back
-        row = self.images.images[np.asarray(indices)[order]][np.argsort(order)]
-        return {"items": items, "image": tiled_data_url(row[np.newaxis])}
+        pixels = self.images.images[np.asarray(indices)[order]][np.argsort(order)]
+        return {"items": items, "image": tiled_data_url(pixels[np.newaxis])}
 
     def codes_csv(self) -> bytes:
         """Return a CSV file with a row for each encoded image.
@@ -289,8 +289,8 @@ class ImageIndex:
         confidence = self.group_probabilities(self.main_code)[np.arange(self.encoded), numbers]
         confidence[self._labelled()] = 1
         header = ["image", "label", "by", "probability"]
-        columns: list[Sequence[str]] = [
-            self.images.names[: self.encoded],
+        columns = [
+            [self.images.names[index] for index in range(self.encoded)],
             [self.labels.get(index, groups[number].name) for index, number in enumerate(numbers)],
             ["hand" if index in self.labels else "model" for index in range(self.encoded)],
             [f"{probability:.6f}" for probability in confidence],

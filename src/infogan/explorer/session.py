@@ -174,7 +174,7 @@ class Session:
         name = printable(index.images.names[image])
         change = f"label of image {name} removed" if label is None else f"image {name} labelled {label!r}"
         with self._change(change):
-            index.labels = {number: name for number, name in index.labels.items() if number != image}
+            index.labels = {number: text for number, text in index.labels.items() if number != image}
             if label is not None:
                 index.labels[image] = label
 
