@@ -13,13 +13,8 @@ FORMAT = 2
 Value = TypeVar("Value")
 
 _TABLES = tomllib.loads((Path(__file__).parent / "renames.toml").read_text(encoding="utf-8"))
-SECTIONS: dict[str, str] = _TABLES["sections"]
 OPTIONS: dict[str, dict[str, str]] = _TABLES["options"]
-STAGE: dict[str, str] = _TABLES["stage"]
-UPDATE: dict[str, str] = _TABLES["update"]
-NETWORKS: dict[str, str] = _TABLES["networks"]
-HOOKS: dict[str, str] = _TABLES["hooks"]
-LOSSES: dict[str, str] = _TABLES["losses"]
+NETWORKS, LOSSES = OPTIONS["stages.#.updates.#.networks"], OPTIONS["stages.#.updates.#.losses"]
 STAGE_NAMES: dict[str, str] = _TABLES["stage_names"]
 CHECKPOINT_PARTS: dict[str, str] = _TABLES["checkpoint_parts"]
 ENCODER_STATE: dict[str, str] = _TABLES["encoder_state"]
@@ -32,12 +27,7 @@ def migrate_options(options: Mapping[str, Any]) -> dict[str, Any]:
         >>> migrate_options({"train": {"pieces": 2}})
         {'train': {'accumulation_steps': 2}}
     """
-    migrated: dict[str, Any] = _renamed(options, SECTIONS)
-    for section, names in OPTIONS.items():
-        if section in migrated:
-            migrated[section] = _renamed(migrated[section], names)
-    if isinstance(migrated.get("stages"), list | tuple):
-        migrated["stages"] = [_migrate_stage(stage) for stage in migrated["stages"]]
+    migrated: dict[str, Any] = _renamed(options, "")
     return migrated
 
 
@@ -48,14 +38,12 @@ def migrate_assignment(path: str) -> str:
         >>> migrate_assignment("stages.0.updates.1.terms.contrast")
         'stages.0.updates.1.losses.nt_xent'
     """
-    keys = path.split(".")
-    keys[0] = SECTIONS.get(keys[0], keys[0])
-    if len(keys) > 1:
-        keys[1] = OPTIONS.get(keys[0], {}).get(keys[1], keys[1])
-    for depth, names in ((2, STAGE), (4, UPDATE), (5, LOSSES)):
-        if keys[0] == "stages" and len(keys) > depth:
-            keys[depth] = names.get(keys[depth], keys[depth])
-    return ".".join(keys)
+    names: list[str] = []
+    parent = ""
+    for key in path.split("."):
+        names.append(OPTIONS.get(parent, {}).get(key, key))
+        parent = _join(parent, "#" if key.isdigit() else names[-1])
+    return ".".join(names)
 
 
 def migrate_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,35 +102,22 @@ def migrate_statistics(record: Mapping[str, Any]) -> dict[str, Any]:
     return migrated
 
 
-def _migrate_stage(stage: Any) -> Any:
-    if not isinstance(stage, Mapping):
-        return stage
-    stage = _renamed(stage, STAGE)
-    if isinstance(stage.get("updates"), list | tuple):
-        stage["updates"] = [_migrate_update(update) for update in stage["updates"]]
-    return stage | {"on_start": _renamed(stage["on_start"], HOOKS)} if "on_start" in stage else stage
-
-
-def _migrate_update(update: Any) -> Any:
-    if not isinstance(update, Mapping):
-        return update
-    update = _renamed(update, UPDATE)
-    return update | {
-        key: _renamed(update[key], names)
-        for key, names in (("networks", NETWORKS), ("losses", LOSSES))
-        if key in update
-    }
-
-
 def _network_name(tensor_name: str) -> str:
     network, dot, rest = tensor_name.partition(".")
     return f"{NETWORKS.get(network, network)}{dot}{rest}"
 
 
-def _renamed(names: Any, table: Mapping[str, str]) -> Any:
-    """Return a mapping with other keys, or a list with other items; anything else is left for validation."""
-    if isinstance(names, Mapping):
-        return {table.get(key, key): value for key, value in names.items()}
-    if isinstance(names, list | tuple):
-        return [table.get(name, name) if isinstance(name, str) else name for name in names]
-    return names
+def _renamed(node: Any, path: str) -> Any:
+    """Return a tree of options, which is at a path of the whole tree, with this version's keys and items of lists."""
+    names = OPTIONS.get(path, {})
+    if isinstance(node, Mapping):
+        renamed: dict[str, Any] = {names.get(key, key): value for key, value in node.items()}
+        return {key: _renamed(value, _join(path, key)) for key, value in renamed.items()}
+    if isinstance(node, list | tuple):
+        items = [names.get(item, item) if isinstance(item, str) else item for item in node]
+        return [_renamed(item, _join(path, "#")) for item in items]
+    return node
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
