@@ -3,9 +3,18 @@
 import sys
 
 from infogan.evaluation import metrics
-from infogan.evaluation.metrics import clustering, disentanglement, fidelity, inception, information, intervals
-from infogan.evaluation.metrics import neighbours as neighbours
+from infogan.evaluation.metrics import (
+    clustering,
+    disentanglement,
+    fidelity,
+    inception,
+    information,
+    intervals,
+    neighbours,
+)
 
-for _module in (clustering, disentanglement, fidelity, inception, information, intervals, neighbours):
-    sys.modules[_module.__name__.replace(".evaluation.", ".")] = _module
+__all__ = ["clustering", "disentanglement", "fidelity", "inception", "information", "intervals", "neighbours"]
+
+for _name in __all__:
+    sys.modules[f"{__name__}.{_name}"] = getattr(metrics, _name)
 sys.modules[__name__] = metrics
