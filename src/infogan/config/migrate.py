@@ -111,7 +111,7 @@ def _renamed(node: Any, path: str) -> Any:
     """Return a tree of options, which is at a path of the whole tree, with this version's keys and items of lists."""
     names = OPTIONS.get(path, {})
     if isinstance(node, Mapping):
-        renamed: dict[str, Any] = {names.get(key, key): value for key, value in node.items()}
+        renamed = {names.get(key, key): value for key, value in node.items()}
         return {key: _renamed(value, _join(path, key)) for key, value in renamed.items()}
     if isinstance(node, list | tuple):
         items = [names.get(item, item) if isinstance(item, str) else item for item in node]
@@ -119,5 +119,5 @@ def _renamed(node: Any, path: str) -> Any:
     return node
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
