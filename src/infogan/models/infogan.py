@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from infogan.config.migrate import migrate_model_tensors
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.shards import Shards
 from infogan.models import hub
@@ -23,7 +22,7 @@ from infogan.models.architectures import ImageShape
 from infogan.models.naming import MAX_VALUES, CodeNames, FixedCodes, ValueList
 from infogan.models.networks import Networks, fuse_batchnorm
 from infogan.models.results import MAX_DISPLAYED, Encoding, Samples
-from infogan.models.serialization import CONFIG, WEIGHTS, ModelConfig, read_config, read_model, untrained_networks
+from infogan.models.serialization import CONFIG, WEIGHTS, ModelConfig, read_config, read_model, trained_networks
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import folder_lock, to_json, write_bytes
@@ -129,9 +128,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
     def from_bytes(cls, config: bytes, weights: bytes) -> "InfoGAN":
         """Return the model from the contents of ``config.json`` and ``model.safetensors``, which a pickle holds."""
         parsed = ModelConfig.parse(config)
-        networks = untrained_networks(parsed)
-        networks.load_state_dict(migrate_model_tensors(safetensors.torch.load(weights)))
-        return cls(parsed, networks)
+        return cls(parsed, trained_networks(parsed, safetensors.torch.load(weights)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return InfoGAN.from_bytes, (self._config_bytes(), self._weights_bytes())
@@ -440,11 +437,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
             >>> encoding = model.encode(images)
             >>> encoding.codes["category"], encoding.probabilities["category"], encoding.entropy
         """
-        posterior = self._posterior(images, batch_size)
         codes: dict[str, NDArray[Any]] = {}
         probabilities, deviations = {}, {}
-        entropy = torch.zeros(len(posterior))
-        for name, parameters in self.layout.split_posterior(posterior).items():
+        entropy = torch.zeros(len(images))
+        for name, parameters in self.layout.split_posterior(self._posterior(images, batch_size)).items():
             if "probabilities" in parameters:
                 probabilities[name] = parameters["probabilities"].numpy()
                 codes[name] = probabilities[name].argmax(axis=1)

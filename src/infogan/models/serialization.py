@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
 from infogan.config.schema import RUNTIME_OPTIONS, Code, Config, NetworkSettings, NoiseSettings, Settings
@@ -157,14 +158,7 @@ def read_model(path: Path) -> tuple[Path, ModelConfig, Networks]:
         raise UserError(f"{path} is neither a run folder with a model nor a model folder: it has no {missing[0]}")
     config = read_config(folder)
     with _explain_damage(folder):
-        tensors = migrate_model_tensors(safetensors.torch.load_file(folder / WEIGHTS))
-        if _is_large(config):  # before memory is allocated for networks that do not fit the weights
-            with torch.device("meta"):
-                expected = untrained_networks(config).state_dict()
-            if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in expected.items()}:
-                raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
-        networks = untrained_networks(config)
-        networks.load_state_dict(tensors)
+        networks = trained_networks(config, safetensors.torch.load_file(folder / WEIGHTS))
     return folder, config, networks
 
 
@@ -193,6 +187,24 @@ def write_model_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     for path in paths:
         write_bytes(path, files[path.name])
     return paths
+
+
+def trained_networks(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Networks:
+    """Build the networks of a configuration with weights of this version or an older one.
+
+    Raises:
+        ValueError: names or shapes differ; for large networks found before memory is allocated for them.
+        RuntimeError: the same for small networks.
+    """
+    tensors = migrate_model_tensors(tensors)
+    if _is_large(config):
+        with torch.device("meta"):
+            expected = untrained_networks(config).state_dict()
+        if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in expected.items()}:
+            raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
+    networks = untrained_networks(config)
+    networks.load_state_dict(tensors)
+    return networks
 
 
 def untrained_networks(config: ModelConfig) -> Networks:

@@ -127,8 +127,7 @@ class Recognizer(nn.Module):
             self.recognizer = nn.Sequential(trunk, networks.recognizer.head)
         self.encoder = networks.encoder
         if self.encoder is not None:
-            for name in [name for name, _ in self.encoder.named_buffers(recurse=False)]:
-                delattr(self.encoder, name)  # not needed for inference
+            del self.encoder.kinds, self.encoder.prior  # not needed for inference
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Map (batch, channels, height, width) to (batch, size) for probabilities, (batch,) for other parameters."""

@@ -119,8 +119,7 @@ class _Builder:
             options["data_format"] = "channels_last"
         added = layer_class(name=name, dtype="float32", **options)
         outputs = added(x)
-        if weights:
-            added.set_weights([weight.numpy() for weight in weights if weight is not None])
+        added.set_weights([weight.numpy() for weight in weights if weight is not None])
         return outputs
 
 
@@ -195,9 +194,9 @@ def _resize(builder: _Builder, encoder: Encoder, images: Any) -> Any:
     side = weights.shape[1]
     if side == size:
         return images
-    rows: dict[str, Any] = {"equation": "brcf,rn->bncf", "output_shape": (side, size, channels), "trainable": False}
-    columns: dict[str, Any] = {"equation": "brcf,cn->brnf", "output_shape": (side, side, channels), "trainable": False}
-    return builder.add("EinsumDense", builder.add("EinsumDense", images, weights, **rows), weights, **columns)
+    for equation, shape in (("brcf,rn->bncf", (side, size, channels)), ("brcf,cn->brnf", (side, side, channels))):
+        images = builder.add("EinsumDense", images, weights, equation=equation, output_shape=shape, trainable=False)
+    return images
 
 
 # Layers. Maps are (batch, channel, row, column) in PyTorch and (batch, row, column, channel) in Keras.
@@ -255,8 +254,7 @@ def _conv(builder: _Builder, module: nn.Conv2d | nn.ConvTranspose2d, x: Any) -> 
 
 def _batch_norm(builder: _Builder, module: Any, x: Any) -> Any:
     weights = (module.weight, module.bias, module.running_mean, module.running_var)
-    options = {"axis": -1, "epsilon": module.eps, "momentum": 1 - module.momentum}
-    return builder.add("BatchNormalization", x, *weights, **options)
+    return builder.add("BatchNormalization", x, *weights, axis=-1, epsilon=module.eps, momentum=1 - module.momentum)
 
 
 def _pixel_shuffle(builder: _Builder, module: nn.PixelShuffle, x: Any) -> Any:
