@@ -5,6 +5,7 @@ validated as a whole, immutable, and saved as ``config.json`` in the run folder,
 Unknown keys are refused. Lengths are steps or images seen, never epochs.
 """
 
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -327,12 +328,8 @@ class Config(Settings):
 
     def images_seen(self, steps: int) -> int:
         """Return the number of images that a run has seen after some steps."""
-        images, step = 0, 0
-        while step < steps:
-            stage, _, end = self.stage_at(step)
-            images += (min(end, steps) - step) * self.batch_size(stage)
-            step = end
-        return images
+        stages = enumerate(pairwise((0, *self._stage_ends)))
+        return sum(self.batch_size(stage) * max(0, min(end, steps) - start) for stage, (start, end) in stages)
 
     @property
     def information_to(self) -> frozenset[InformationTarget]:
@@ -347,12 +344,13 @@ class Config(Settings):
         Raises:
             IndexError: The step is past the last one.
         """
-        total, cumulative, start = sum(stage.share for stage in self.stages), 0.0, 0
-        for index, stage in enumerate(self.stages):
-            cumulative += stage.share
-            is_last = index == len(self.stages) - 1
-            end = self.train.steps if is_last else round(self.train.steps * cumulative / total)
+        for index, (start, end) in enumerate(pairwise((0, *self._stage_ends))):
             if step < end:
                 return index, start, end
-            start = end
         raise IndexError(f"step {step} is past the last of {self.train.steps}")
+
+    @property
+    def _stage_ends(self) -> list[int]:
+        """The step after the last one of each stage."""
+        shares = list(accumulate(stage.share for stage in self.stages))
+        return [round(self.train.steps * share / shares[-1]) for share in shares[:-1]] + [self.train.steps]

@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import infogan
@@ -288,9 +286,7 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
         "accumulation_steps": config.train.accumulation_steps,
         "infogan": infogan.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        **{name: version(name) for name in ("scipy", "scikit-learn")},
+        **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
         "platform": platform.platform(),
         **reproducibility(device, deterministic=deterministic, timed=timed),
     }
@@ -298,18 +294,14 @@ def environment(config: Config, data_digest: str, device: str) -> dict[str, Any]
 
 def _oddities(sessions: list[dict[str, Any]], session: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for everything odd about a session that follows earlier ones."""
-    if not sessions:
-        return
-    last = sessions[-1]
+    last = sessions[-1] if sessions else {}
     if "ended" in last and last["ended"] is None:
         reasons = "it was killed, the machine stopped, or the disk was full"
         yield f"the session that started {last.get('started')} ended without a record: {reasons}"
-    try:
+    with suppress(KeyError, TypeError, ValueError):
         offset = datetime.fromisoformat(last["started"]) - datetime.fromisoformat(session["started"])
-    except (KeyError, TypeError, ValueError):
-        return
-    if offset.total_seconds() > 0:
-        yield f"the clock was set back: the session before started {offset} later than now"
+        if offset.total_seconds() > 0:
+            yield f"the clock was set back: the session before started {offset} later than now"
 
 
 def read_json(path: Path, default: Any = None) -> Any:
@@ -330,12 +322,10 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects in a file of JSON lines, which may be missing, without invalid lines."""
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+            with suppress(ValueError, RecursionError):  # torn by a crash; its step is made again
                 entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # torn by a crash; its step is made again
-            if isinstance(entry, dict):
-                yield entry
+                if isinstance(entry, dict):
+                    yield entry
 
 
 def _is_number(value: Any) -> bool:

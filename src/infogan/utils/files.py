@@ -62,22 +62,19 @@ def file_lock(path: Path, name: str, timeout: float = 0.0) -> Iterator[None]:
     """
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     lock = FileLock(path, mode=0o666 & ~_umask())
-    try:
-        if not path.parent.is_dir():  # FileLock would create it
-            raise FileNotFoundError(2, "No such file or directory")
-        if path.exists() and not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(0, "it is not a regular file")
-        lock.acquire(timeout=timeout, poll_interval=0.1)
-        path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
-    except Timeout:
-        raise UserError(f"{name} {BUSY} {_read_holder(path)}: wait for it, or stop it") from None
-    except OSError as error:
-        lock.release()
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if not path.parent.is_dir():  # FileLock would create it
+                raise FileNotFoundError(2, "No such file or directory")
+            if path.exists() and not stat.S_ISREG(path.lstat().st_mode):
+                raise OSError(0, "it is not a regular file")
+            stack.enter_context(lock.acquire(timeout=timeout, poll_interval=0.1))
+            path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        except Timeout:
+            raise UserError(f"{name} {BUSY} {_read_holder(path)}: wait for it, or stop it") from None
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
         yield
-    finally:
-        lock.release()
 
 
 def is_locked(path: Path) -> bool:
