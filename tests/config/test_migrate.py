@@ -239,6 +239,14 @@ def test_configuration_of_a_model_loses_the_digest_of_its_run() -> None:
     assert migrate_model_config(migrate_model_config(old)) == migrate_model_config(old)
 
 
+def test_deeply_nested_trees_are_left_for_validation() -> None:
+    nested: list[Any] = []
+    for _ in range(5_000):
+        nested = [nested]
+    for tree in ({"data": nested}, {"stages": nested}, {"stages": [{"updates": nested}]}, {"unknown": nested}):
+        assert migrate_options(tree).keys() == tree.keys()
+
+
 # Tensors and statistics.
 
 

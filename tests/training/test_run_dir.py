@@ -208,7 +208,10 @@ def test_damaged_sessions_are_refused(tmp_path: Path, content: str) -> None:
         run.begin(small_config(), "a")
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", "[" * 100_000, "not JSON", '{"format": 99}'])
+NESTED = '{"data": ' + "[" * 900 + "]" * 900 + "}"
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[" * 100_000, NESTED, "not JSON", '{"format": 99}'])
 def test_damaged_configuration_is_refused(tmp_path: Path, content: str) -> None:
     run = RunFolder.at(tmp_path)
     run.begin(small_config(), "a")

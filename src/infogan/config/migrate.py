@@ -109,6 +109,8 @@ def _network_name(tensor_name: str) -> str:
 
 def _renamed(node: Any, path: str) -> Any:
     """Return a tree of options, which is at a path of the whole tree, with this version's keys and items of lists."""
+    if not any(renamed_path.startswith(path) for renamed_path in OPTIONS):  # a tree can be nested beyond any limit
+        return node
     names = OPTIONS.get(path, {})
     if isinstance(node, Mapping):
         renamed = {names.get(key, key): value for key, value in node.items()}
