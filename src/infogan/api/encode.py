@@ -279,8 +279,7 @@ class Sorter:
                 # Files in two folders may have the same name, so the new name is made of the whole path.
                 path = self._folders[value] / _safe_name(name)
                 if self._root is None:
-                    file_name = f"{_safe_name(Path(name).with_suffix('').as_posix())}.png"
-                    save_image(to_image(pixels[index]), self._folders[value] / file_name)
+                    save_image(to_image(pixels[index]), path.with_suffix(".png"))
                 elif self._link:
                     os.symlink((self._root / name).resolve(), path)
                 else:

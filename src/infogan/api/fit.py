@@ -3,8 +3,8 @@
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,24 +99,18 @@ def fit(
     existed = out is not None and out.exists()
     run = open_run(out, Path(source).stem if source else "images")
     images = run.path / IMAGES
-    with _removed_if_refused(images if existed else run.path, is_new=not (existed and images.exists())):
+    had_images = images.exists()
+    try:
         source = source or _save_images(data, test, images, ImageSpec(size, channels, shape))
         composed["data"] = {**composed["data"], "source": source}
         planned = plan(composed, run=run.path, device=device)
+    except UserError:
+        if not had_images:
+            shutil.rmtree(images if existed else run.path, ignore_errors=True)
+        raise
     if planned.warning:
         warnings.warn(planned.warning, stacklevel=2)
     return train_run(planned, run, device=device, callbacks=callbacks, watch=watch, trackers=trackers)[0]
-
-
-@contextmanager
-def _removed_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
-    """Remove a new folder if a UserError is raised."""
-    try:
-        yield
-    except UserError:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _save_images(data: Any, test: Any, folder: Path, spec: ImageSpec) -> str:

@@ -89,8 +89,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="Folder: a new one, or an earlier export to replace.")],
     runtime: Annotated[
-        Path | None,
-        typer.Option(help="For a site: onnxruntime-web as a folder or .tgz. Default: downloaded with npm."),
+        Path | None, typer.Option(help="For a site: onnxruntime-web as a folder or .tgz. Default: downloaded with npm.")
     ] = None,
 ) -> None:
     """Export a model for ONNX runtimes, Keras, PyTorch without this package, or as a page that runs in the browser."""
