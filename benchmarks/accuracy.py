@@ -46,9 +46,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines file to append to")
     parser.add_argument("--imbalanced", action="store_true", help="draw the sizes of the classes for each seed")
     parser.epilog = "After --: further arguments of infogan train."
-    words = sys.argv[1:]
-    end = words.index("--") if "--" in words else len(words)
-    arguments, train_arguments = parser.parse_args(words[:end]), words[end + 1 :]
+    argv = sys.argv[1:]
+    end = argv.index("--") if "--" in argv else len(argv)
+    arguments, train_arguments = parser.parse_args(argv[:end]), argv[end + 1 :]
     lines = lines_of(arguments.out)
     for seed in parse_seeds(arguments.seeds):
         source, options = arguments.data, list[str]()

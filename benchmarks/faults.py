@@ -307,9 +307,9 @@ def memory(folder: Path, count: int, random: Random) -> Result:
     command, undisturbed = [*COMMAND, "--steps", "30"], folder / "undisturbed"
     session(undisturbed, command)
     counts, finished = FaultCounts(), 0
-    for number, more in enumerate(np.linspace(0, 300 * 2**20, count)):
+    for number, extra in enumerate(np.linspace(0, 300 * 2**20, count)):
         run = folder / f"memory-{number}"
-        fault: Fault = partial(sessions.limit_memory, int(more))
+        fault: Fault = partial(sessions.limit_memory, int(extra))
         first = session(run, command, fault)
         finished += first.code == 0
         incidents = ["not enough memory"] if first.code != 0 and (run / "environment.json").is_file() else []

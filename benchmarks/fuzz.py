@@ -65,7 +65,7 @@ UNRELATED = 2**21  # bytes that do not depend on the input: steps of the allocat
 PEAK, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PNG = re.compile(rb"\x89PNG")
 LARGE = (b"99999999999", b"-1", b"1e999", b"0", b"4294967296", b"NaN")
-WORDS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
+INTEGERS = (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80")
 
 
 class TooLong(BaseException):
@@ -183,14 +183,14 @@ class Memory:
 
 def _needed(target: Target, folder: Path) -> int:
     """Return the bytes that a reader needs for its largest valid file."""
-    most = 0
+    largest = 0
     for content in target.corpus:
         put(folder / target.path, content)
         memory = Memory()
         with contextlib.suppress(UserError):  # some serve to be spliced only
             target.read(folder)
-        most = max(most, memory.growth())
-    return most
+        largest = max(largest, memory.growth())
+    return largest
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
@@ -272,7 +272,7 @@ def _double(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Gen
 
 
 def _word(content: bytearray, corpus: tuple[bytes, ...], random: np.random.Generator) -> None:
-    at, word = _position(content, random), WORDS[random.integers(len(WORDS))]
+    at, word = _position(content, random), INTEGERS[random.integers(len(INTEGERS))]
     content[at : at + len(word)] = word
 
 

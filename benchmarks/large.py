@@ -44,8 +44,8 @@ def main() -> None:
             "prepare": ["data", "prepare", str(images), str(shards), "--workers", "2"],
             "train": ["train", str(shards), "--out", str(run), *TRAINING, "--steps", str(arguments.steps)],
         }
-        for name, words in parts.items():
-            seconds, peak = measure([*infogan, *words])
+        for name, command in parts.items():
+            seconds, peak = measure([*infogan, *command])
             result[name] = {"seconds": seconds, "peak_bytes": peak}
             if name == "prepare":
                 images.unlink()

@@ -29,8 +29,8 @@ def main() -> None:
         height, width = photograph.shape[:2]
         for number in range(CROPS):
             side = int(random.integers(*SIDES))
-            top, left = int(random.integers(height - side)), int(random.integers(width - side))
-            crop = Image.fromarray(photograph[top : top + side, left : left + side])
+            y, x = int(random.integers(height - side)), int(random.integers(width - side))
+            crop = Image.fromarray(photograph[y : y + side, x : x + side])
             crop.resize((SIZE, SIZE)).save(folder / name / f"{number:03d}.jpg", quality=92)
 
 

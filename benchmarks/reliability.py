@@ -104,9 +104,9 @@ def measure(name: str, scale: float, seed: int) -> Result:
 def checkpoints(folder: Path, count: int, random: np.random.Generator) -> Result:
     """Return how many changes of a checkpoint were noticed; ``count`` of each 100 are tried."""
     run = RunFolder(folder / "bytes")
-    ended = session(run.path, [*COMMAND, "--steps", "3"])
+    training = session(run.path, [*COMMAND, "--steps", "3"])
     path = latest_checkpoint_path(run.checkpoints)
-    assert path is not None, ended.stderr
+    assert path is not None, training.stderr
     content = path.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
     stride = max(1, 100 // count)

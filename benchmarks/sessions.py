@@ -161,9 +161,9 @@ def wrong_clock(first: float, later: float, reads: int) -> None:
     time.strftime = lambda text, moment=None: form(text, local(now()) if moment is None else moment)
 
 
-def limit_memory(more: int) -> None:
-    """Limit the address space of the process to ``more`` bytes above the present."""
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + more, resource.RLIM_INFINITY))
+def limit_memory(extra: int) -> None:
+    """Limit the address space of the process to ``extra`` bytes above the present."""
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + extra, resource.RLIM_INFINITY))
 
 
 def address_space() -> int:

@@ -59,10 +59,10 @@ def test_path_gives_the_run_that_the_command_gives(tmp_path: Path, monkeypatch: 
     np.save(tmp_path / "bars.npy", bar_images(96))
     monkeypatch.chdir(tmp_path)
     model = infogan.fit("bars.npy", **SMALL)
-    words = ["train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "command"]
+    command = ["train", "bars.npy", "--recipe", "plain", "--steps", "6", "--out", "command"]
     for name, value in OPTIONS.items():
-        words += ["--set", f"{name}={value}"]
-    assert invoke(*words).returncode == 0
+        command += ["--set", f"{name}={value}"]
+    assert invoke(*command).returncode == 0
     assert infogan.InfoGAN.load("command").digest() == model.digest()
     assert infogan.InfoGAN.load("command").config.trained_as == model.config.trained_as
     assert (tmp_path / "runs" / "00000-bars" / "report.html").is_file()

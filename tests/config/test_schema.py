@@ -134,5 +134,5 @@ def test_images_seen_count_the_batches_of_each_stage() -> None:
 
 def test_information_reaches_all_parts_by_default() -> None:
     assert build(options()).information_to == {"generator", "recognizer", "trunk"}
-    chosen = build(options(objective={"information_to": ["recognizer"]}))
-    assert chosen.information_to == {"recognizer"}
+    config = build(options(objective={"information_to": ["recognizer"]}))
+    assert config.information_to == {"recognizer"}

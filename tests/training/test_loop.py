@@ -269,10 +269,10 @@ def test_fifty_compiled_steps_have_the_losses_of_eager_ones(tmp_path: Path) -> N
     # In processes of their own: the checks of shapes that tests run under cannot be compiled.
     records = []
     for flag in ("--no-compile", "--compile"):
-        words = ["train", "digits", "--recipe", "plain", "--steps", "50", flag, "--out", str(tmp_path / flag)]
+        arguments = ["train", "digits", "--recipe", "plain", "--steps", "50", flag, "--out", str(tmp_path / flag)]
         for option in ("train.batch_size=16", "networks.width=8", "train.log_every=1"):
-            words += ["--set", option]
-        subprocess.run([sys.executable, "-m", "infogan", *words], check=True, capture_output=True)
+            arguments += ["--set", option]
+        subprocess.run([sys.executable, "-m", "infogan", *arguments], check=True, capture_output=True)
         records.append(RunFolder.existing(tmp_path / flag).read_stats())
     assert len(records[0]) == len(records[1]) == 50
     for eager, compiled in zip(*records, strict=True):

@@ -90,9 +90,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
         for number, update in enumerate(config.stages[0].updates):
             losses.append(update_networks(state, number, update, micro_batches, 16, 0.0))
         states.append(state.state_dict())
-    for whole, parts in zip(losses[:3], losses[3:], strict=True):
-        assert whole.keys() == parts.keys()
-        for name, value in whole.items():
+    for full, parts in zip(losses[:3], losses[3:], strict=True):
+        assert full.keys() == parts.keys()
+        for name, value in full.items():
             torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6)
     moments = [name for name in states[0] if name.endswith("exp_avg")]
     assert len(moments) == 16  # the gradients, up to a factor
@@ -104,13 +104,13 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
 def test_micro_batches_change_only_what_batch_norm_sees(tmp_path: Path, preset: str) -> None:
     length = {"steps": 4, "budget": None, "precision": "fp32"}
     config = small_config(preset=preset, networks={"encoder_width": 4}, train=length)
-    whole, parts = train_at(tmp_path / "whole", config), train_at(tmp_path / "parts", accumulated(config, 3))
-    first, second = whole.read_stats()[0], parts.read_stats()[0]
+    full, parts = train_at(tmp_path / "full", config), train_at(tmp_path / "parts", accumulated(config, 3))
+    first, second = full.read_stats()[0], parts.read_stats()[0]
     assert first.keys() == second.keys()
     losses = [name for name in first if "/" in name]
     differences = [abs(first[name] - second[name]) / max(1, abs(first[name])) for name in losses]
     assert 0 < max(differences) < 0.5
-    assert set(saved_tensors(whole)) == set(saved_tensors(parts))
+    assert set(saved_tensors(full)) == set(saved_tensors(parts))
 
 
 def test_run_resumes_with_another_number_of_micro_batches(tmp_path: Path) -> None:

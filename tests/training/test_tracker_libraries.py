@@ -324,8 +324,8 @@ def test_command_without_a_login_is_refused(tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_SERVICE"):
         environment.pop(name, None)
     run = RunFolder(tmp_path / "run")
-    words = ["train", "digits", "--recipe", "plain", "--steps", "4", "--track", "wandb"]
-    process = infogan(*words, "--out", run.path, env=environment)
+    command = ["train", "digits", "--recipe", "plain", "--steps", "4", "--track", "wandb"]
+    process = infogan(*command, "--out", run.path, env=environment)
     assert (process.returncode, process.stdout) == (2, "")
     assert re.search(r"^error: WandB cannot start: .*wandb[ .]login", process.stderr, re.MULTILINE)
     assert not run.stats.exists()
@@ -411,10 +411,10 @@ def test_examples_of_the_documentation_run(tmp_path: Path) -> None:
     ((shell,), (python,)) = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("sh", "python"))
     environment = {**os.environ, **ONE_THREAD}
     without_tensorflow = "import sys; sys.modules['tensorflow'] = None; from infogan.cli import main; main()"
-    (command,) = shell.splitlines()
-    commands = ([sys.executable, "-c", without_tensorflow, *shlex.split(command)[1:]], [sys.executable, "-c", python])
-    for words in commands:
-        process = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    (line,) = shell.splitlines()
+    arguments = shlex.split(line)[1:]
+    for command in ([sys.executable, "-c", without_tensorflow, *arguments], [sys.executable, "-c", python]):
+        process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stderr
     assert len(list((tmp_path / "runs" / "digits" / "tensorboard").glob("events*"))) == 2
     assert re.fullmatch(r"finished \(-?[0-9.]+, [1-4]0\)\n", process.stdout)

@@ -139,8 +139,8 @@ def test_condition_for_the_same_bits_is_recorded() -> None:
 
 @pytest.mark.slow
 def test_run_whose_length_a_clock_decided_can_be_repeated(tmp_path: Path) -> None:
-    def train_by_command(*words: str, out: str) -> dict[str, torch.Tensor]:
-        command = [sys.executable, "-m", "infogan", "train", *words, "--out", str(tmp_path / out)]
+    def train_by_command(*arguments: str, out: str) -> dict[str, torch.Tensor]:
+        command = [sys.executable, "-m", "infogan", "train", *arguments, "--out", str(tmp_path / out)]
         subprocess.run(command, check=True, capture_output=True)
         return saved_tensors(RunFolder(tmp_path / out))
 

@@ -104,15 +104,15 @@ def test_workers_compute_what_one_process_computes(workers: int) -> None:
         assert process.returncode == 0, process.stderr[-3000:]
 
 
-def start(workers: int, *words: str, restarts: int = 0) -> "subprocess.Popen[str]":
+def start(workers: int, *arguments: str, restarts: int = 0) -> "subprocess.Popen[str]":
     """Start workers with torchrun."""
     launch = [*LAUNCH, f"--nproc-per-node={workers}", f"--max-restarts={restarts}"]
-    return subprocess.Popen([*launch, *words], env=ENVIRONMENT, stdout=-1, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*launch, *arguments], env=ENVIRONMENT, stdout=-1, stderr=subprocess.PIPE, text=True)
 
 
-def run_to_the_end(workers: int, *words: str) -> tuple[int, str]:
+def run_to_the_end(workers: int, *arguments: str) -> tuple[int, str]:
     """Return the exit code of torchrun, and what the workers wrote to standard error."""
-    process = start(workers, *words)
+    process = start(workers, *arguments)
     _, stderr = process.communicate(timeout=120)
     return process.returncode, stderr
 
