@@ -131,6 +131,8 @@ def test_no_file_is_executed_or_unpickled(path: Path) -> None:
             }
             # A sweep starts processes with joblib, and neither writes nor reads files with it.
             allowed = {"joblib"} if path == SOURCE / "api" / "sweep.py" else set()
+            if path == SOURCE / "utils" / "errors.py":
+                allowed = {"importlib"}  # of extras, whose names are in the source
             if isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata":
                 allowed = {"importlib"}  # which returns versions, and imports nothing
             assert not names & {"pickle", "cloudpickle", "joblib", "dill", "importlib", "marshal", "shelve"} - allowed

@@ -3,18 +3,11 @@
 import sys
 
 from infogan.evaluation import metrics
-from infogan.evaluation.metrics import (
-    clustering,
-    disentanglement,
-    fidelity,
-    inception,
-    information,
-    intervals,
-    neighbours,
-)
+from infogan.evaluation.metrics import clustering, disentanglement, fidelity, inception
+
+# isort: split
+from infogan.evaluation.metrics import information, intervals, neighbours
 
 __all__ = ["clustering", "disentanglement", "fidelity", "inception", "information", "intervals", "neighbours"]
-
-for _name in __all__:
-    sys.modules[f"{__name__}.{_name}"] = getattr(metrics, _name)
+sys.modules.update({f"{__name__}.{name}": getattr(metrics, name) for name in __all__})
 sys.modules[__name__] = metrics
