@@ -242,7 +242,8 @@ class MLflow(Tracker):
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "infogan")
             self._id = self._client.create_run(self._experiment(name), run_name=run.path.name).info.run_id
             write_json(path, {"id": self._id})
-            params = [self._mlflow.entities.Param(name, value) for name, value in _params(config)]
+            options = _leaves(config.model_dump(mode="json"), ".")
+            params = [self._mlflow.entities.Param(name, _as_param(value)) for name, value in options]
             for first in range(0, len(params), 100):  # the most that it accepts at once
                 self._client.log_batch(self._id, params=params[first : first + 100])
             self._client.log_dict(self._id, config.model_dump(mode="json"), "config.json")
@@ -342,10 +343,9 @@ def _leaves(tree: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]
             yield name, value
 
 
-def _params(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield the options as MLflow takes them: texts of up to 6,000 characters."""
-    for name, value in _leaves(config.model_dump(mode="json"), "."):
-        yield name, (value if isinstance(value, str) else json.dumps(value))[:6000]
+def _as_param(value: Any) -> str:
+    """Return an option as MLflow takes it: a text of up to 6,000 characters."""
+    return (value if isinstance(value, str) else json.dumps(value))[:6000]
 
 
 class _SavedRun(BaseModel):

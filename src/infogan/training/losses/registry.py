@@ -27,22 +27,17 @@ class Loss:
     Attributes:
         compute: Return one value per sample, to be minimised.
         needs: What a configuration and a step must provide.
-        depends_on: What one value depends on, batch norm apart: its own ``"sample"``, or the whole ``"batch"``, of
-            which several workers gather what they need, with gradients.
     """
 
     compute: Compute
     needs: frozenset[Need] = frozenset()
-    depends_on: Literal["sample", "batch"] = "sample"
 
 
 LOSSES: dict[str, Loss] = {}
 
 
-def register(
-    name: str, *needs: Need, depends_on: Literal["sample", "batch"] = "sample"
-) -> Callable[[Compute], Compute]:
-    """Register a function as the loss ``name``; see `Loss` for the arguments.
+def register(name: str, *needs: Need) -> Callable[[Compute], Compute]:
+    """Register a function as the loss ``name``; see `Loss`.
 
     Example:
         >>> @register("logit_norm", "encoder", "real_posterior")
@@ -51,7 +46,7 @@ def register(
     """
 
     def add(compute: Compute) -> Compute:
-        LOSSES[name] = Loss(compute, frozenset(needs), depends_on)
+        LOSSES[name] = Loss(compute, frozenset(needs))
         return compute
 
     return add

@@ -25,7 +25,7 @@ def nt_xent(
     first: Float[Tensor, "batch feature"],
     second: Float[Tensor, "batch feature"],
     temperature: float,
-    anchors: slice | None = None,
+    anchors: slice = slice(None),
 ) -> Float[Tensor, " anchor"]:
     """Return NT-Xent, Chen et al. 2020 (SimCLR), equation 1: which other view in the batch shows the same image?
 
@@ -33,20 +33,18 @@ def nt_xent(
         first: Unit features of one view of each image.
         second: Those of another view of the same images, in the same order.
         temperature: τ, by which the cosines are divided.
-        anchors: The images to return values for; their candidates are all images. None = all.
+        anchors: The images to return values for; their candidates are all images.
 
     Returns:
         For each anchor the mean over its two views, each of which has 2 batch - 1 candidates.
     """
-    features = torch.cat([first, second])
-    queries = features if anchors is None else torch.cat([first[anchors], second[anchors]])
     count = len(first)
-    cosines = queries @ features.T / temperature
-    indices = torch.arange(count, device=features.device)[anchors or slice(None)]
-    indices = torch.cat([indices, indices + count])
-    # A view is no candidate for itself.
-    itself = indices.unsqueeze(1) == torch.arange(2 * count, device=features.device)
-    partner = (indices + count) % (2 * count)
+    features = torch.cat([first, second])
+    candidates = torch.arange(2 * count, device=features.device)
+    queries = candidates.view(2, count)[:, anchors].flatten()
+    cosines = features[queries] @ features.T / temperature
+    itself = queries.unsqueeze(1) == candidates  # a view is no candidate for itself
+    partner = (queries + count) % (2 * count)
     losses = functional.cross_entropy(cosines.masked_fill(itself, -torch.inf), partner, reduction="none")
     of_first, of_second = losses.chunk(2)
     return (of_first + of_second) / 2
@@ -113,13 +111,12 @@ def unit(directions: Float[Tensor, "batch channel height width"]) -> Float[Tenso
     return directions / lengths.clamp_min(1e-12)
 
 
-@register("nt_xent", "encoder", "views", depends_on="batch")
+@register("nt_xent", "encoder", "views")
 def nt_xent_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
     """Return `nt_xent` of two views of each real image, among the views of the whole batch."""
     batch_size = forward.context.batch_size
     first, second = (distributed.all_gather(features, batch_size) for features in forward.view_pairs)
-    anchors = distributed.shard_slice(batch_size) if distributed.is_distributed() else None
-    return nt_xent(first, second, NT_XENT_TEMPERATURE, anchors)
+    return nt_xent(first, second, NT_XENT_TEMPERATURE, distributed.shard_slice(batch_size))
 
 
 @register("vat", "encoder", "real_posterior")
@@ -150,7 +147,7 @@ def conditional_entropy_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
     return entropy(forward.posterior_logits)
 
 
-@register("marginal_kl", "encoder", "real_posterior", depends_on="batch")
+@register("marginal_kl", "encoder", "real_posterior")
 def marginal_kl_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
     """Return `marginal_kl`: all categories should be used as often as the prior has it.
 
