@@ -10,6 +10,13 @@ from infogan.utils import distributed
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
+def track_running_stats(module: nn.Module, on: bool) -> None:
+    """Set whether all batch norm in a module updates its running statistics when it is trained."""
+    for layer in module.modules():
+        if isinstance(layer, BATCH_NORMS):
+            layer.track_running_stats = on
+
+
 class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm of each of ``parts`` equal parts of a batch separately.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from infogan.models.architectures import AutocastModule, Features, FlattenNHWC, Images, ImageShape
-from infogan.models.batchnorm import BATCH_NORMS, BatchNorm1d, BatchNorm2d
+from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, track_running_stats
 
 
 class Encoder(AutocastModule):
@@ -92,15 +92,11 @@ class Encoder(AutocastModule):
     @contextmanager
     def without_running_stats(self) -> Iterator[None]:
         """Make batch norm use batch statistics without updating its running statistics inside this context."""
-        norms = [layer for layer in self.modules() if isinstance(layer, BATCH_NORMS)]
-        before = [layer.track_running_stats for layer in norms]
-        for layer in norms:
-            layer.track_running_stats = False
+        track_running_stats(self, False)
         try:
             yield
         finally:
-            for layer, tracked in zip(norms, before, strict=True):
-                layer.track_running_stats = tracked
+            track_running_stats(self, True)
 
 
 def _normed_conv(inputs: int, outputs: int) -> list[nn.Module]:

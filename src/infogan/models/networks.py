@@ -17,7 +17,7 @@ from torch.nn.utils import fusion, parametrizations, parametrize
 
 from infogan.config.schema import NetworkName, NetworkSettings
 from infogan.models.architectures import ARCHITECTURES, AutocastModule, Features, Images, ImageShape, initialise
-from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm
+from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm, track_running_stats
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
 from infogan.utils.errors import UserError
@@ -210,9 +210,7 @@ class Networks(AutocastModule):
         for name, module in self._named_networks():
             trainable = name in networks
             module.requires_grad_(trainable)
-            for layer in module.modules():
-                if isinstance(layer, BATCH_NORMS):
-                    layer.track_running_stats = trainable or name == "encoder"
+            track_running_stats(module, trainable or name == "encoder")
             if name == "encoder":
                 module.train(trainable)
 
