@@ -90,8 +90,7 @@ def modes(features: Features) -> DensityModes:
     density, neighbours = _density(features)
     count = len(features)
     by_rank = np.argsort(-density, kind="stable")  # rank 0 is the densest point
-    rank = np.empty(count, np.int64)
-    rank[by_rank] = np.arange(count)
+    rank = np.argsort(by_rank)  # of each point
     denser_neighbours: list[list[int]] = [[] for _ in range(count)]  # by rank
     for point, row in enumerate(neighbours):
         for neighbour in row:
@@ -244,25 +243,21 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
         simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty
         kmeans = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed)
         kmeans_labels = np.asarray(kmeans.fit_predict(features), np.int64)
-    if len(density_modes.peaks) < clusters:
-        return Clusters(kmeans_labels, are_modes=False, kinds=_kinds(density_modes, kmeans_labels, clusters))
-    mode_labels = density_modes.labels(clusters)
 
     def cost(labels: Labels) -> float:
         cut = float((labels[density_modes.neighbours] != labels[:, None]).mean())
         return cut * scatter(features, labels, clusters)
 
-    are_same: bool = ari(mode_labels, kmeans_labels) >= SAME_CLUSTERING_ARI
-    are_modes = are_same or cost(kmeans_labels) > MODE_ADVANTAGE * cost(mode_labels)
-    labels = mode_labels if are_modes else kmeans_labels
-    return Clusters(labels, are_modes=are_modes, kinds=_kinds(density_modes, labels, clusters))
-
-
-def _kinds(density_modes: DensityModes, labels: Labels, clusters: int) -> NDArray[np.int64]:
-    count = density_modes.clear_count()
-    if not count:
-        return np.zeros((clusters, 0), np.int64)
-    return contingency(labels, density_modes.labels(count), clusters, count)
+    labels, are_modes = kmeans_labels, False
+    if len(density_modes.peaks) >= clusters:
+        mode_labels = density_modes.labels(clusters)
+        are_same = ari(mode_labels, kmeans_labels) >= SAME_CLUSTERING_ARI
+        if are_same or cost(kmeans_labels) > MODE_ADVANTAGE * cost(mode_labels):
+            labels, are_modes = mode_labels, True
+    kinds, count = np.zeros((clusters, 0), np.int64), density_modes.clear_count()
+    if count:
+        kinds = contingency(labels, density_modes.labels(count), clusters, count)
+    return Clusters(labels, are_modes=are_modes, kinds=kinds)
 
 
 def scatter(features: Features, labels: Labels, clusters: int) -> float:

@@ -47,8 +47,7 @@ class Tracker(Callback):
         >>> model = infogan.fit(images, callbacks=[Printer()])
     """
 
-    _folder_of_run: RunFolder | None = None
-    _failed = False
+    _folder_of_run: RunFolder | None = None  # None before the session and after a failure
 
     def begin(self, run: RunFolder, config: Config, step: int) -> None:
         """Start a session, ``step`` steps after the start of the run; later steps are made, and reported, again."""
@@ -72,7 +71,7 @@ class Tracker(Callback):
         """Call `begin` on rank 0; raise UserError if it fails, e.g. for lack of a login."""
         if not distributed.is_rank0():
             return
-        self._folder_of_run, self._failed = run, False
+        self._folder_of_run = run
         try:
             self.begin(run, config, step)
         except UserError:
@@ -102,16 +101,15 @@ class Tracker(Callback):
         self._guarded(lambda: self.end(status))
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        if self._folder_of_run is None or self._failed:  # the session may end before it begins
+        if self._folder_of_run is None:
             return
         try:
             call()
         except Exception as error:
-            self._failed = True
             with suppress(UserError):  # the disk may be full, which the run itself reports
-                self._folder_of_run.incident(
-                    f"{type(self).__name__} failed and is not called again: {_first_line(error)}"
-                )
+                message = f"{type(self).__name__} failed and is not called again: {_first_line(error)}"
+                self._folder_of_run.incident(message)
+            self._folder_of_run = None
 
 
 class TensorBoard(Tracker):
