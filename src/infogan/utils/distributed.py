@@ -321,7 +321,7 @@ def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
             answer[0] = compute()
         except UserError as error:
             failure, answer[1] = error, str(error)
-    distributed.broadcast_object_list(answer, 0)
+    distributed.broadcast_object_list(answer, 0, device=torch.device("cpu"))
     value, message = answer
     if message is not None:
         raise failure or SilentError(message)
