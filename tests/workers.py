@@ -154,7 +154,7 @@ def check_messages(count: int) -> None:
                 refuse()
 
     for failing in ({last}, {0, last}):
-        error = error_of(lambda failing=failing: refuse_on(failing))  # type: ignore[misc]
+        error = error_of(lambda failing=failing: refuse_on(failing))
         is_printed = distributed.rank() == min(failing)
         assert ("no such file" if is_printed else f"worker {min(failing)} ") in str(error)
         assert isinstance(error, SilentError) == (not is_printed)

@@ -10,7 +10,7 @@ from tests.helpers import bar_images, small_model
 MODEL = small_model()
 
 
-def assert_same_pixels(images: np.ndarray, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+def assert_same_pixels(images: np.ndarray, expected: np.ndarray) -> None:
     """Images differ by one level at most: batches of another size sum in another order."""
     assert images.shape == expected.shape
     assert np.abs(images.astype(int) - expected.astype(int)).max() <= 1
