@@ -211,7 +211,8 @@ def test_default_batch_is_made_small_enough_for_the_images() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:a budget of 120 s")  # a slow machine has few GAN steps, but the same categories
 def test_digits_are_clustered_well() -> None:
     digits = load_digits()
-    estimator = InfoGANEstimator(10, budget=60, random_state=0).fit(digits.data)
+    estimator = InfoGANEstimator(10, budget=120, random_state=0).fit(digits.data)
     assert adjusted_rand_score(digits.target, estimator.labels_) > 0.8
