@@ -18,8 +18,9 @@ from infogan.models.networks import build_networks
 from infogan.training.callbacks import Interrupted
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
+from infogan.training.state import EncoderState
 from infogan.training.time_budget import seconds_per_step
-from tests.helpers import Hooks, bar_images, image_set, saved_tensors, small_config, small_model
+from tests.helpers import Hooks, bar_images, image_set, make_context, saved_tensors, small_config, small_model
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
@@ -109,6 +110,14 @@ def test_steps_are_timed_to_their_end(device: str) -> None:
     config = build(compose("plain", [sections]))
     (seconds,), _ = seconds_per_step(config, image_set(), device)
     assert 1e-4 < seconds < 10
+
+
+@DEVICES
+def test_state_of_the_encoder_is_where_it_is_read(device: str) -> None:
+    _, networks = make_context(small_config(preset="robust"))
+    state = EncoderState.for_networks(networks.to(device))
+    assert {state.marginal.device.type, state.vat_radius.device.type} == {device}
+    assert state.lr_scale.device.type == "cpu"  # a GPU would be waited for at every update
 
 
 @DEVICES

@@ -34,7 +34,8 @@ class EncoderState(nn.Module):
     Attributes:
         marginal: (categories,), the running mean of the posterior over real images, for the loss ``marginal_kl``.
         vat_radius: (), the distance to neighbours in the loss ``vat``, as Euclidean distance in [-1, 1] pixels.
-        lr_scale: (), the factor on the encoder's learning rate; 0 freezes it.
+        lr_scale: (), the factor on the encoder's learning rate; 0 freezes it. It stays on the CPU, because every update
+            reads it, and reading it from a GPU would wait for all work that is queued there.
     """
 
     marginal: Tensor
@@ -51,7 +52,9 @@ class EncoderState(nn.Module):
     def for_networks(cls, networks: Networks) -> "EncoderState":
         """Return the state at the start of a run, on the device of the networks."""
         categories = len(networks.encoder.directions) if networks.encoder is not None else 1
-        return cls(categories).to(next(networks.parameters()).device)
+        state = cls(categories).to(next(networks.parameters()).device)
+        state.lr_scale = state.lr_scale.cpu()
+        return state
 
 
 @dataclass
