@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -193,6 +191,9 @@ def test_progress_without_tqdm_prints_lines(
 @pytest.mark.integration
 @pytest.mark.filterwarnings("default")  # Jupyter and ZeroMQ warn
 def test_example_notebook_runs_and_shows_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     monkeypatch.setenv("FIRST_STEPS", "60")
