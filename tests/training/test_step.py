@@ -124,6 +124,19 @@ def test_run_resumes_with_another_number_of_micro_batches(tmp_path: Path) -> Non
         train_at(tmp_path, accumulated(small_config("train.batch_size=8"), 4))
 
 
+def test_later_updates_see_the_changed_generator() -> None:
+    config = small_config(preset="post", train={"batch_size": 16, "steps": 6})
+    state = TrainState.create(config, image_set(), CPU)
+    state.reset_optimizers(config.stages[0])
+    (micro_batch,) = StepSampler(config, image_set(), None, CPU).sample(state, 0, 0)
+    fakes = []
+    for number, update in enumerate(config.stages[0].updates):  # of the discriminator, and twice of the generator
+        update_networks(state, number, update, [micro_batch], 16, 0.0)
+        fakes.append(micro_batch.fakes(()))
+    assert not torch.equal(fakes[0], fakes[1])
+    assert not torch.equal(fakes[1], fakes[2])
+
+
 def first_step(lr_scale: float, *, loss: str = "conditional_entropy") -> tuple[float, dict[str, torch.Tensor]]:
     """Return the longest move of a weight of the encoder in one update, and the losses that were logged."""
     config = with_encoder()
