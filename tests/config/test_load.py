@@ -109,3 +109,23 @@ def test_any_tree_gives_a_configuration_or_one_sentence(value: Any, section: str
         build(resolve.compose("plain", [{"objective": {"kind": "gan"}}, {section: value}]))
     except UserError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.steps=0", "at least 1"),
+        ("train.steps=1.5", "a whole number"),
+        ("train.steps=many", "a whole number"),
+        ("data.size=200", "at most 128"),
+        ("train.budget=often", "a number or 'auto'"),
+        ("networks.pair_classifier=maybe", "true or false"),
+        ("data.source=3", "text"),
+        ("stages.0.updates.0.losses.adversarial=x", "a number or a list"),
+        ("train=3", "a table"),
+        ("codes=3", "a list"),
+    ],
+)
+def test_errors_are_in_the_words_of_a_configuration(assignment: str, expected: str) -> None:
+    with pytest.raises(UserError, match=rf": must be {expected}$"):
+        build(override(PLAIN, assignment))

@@ -13,6 +13,16 @@ from infogan.config.schema import Config
 from infogan.utils.errors import UserError, unknown_name
 
 SHOULD_BE = "Input should be "  # starts most of Pydantic's messages
+# Pydantic's kinds of errors about types (the part before the first "_") in the words of a configuration.
+TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "dict": "a table",
+    "model": "a table",
+}
 
 
 def build(options: dict[str, Any]) -> Config:
@@ -133,7 +143,11 @@ def _option(error: Any) -> list[str]:
 
 def _expected(error: Any) -> str:
     """Return what an error expected, e.g. ``greater than 0``."""
+    type_name, _, kind = error["type"].partition("_")
+    if kind in ("type", "parsing", "from_float") and type_name in TYPES:
+        return TYPES[type_name]
     message: str = error["msg"].removeprefix("Value error, ").removeprefix(SHOULD_BE)
+    message = message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return message[0].lower() + message[1:]
 
 
