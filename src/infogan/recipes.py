@@ -1,4 +1,4 @@
-"""Public name of the presets, and of the function that composes options from them."""
+"""Public name of the recipes, and of the function that composes options from them."""
 
 from infogan.api.resolve import compose
 from infogan.config.presets import PRESETS

@@ -1,6 +1,6 @@
 """From options to the configuration of a run: the one place that knows what options mean.
 
-`compose` puts a preset, files, flags and assignments together, `validate` checks all that is known before the images
+`compose` puts a recipe, files, flags and assignments together, `validate` checks all that is known before the images
 are read, and `resolve` fills in what depends on the images, the device or a clock. The command line, `infogan.fit` and
 the estimator use the same three steps.
 """
@@ -32,7 +32,7 @@ from infogan.training.time_budget import with_stages, within
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 
-DEFAULT_KNOB: Options = {"kind": "continuous", "weight": 0.1}  # for presets without a continuous code
+DEFAULT_KNOB: Options = {"kind": "continuous", "weight": 0.1}  # for recipes without a continuous code
 RATE_OF_LARGE = 3e-4  # learning rate of the robust preset's GAN stage for images of more than ``presets.SMALL`` pixels
 
 
@@ -45,7 +45,7 @@ def compose(
     continuous: int | None = None,
     run: Path | None = None,
 ) -> Options:
-    """Return the options of a preset with further options on top.
+    """Return the options of a recipe with further options on top.
 
     For ``objective.kind`` gan and cgan the codes, the recognizer, the encoder and all losses that need them are left
     out. Without a categorical code the encoder and its stages are left out.
@@ -54,13 +54,13 @@ def compose(
         recipe: A name in `presets.PRESETS`.
         layers: Trees of options, each on top of the one before; names of version 0.1 are accepted.
         assignments: ``section.key=value`` each, applied last.
-        categorical: Number of categories of each categorical code, or ``"auto"``; None = as in the preset and layers.
-        continuous: Number of continuous codes; None = as in the preset and layers.
+        categorical: Number of categories of each categorical code, or ``"auto"``; None = as in the recipe and layers.
+        continuous: Number of continuous codes; None = as in the recipe and layers.
         run: A run folder that may exist. A run that another version of infogan began keeps the options that it began
-            with, whatever the preset has become.
+            with, whatever the recipe has become.
 
     Raises:
-        UserError: There is no such preset, or an assignment cannot be applied.
+        UserError: There is no such recipe, or an assignment cannot be applied.
 
     Example:
         >>> compose("paper", [{"train": {"seed": 1}}], ["noise.size=8"])["noise"]["size"]
@@ -346,7 +346,7 @@ def _check_categories(config: Config, images: ImageSet, few_labels: FewLabels | 
 def _for_size(options: Options, size: int) -> Options:
     """Return the options with the budget, spectral norm and learning rates that images of a size need.
 
-    Learning rates and spectral norm change only where they are those of the robust preset.
+    Learning rates and spectral norm change only where they are those of the robust recipe.
     """
     if options.get("train", {}).get("budget") == AUTO:
         seconds = presets.BUDGET * max(1.0, (size / presets.SMALL) ** 2)
@@ -366,7 +366,7 @@ def _for_large(update: Options) -> Options:
 
 
 def _is_robust(update: Options) -> bool:
-    """Return whether an update has the optimizer of the robust preset's GAN stage for the same network."""
+    """Return whether an update has the optimizer of the robust recipe's GAN stage for the same network."""
 
     def settings(update: Options) -> tuple[Any, ...]:
         return update["networks"][0], update.get("learning_rate"), update.get("beta2")

@@ -74,16 +74,16 @@ def encode(
     run: Model,
     data: Source,
     split: Annotated[
-        str | None, typer.Option(help="Split: train or test. Default: train, which is everything without splits.")
+        str | None, typer.Option(help="Split: train or test. Default: train, or all images if there are no splits.")
     ] = None,
     out: Annotated[Path, typer.Option(help="CSV or .parquet file.")] = Path("codes.csv"),
     sort_into: Annotated[
-        Path | None, typer.Option(help="Folder to sort the images into as well, with a folder per category.")
+        Path | None, typer.Option(help="Folder for sorted copies of the images, with a subfolder per category.")
     ] = None,
-    link: Annotated[bool, typer.Option(help="Links to the sorted images instead of copies.")] = False,
+    link: Annotated[bool, typer.Option(help="With --sort-into: links to the images instead of copies.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Predict the codes of images, and sort the images by category. Resumes where it was stopped."""
+    """Predict the codes of images, and sort the images by category. The same command resumes it."""
     from infogan.api.encode import Sorter, encode_dataset
     from infogan.cli.terminal import log, show_progress
     from infogan.data import streamed

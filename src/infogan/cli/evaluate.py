@@ -19,7 +19,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Metrics: all, or some of clusters,information,frechet,kernel,inception,neighbours,disentanglement,"
-            "trust. Default: all except inception (the FID), which takes long."
+            "trust. Default: all except inception (FID and KID), which is slow."
         ),
     ] = None,
     samples: Annotated[
@@ -28,7 +28,7 @@ def evaluate(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run on the test split of its data. Labels are used here only, if there are any."""
+    """Evaluate a run on the test split of its data. If the data has labels, they are used to evaluate only."""
     from infogan.api.evaluate_run import evaluate_run, evaluation_inputs
     from infogan.evaluation.evaluate import summary
     from infogan.training.run_dir import RunFolder

@@ -58,10 +58,10 @@ def _parse_name(text: str) -> tuple[int, str]:
 def explore(
     run: Run,
     port: Annotated[int, typer.Option(help="Port on this machine; 0 = any free port.", min=0, max=65535)] = 0,
-    open_: Annotated[bool, typer.Option("--open", help="Browser window with the page.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     limit: Annotated[int, typer.Option(help="Maximum number of real images to sort.", min=1)] = 100_000,
 ) -> None:
-    """Steer a model, and sort, name and correct real images, on a page in the browser. Ctrl-C ends it."""
+    """Vary and name the codes of a model, and sort and correct real images, in the browser. Ctrl-C ends it."""
     try:
         from infogan.explorer import server
     except ModuleNotFoundError as error:
@@ -133,7 +133,7 @@ def push(
 
 @commands.command()
 def info(run: Model, as_json: Json = False) -> None:
-    """Print what a run or a model is: its images, codes and networks, and the steps made."""
+    """Print the images, codes, networks and number of steps of a run or a model."""
     from infogan.api import info as facts_of
 
     facts = facts_of.info(run)

@@ -16,13 +16,13 @@ OLD_NAMES = {  # by command: the names that options had in version 0.1, with tho
     "explore": {"--images": "--limit"},
 }
 
-Run = Annotated[Path, typer.Argument(help="Run folder or model folder.", show_default=False)]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or model folder.", show_default=False)]
 OnlyRun = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 Model = Annotated[
     str, typer.Argument(metavar="RUN", help="Run folder, model folder or hf://user/name.", show_default=False)
 ]
 SOURCE_HELP = "Name of a data set, or a folder, .zip, .parquet, .npz, .npy or IDX file, or an address such as s3://..."
-Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=False)]
+Source = Annotated[str, typer.Argument(metavar="DATA", help=SOURCE_HELP, show_default=False)]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Fixed code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Random seed of noise and codes.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]

@@ -30,7 +30,7 @@ OPTIONS = {  # by section of the configuration: the options that a parameter of 
 @commands.command("train", cls=RenamedOptions)
 def train_command(
     context: typer.Context,
-    data: Annotated[str | None, typer.Argument(help=SOURCE_HELP, show_default=False)] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=SOURCE_HELP, show_default=False)] = None,
     recipe: Annotated[
         str | None, in_recipe(help="Recipe: robust, plain, paper, post or disentangle. Default: robust.")
     ] = None,
@@ -40,7 +40,7 @@ def train_command(
     ] = None,
     objective: Annotated[str | None, in_recipe(help="Objective: infogan, gan or cgan (codes = labels).")] = None,
     augment: Annotated[
-        str | None, in_recipe(help="Augmentations, which categories ignore: shift,rotate=20,... Default: by data set.")
+        str | None, in_recipe(help="Augmentations that categories ignore: shift,rotate=20,... Default: by data set.")
     ] = None,
     seed: Annotated[int | None, in_recipe(help="Random seed. Default: 0.")] = None,
     labels: Annotated[str | None, in_data(help="CSV file (image, label) with labels of a few images.")] = None,
@@ -49,7 +49,7 @@ def train_command(
     shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
     strict: Annotated[bool | None, in_data(help=STRICT_HELP)] = None,
     categorical: Annotated[
-        list[str] | None, in_codes(help="Number of categories of a code, or auto to count them. Repeatable.")
+        list[str] | None, in_codes(help="Number of categories of a code, or auto to estimate it. Repeatable.")
     ] = None,
     continuous: Annotated[int | None, in_codes(help="Number of continuous codes.")] = None,
     budget: Annotated[
@@ -73,7 +73,10 @@ def train_command(
     ] = None,
     compile_: Annotated[
         bool | None,
-        in_hardware("--compile/--no-compile", help="Compiled networks: a minute at the start, then faster steps."),
+        in_hardware(
+            "--compile/--no-compile",
+            help="Compiled networks: a minute at the start, then faster steps if large.",
+        ),
     ] = None,
     deterministic: Annotated[
         bool | None, in_hardware("--deterministic", help="Bitwise equal results on a GPU, too; slower.")

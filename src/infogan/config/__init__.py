@@ -1,1 +1,1 @@
-"""Configuration of a run: the options, reading and merging them, presets, and migration of older files."""
+"""Configuration of a run: the options, reading and merging them, recipes, and migration of older files."""

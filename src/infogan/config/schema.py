@@ -1,6 +1,6 @@
 """The options of a training run, each once: data, codes, networks, losses, lengths.
 
-A ``Config`` is built from a preset (`config.presets`), a TOML or JSON file and assignments ``section.key=value``. It is
+A ``Config`` is built from a recipe (`config.presets`), a TOML or JSON file and assignments ``section.key=value``. It is
 validated as a whole, immutable, and saved as ``config.json`` in the run folder, from which the run can be repeated.
 Unknown keys are refused. Lengths are steps or images seen, never epochs.
 """

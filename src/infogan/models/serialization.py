@@ -229,7 +229,7 @@ def _explain_damage(folder: Path) -> Iterator[None]:
 
 
 def _is_large(config: ModelConfig) -> bool:
-    """Return whether the networks are far larger than those of any preset, so that building them may exhaust memory.
+    """Return whether the networks are far larger than those of any recipe, so that building them may exhaust memory.
 
     Only then they are built without memory: PyTorch's meta device costs a process a second of imports.
     """
