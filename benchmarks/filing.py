@@ -9,8 +9,6 @@ networks of a recipe. Each number is from a separate process.
 
 import argparse
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import commit, machine
+from benchmarks.speed import peak_memory
 from infogan.api import resolve
 from infogan.config.load import build
 from infogan.models.architectures import ImageShape
@@ -89,15 +88,12 @@ def save_model(recipe: str, folder: Path) -> None:
 def measure(folder: Path, form: str) -> tuple[float, float]:
     """Return the peak memory in MB and the seconds of one command."""
     out = folder / f"codes.{form}"
-    command = [sys.executable, "-m", "infogan", "encode", str(folder / "model"), str(folder / "images.npy")]
     started = time.perf_counter()
-    process = os.posix_spawn(sys.executable, [*command, "--out", str(out)], os.environ)
-    _, status, usage = os.wait4(process, 0)
+    arguments = ["encode", str(folder / "model"), str(folder / "images.npy"), "--out", str(out)]
+    peak = peak_memory(["-m", "infogan", *arguments])
     seconds = time.perf_counter() - started
-    if status:
-        raise RuntimeError(f"infogan encode ended with {os.waitstatus_to_exitcode(status)}")
     out.unlink()
-    return usage.ru_maxrss / 1024, seconds
+    return peak / 2**20, seconds
 
 
 if __name__ == "__main__":

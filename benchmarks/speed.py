@@ -152,15 +152,20 @@ def reading(rounds: int, folder: Path) -> dict[str, Any]:
 
 def memory(rounds: int, folder: Path) -> dict[str, Any]:
     """Measure the peak resident memory of a training in bytes."""
+    command = ["-m", "infogan", "train", "mnist", "--steps", "200", "--out", str(folder / "memory")]
+    return {"peak_bytes": peak_memory(command)}
+
+
+def peak_memory(arguments: list[str]) -> int:
+    """Run Python with some arguments and return its peak resident memory in bytes."""
     # Started by a small process, because the memory of a large one at the time of its fork would count as the child's.
     script = """
 import resource, subprocess, sys
 subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-    command = ["-m", "infogan", "train", "mnist", "--steps", "200", "--out", str(folder / "memory")]
-    process = subprocess.run([sys.executable, "-c", script, *command], check=True, stdout=subprocess.PIPE, text=True)
-    return {"peak_bytes": int(process.stdout) * 1024}  # Linux counts in KiB
+    process = subprocess.run([sys.executable, "-c", script, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return int(process.stdout) * 1024  # Linux counts in KiB
 
 
 def compiled(rounds: int, folder: Path) -> dict[str, Any]:
