@@ -7,16 +7,33 @@ Example:
     (5, 10, 1, 8, 8)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infogan import data, metrics, notebook, trackers
+    from infogan import callbacks, data, errors, export, metrics, notebook, recipes, runs, sweep, trackers, workflows
     from infogan.api.fit import fit
     from infogan.api.sklearn import InfoGANEstimator
     from infogan.models.infogan import InfoGAN
 
 __version__ = "0.2.0"
-__all__ = ["InfoGAN", "InfoGANEstimator", "__version__", "data", "fit", "metrics", "notebook", "trackers"]
+__all__ = [
+    "InfoGAN",
+    "InfoGANEstimator",
+    "__version__",
+    "callbacks",
+    "data",
+    "errors",
+    "export",
+    "fit",
+    "metrics",
+    "notebook",
+    "recipes",
+    "runs",
+    "sweep",
+    "trackers",
+    "workflows",
+]
 
 
 def __dir__() -> list[str]:
@@ -25,22 +42,9 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: importing torch takes a second, which `infogan --help` does not need.
-    value: Any
-    match name:
-        case "InfoGAN":
-            from infogan.models.infogan import InfoGAN as value
-        case "InfoGANEstimator":
-            from infogan.api.sklearn import InfoGANEstimator as value
-        case "fit":
-            from infogan.api.fit import fit as value
-        case "data":
-            import infogan.data as value
-        case "metrics":
-            import infogan.metrics as value
-        case "notebook":
-            import infogan.notebook as value
-        case "trackers":
-            import infogan.trackers as value
-        case _:
-            raise AttributeError(f"module 'infogan' has no attribute {name!r}")
-    return value
+    if name not in __all__:
+        raise AttributeError(f"module 'infogan' has no attribute {name!r}")
+    objects = {"InfoGAN": "models.infogan", "InfoGANEstimator": "api.sklearn", "fit": "api.fit"}
+    if name in objects:
+        return getattr(import_module(f"infogan.{objects[name]}"), name)
+    return import_module(f"infogan.{name}")
