@@ -56,7 +56,7 @@ def reproducibility(device: torch.device | str, *, deterministic: bool, timed: b
     threads = torch.get_num_threads()
     if device.type == "cpu":
         name = f"CPU with {torch.backends.cpu.get_cpu_capability()}"
-        condition = f"bit for bit with these versions, {threads} threads and a CPU with the same instructions"
+        condition = f"bit for bit with these versions, {threads} thread(s) and a CPU with the same instructions"
     else:
         name = torch.cuda.get_device_name(device)
         cuda = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
