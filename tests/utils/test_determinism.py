@@ -131,7 +131,7 @@ def test_condition_for_the_same_bits_is_recorded() -> None:
     assert facts["threads"] == torch.get_num_threads()
     assert facts["device"] == f"CPU with {torch.backends.cpu.get_cpu_capability()}"
     assert facts["same_again"].startswith("bit for bit")
-    assert f"{torch.get_num_threads()} threads" in facts["same_again"]
+    assert f"{torch.get_num_threads()} thread" in facts["same_again"]
     assert "clock" not in facts["same_again"]
     assert "clock" in reproducibility("cpu", deterministic=False, timed=True)["same_again"]
     json.dumps(facts)
