@@ -34,7 +34,7 @@ def keep_freed_blocks() -> bool:
 
     By default glibc may return large blocks to the system at once, depending on their position, which differs from
     process to process. A training step frees and requests the same large blocks again and again, and the system then
-    clears each page anew: a tenth of a step of the paper's networks. Other C libraries are left as they are.
+    clears each page anew, which takes a tenth of a step of the `paper` networks. Other C libraries stay unchanged.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

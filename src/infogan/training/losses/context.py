@@ -276,8 +276,8 @@ class ForwardCache:
     def view_features(self) -> Features:
         """The encoder's features of one augmented view of each real.
 
-        If the reals are read without augmentation as well, batch norm's running statistics come from those alone: they
-        are what is read after training, and augmentations can move the statistics far.
+        If the encoder also reads the reals without augmentation, only those update batch norm's running statistics.
+        After training the encoder reads such images, and augmented ones can have very different statistics.
         """
         with self.encoder.without_running_stats() if self._reads_reals else nullcontext():
             return self.encoder.features(self.augment(self.resized_reals))
