@@ -1,5 +1,5 @@
-"""The error that infogan raises for a user's mistake."""
+"""The error that infogan raises for a user's mistake, and its warning about odd images."""
 
-from infogan.utils.errors import UserError
+from infogan.utils.errors import DataWarning, UserError
 
-__all__ = ["UserError"]
+__all__ = ["DataWarning", "UserError"]

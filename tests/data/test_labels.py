@@ -1,5 +1,8 @@
 """Labels of a few images from a CSV file."""
 
+import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,32 @@ def test_faulty_labels_are_refused(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError, match=message):
         read_labels(file, image_set())
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"),
+    [(";", "utf-8"), ("\t", "utf-8"), (";", "utf-16"), (",", "utf-8-sig"), ("\t", "utf-16")],
+)
+def test_tables_of_a_spreadsheet_are_understood(file: Path, delimiter: str, encoding: str) -> None:
+    rows = [("image", "note", "label"), ("5", 'a "b"', "Äpfel, grün"), ("2", "", "birch")]
+    with file.open("w", encoding=encoding, newline="") as text:
+        csv.writer(text, delimiter=delimiter).writerows(rows)
+    labels = read_labels(file, image_set())
+    assert labels.indices.tolist() == [2, 5]
+    assert labels.names == ("birch", "Äpfel, grün")
+
+
+def test_paths_may_have_backslashes(file: Path) -> None:
+    images = replace(image_set(2), names=["cat/1.png", "cat\\2.png"])
+    file.write_text("image,label\ncat\\1.png,a\ncat\\2.png,b\n")
+    assert read_labels(file, images).values.tolist() == [0, 1]
+
+
+def test_labels_that_are_no_file_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UserError, match="not a file"):
+            read_labels(path, image_set())
 
 
 def test_a_missing_file_of_labels_is_refused(file: Path) -> None:

@@ -186,3 +186,15 @@ def test_a_failed_prepare_keeps_the_existing_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
         prepare("digits", tmp_path / "file" / "out.npz")
+
+
+def test_a_file_is_not_prepared_onto_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
+    before = path.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.npz").symlink_to(path)
+    for source, destination in (("a.npz", path), (path, Path("link.npz")), ("link.npz", path)):
+        with pytest.raises(UserError, match="source itself"):
+            prepare(source, Path(destination))
+    assert path.read_bytes() == before

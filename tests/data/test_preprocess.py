@@ -14,6 +14,9 @@ from infogan.data import preprocess
 from infogan.data.preprocess import (
     Header,
     ImageSpec,
+    ImageTooLargeError,
+    Target,
+    check_value_range,
     image_extensions,
     open_image,
     read_header,
@@ -215,13 +218,66 @@ def test_arrays_are_scaled_by_their_type() -> None:
     np.testing.assert_array_equal(to_uint8(ramp()), ramp())
 
 
-@pytest.mark.parametrize("bad", [[0.0, 1.001], [-0.001, 1.0], [0.0, np.nan], [np.inf, 0.0]])
+def test_floats_that_round_to_bytes_are_accepted() -> None:
+    hair = 0.499 / 255  # as resized tensors have
+    np.testing.assert_array_equal(to_uint8(np.array([-hair, 0.5, 1 + hair])), [0, 128, 255])
+    np.testing.assert_array_equal(to_uint8(np.array([False, True])), [0, 255])
+
+
+def test_values_are_scaled_from_their_range_to_bytes() -> None:
+    deep = np.array([0, 2048, 4095, 5000], np.uint16)
+    np.testing.assert_array_equal(to_uint8(deep, (0, 4095)), [0, 128, 255, 255])
+    np.testing.assert_array_equal(to_uint8(deep, (4095, 0)), [255, 127, 0, 0])
+    np.testing.assert_array_equal(to_uint8(np.array([-1000, 0, 1000]), (-1000, 1000)), [0, 128, 255])
+    np.testing.assert_array_equal(to_uint8(np.array([0, 1, 2], np.uint8), (0, 2)), [0, 128, 255])
+    np.testing.assert_array_equal(to_uint8(np.array([0, np.inf, -np.inf]), (-1, 1)), [128, 255, 0])
+    with pytest.raises(ValueError, match="NaN"):
+        to_uint8(np.array([0, np.nan]), (0, 1))
+
+
+@pytest.mark.parametrize("value_range", [(3, 3), (0, np.inf), (np.nan, 1)])
+def test_a_range_without_two_finite_values_is_refused(value_range: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match="values of black and white"):
+        ImageSpec(value_range=value_range)
+    check_value_range((255, 0))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "I;16", "I", "F"])
+def test_a_range_applies_to_files_of_every_kind(mode: str) -> None:
+    values = np.array([[0, 20], [10, 30]])
+    image = Image.fromarray(values.astype(np.uint16)) if mode == "I;16" else Image.fromarray(values.astype(np.uint8))
+    image = image if mode == "I;16" else image.convert(mode)
+    pixels = render(image.resize((8, 8), Image.Resampling.NEAREST), 8, 1, "crop", (0, 20))
+    np.testing.assert_array_equal(pixels[0, ::4, ::4], [[0, 255], [128, 255]])
+
+
+def test_a_jpeg_may_have_more_pixels_because_it_is_reduced_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess, "MAX_PIXELS", 10_000)
+
+    def encoded(width: int, height: int, form: str) -> io.BytesIO:
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").resize((width, height)).save(buffer, form)
+        return buffer
+
+    with open_image(encoded(200, 200, "JPEG"), max_pixels=10_000) as image:
+        assert render(image, 8, 1, "crop").shape == (1, 8, 8)
+    for width, height, form in ((201, 200, "JPEG"), (101, 100, "PNG")):  # one row too many
+        with pytest.raises(ImageTooLargeError), open_image(encoded(width, height, form), max_pixels=10_000):
+            pass
+    with (
+        open_image(encoded(2000, 15, "JPEG"), max_pixels=10_000) as strip,  # as low as what is wanted
+        pytest.raises(ImageTooLargeError),
+    ):
+        render(strip, 8, 1, "crop")
+
+
+@pytest.mark.parametrize("bad", [[0.0, 1.002], [-0.002, 1.0], [0.0, np.nan], [np.inf, 0.0]])
 def test_floats_beyond_0_to_1_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="allowed are 0 to 1"):
         to_uint8(np.array(bad))
 
 
-@pytest.mark.parametrize("type", [np.int64, np.bool_, np.complex128, "U3"])
+@pytest.mark.parametrize("type", [np.int64, np.complex128, "U3"])
 def test_other_types_are_refused(type: Any) -> None:
     with pytest.raises(ValueError, match="uint8, uint16 and float"):
         to_uint8(np.zeros(3, type))
@@ -250,11 +306,11 @@ def test_wrong_sizes_channels_and_shapes_are_refused(arguments: dict[str, Any], 
 
 def test_the_smallest_and_largest_size_are_allowed() -> None:
     for size in (8, 128):
-        assert ImageSpec(size, 1).resolve({Header(3, 4, 3): "a"}, "x") == (size, 1, "crop")
+        assert ImageSpec(size, 1).resolve({Header(3, 4, 3): "a"}, "x") == Target(size, 1, "crop")
 
 
 def test_a_common_square_size_and_common_channels_are_kept() -> None:
-    assert ImageSpec(shape="pad").resolve({Header(28, 28, 3): "a.png"}, "x") == (28, 3, "pad")
+    assert ImageSpec(shape="pad").resolve({Header(28, 28, 3): "a.png"}, "x") == Target(28, 3, "pad")
 
 
 @pytest.mark.parametrize("sizes", [[(28, 28), (32, 32)], [(28, 27)], [(7, 7)], [(129, 129)]])

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from infogan.data.factors import Factors
 
+MAX_REASONS = 4  # that a message about images that were left out gives
+
 
 class NumberedNames(Sequence[str]):
     """The names "0" to "count - 1", made on access: for ten million images a list would take a gigabyte."""
@@ -67,15 +69,18 @@ class ImageSet:
         """Height and width in pixels; images are square."""
         return int(self.images.shape[2])
 
-    def digest(self) -> str:
+    def digest(self, *, verify: bool = True) -> str:
         """Return the SHA-256 of the shape and the pixels, in hex, which shows whether data changed between sessions.
+
+        Args:
+            verify: Whether to compare shards with their checksums, for which all of them are read.
 
         Raises:
             UserError: The checksum of a shard is wrong.
         """
         state = hashlib.sha256(repr(self.images.shape).encode())
-        if verify := getattr(self.images, "verify", None):  # shards have checksums
-            state.update(verify().encode())
+        if digest_of_shards := getattr(self.images, "checksum", None):
+            state.update(digest_of_shards(verify=verify).encode())
             return state.hexdigest()
         for start in range(0, len(self.images), 4096):  # in blocks, because a memory-mapped set may exceed the memory
             state.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
@@ -92,6 +97,26 @@ class ImageSet:
             skipped=(),
             factors=None if self.factors is None else self.factors.subset(selection),
         )
+
+
+def describe_skipped(skipped: Sequence[str]) -> str:
+    """Return why images could not be used, as a clause: for each reason, the number of images and an example.
+
+    Args:
+        skipped: As `ImageSet.skipped`, at least one.
+
+    Example:
+        >>> describe_skipped(["a.gif: truncated", "b.jxl: .jxl is not read", "c.jxl: .jxl is not read"])
+        '.jxl is not read (2, e.g. b.jxl); truncated (1, e.g. a.gif)'
+    """
+    names_by_reason: dict[str, list[str]] = {}
+    for line in skipped:
+        name, _, reason = line.rpartition(": ")
+        names_by_reason.setdefault(reason, []).append(name)
+    groups = sorted(names_by_reason.items(), key=lambda group: -len(group[1]))
+    parts = [f"{reason} ({len(names)}, e.g. {names[0]})" for reason, names in groups[:MAX_REASONS]]
+    parts += [f"{len(groups) - MAX_REASONS} other reasons"] if len(groups) > MAX_REASONS else []
+    return "; ".join(parts)
 
 
 def some_indices(total: int, limit: int) -> NDArray[np.int64]:

@@ -1,28 +1,35 @@
-"""The image files of a folder or zip, local or remote, and the splits and classes that their paths imply.
+"""What the paths of image files imply: which files are images, and their splits and classes.
 
-Hidden files and files without an image extension are ignored. If the top-level folders include ``train`` and ``test``,
-these are the splits; otherwise all images are "train". The next level of folders are the classes, if every image is in
-one and there are at least two. Folders that contain everything else are skipped over. Images are in natural order of
-their paths (2.png before 10.png).
+Hidden files are ignored. If the top-level folders are named like splits, ``train`` with ``test`` or ``val`` in any
+capitalisation, they are the splits; otherwise all images are "train". The next level of folders are the classes, if
+every image is in one and there are at least two. Folders that contain everything else are skipped over. Images are in
+natural order of their paths (2.png before 10.png).
 """
 
-import io
 import itertools
+import json
 import os
 import re
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from infogan.data.preprocess import error_reason, image_extensions, wrap_read_errors
-from infogan.data.readers.remote import Location, PrefetchingReader, Remote, open_location
-from infogan.utils.files import BoundedReader
+from infogan.data.preprocess import image_extensions
 
-MAX_FILE_BYTES = 256 * 2**20  # of one image file in a zip (unpacked) or on a remote file system
-SMALL_FILE_BYTES = 2**18  # files up to this size are read in one go
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation"),
+}
+# Endings and names of files that people keep next to images; any other file that is not read is reported.
+DOCUMENTS = {
+    *(".txt", ".md", ".rst", ".html", ".htm", ".css", ".js", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml"),
+    *(".yml", ".toml", ".ini", ".cfg", ".log", ".py", ".ipynb", ".sh", ".bat", ".db", ".lock", ".pdf", ".xmp", ".aae"),
+}
+DOCUMENT_NAMES = {"readme", "license", "licence", "copying", "authors", "changelog", "makefile", "attributes"}
+OUTPUT_MARKER = ".infogan"  # a file in folders that infogan fills with copies of images
+LABELS_FILE = "dataset.json"  # of StyleGAN's data sets
+MAX_LABELS_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Layout:
     """Splits and classes of a set of images.
 
     Attributes:
-        splits: The names of the images of each split.
+        splits: The names of the images of each split, ``"train"`` and perhaps ``"test"``.
         class_of: The class of each image by name; None if it has none.
         classes: All classes, in the order of their labels, which is the same in every split.
     """
@@ -48,48 +55,96 @@ class ImageFiles:
         layout: Their splits and classes. Names are POSIX paths in natural order, or those in a table.
         open: Returns the content of an image by name. It raises UserError if the whole source cannot be read, and
             exceptions of many types if that image cannot.
-        skipped: One line ``"name: reason"`` for each file that was excluded.
+        version: Returns a text that changes when the content of a file does: sizes, times or checksums.
+        skipped: One line ``"name: reason"`` for each file that was left out.
     """
 
     layout: Layout
     open: Callable[[str], BinaryIO]
+    version: Callable[[], str]
     skipped: Sequence[str] = ()
 
 
-@contextmanager
-def open_files(path: Location) -> Iterator[ImageFiles]:
-    """Open a folder or zip of image files; raises UserError if it cannot be read."""
-    if path.is_dir():
-        yield _list_folder(path) if isinstance(path, Path) else _list_remote(path)
-        return
-    with ExitStack() as stack:
-        with wrap_read_errors(path, " as a zip file"):  # a broken zip directory raises more than BadZipFile
-            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_location(path))))
-        yield _list_zip(archive)
+def layout_from_paths(names: Sequence[str], labels: Mapping[str, str] | None = None) -> tuple[Layout, dict[str, str]]:
+    """Return the splits and classes that the paths of images imply, and the reason of each image that is in no split.
 
-
-def folder_files(root: Path, names: Sequence[str], skipped: Sequence[str] = ()) -> ImageFiles:
-    """Return the image files of a local folder whose names are known."""
-    return ImageFiles(layout_from_paths(names), lambda name: _open_file(os.path.join(root, name)), skipped)
-
-
-def layout_from_paths(names: Sequence[str]) -> Layout:
-    """Return the splits and classes that the paths of images imply."""
+    Args:
+        names: The paths, in natural order.
+        labels: The class of images by path, which then replaces the folders as classes.
+    """
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
-    columns = zip(*folders.values(), strict=False)
-    depth = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
-    splits = {"train": list(names)}
-    if {"train", "test"} <= {parts[depth] for parts in folders.values() if len(parts) > depth}:
-        for split in ("train", "test"):
-            splits[split] = [name for name in names if folders[name][depth : depth + 1] == (split,)]
-        depth += 1
-    class_of = {
-        name: folders[name][depth] if len(folders[name]) > depth else None
-        for members in splits.values()
-        for name in members
-    }
+    depth = _common_depth(folders.values(), 0)
+    top_of = {name: parts[depth] if len(parts) > depth else "" for name, parts in folders.items()}
+    splits_of_folders = {top: split_of(top) for top in set(top_of.values())}
+    found = {*splits_of_folders.values()} - {None}
+    splits, left_out = {"train": list(names)}, {}
+    if "train" in found and len(found) > 1:
+        split_by_found = {"train": "train", "test" if "test" in found else "validation": "test"}
+        splits = {"train": [], "test": []}
+        for name, top in top_of.items():
+            split = split_by_found.get(splits_of_folders[top] or "")
+            if split is not None:
+                splits[split].append(name)
+            else:
+                left_out[name] = f"in {top}/, which is no split that is used" if top else "in no split"
+        folders = {name: folders[name] for members in splits.values() for name in members}
+        depth = _common_depth(folders.values(), depth + 1)
+    elif len(splits_of_folders) > 1 and None not in splits_of_folders.values():  # a test and a validation split
+        depth = _common_depth(folders.values(), depth + 1)
+    if labels is None:
+        class_of = {name: parts[depth] if len(parts) > depth else None for name, parts in folders.items()}
+    else:
+        class_of = {name: labels.get(name) for name in folders}
     classes = sorted({name for name in class_of.values() if name is not None}, key=natural_key)
-    return Layout(splits, class_of, tuple(classes))
+    return Layout(splits, class_of, tuple(classes)), left_out
+
+
+def _common_depth(folders: Iterable[tuple[str, ...]], start: int) -> int:
+    """Return the first level of folders, from ``start`` on, that differs between the images."""
+    columns = zip(*(parts[start:] for parts in folders), strict=False)
+    return start + sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
+
+
+def split_of(folder: str) -> str | None:
+    """Return the split that a folder of this name holds: ``train``, ``test``, ``validation``, or None.
+
+    Example:
+        >>> split_of("Valid")
+        'validation'
+    """
+    return next((split for split, names in SPLIT_NAMES.items() if folder.lower() in names), None)
+
+
+def parse_labels(content: bytes) -> dict[str, str] | None:
+    """Return the class of each image in a ``dataset.json`` as StyleGAN has it; None if the file is something else.
+
+    Without labels the result is empty: the folders of such a data set are not classes.
+    """
+    try:
+        labels = json.loads(content)["labels"] or []
+        pairs = [(name, label) for name, label in labels]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if all(isinstance(name, str) and type(label) is int for name, label in pairs):
+        return {name.replace("\\", "/"): str(label) for name, label in pairs}
+    return {}
+
+
+def is_output_folder(files: Iterable[str]) -> bool:
+    """Return whether a folder with these files was written by infogan: a run, a model, or sorted copies of images."""
+    names = {*files}
+    is_run_or_model = "config.json" in names and bool(names & {"environment.json", "model.safetensors"})
+    return is_run_or_model or OUTPUT_MARKER in names
+
+
+def without_output_folders(names: Sequence[str]) -> list[str]:
+    """Return the paths that are not in a folder that infogan wrote, unless that is the top-level folder."""
+    files_of: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        files_of.setdefault(folder, []).append(file)
+    outputs = tuple(f"{folder}/" for folder, files in files_of.items() if folder and is_output_folder(files))
+    return [name for name in names if not name.startswith(outputs)] if outputs else list(names)
 
 
 def is_hidden(path: str) -> bool:
@@ -102,6 +157,16 @@ def has_image_extension(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in image_extensions()
 
 
+def unread_reason(name: str) -> str | None:
+    """Return why a file without an image extension is left out; None for documents, which nobody expects to be read."""
+    stem, ending = os.path.splitext(name.lower())
+    if ending in DOCUMENTS or (not ending and stem in DOCUMENT_NAMES):
+        return None
+    if ending in (".heic", ".heif"):
+        return f"{ending} needs pillow-heif (pip install 'infogan[heif]')"
+    return f"{ending} is not read" if ending else "no file ending"
+
+
 def natural_key(path: str) -> tuple[list[list[Any]], str]:
     """Return the key that sorts paths folder by folder and runs of digits as numbers, and 01.png before 1.png."""
 
@@ -112,78 +177,3 @@ def natural_key(path: str) -> tuple[list[list[Any]], str]:
         return texts
 
     return [split_numbers(part) for part in path.split("/")], path
-
-
-def _list_folder(root: Path) -> ImageFiles:
-    problems: dict[str, str | None] = {}
-    resolved_root = root.resolve()
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(root / folder))
-        except OSError as error:
-            problems[folder.rstrip("/") or "."] = error_reason(error)
-            continue
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                folders.append(f"{folder}{entry.name}/")
-            elif entry.is_dir() or has_image_extension(entry.name):
-                problems[folder + entry.name] = _find_problem(entry, resolved_root)
-    return folder_files(root, *_sort_out(problems))
-
-
-def _find_problem(entry: os.DirEntry[str], resolved_root: Path) -> str | None:
-    """Return why an image of a folder cannot be opened, or None."""
-    if entry.is_dir():
-        return "a link to a folder"
-    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(resolved_root):
-        return "a link that leads out of the folder"
-    # Reading a pipe would never end, and a dangling link cannot be opened.
-    return None if entry.is_file() else "not a file"
-
-
-def _list_remote(root: Remote) -> ImageFiles:
-    sizes = {name: size for name, size in root.find().items() if has_image_extension(name) and not is_hidden(name)}
-    names, skipped = _sort_out({name: _size_problem(size) for name, size in sizes.items()})
-    read = PrefetchingReader(root, names, sizes)
-    return ImageFiles(layout_from_paths(names), lambda name: io.BytesIO(read(name)), skipped)
-
-
-def _list_zip(archive: zipfile.ZipFile) -> ImageFiles:
-    members: dict[str, zipfile.ZipInfo] = {}
-    problems: dict[str, str | None] = {}
-    for member in archive.infolist():
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        # zipfile lists members without a name, but its is_dir() fails on them.
-        if not member.filename or member.is_dir() or not has_image_extension(path.name):
-            continue
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            problems[str(path)] = "a path that leads out of the zip file"
-        elif not is_hidden(str(path)):
-            problems[str(path)] = _size_problem(member.file_size)
-            members[str(path)] = member
-    names, skipped = _sort_out(problems)
-    # zipfile stops at the file_size that was checked, even if the compressed data would yield more.
-    return ImageFiles(layout_from_paths(names), lambda name: io.BytesIO(archive.read(members[name])), skipped)
-
-
-def _sort_out(problems: dict[str, str | None]) -> tuple[list[str], list[str]]:
-    """Return the names without a problem in natural order, and a line for each other one."""
-    names = sorted((name for name, problem in problems.items() if problem is None), key=natural_key)
-    return names, [f"{name}: {problem}" for name, problem in problems.items() if problem is not None]
-
-
-def _size_problem(size: int) -> str | None:
-    return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}" if size > MAX_FILE_BYTES else None
-
-
-def _open_file(path: str) -> BinaryIO:
-    """Open a file, and read it in one go if it is small: image decoders ask for a few bytes at a time."""
-    file = BoundedReader(path)
-    if os.fstat(file.fileno()).st_size > SMALL_FILE_BYTES:
-        return file
-    with file:
-        return io.BytesIO(file.read())

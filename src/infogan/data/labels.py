@@ -1,5 +1,9 @@
-"""Labels of a few images, from a CSV file with the columns ``image`` and ``label``."""
+"""Labels of a few images, from a table with the columns ``image`` and ``label``.
 
+It is CSV as programs write it, or as Excel does: with semicolons or tabs, in UTF-16, with backslashes in paths.
+"""
+
+import codecs
 import csv
 import hashlib
 import io
@@ -12,6 +16,9 @@ from numpy.typing import NDArray
 from infogan.data.dataset import ImageSet
 from infogan.data.preprocess import wrap_read_errors
 from infogan.utils.errors import UserError
+
+DELIMITERS = (",", ";", "\t")
+BOMS_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,19 @@ class LabelTable:
         Raises:
             UserError: It is not CSV, or lacks a column.
         """
-        text = content.decode("utf-8-sig", "surrogateescape")
-        reader = csv.reader(io.StringIO(text, newline=""))
         with wrap_read_errors(f"the labels in {path}"):
+            text = content.decode("utf-16" if content[:2] in BOMS_UTF16 else "utf-8-sig", "surrogateescape")
+            first_line = text.split("\n", 1)[0]
+            delimiter = max(DELIMITERS, key=first_line.count)
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             lines = [(reader.line_num, tuple(cells)) for cells in reader if cells]
-        columns = lines[0][1] if lines else ()
+        columns = tuple(column.strip() for column in lines[0][1]) if lines else ()
         missing = sorted({"image", "label"} - set(columns))
         if missing:
-            raise UserError(f"{path} has no column {' and no column '.join(missing)}; its first line must name both")
+            raise UserError(
+                f"{path} has no column {' and no column '.join(missing)}; its first line must name both, with a comma, "
+                f"semicolon or tab between, and is {first_line[:80].strip()!r}"
+            )
         return cls(columns, tuple(lines[1:]))
 
     def cell(self, row: tuple[str, ...], column: str) -> str:
@@ -76,6 +88,12 @@ class LabelTable:
         return tuple(cells)
 
 
+def indices_by_name(images: ImageSet) -> dict[str, int]:
+    """Return the index of each image by its name, also by a path with backslashes, as Windows writes it."""
+    names = {name: index for index, name in enumerate(images.names)}
+    return {name.replace("/", "\\"): index for name, index in names.items() if "/" in name} | names
+
+
 def read_labels(path: Path, images: ImageSet) -> FewLabels:
     """Read a file of labels.
 
@@ -89,10 +107,12 @@ def read_labels(path: Path, images: ImageSet) -> FewLabels:
         >>> read_labels(Path("labels.csv"), images).names
         ('cat', 'dog')
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"the labels {path} are not a file: give a CSV file")
     with wrap_read_errors(f"the labels in {path}"):
         content = path.read_bytes()
     table = LabelTable.read(content, str(path))
-    index_of = {name: index for index, name in enumerate(images.names)}
+    index_of = indices_by_name(images)
     labels: dict[int, str] = {}
     for line, row in table.rows:
         image, label = table.cell(row, "image"), table.cell(row, "label")

@@ -4,6 +4,7 @@ Every data source uses these functions, so that photographs, scans and arrays ar
 by the same rules.
 """
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import ValidationError
 
+from infogan.config.load import to_plain
 from infogan.utils.errors import UserError, unknown_name
 
 Progress = Callable[[str, int, int], None]
@@ -23,7 +25,10 @@ Progress = Callable[[str, int, int], None]
 
 SIZES = range(8, 129)
 MAX_PIXELS = 64 * 2**20  # of one image before it is resized: 256 MiB as RGBA
+REDUCIBLE = 4  # times as many may a JPEG have; a progressive one takes 6 bytes a pixel before it is reduced
 MAX_DECODE_BYTES = 24 * MAX_PIXELS  # memory that decoding one image may need, with copies, in the deepest format
+
+_GIVE_RANGE = "give the values of black and white (--range)"
 
 # Formats that Pillow only recognises, or passes to another program (EPS to Ghostscript), are not read.
 _UNSUPPORTED_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -41,22 +46,36 @@ class Header(NamedTuple):
     channels: int
 
 
+ValueRange = tuple[float, float]
+"""The values of black and of white, in this order; white may be the smaller one."""
+
+
 class Target(NamedTuple):
-    """The size in pixels, the channels (1 or 3) and the key of ``FITS`` that every image of a set is converted to."""
+    """What every image of a set is converted to.
+
+    Attributes:
+        size: Height and width in pixels.
+        channels: 1 or 3.
+        shape: A key of ``FITS``.
+        value_range: The values of black and white in the source; None = those of the type.
+    """
 
     size: int
     channels: int
     shape: str
+    value_range: ValueRange | None = None
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The requested size, channels and shape of the images of a set.
+    """The requested size, channels and shape of the images of a set, and how their values are read.
 
     Attributes:
         size: Height and width in pixels, 8 to 128. None keeps the images' size if all are square and of one size.
         channels: 1 for grey, 3 for RGB. None keeps the images' channels if all agree.
         shape: How an image becomes square: a key of ``FITS``.
+        value_range: The values of black and white. None: 0 and 255 for bytes, 65,535 for 16 bits, 1 for floats.
+        follow_links: Whether to follow symbolic links to folders, and those that lead out of the folder of the images.
 
     Raises:
         UserError: A value is not allowed.
@@ -65,14 +84,23 @@ class ImageSpec:
     size: int | None = None
     channels: int | None = None
     shape: str = "crop"
+    value_range: ValueRange | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("size", "channels", "value_range"):
+            plain = to_plain(getattr(self, name))
+            plain = tuple(plain) if isinstance(plain, list) else plain
+            whole = int(plain) if isinstance(plain, float) and plain.is_integer() else plain
+            object.__setattr__(self, name, whole)
         if self.size is not None and self.size not in SIZES:
             raise UserError(f"size is {self.size}; choose {SIZES.start} to {SIZES.stop - 1} pixels")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels is {self.channels}; choose 1 (grey) or 3 (RGB)")
         if self.shape not in FITS:
             raise unknown_name("shape", self.shape, FITS)
+        if self.value_range is not None:
+            check_value_range(self.value_range)
 
     def resolve(self, examples: Mapping[Header, str], source: str) -> Target:
         """Return the target for a set of images, taking from the images what is not requested.
@@ -93,13 +121,20 @@ class ImageSpec:
         names = {header.channels: name for header, name in examples.items()}
         if self.channels is None and len(names) > 1:
             raise UserError(f"{source} mixes grey ({names[1]}) and colour images ({names[3]}); pass --channels 1 or 3")
-        return Target(self.size or first.width, self.channels or first.channels, self.shape)
+        return Target(self.size or first.width, self.channels or first.channels, self.shape, self.value_range)
+
+
+def check_value_range(value_range: ValueRange) -> None:
+    """Raise UserError unless a range has two different, finite values."""
+    if len(value_range) != 2 or not np.isfinite(value_range).all() or value_range[0] == value_range[1]:
+        raise UserError(f"the range of values is {value_range}; give the values of black and white, such as 0,4095")
 
 
 @functools.cache
 def image_extensions() -> frozenset[str]:
     """Return the file extensions, in lower case with the dot, of the formats that can be decoded."""
-    return frozenset(ext for ext, format in Image.registered_extensions().items() if format in _decodable_formats())
+    formats = _decodable_formats()
+    return frozenset(ending for ending, format in Image.registered_extensions().items() if format in formats)
 
 
 @contextmanager
@@ -121,8 +156,10 @@ def open_image(
         # Pillow warns of odd metadata, and of sizes that are refused below. Neither concerns the user.
         warnings.simplefilter("ignore")
         with Image.open(file, formats=formats or _decodable_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {max_pixels:,}")
+            # A JPEG is decoded at a fraction of its size.
+            limit = max_pixels * (REDUCIBLE if image.format == "JPEG" else 1)
+            if image.width * image.height > limit:
+                raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {limit:,}")
             yield image
 
 
@@ -214,62 +251,86 @@ def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:
     return transposed
 
 
-def render(image: Image.Image | NDArray[Any], size: int, channels: int, shape: str) -> NDArray[np.uint8]:
+def render(
+    image: Image.Image | NDArray[Any], size: int, channels: int, shape: str, value_range: ValueRange | None = None
+) -> NDArray[np.uint8]:
     """Convert an image to uint8 pixels of shape (channels, size, size).
 
     The EXIF orientation is applied. Transparent parts become white, as in most viewers: drawings on a transparent
-    background are mostly dark and would vanish on black. 16-bit and float values are scaled, never clipped.
+    background are mostly dark and would vanish on black. 16-bit and float values are scaled; only those outside a given
+    range are clipped.
 
     Args:
         image: Pillow's, or an array of shape (1 or 3, height, width); see `to_uint8` for its type.
         size: Height and width of the result.
         channels: Channels of the result.
         shape: A key of ``FITS``.
+        value_range: The values of black and white; None as in `ImageSpec`.
 
     Raises:
         ValueError: The type or the range of an array's values is not allowed.
         Exception: The image is broken; Pillow raises exceptions of many types.
     """
     if isinstance(image, np.ndarray):
-        pixels = to_uint8(image)
+        pixels = to_uint8(image, value_range)
+        value_range = None
         if pixels.shape == (channels, size, size):
             return pixels
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     # Lets the JPEG decoder skip detail far below a pixel of the result: several times faster on photographs.
     image.draft(None, (2 * size, 2 * size))
-    image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image)))
+    if image.width * image.height > MAX_PIXELS:  # a strip, which cannot be reduced
+        raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
+    image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image), value_range))
     pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale uint16, or float in [0, 1], to uint8 from 0 to 255, rounded to nearest; return uint8 unchanged.
+def to_uint8(pixels: NDArray[Any], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
+    """Scale numbers to uint8 from 0 (black) to 255 (white), rounded to nearest.
+
+    Args:
+        pixels: uint8, which is unchanged; bool; uint16; floats in [0, 1], or so close to it that they round to 0 or
+            255. With a range: any numbers.
+        value_range: The values of black and white; numbers beyond them are clipped.
 
     Raises:
         ValueError: The array has another type, or floats that are NaN or outside [0, 1].
     """
+    if value_range is not None and pixels.dtype.kind in "biuf":
+        low, high = value_range
+        scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
+        if np.isnan(scaled).any():
+            raise ValueError("a value is NaN")
+        return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:
         return np.rint(pixels / 257).astype(np.uint8)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise ValueError(f"values of type {pixels.dtype}; allowed are uint8, uint16 and float in [0, 1]")
-    low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 1):  # false for NaN too
-        raise ValueError(f"float values from {low:g} to {high:g}; allowed are 0 to 1")
-    return np.asarray(np.rint(pixels * 255), np.uint8)
+        raise ValueError(f"values of type {pixels.dtype}; allowed are uint8, uint16 and float in [0, 1]; {_GIVE_RANGE}")
+    low, high = float(pixels.min()) * 255, float(pixels.max()) * 255
+    if not (low >= -0.5 and high <= 255.5):  # false for NaN too
+        raise ValueError(f"float values from {low / 255:g} to {high / 255:g}; allowed are 0 to 1; {_GIVE_RANGE}")
+    return np.asarray(np.rint(np.clip(pixels * 255, 0, 255)), np.uint8)
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        return Image.fromarray(to_uint8(np.asarray(image)))
-    if image.mode == "I" or image.mode.startswith("I;16"):
+def _to_eight_bits(image: Image.Image, value_range: ValueRange | None) -> Image.Image:
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         # Mode I is 32 bits wide, but the files that open in it (16-bit PNG and PGM) have 16.
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"integer values from {values.min()} to {values.max()}; allowed are 0 to 65535")
-        return Image.fromarray(to_uint8(values.astype(np.uint16)))
-    return image
+        if value_range is None and image.mode != "F":
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError(f"integer values from {values.min()} to {values.max()}; allowed are 0 to 65535")
+            values = values.astype(np.uint16)
+        return Image.fromarray(to_uint8(values, value_range))
+    if value_range is None:
+        return image
+    image = _composite_on_white(image)
+    image = image.convert("L" if read_header(image).channels == 1 else "RGB")
+    return Image.fromarray(to_uint8(np.asarray(image), value_range))
 
 
 def _composite_on_white(image: Image.Image) -> Image.Image:
@@ -306,5 +367,9 @@ FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "pa
 @functools.cache
 def _decodable_formats() -> tuple[str, ...]:
     Image.init()
+    with contextlib.suppress(ImportError):  # the extra `heif`
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     # Pillow tries one after another, so the most frequent formats come first.
     return tuple(sorted(set(Image.OPEN) - _UNSUPPORTED_FORMATS, key=lambda name: (name not in ("JPEG", "PNG"), name)))

@@ -10,7 +10,6 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -21,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from infogan.data.dataset import ImageSet, NumberedNames
+from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped
 from infogan.data.factors import Factors
 from infogan.data.preprocess import SIZES, Progress, wrap_read_errors
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.distributed import local_shard_slice
 from infogan.utils.errors import UserError
-from infogan.utils.files import file_lock, make_output_folder, write_bytes
+from infogan.utils.files import TEMPORARY_NAME, file_lock, make_output_folder, write_bytes
+from infogan.utils.processes import process_pool
 
 INDEX, PLAN, LOCK = "index.json", "plan.json", "writer.json"
 FORMAT: Literal["infogan shards 1"] = "infogan shards 1"
@@ -67,6 +67,7 @@ class _Index(BaseModel):
     named: bool
     factors: _FactorTable | None = None
     splits: dict[Literal["train", "test"], Annotated[list[_ShardEntry], Field(min_length=1)]]
+    skipped: dict[Literal["train", "test"], tuple[str, ...]] = {}  # as `ImageSet.skipped`
 
 
 class _Sidecar(BaseModel):
@@ -131,15 +132,17 @@ class Shards:
         array: NDArray[Any] = self[:].astype(dtype or self.dtype, copy=False)
         return array
 
-    def verify(self) -> str:
-        """Compare every shard with its checksum and return a digest of all checksums.
+    def checksum(self, *, verify: bool) -> str:
+        """Return a digest of the checksums of all shards.
 
-        The workers of one machine, which read the same files, compare a part each.
+        Args:
+            verify: Whether to compare every shard with its checksum. The workers of one machine, which read the same
+                files, compare a part each.
 
         Raises:
             UserError: A shard is damaged or cannot be read.
         """
-        local = local_shard_slice(len(self._files))
+        local = local_shard_slice(len(self._files)) if verify else slice(0)
         for file, checksum in zip(self._files[local], self._checksums[local], strict=True):
             with wrap_read_errors(file), open(file, "rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -244,28 +247,31 @@ def read_shards(path: Path, split: str) -> ImageSet:
         f"{path} ({split})",
         labels,
         index.label_names,
-        factors=factors,
+        index.skipped.get(split, ()),
+        factors,
     )
 
 
 def _read_truth(
     path: Path, sidecars: Sequence[Path], index: _Index, count: int
 ) -> tuple[NDArray[np.int64] | None, Factors | None]:
-    """Return the labels and the factors of a split."""
+    """Return the labels, if every shard of the split has them, and the factors of a split."""
     labels: list[int] = []
     rows: list[list[int]] = []
+    is_labelled = bool(index.label_names)
     table, classes = index.factors, len(index.label_names)
     if classes or table:
         for file in sidecars:
             sidecar = _read_json(_Sidecar, file)
             labels += sidecar.labels or []
+            is_labelled = is_labelled and sidecar.labels is not None
             rows += sidecar.factors or []
-    if classes and not (len(labels) == count and max(labels) < classes):
+    if is_labelled and not (len(labels) == count and max(labels) < classes):
         raise UserError(f"{path} is damaged: it must have {count} labels below {classes}; prepare the data again")
     if table and not (len(rows) == count and all(len(row) == len(table.names) for row in rows)):
         raise UserError(f"{path} is damaged: it must have {len(table.names)} factors per image; prepare the data again")
     return (
-        np.array(labels, np.int64) if classes else None,
+        np.array(labels, np.int64) if is_labelled else None,
         Factors(table.names, table.sizes, np.array(rows, np.int64), table.value_names) if table else None,
     )
 
@@ -321,7 +327,7 @@ class _SplitWriter:
         """Write one shard: its pixels, then its sidecar."""
         images = stream.read(number * self.shard_images, min((number + 1) * self.shard_images, stream.count))
         if self.strict and images.skipped:
-            raise UserError(f"{stream.source} has files that cannot be used: {'; '.join(images.skipped[:3])}")
+            raise UserError(_refusal(stream, images.skipped))
         content = io.BytesIO()
         np.save(content, np.ascontiguousarray(images.images), allow_pickle=False)
         write_bytes(self.path(number, ".npy"), content.getvalue())
@@ -364,25 +370,43 @@ def write_shards(
         UserError: The folder holds something else, is not writable or is being written by another process; or there is
             no usable image, or with ``strict`` an unusable one.
     """
-    if folder.is_dir() and not is_sharded(folder) and any(path.name != LOCK for path in folder.iterdir()):
+    # A process that was killed at its very start left nothing but its lock and temporary files.
+    names = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+    if not is_sharded(folder) and not all(map(TEMPORARY_NAME.fullmatch, names)):
         raise UserError(f"{folder} is not empty and holds no shards; choose another destination")
     make_output_folder(folder)
     with file_lock(folder / LOCK, str(folder)), ExitStack() as stack:
+        stack.callback(_remove_temporary_files, folder)  # of processes that were killed
         streams = {split: stack.enter_context(open_stream()) for split, open_stream in splits.items()}
         limit = max(1, min(MAX_SHARD_IMAGES, MAX_SHARD_BYTES // (shape[0] * shape[1] ** 2)))
         _write_plan(folder, shape, limit, streams)
         sidecars, written = {}, {}
         for split, stream in streams.items():
+            if strict and stream.skipped:
+                raise UserError(_refusal(stream, stream.skipped))
             # Shards of equal size, apart from the last, so that all workers have the same amount of work.
             shard_images = max(1, math.ceil(stream.count / max(1, math.ceil(stream.count / limit))))
             writer = _SplitWriter(folder, split, splits[split], shard_images, strict)
             sidecars[split] = _write_split(writer, stream, workers, progress)
             skipped = (*stream.skipped, *(line for sidecar in sidecars[split] for line in sidecar.skipped))
             written[split] = PreparedSplit(sum(sidecar.images for sidecar in sidecars[split]), skipped)
+            if strict and skipped:  # in shards of an earlier, interrupted preparation
+                raise UserError(_refusal(stream, skipped))
             if not written[split].images:
-                raise UserError(f"{stream.source} has no usable image: {'; '.join(skipped[:3]) or 'it is empty'}")
-        _write_index(folder, shape, streams, sidecars)
+                reason = describe_skipped(skipped) if skipped else "it is empty"
+                raise UserError(f"{stream.source} has no usable image: {reason}")
+        _write_index(folder, shape, streams, sidecars, {split: made.skipped for split, made in written.items()})
     return written
+
+
+def _remove_temporary_files(folder: Path) -> None:
+    for path in folder.glob(".*"):
+        if TEMPORARY_NAME.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _refusal(stream: Stream, skipped: Sequence[str]) -> str:
+    return f"{len(skipped)} files of {stream.source} cannot be used: {describe_skipped(skipped)}"
 
 
 def _write_plan(folder: Path, shape: tuple[int, int], limit: int, streams: Mapping[str, Stream]) -> None:
@@ -401,7 +425,7 @@ def _write_split(writer: _SplitWriter, stream: Stream, workers: int, progress: P
     with ExitStack() as stack:
         writes: Iterable[None] = map(partial(writer.write, stream=stream), missing)
         if workers > 1 and len(missing) > 1:
-            pool = ProcessPoolExecutor(min(workers, len(missing)), None, _open_in_worker, (writer.open_stream,))
+            pool = process_pool(min(workers, len(missing)), _open_in_worker, (writer.open_stream,))
             writes = stack.enter_context(pool).map(partial(_write_in_worker, writer), missing)
         for count, _ in enumerate(writes, start=len(numbers) - len(missing) + 1):
             if progress is not None:
@@ -423,7 +447,11 @@ def _write_in_worker(writer: _SplitWriter, number: int) -> None:
 
 
 def _write_index(
-    folder: Path, shape: tuple[int, int], streams: Mapping[str, Stream], sidecars: Mapping[str, list[_Sidecar]]
+    folder: Path,
+    shape: tuple[int, int],
+    streams: Mapping[str, Stream],
+    sidecars: Mapping[str, list[_Sidecar]],
+    skipped: Mapping[str, tuple[str, ...]],
 ) -> None:
     all_sidecars = [sidecar for split in sidecars.values() for sidecar in split]
     factors = next((stream.factors for stream in streams.values() if stream.factors is not None), None)
@@ -441,5 +469,7 @@ def _write_index(
             ]
             for split, split_sidecars in sidecars.items()
         },
+        "skipped": skipped,
     }
-    write_bytes(folder / INDEX, _Index.model_validate(index).model_dump_json(indent=1).encode())
+    # Python's own writer, because pydantic's refuses names that are not UTF-8.
+    write_bytes(folder / INDEX, json.dumps(_Index.model_validate(index).model_dump(), indent=1).encode())

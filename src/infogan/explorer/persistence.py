@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from infogan.data.dataset import ImageSet
-from infogan.data.labels import LabelTable
-from infogan.utils.errors import UserError
+from infogan.data.labels import LabelTable, indices_by_name
+from infogan.utils.errors import UserError, encodable
 from infogan.utils.files import write_bytes
+from infogan.utils.names import KEEP_BYTES
 
 
 class SaveError(Exception):
@@ -44,6 +45,8 @@ class SharedFile:
         Returns:
             Whether anything changed; False if the file cannot be read.
         """
+        if not self.path.is_file():  # reading a pipe would never end
+            return False
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -69,7 +72,7 @@ class LabelFile:
 
     def __init__(self, images: ImageSet) -> None:
         self._images = images
-        self._indices = {name: index for index, name in enumerate(images.names)}
+        self._indices = indices_by_name(images)
         self._sheet = LabelTable()
         self._rows: dict[int, tuple[str, ...]] = {}
         self._unloaded: tuple[tuple[str, ...], ...] = ()
@@ -105,13 +108,16 @@ class LabelFile:
                     raise UserError(f"line {number} of {path} labels {image!r} a second time")
                 rows[index] = row
         self._sheet, self._rows, self._unloaded = sheet, rows, tuple(unloaded)
-        return {index: sheet.cell(row, "label") for index, row in rows.items()}
+        return {index: encodable(sheet.cell(row, "label")) for index, row in rows.items()}
 
     def content(self, labels: Mapping[int, str]) -> bytes:
         """Return the file's content for these labels, in the order of the images, then the unloaded ones."""
         rows = [self._sheet.columns]
         for index, label in sorted(labels.items()):
-            rows.append(self._sheet.make_row(self._images.names[index], label, self._rows.get(index, ())))
+            row = self._rows.get(index, ())
+            if row and label == encodable(self._sheet.cell(row, "label")):
+                label = self._sheet.cell(row, "label")  # with bytes that are not UTF-8
+            rows.append(self._sheet.make_row(self._images.names[index], label, row))
         return csv_bytes([*rows, *self._unloaded])
 
 
@@ -119,4 +125,4 @@ def csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     """Return rows as the content of a CSV file; names that are not UTF-8 keep their bytes."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode("utf-8", KEEP_BYTES)

@@ -11,11 +11,36 @@ class UserError(ValueError):
 
     The message is one sentence: what happened, what was expected, what to do. The command line prints it alone and
     exits with 2; a program catches it as a ``ValueError``.
+
+    Args:
+        message: The message, in which `encodable` escapes what cannot be printed everywhere.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(encodable(str(message)))
+
+
+class DataWarning(UserWarning):
+    """Something about a set of images that a person should know: images that are left out, a strange range of values.
+
+    The command line prints it as one line.
     """
 
 
 class SilentError(UserError):
     """Ends a worker whose error another worker prints."""
+
+
+def encodable(text: str) -> str:
+    """Return text with a backslash escape in place of each lone surrogate, which UTF-8 cannot encode.
+
+    Python puts such surrogates in place of bytes that are not UTF-8, e.g. in the names of files.
+
+    Example:
+        >>> encodable("photos" + chr(0xDCFF)).isascii()
+        True
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:

@@ -1,6 +1,7 @@
 """Folders and zips of images: their order, labels and splits, and hostile or broken files."""
 
 import io
+import json
 import os
 import random
 import zipfile
@@ -13,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from infogan.data import ImageSet, has_test_split, load
+from infogan.data import ImageSet, has_test_split, load, streamed
 from infogan.data.folder_layout import natural_key
-from infogan.utils.errors import UserError
+from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import BoundedReader
 
 Tree = dict[str, bytes]
@@ -38,6 +39,7 @@ def folder(root: Path, tree: Tree) -> Path:
 
 def archive(root: Path, tree: Tree) -> Path:
     path = root / "images.zip"
+    path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in tree.items():
             file.writestr(name, content)
@@ -140,7 +142,7 @@ def test_train_and_test_folders_are_splits_with_the_same_labels(tmp_path: Path, 
 
 
 @both
-@pytest.mark.parametrize("extra", ["validation/1.png", "train.png"])
+@pytest.mark.parametrize("extra", ["bus/1.png", "train.png"])
 def test_without_both_folders_all_images_are_train(tmp_path: Path, layout: Layout, extra: str) -> None:
     source = layout(tmp_path, {"train/1.png": png(1), extra: png(2)})
     assert not has_test_split(source)
@@ -159,7 +161,7 @@ def test_hidden_files_and_files_that_are_not_images_are_ignored(tmp_path: Path, 
         ".cache/b.png": png(3),
         "notes.txt": b"x",
         "paper.pdf": b"x",
-        "data.h5": b"x",
+        "LICENSE": b"x",
     }
     images = load(layout(tmp_path, tree), strict=True)
     assert list(images.names) == ["a.PNG"] and images.skipped == ()
@@ -175,7 +177,7 @@ def test_broken_images_are_skipped_and_named(tmp_path: Path, layout: Layout) -> 
     assert [line.split(":")[0] for line in sorted(images.skipped)] == ["cut.png", "empty.jpg", "text.png"]
     assert "text.png: not an image that can be read" in images.skipped
     assert any("truncated" in line for line in images.skipped)
-    with pytest.raises(UserError, match=r"3 files .*cut\.png"):
+    with pytest.raises(UserError, match=r"3 files .*\(2, e\.g\. empty\.jpg\).*\(1, e\.g\. cut\.png\)"):
         load(source, size=8, strict=True)
 
 
@@ -219,12 +221,134 @@ def test_links_are_followed_only_inside_the_folder(tmp_path: Path) -> None:
     assert list(images.names) == ["a.png", "inside.png", "real/b.png"]
     assert sorted(images.skipped) == [
         "gone.png: not a file",
-        "loop: a link to a folder",
-        "out.png: a link that leads out of the folder",
+        "loop: a link to a folder; use --follow-links to follow it",
+        "out.png: a link that leads out of the folder; use --follow-links to follow it",
     ]
     linked = tmp_path / "linked"
     linked.symlink_to(root)
     assert len(load(linked)) == 3
+
+
+def test_links_are_followed_out_of_the_folder_on_request(tmp_path: Path) -> None:
+    store = folder(tmp_path / "store", {"abc.png": png(3), "cat/b.png": png(4)})
+    root = folder(tmp_path, {"dog/a.png": png(1), "dog/deep/c.png": png(2)})
+    (root / "dog" / "d.png").symlink_to(store / "abc.png")
+    (root / "cat").symlink_to(store / "cat")
+    (root / "dog" / "up").symlink_to(root)  # back to where it began
+    (root / "dog" / "again").symlink_to(root / "dog" / "deep")
+    images = load(root, follow_links=True)
+    assert dict(zip(images.names, values(images), strict=True)) == {
+        "cat/b.png": 4,
+        "dog/a.png": 1,
+        "dog/d.png": 3,
+        "dog/deep/c.png": 2,
+    }
+    assert images.label_names == ("cat", "dog")
+    assert sorted(line.split(":")[0] for line in images.skipped) == ["dog/again", "dog/up"]
+
+
+def test_links_that_lead_to_themselves_are_skipped_and_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a.png": png(1)})
+    (root / "current").symlink_to("current")
+    (root / "b.png").symlink_to("c.png")
+    (root / "c.png").symlink_to("b.png")
+    for follow_links in (False, True):
+        images = load(root, follow_links=follow_links)
+        assert list(images.names) == ["a.png"]
+        assert [line.split(":")[0] for line in images.skipped] == ["b.png", "c.png", "current"]
+        assert all("symbolic links" in line for line in images.skipped)
+
+
+@both
+@pytest.mark.parametrize(
+    ("splits", "train", "test", "left_out"),
+    [
+        (("train", "val"), [0], [1], 0),
+        (("Train", "Test"), [0], [1], 0),
+        (("TRAINING", "Testing"), [0], [1], 0),
+        (("train", "valid", "test"), [0], [2], 1),
+        (("train", "validation", "test", "extra"), [0], [2], 2),
+        (("train", "Train", "test"), [0, 1], [2], 0),
+        (("test", "val"), [0, 1], None, 0),  # no training split: all images, and the folders are no classes
+    ],
+)
+def test_split_folders_are_no_classes(
+    tmp_path: Path, layout: Layout, splits: tuple[str, ...], train: list[int], test: list[int] | None, left_out: int
+) -> None:
+    tree = {
+        f"{split}/images/{kind}/1.png": png(10 * number + label)
+        for number, split in enumerate(splits)
+        for label, kind in enumerate(("cat", "dog"))
+    }
+    source = layout(tmp_path, tree)
+    images = load(source)
+    assert sorted(values(images)) == [10 * number + label for number in train for label in (0, 1)]
+    assert images.label_names == ("cat", "dog")
+    assert images.labels is not None
+    assert images.labels.tolist() == [value % 10 for value in values(images)]
+    assert len(images.skipped) == 2 * left_out
+    assert has_test_split(source) == (test is not None)
+    if test is not None:
+        expected = [10 * number + label for number in test for label in (0, 1)]
+        assert sorted(values(load(source, split="test"))) == expected
+    if left_out:
+        with pytest.raises(UserError, match=rf"{2 * left_out} files"):
+            load(source, strict=True)
+
+
+@both
+def test_dataset_json_gives_the_classes(tmp_path: Path, layout: Layout) -> None:
+    tree = {f"{i // 2:05d}/img{i}.png": png(i) for i in range(4)}
+    labels = [[name, number % 2] for number, name in enumerate(tree)]
+    images = load(layout(tmp_path / "a", tree | {"dataset.json": json.dumps({"labels": labels}).encode()}))
+    assert images.labels is not None
+    assert (images.labels.tolist(), images.label_names) == ([0, 1, 0, 1], ("0", "1"))
+    for content in (b'{"labels": null}', b'{"labels": [["00000/img0.png", [0.5, 1]]]}'):  # folders are no classes there
+        images = load(layout(tmp_path / "b", tree | {"dataset.json": content}))
+        assert images.labels is None
+    for number, content in enumerate((b"[]", b"{", b'{"labels": 3}', b'{"images": []}')):  # of another program
+        images = load(layout(tmp_path / str(number), tree | {"dataset.json": content}))
+        assert images.label_names == ("00000", "00001")
+
+
+@both
+def test_files_with_other_endings_are_counted_and_named(tmp_path: Path, layout: Layout) -> None:
+    tree = {"a.png": png(1), "scraped1": png(2), "scraped2": png(3), "b.dng": b"x", "c.JXL": b"x", "movie.mov": b"x"}
+    source = layout(tmp_path, tree | {"labels.csv": b"x", "Thumbs.db": b"x"})
+    with pytest.warns(DataWarning, match=r"5 files .*no file ending \(2, e\.g\. scraped1\)"):
+        images = load(source)
+    assert values(images) == [1]
+    assert [line.split(":")[0] for line in images.skipped] == ["b.dng", "c.JXL", "movie.mov", "scraped1", "scraped2"]
+    with pytest.raises(UserError, match=r"5 files .*\.dng"):
+        load(source, strict=True)
+
+
+@both
+def test_folders_that_infogan_wrote_are_not_read(tmp_path: Path, layout: Layout) -> None:
+    tree = {"a.png": png(1), "b.png": png(2)}
+    run = {"config.json": b"{}", "environment.json": b"[]", "samples/reals.png": png(3), "deep/x/report.png": png(3)}
+    model = {"config.json": b"{}", "model.safetensors": b"", "card.png": png(3)}
+    filed = {".infogan": b"", "3/a.png": png(3)}
+    outputs = {"runs/0": run, "model": model, "sorted": filed}
+    tree |= {f"{folder}/{name}": content for folder, files in outputs.items() for name, content in files.items()}
+    source = layout(tmp_path / "a", tree | {"config.json": b"{}"})  # which is not one of infogan
+    assert values(load(source, strict=True)) == [1, 2]
+    assert values(load(folder(tmp_path / "b", filed))) == [3]  # unless it is what is asked for
+    assert values(load(folder(tmp_path / "c", {"config.json": b"{}", "a.png": png(4)}))) == [4]
+
+
+@both
+def test_the_fingerprint_changes_with_the_content_of_a_file(tmp_path: Path, layout: Layout) -> None:
+    fingerprints = []
+    for value in (1, 2):
+        source = layout(tmp_path / "1", {"a.png": png(value), "b.png": png(3)})
+        with streamed(source, size=8, channels=1) as stream:
+            fingerprints.append(stream.fingerprint)
+    with streamed(source, size=8, channels=1) as stream:
+        assert stream.fingerprint == fingerprints[1]
+    with streamed(source, size=8, channels=1, value_range=(0, 9)) as stream:
+        fingerprints.append(stream.fingerprint)
+    assert len({*fingerprints}) == 3
 
 
 def test_pipes_are_skipped(tmp_path: Path) -> None:
@@ -242,7 +366,7 @@ def test_zip_members_that_lead_out_of_the_zip_are_skipped(tmp_path: Path) -> Non
 
 def test_a_zip_member_that_unpacks_to_too_much_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = archive(tmp_path, {"a.png": png(1), "bomb.png": bytes(100_001)})
-    monkeypatch.setattr("infogan.data.folder_layout.MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr("infogan.data.readers.containers.MAX_FILE_BYTES", 100_000)
     assert load(source).skipped == ("bomb.png: 100,001 bytes, more than 100,000",)
 
 

@@ -82,7 +82,9 @@ def test_a_folder_of_tables_has_splits_and_names(tmp_path: Path) -> None:
     assert train.labels is not None
     assert train.labels.tolist() == [1, 0] * 20
     assert train.names[21] == "data/train-00001-of-00002/1"
-    assert train.skipped == ("data/validation.parquet: neither train nor test",)
+    assert [line.split(":")[0] for line in train.skipped] == [f"data/validation/{row}" for row in range(5)]
+    (tmp_path / "data" / "test-00000-of-00001.parquet").unlink()
+    assert np.array_equal(load(tmp_path, split="test").images, bar_images(40)[:5])  # now of the file for validation
     splits = prepare_shards(tmp_path, tmp_path.parent / "prepared", workers=2)
     assert (splits["train"].images, splits["test"].images) == (40, 5)
     prepared = load(tmp_path.parent / "prepared")
@@ -96,6 +98,22 @@ def test_names_come_from_a_column_if_they_are_unique(tmp_path: Path) -> None:
     assert load(unique).names[3] == "3.jpg"
     repeated = save(tmp_path / "repeated.parquet", contents, file_name=["a.jpg"] * 8)
     assert load(repeated).names[3] == "3"
+
+
+@pytest.mark.parametrize("label", [[1.0, 0.0], [True, False]])
+def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, label: list[Any]) -> None:
+    contents = [png(image) for image in bar_images(8)]
+    images = load(save(tmp_path / "a.parquet", contents, named=False, label=label * 4))
+    assert images.label_names == ("0", "1")
+    assert images.labels is not None
+    assert images.labels.tolist() == [1, 0] * 4
+
+
+@pytest.mark.parametrize("label", [[0.5, 1.0], [10**12, 1], [-1, 1], [65536, 1], [None, 1], [[0, 1], [1, 0]]])
+def test_other_targets_are_no_labels(tmp_path: Path, label: list[Any]) -> None:
+    contents = [png(image) for image in bar_images(8)]
+    images = load(save(tmp_path / "a.parquet", contents, named=False, label=label * 4))
+    assert (images.labels, images.label_names) == (None, ())
 
 
 def test_integers_without_a_name_are_not_labels_if_others_have_names(tmp_path: Path) -> None:

@@ -21,9 +21,13 @@ from infogan.utils.memory import usable_bytes
 
 MAX_LABEL = 65_535
 _MAX_DEFLATE_RATIO = 1032  # no .gz file unpacks to more than this times its size
+# A file that unpacks to more than both is refused: real images, and masks, are packed to more than a hundredth.
+_LARGE_UNPACKED, _MAX_UNPACKED_RATIO = 2**28, 200
 
-# The arrays of a .npz: those of each split, with the prefix of the split, and those that the splits share.
-_SPLIT_PREFIXES = {"train": "", "test": "test_"}
+# The arrays of a .npz: those of each split, with the prefix of the split, and those that the splits share. Without a
+# test split, the one for validation takes its place.
+_SPLIT_PREFIXES = {"train": ("", "train_"), "test": ("test_",), "validation": ("val_", "valid_", "validation_")}
+_KERAS_SUFFIXES = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
 _SPLIT_ARRAYS = ("images", "labels", "names", "factors")
 _SHARED_ARRAYS = ("label_names", "factor_names", "factor_sizes", "factor_values")
 # What some of them must be: NumPy's kinds of types, the number of dimensions, and both in words.
@@ -103,7 +107,7 @@ def npz_arrays(splits: dict[str, ImageSet]) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of a .npz file that `read_arrays` reads back as these splits."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, images in splits.items():
-        prefix = _SPLIT_PREFIXES[split]
+        prefix = _SPLIT_PREFIXES[split][0]
         arrays |= {f"{prefix}images": images.images, f"{prefix}names": np.array(images.names)}
         if images.labels is not None:
             arrays[f"{prefix}labels"] = images.labels
@@ -138,6 +142,8 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         shape = [int.from_bytes(header[i : i + 4]) for i in range(4, header_bytes, 4)]
         # A header may claim any size. No more memory is allocated than the file can fill.
         limit = path.stat().st_size * (_MAX_DEFLATE_RATIO if compressed else 1)
+        if compressed:
+            _check_expansion(path, math.prod(shape))
         content = bytearray(file.read(min(math.prod(shape), limit) + 1))
     if len(header) < header_bytes or len(content) != math.prod(shape):
         size = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
@@ -180,9 +186,7 @@ def _read_npz(path: Path, split: str) -> ImageSet:
             raise UserError(f"{path} has no test split: it needs test_images or x_test, and has {found}")
         assert archive.zip is not None  # it is open
         sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
-        required, available = sum(sizes.get(key, 0) for key in keys[split].values()), usable_bytes()
-        if required > available:  # compressed zeros take a thousandth of their size
-            raise UserError(f"{path} unpacks to {required:,} bytes, more than the {available:,} bytes of memory")
+        _check_expansion(path, sum(sizes.get(key, 0) for key in keys[split].values()))
         arrays = {name: archive[key] for name, key in keys[split].items()}
     for name, (kinds, dimensions, form) in _NPZ_FORMS.items():
         array = arrays.get(name)
@@ -194,19 +198,34 @@ def _read_npz(path: Path, split: str) -> ImageSet:
     return ImageSet(arrays["images"], names, str(path), arrays.get("labels"), label_names, factors=factors)
 
 
+def _check_expansion(path: Path, required: int) -> None:
+    """Raise UserError if a file would unpack to more than the memory, or to far more than images do."""
+    available = usable_bytes()
+    if required > available:
+        raise UserError(f"{path} unpacks to {required:,} bytes, more than the {available:,} bytes of memory")
+    size = path.stat().st_size
+    if required > max(_LARGE_UNPACKED, _MAX_UNPACKED_RATIO * size):
+        raise UserError(f"{path} has {size:,} bytes and claims to unpack to {required:,}, more than images do")
+
+
 def _npz_keys(files: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
     """Return, for each split with images, the key of each array in a .npz: ours, or the one that Keras uses."""
     keys: dict[str, dict[str, str]] = {}
-    for split, prefix in _SPLIT_PREFIXES.items():
-        names = {f"x_{split}": "images", f"y_{split}": "labels"}
-        names |= {prefix + name: name for name in _SPLIT_ARRAYS} | {name: name for name in _SHARED_ARRAYS}
+    for split, prefixes in _SPLIT_PREFIXES.items():
+        names = {name: name for name in _SHARED_ARRAYS}
+        for suffix in _KERAS_SUFFIXES[split]:
+            names |= {f"x_{suffix}": "images", f"y_{suffix}": "labels"}
+        names |= {prefix + name: name for prefix in reversed(prefixes) for name in _SPLIT_ARRAYS}
         keys[split] = {name: key for key, name in names.items() if key in files}
+    validation = keys.pop("validation")
+    if "images" in validation and "images" not in keys["test"]:
+        keys["test"] = validation
     if len(files) == 1:
         keys["train"]["images"] = files[0]  # np.savez(path, images) calls it arr_0
     if "images" not in keys["train"]:
         raise UserError(
             f"{path} has no array of images: found {', '.join(files) or 'nothing'}; allowed are images (with labels, "
-            "names, label_names, test_images, test_labels, test_names), Keras's x_train and so on, or one array alone"
+            "names, label_names, test_images, test_labels, test_names), train_images, x_train and so on, or one array"
         )
     return {split: arrays for split, arrays in keys.items() if "images" in arrays}
 
@@ -222,8 +241,9 @@ def _read_factors(values: NDArray[np.int64], lists: dict[str, list[Any]]) -> Fac
 
 
 def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uint8]:
-    size, channels, _ = target
-    if images.dtype == np.uint8 and images.shape[1:] == (channels, size, size):
+    size, channels = target.size, target.channels
+    has_form = images.dtype == np.uint8 and images.shape[1:] == (channels, size, size)
+    if has_form and target.value_range in (None, (0, 255)):
         return images
     rendered = np.empty((len(images), channels, size, size), np.uint8)
     for index, image in enumerate(np.asarray(images)):
@@ -234,15 +254,37 @@ def _render(images: NDArray[Any], target: Target, source: str) -> NDArray[np.uin
     return rendered
 
 
+def as_label(target: Any) -> int | None:
+    """Return the target of an image as a label, an integer from 0 to `MAX_LABEL`; None if it is no label.
+
+    Labels are whole numbers of any type, 3.0 among them, and booleans. Fractions, larger and negative numbers, several
+    numbers, text and dates are no labels.
+    """
+    if isinstance(target, np.datetime64 | np.timedelta64):
+        return None
+    if hasattr(target, "item"):  # of NumPy or torch
+        try:
+            target = target.item()
+        except (TypeError, ValueError, RuntimeError):  # several numbers, or none
+            return None
+    is_whole = isinstance(target, int) or (isinstance(target, float) and target.is_integer())
+    return int(target) if is_whole and 0 <= target <= MAX_LABEL else None
+
+
 def _check_labels(images: ImageSet, count: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Return the labels, int64 (count,), and one name per label."""
-    labels, label_names, source = images.labels, images.label_names, images.source
-    if labels is None:
+    """Return the labels, int64 (count,), and one name per label; None if they are no labels, see `as_label`."""
+    label_names, source = images.label_names, images.source
+    if images.labels is None:
         return None, ()
-    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu":
-        form = f"type {labels.dtype} and shape {labels.shape}"
-        raise UserError(f"{source} has labels of {form}; expected integers of shape ({count},)")
+    labels = np.asarray(images.labels)
+    if labels.shape[:1] != (count,):
+        raise UserError(f"{source} has labels of shape {labels.shape}; expected ({count},), one per image")
+    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "biuf":
+        return None, ()
+    low, high = labels.min().item(), labels.max().item()
     largest = len(label_names) - 1 if label_names else MAX_LABEL
-    if labels.min() < 0 or labels.max() > largest:
-        raise UserError(f"{source} has labels from {labels.min()} to {labels.max()}; allowed are 0 to {largest}")
-    return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(int(labels.max()) + 1)))
+    if not (low >= 0 and high <= largest and (labels == np.floor(labels)).all()):  # true for NaN, too
+        if label_names and labels.dtype.kind != "f":
+            raise UserError(f"{source} has labels from {low} to {high}; allowed are 0 to {largest}")
+        return None, ()
+    return labels.reshape(count).astype(np.int64), label_names or tuple(map(str, range(int(high) + 1)))

@@ -1,24 +1,25 @@
 """Image sets and streams from image files in folders, zips and Parquet tables, local or remote."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeGuard
+from typing import BinaryIO, TypeGuard
 
 from PIL import Image
 
 from infogan.data.dataset import ImageSet
-from infogan.data.folder_layout import ImageFiles, folder_files, open_files
+from infogan.data.folder_layout import ImageFiles
 from infogan.data.preprocess import Header, ImageSpec, Progress, Target, open_image
+from infogan.data.readers.containers import folder_opener, open_files
 from infogan.data.readers.lazy_images import Headers, Item, LazyImages
 from infogan.data.readers.parquet import is_parquet, open_tables
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
+from infogan.utils.processes import process_pool
 
 PARALLEL_HEADERS = 2_000  # from this many images on, several processes read the headers
 
@@ -37,17 +38,18 @@ def read_images(path: Location, split: str, spec: ImageSpec, *, strict: bool, pr
         UserError: There is no usable image or no such split, the source is broken, or the size or channels must be
             requested because the images differ.
     """
-    with _open_split(path, split) as images:
+    with _open_split(path, split, spec) as images:
         return images.load(spec, strict=strict, progress=progress)
 
 
 @contextmanager
 def stream_images(path: Location, split: str, spec: ImageSpec) -> Iterator[Stream]:
     """Open one split of a folder, zip or table of images for reading block by block; raises like `read_images`."""
-    with _open_split(path, split) as images:
+    with _open(path, spec.follow_links) as files:
+        images = _images_of(files, path, split)
         target = images.resolve(spec)
         digest = hashlib.sha256("\0".join(images.names).encode("utf-8", "surrogateescape")).hexdigest()
-        fingerprint = f"{digest} {target.size} {target.channels} {target.shape}"
+        fingerprint = " ".join(map(str, (digest, files.version(), *target)))
         yield images.stream(target, fingerprint, path if _is_image_folder(path) else None)
 
 
@@ -63,11 +65,11 @@ def resolve_target(path: Location, split: str, spec: ImageSpec, workers: int = 1
     Raises:
         UserError: As for `read_images`.
     """
-    with _open_split(path, split) as images:
+    with _open_split(path, split, spec) as images:
         if workers <= 1 or len(images.names) < PARALLEL_HEADERS:
             return images.resolve(spec)
     bounds = [worker * len(images.names) // workers for worker in range(workers + 1)]
-    with ProcessPoolExecutor(workers) as pool:
+    with process_pool(workers) as pool:
         shares = [images.names[start:stop] for start, stop in pairwise(bounds)]
         parts = list(pool.map(partial(_read_headers, path), shares))
     examples: dict[Header, str] = {}
@@ -78,13 +80,13 @@ def resolve_target(path: Location, split: str, spec: ImageSpec, workers: int = 1
     return images.resolve(spec, (examples, unreadable))
 
 
-def image_splits(path: Location) -> tuple[str, ...]:
+def image_splits(path: Location, *, follow_links: bool = False) -> tuple[str, ...]:
     """Return the splits of a folder, zip or table: ``("train",)`` or ``("train", "test")``.
 
     Raises:
         UserError: The source is broken.
     """
-    with _open(path) as files:
+    with _open(path, follow_links) as files:
         return tuple(files.layout.splits)
 
 
@@ -98,36 +100,41 @@ def _is_image_folder(path: Location) -> TypeGuard[Path]:
     return isinstance(path, Path) and path.is_dir() and not is_parquet(path)
 
 
-def _open(path: Location) -> AbstractContextManager[ImageFiles]:
-    return open_tables(path) if is_parquet(path) else open_files(path)
+def _open(path: Location, follow_links: bool = False) -> AbstractContextManager[ImageFiles]:
+    return open_tables(path) if is_parquet(path) else open_files(path, follow_links=follow_links)
 
 
 @contextmanager
-def _open_split(path: Location, split: str) -> Iterator[LazyImages]:
+def _open_split(path: Location, split: str, spec: ImageSpec) -> Iterator[LazyImages]:
     """Open one split of the files at a path; raises UserError if there is no such split."""
-    with _open(path) as files:
-        layout = files.layout
-        if split not in layout.splits:
-            raise UserError(f"{path} has no test split: it needs top-level folders named train and test")
-        labels: dict[str | None, int] = {}
-        if len(layout.classes) > 1:
-            labels = {name: label for label, name in enumerate(layout.classes)}
+    with _open(path, spec.follow_links) as files:
+        yield _images_of(files, path, split)
 
-        def item(name: str) -> Item:
-            return _open_image(files, name), labels.get(layout.class_of[name])
 
-        source = str(path) if len(layout.splits) == 1 else f"{path} ({split})"
-        yield LazyImages(layout.splits[split], source, item, layout.classes, files.skipped)
+def _images_of(files: ImageFiles, path: Location, split: str) -> LazyImages:
+    """Return one split of open files; raises UserError if there is no such split."""
+    layout = files.layout
+    if split not in layout.splits:
+        raise UserError(f"{path} has no test split: it needs top-level folders named train and test")
+    labels: dict[str | None, int] = {}
+    if len(layout.classes) > 1:
+        labels = {name: label for label, name in enumerate(layout.classes)}
+
+    def item(name: str) -> Item:
+        return _open_image(files.open, name), labels.get(layout.class_of[name])
+
+    source = str(path) if len(layout.splits) == 1 else f"{path} ({split})"
+    return LazyImages(layout.splits[split], source, item, layout.classes, files.skipped)
 
 
 @contextmanager
-def _open_image(files: ImageFiles, name: str) -> Iterator[Image.Image]:
-    with files.open(name) as file, open_image(file) as image:
+def _open_image(open_file: Callable[[str], BinaryIO], name: str) -> Iterator[Image.Image]:
+    with open_file(name) as file, open_image(file) as image:
         yield image
 
 
 def _read_headers(path: Location, names: Sequence[str]) -> Headers:
     """Read headers in another process; a local folder is not listed again."""
-    content = nullcontext(folder_files(path, names)) if _is_image_folder(path) else _open(path)
-    with content as files:
-        return LazyImages(names, str(path), lambda name: (_open_image(files, name), None)).read_headers()
+    with ExitStack() as stack:
+        open_file = folder_opener(path) if _is_image_folder(path) else stack.enter_context(_open(path)).open
+        return LazyImages(names, str(path), lambda name: (_open_image(open_file, name), None)).read_headers()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.data.dataset import ImageSet, NumberedNames
+from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped
 from infogan.data.preprocess import Header, ImageSpec, Progress, Target, read_header, render, skip_unusable
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
@@ -63,7 +63,7 @@ class LazyImages:
             UserError: The size or channels must be requested because the images differ, or no image can be read.
         """
         if spec.size is not None and spec.channels is not None:
-            return Target(spec.size, spec.channels, spec.shape)
+            return Target(spec.size, spec.channels, spec.shape, spec.value_range)
         examples, unreadable = headers or self.read_headers()
         if not examples:
             raise self._no_usable_image([*self.skipped, *unreadable])
@@ -80,7 +80,7 @@ class LazyImages:
         if not len(images):
             raise self._no_usable_image(skipped)
         if strict and skipped:
-            raise UserError(f"{self.source} has {len(skipped)} files that cannot be used: {_first_few(skipped)}")
+            raise UserError(f"{len(skipped)} files of {self.source} cannot be used: {describe_skipped(skipped)}")
         return replace(images, skipped=skipped)
 
     def stream(self, target: Target, fingerprint: str, root: Path | None = None) -> Stream:
@@ -120,9 +120,5 @@ class LazyImages:
         return np.array(values, np.int64), label_names
 
     def _no_usable_image(self, skipped: Sequence[str]) -> UserError:
-        reason = _first_few(skipped) or "found no file with an image extension"
+        reason = describe_skipped(skipped) if skipped else "found no file with an image extension"
         return UserError(f"{self.source} has no usable image: {reason}")
-
-
-def _first_few(lines: Sequence[str]) -> str:
-    return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")

@@ -1,8 +1,8 @@
 """Image files inside Parquet tables with one row per image, as the Hugging Face Hub publishes data sets.
 
-Images are a column of bytes, or of structs with a field ``bytes``. Labels are a column ``label`` of integers or
-strings; integers are named by the Hub's description in the file. A folder of Parquet files is one table. Files whose
-name, or whose folder's name, begins with ``train`` or ``test`` are splits.
+Images are a column of bytes, or of structs with a field ``bytes``. Labels are a column ``label`` of whole numbers or
+strings; numbers are named by the Hub's description in the file. A folder of Parquet files is one table. Files whose
+name, or whose folder's name, begins with ``train`` or ``test`` are splits; without ``test``, ``val`` takes its place.
 """
 
 import io
@@ -17,8 +17,10 @@ from typing import Any, BinaryIO
 
 from infogan.data.folder_layout import ImageFiles, Layout, has_image_extension, is_hidden, natural_key
 from infogan.data.preprocess import wrap_read_errors
+from infogan.data.readers.arrays import as_label
 from infogan.data.readers.remote import Location, open_location
 from infogan.utils.errors import UserError, import_extra
+from infogan.utils.files import BoundedReader
 
 EXTENSION = ".parquet"
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img", "picture"), ("label", "labels")
@@ -67,7 +69,7 @@ def choose_images(images: Sequence[str], columns: Iterable[str], source: str) ->
     Raises:
         UserError: There is no column of images, or there are several.
     """
-    candidates = [name for name in IMAGE_COLUMNS if name in images] or images
+    candidates = next(([name] for name in IMAGE_COLUMNS if name in images), images)
     if len(candidates) != 1:
         counts = f"{len(candidates)} columns of images among {', '.join(columns)}"
         raise UserError(f"{source} has {counts}; expected one, or one named {IMAGE_COLUMNS[0]}")
@@ -87,6 +89,7 @@ class _Table:
         labels: The column of labels, or None.
         label_names: The names of integer labels; empty if they have none.
         names: The column of names, or None.
+        version: Its size and, if it is local, the time of its last change.
     """
 
     name: str
@@ -97,6 +100,7 @@ class _Table:
     labels: str | None
     label_names: tuple[str, ...]
     names: str | None
+    version: str
 
     @classmethod
     def open(cls, name: str, path: str, content: BinaryIO) -> "_Table":
@@ -105,20 +109,22 @@ class _Table:
         from pyarrow import types
 
         rows, size = file.metadata.num_rows, content.seek(0, io.SEEK_END)
+        changed = os.fstat(content.fileno()).st_mtime_ns if isinstance(content, BoundedReader) else ""
         group_sizes = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
         if not 0 <= rows == sum(group_sizes) <= size:  # each row is listed, so their number must be plausible
             raise ValueError(f"{rows} rows, of which {sum(group_sizes)} are in its row groups, in {size} bytes")
 
         columns = {field.name: field.type for field in file.schema_arrow}
         texts = [name for name, kind in columns.items() if types.is_string(kind) or types.is_large_string(kind)]
-        integers = [name for name, kind in columns.items() if types.is_integer(kind)]
+        is_number = [types.is_integer, types.is_floating, types.is_boolean]
+        numbers = [name for name, kind in columns.items() if any(test(kind) for test in is_number)]
         images = {}
         for column, kind in columns.items():
             if types.is_struct(kind) and any(field.name == "bytes" for field in kind):
                 images[column] = f"{column}.bytes"
             elif types.is_binary(kind) or types.is_large_binary(kind):
                 images[column] = column
-        labels = next((column for column in LABEL_COLUMNS if column in texts + integers), None)
+        labels = next((column for column in LABEL_COLUMNS if column in texts + numbers), None)
         return cls(
             name=name,
             path=path,
@@ -128,6 +134,7 @@ class _Table:
             labels=labels,
             label_names=_read_label_names(file.schema_arrow.metadata or {}, labels),
             names=next((column for column in NAME_COLUMNS if column in texts), None),
+            version=f"{size} {changed}",
         )
 
     def __len__(self) -> int:
@@ -150,9 +157,9 @@ class _Table:
         """Return the class of each row: the name of its label, or the label itself if labels have no names."""
         if self.labels is None:
             return [None] * len(self)
-        labels = self.read_column(self.labels)
+        labels = [label if isinstance(label, str) else as_label(label) for label in self.read_column(self.labels)]
         if label_names and not any(isinstance(label, str) for label in labels):
-            names = dict(enumerate(label_names))
+            names: dict[str | int | None, str] = dict(enumerate(label_names))
             return [names.get(label) for label in labels]
         return [None if label is None else str(label) for label in labels]
 
@@ -172,13 +179,15 @@ def _list_rows(tables: Sequence[_Table]) -> ImageFiles:
     class_of: dict[str, str | None] = {}
     splits: dict[str, list[str]] = {"train": []}
     skipped: list[str] = []
-    split_of = [_split_of(table.name) for table in tables]
+    split_of: list[str | None] = [_split_of(table.name) for table in tables]
+    if "test" not in split_of:
+        split_of = ["test" if split == "val" else split for split in split_of]
     if not {"train", "test"} <= {*split_of}:
         split_of = ["train"] * len(tables)
     label_names = next((table.label_names for table in tables if table.label_names), ())
     for number, (table, split, names) in enumerate(zip(tables, split_of, _row_names(tables), strict=True)):
-        if split is None:
-            skipped.append(f"{table.name}: neither train nor test")
+        if split not in ("train", "test"):
+            skipped += [f"{name}: in {table.name}, which is no split that is used" for name in names]
             continue
         positions = ((group, row) for group, size in enumerate(table.group_sizes) for row in range(size))
         rows |= {name: (number, *position) for name, position in zip(names, positions, strict=True)}
@@ -186,7 +195,8 @@ def _list_rows(tables: Sequence[_Table]) -> ImageFiles:
         splits.setdefault(split, []).extend(names)
     classes = {name for name in class_of.values() if name is not None}
     ordered = label_names if classes <= {*label_names} else tuple(sorted(classes, key=natural_key))
-    return ImageFiles(Layout(splits, class_of, ordered), _row_opener(tables, rows), skipped)
+    version = " ".join(table.version for table in tables)
+    return ImageFiles(Layout(splits, class_of, ordered), _row_opener(tables, rows), lambda: version, skipped)
 
 
 def _row_names(tables: Sequence[_Table]) -> list[list[str]]:
@@ -215,7 +225,7 @@ def _row_opener(tables: Sequence[_Table], rows: dict[str, tuple[int, int, int]])
 def _split_of(name: str) -> str | None:
     """Return the split that the name of a file, or else of a folder around it, begins with."""
     for part in reversed(name.lower().split("/")):
-        for split in ("train", "test"):
+        for split in ("train", "test", "val"):
             if part.startswith(split):
                 return split
     return None
