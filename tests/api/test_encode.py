@@ -2,10 +2,14 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infogan.api import encode
-from infogan.api.encode import Sorter, encode_dataset
+from infogan.api.encode import EncodeJob, encode_dataset
+from infogan.api.sort import Sorter
 from infogan.data import load, prepare_shards, streamed
 from infogan.data.dataset import ImageSet
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
-from infogan.utils.errors import UserError
+from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import file_lock
 from tests.commands import Command, infogan, infogan_workers
 from tests.helpers import bar_images, image_folder, small_model
@@ -146,6 +151,112 @@ def test_parquet_has_the_same_rows_as_csv(model: InfoGAN, folder: Path) -> None:
     assert_close(rows, read_rows(folder.parent / "codes.csv"))
 
 
+def test_codes_named_like_other_columns_have_columns_of_their_own(tmp_path: Path) -> None:
+    names = ("image", "entropy", "a", "a_probability")
+    kinds: list[dict[str, Any]] = [{"kind": "categorical", "size": 3}, {"kind": "continuous"}]
+    codes = [{**kinds[number % 2], "name": name} for number, name in enumerate(names)]
+    model, images = small_model(codes=codes), FlakyImages(bar_images(5))
+    encode_dataset(model, images.stream(), tmp_path / "codes.csv")
+    rows, encoding = read_rows(tmp_path / "codes.csv"), model.encode(images.images)
+    header = "image,code image,image_probability,code entropy,a,a_probability,code a_probability,entropy"
+    assert (tmp_path / "codes.csv").read_text().splitlines()[0] == header
+    assert [row["image"] for row in rows] == numbered(5)
+    for name, column in zip(names, ["code image", "code entropy", "a", "code a_probability"], strict=True):
+        values = encoding.codes[name].tolist()
+        assert [float(row[column]) for row in rows] == pytest.approx(values, abs=2e-6)
+    for name in ("image", "a"):
+        probabilities = encoding.probabilities[name].max(axis=1).tolist()
+        assert [float(row[f"{name}_probability"]) for row in rows] == pytest.approx(probabilities, abs=2e-6)
+
+
+def test_names_that_are_not_utf_8_are_kept_or_escaped(model: InfoGAN, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = [os.fsdecode(b"caf\xe9"), "\ud800", "é"]
+    model.name_codes({"category": ["\ud800", os.fsdecode(b"\xff"), "é"]})
+    stream = Stream(3, "images", "", lambda first, last: ImageSet(bar_images(3), names, "images"))
+    outs = [tmp_path / os.fsdecode(b"caf\xe9.csv"), tmp_path / os.fsdecode(b"caf\xe9.parquet")]
+    for out in outs:
+        encode_dataset(model, stream, out)
+    lines = outs[0].read_bytes().splitlines()[1:]
+    assert [line.split(b",")[0] for line in lines] == [b"caf\xe9", b"\\ud800", "é".encode()]
+    categories = [line.split(b",")[2] for line in lines]
+    assert {*categories} <= {b"\\ud800", b"\xff", "é".encode()}
+    with outs[1].open("rb") as file:
+        assert parquet.read_table(file)["image"].to_pylist() == ["caf\ufffd", "\\ud800", "é"]
+
+
+def test_a_long_name_takes_no_more_memory_than_itself(model: InfoGAN, tmp_path: Path) -> None:
+    names = ["x" * 10**6, *numbered(6)]
+    stream = Stream(7, "images", "", lambda first, last: ImageSet(bar_images(7), names, "images"))
+    sizes: list[int] = []
+    sort = Sorter(model, tmp_path / "sorted", None, link=False)
+    with pytest.MonkeyPatch.context() as patch:
+        read_blocks = EncodeJob.blocks
+
+        def blocks(job: EncodeJob) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+            sizes.append(job.path(0).stat().st_size)
+            return read_blocks(job)
+
+        patch.setattr(EncodeJob, "blocks", blocks)
+        encode_dataset(model, stream, tmp_path / "codes.csv", sort=sort)
+    assert max(sizes) < 1.1e6
+    assert [line.split(",")[0] for line in (tmp_path / "codes.csv").read_text().splitlines()[1:]] == names
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == 7
+
+
+def test_images_that_change_before_they_are_sorted_are_noticed(model: InfoGAN, tmp_path: Path) -> None:
+    reads: list[int] = []
+
+    def read(first: int, last: int) -> ImageSet:
+        reads.append(first)
+        count = 5 if len(reads) == 1 else 4
+        return ImageSet(bar_images(count), numbered(count), "images")
+
+    sort = Sorter(model, tmp_path / "sorted", None, link=False)
+    with pytest.raises(UserError, match="images changed"):
+        encode_dataset(model, Stream(5, "images", "", read), tmp_path / "codes.csv", sort=sort)
+
+
+def test_a_folder_as_the_file_is_refused_before_the_images_are_read(model: InfoGAN, tmp_path: Path) -> None:
+    images = FlakyImages(bar_images(9))
+    with pytest.raises(UserError, match="is a folder"):
+        encode_dataset(model, images.stream(), tmp_path)
+    assert images.blocks == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_a_pipe_gets_the_codes_and_nothing_is_left(
+    model: InfoGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, temporary = tmp_path / "folder", tmp_path / "temporary"
+    for path in (folder, temporary):
+        path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    os.mkfifo(folder / "pipe")
+    images = FlakyImages(bar_images(40))
+    listings: list[list[str]] = []
+    encode_block = EncodeJob.encode_block
+
+    def list_and_encode(job: EncodeJob, index: int) -> None:
+        listings.append(os.listdir(folder))
+        encode_block(job, index)
+
+    monkeypatch.setattr(EncodeJob, "encode_block", list_and_encode)
+    with pytest.raises(UserError, match="the disk is gone"):
+        encode_dataset(model, images.stream(), folder / "pipe")
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append((folder / "pipe").read_text()))
+    reader.start()
+    encode_dataset(model, images.stream(), folder / "pipe")
+    reader.join()
+    rows = [*csv.DictReader(received[0].splitlines())]
+    assert_close(rows, expected_rows(model, images.images, numbered(40)))
+    assert images.blocks[3:] == [0, 7, 14, 21, 28, 35]  # from the beginning
+    assert [*listings, os.listdir(folder)] == [["pipe"]] * 10
+    assert [*temporary.iterdir()] == []
+
+
 def test_parquet_needs_its_library(model: InfoGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"infogan\[parquet\]"):
@@ -165,7 +276,8 @@ def test_blocks_of_other_images_or_of_another_model_are_discarded(
 ) -> None:
     other = small_model(codes=CODES, seed=1) if change == "model" else model
     stream = interrupted.stream("second" if change == "images" else "first")
-    encode_dataset(other, stream, tmp_path / "codes.csv")
+    with pytest.warns(DataWarning, match="have changed"):
+        encode_dataset(other, stream, tmp_path / "codes.csv")
     assert interrupted.blocks[3:] == [0, 7, 14, 21, 28, 35]
 
 
@@ -173,7 +285,7 @@ def test_a_damaged_block_is_encoded_again(model: InfoGAN, interrupted: FlakyImag
     out = tmp_path / "codes.csv"
     path = tmp_path / ".codes.csv.parts" / "00000001.npz"
     content = path.read_bytes()
-    name = content.index("7".encode("utf-32-le"))
+    name = content.index(b'"7"') + 1
     damaged = (b"", b"PK", content[:-40], content[: len(content) // 2], content[:name] + b"9" + content[name + 1 :])
     for damage in damaged:
         path.write_bytes(damage)

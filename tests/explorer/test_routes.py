@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -153,12 +154,14 @@ def test_connections_beyond_the_limit_are_answered_503(tmp_path: Path, monkeypat
             assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize("name", [b"run", b"caf\xe9"])
 def test_no_answer_names_a_path_when_a_file_is_damaged(
-    digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: bytes, digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with explorer_thread(copy_run(digits_run, tmp_path / "run"), limit=100) as client:
+    path = tmp_path / os.fsdecode(name)  # on some platforms names are Unicode
+    with explorer_thread(copy_run(digits_run, path), limit=100) as client:
         client.log_in()
-        (tmp_path / "run" / "config.json").write_text("{")
+        (path / "config.json").write_text("{")
         status, answer = client.get("/api/evidence")
         assert (status, str(tmp_path) in answer["error"]) == (500, False)
         assert str(tmp_path) in capsys.readouterr().err

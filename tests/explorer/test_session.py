@@ -1,6 +1,9 @@
 """Changes to names and labels: saving, undo, and other programs that write the same files."""
 
+import json
+import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,3 +183,42 @@ def test_saved_labels_are_loaded_and_malformed_ones_refused(tmp_path: Path) -> N
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             Session(small_model(), tmp_path / "model", image_set(20), path)
+
+
+def test_labels_that_are_not_utf_8_are_shown_and_keep_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    lines = [b"image,label,note", b"3,caf\xe9,\xff", b"4,tea,"]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    model = small_model()
+    model.save(tmp_path / "model")
+    session = Session(model, tmp_path / "model", image_set(20), path)
+    while session.images().encode_next():
+        pass
+    assert session.images().labels == {3: "caf\\udce9", 4: "tea"}
+    json.dumps(session.describe(), ensure_ascii=False).encode()
+    json.dumps(session.images().describe([3, 4]), ensure_ascii=False).encode()
+    session.label(5, "owl")
+    session.label(4, None)
+    assert path.read_bytes().splitlines() == [lines[0], lines[1], b"5,owl,"]
+    session.label(3, "owl")
+    assert path.read_bytes().splitlines() == [lines[0], b"3,owl,\xff", b"5,owl,"]
+    assert session.images().codes_csv().splitlines()[4].startswith(b"3,owl,hand,")
+
+
+def test_names_that_are_no_text_are_written_as_csv(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "name": "image", "size": 2}])
+    model.save(tmp_path / "model")
+    images = replace(image_set(2), names=[os.fsdecode(b"caf\xe9"), "\ud800"])
+    session = Session(model, tmp_path / "model", images, tmp_path / "labels.csv")
+    while session.images().encode_next():
+        pass
+    header, *rows = session.images().codes_csv().splitlines()
+    assert header == b"image,label,by,probability,code image"
+    assert [row.split(b",")[0] for row in rows] == [b"caf\xe9", b"\\ud800"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_a_pipe_as_the_label_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    session = Session(small_model(), tmp_path / "model", image_set(20), tmp_path / "labels.csv")
+    assert session.images().labels == {}

@@ -1,6 +1,8 @@
 """Model folders: saving, loading, and files that are damaged, malicious or of another version."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,23 @@ MODEL = small_model()
 def change_config(folder: Path, changes: dict[str, Any]) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def model_with_encoder() -> InfoGAN:
+    settings = NetworkSettings(width=4, encoder=True, encoder_width=2)
+    config = MODEL.config.model_copy(update={"networks": settings})
+    return InfoGAN(config, serialization.untrained_networks(config))
+
+
+def change_weights(model: InfoGAN, folder: Path, kind: str, value: float) -> list[str]:
+    """Save a model whose weights of one kind are a value, stored in double precision; return their names."""
+    model.save(folder)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    names = [name for name in tensors if name.endswith(kind)]
+    assert names
+    changed = {name: torch.full(tensors[name].shape, value, dtype=torch.float64) for name in names}
+    safetensors.torch.save_file(tensors | changed, folder / "model.safetensors")
+    return names
 
 
 @pytest.mark.parametrize("architecture", ["conv", "mlp", "paper", "post"])
@@ -71,6 +90,85 @@ def test_damage_is_reported_in_one_line(tmp_path: Path, file: str, content: byte
         InfoGAN.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e39], ids=str)
+@pytest.mark.parametrize("kind", ["weight", "running_mean", "prior"])
+def test_weights_that_are_not_finite_are_rejected(tmp_path: Path, kind: str, value: float) -> None:
+    names = change_weights(model_with_encoder(), tmp_path / "model", kind, value)
+    for path in (tmp_path, tmp_path / "model"):
+        with pytest.raises(UserError, match="is NaN or infinite") as caught:
+            InfoGAN.load(path)
+        assert any(name in str(caught.value) for name in names)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("running_var", -1e-3), ("prior", -1e-3), ("prior", 0.0)])
+def test_weights_that_no_training_gives_are_rejected(tmp_path: Path, kind: str, value: float) -> None:
+    change_weights(model_with_encoder(), tmp_path, kind, value)
+    with pytest.raises(UserError, match="is negative or zero"):
+        InfoGAN.load(tmp_path)
+
+
+def test_large_and_small_finite_weights_load(tmp_path: Path) -> None:
+    for kind, value in (("weight", 3e38), ("weight", 0.0), ("weight", 1e-45), ("running_var", 0.0), ("prior", 1e-45)):
+        change_weights(model_with_encoder(), tmp_path, kind, value)
+        InfoGAN.load(tmp_path).sample(2)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("key", ["weight", "deviation", "prior", "size", "width", "noise"])
+def test_numbers_that_are_not_finite_are_rejected_in_the_configuration(tmp_path: Path, key: str, number: str) -> None:
+    change_config(tmp_path, with_number(tmp_path, key))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"NUMBER"', number))
+    with pytest.raises(UserError, match=rf"{key}\b.*: Input should be") as caught:
+        InfoGAN.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    path.write_text(path.read_text().replace(number, {"prior": "0.5", "size": "8", "noise": "5"}.get(key, "4")))
+    assert InfoGAN.load(tmp_path).digest()
+
+
+@pytest.mark.parametrize("number", [10**30, 2**62, 2**40])
+def test_widths_beyond_any_tensor_are_rejected(tmp_path: Path, number: int) -> None:
+    change_config(tmp_path, with_number(tmp_path, "width"))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"NUMBER"', str(number)))
+    with pytest.raises(UserError, match="is damaged or not an infogan model") as caught:
+        InfoGAN.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def with_number(folder: Path, key: str) -> dict[str, Any]:
+    """Save a model; return changes to its configuration that put "NUMBER" in the place of a number."""
+    codes: list[dict[str, Any]] = [{"kind": "categorical", "size": 2}, {"kind": "continuous", "name": "b"}]
+    model = small_model(codes=codes)
+    model.save(folder)
+    categorical, continuous = model.config.model_dump(mode="json")["codes"]
+    networks = model.config.networks.model_dump(mode="json")
+    changes: dict[str, dict[str, Any]] = {
+        "weight": {"codes": [categorical, {**continuous, "weight": "NUMBER"}]},
+        "deviation": {"codes": [categorical, {**continuous, "deviation": "NUMBER"}]},
+        "prior": {"codes": [{**categorical, "prior": ["NUMBER", 0.5]}, continuous]},
+        "size": {"size": "NUMBER"},
+        "width": {"networks": {**networks, "width": "NUMBER"}},
+        "noise": {"noise": {"size": "NUMBER"}},
+    }
+    return changes[key]
+
+
+def test_names_that_are_not_unicode_are_escaped(tmp_path: Path) -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 2}])
+    model.name_codes({"category": [os.fsdecode(b"caf\xe9"), "\ud800"]})
+    model.save(tmp_path)
+    assert InfoGAN.load(tmp_path).value_names("category") == ["caf\\udce9", "\\ud800"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode on this platform")
+def test_a_folder_whose_name_is_not_utf_8_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    MODEL.save(folder)
+    assert InfoGAN.load(folder).digest() == MODEL.digest()
 
 
 @pytest.mark.parametrize("change", [{"names": {"category": ["a"]}}, {"order": {"category": [0, 0, 1]}}])

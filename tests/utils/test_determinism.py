@@ -1,25 +1,32 @@
 """The same bits again: on a CPU always, on a GPU if it is asked for, and what is recorded about it."""
 
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import infogan
 from infogan.api.resolve import compose
 from infogan.config.load import build
 from infogan.data.augment import bilinear_sample
+from infogan.evaluation.evaluate import evaluate
+from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.encoder import area_downsample
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from infogan.utils.determinism import deterministic_algorithms, reproducibility
+from infogan.utils.determinism import deterministic_algorithms, neutral_state, reproducibility
 from infogan.utils.errors import UserError
-from tests.helpers import assert_same_tensors, image_set, saved_tensors
+from tests.helpers import assert_same_tensors, bar_images, image_set, saved_tensors, small_config, train_at
 from tests.utils.test_devices import DEVICES
 
 # Those of the operations without a deterministic algorithm on a GPU (docs of `torch.use_deterministic_algorithms`) that
@@ -135,6 +142,122 @@ def test_condition_for_the_same_bits_is_recorded() -> None:
     assert "clock" not in facts["same_again"]
     assert "clock" in reproducibility("cpu", deterministic=False, timed=True)["same_again"]
     json.dumps(facts)
+
+
+# The state of the calling program.
+
+
+@contextmanager
+def default_dtype() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def default_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "default_dtype": default_dtype,
+    "default_device": default_device,
+    "device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "autocast without a cache": lambda: torch.autocast("cpu", torch.bfloat16, cache_enabled=False),
+}
+
+
+def state() -> dict[str, Any]:
+    """Return what a program can switch on around a call."""
+    depth = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    return {
+        "grad": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "dtype": torch.ones(1).dtype,
+        "device": torch.ones(1).device.type,
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "depth": depth,
+        "cache": torch.is_autocast_cache_enabled(),
+    }
+
+
+@pytest.mark.parametrize("names", [[name] for name in SURROUNDINGS] + [list(SURROUNDINGS)], ids="+".join)
+def test_neutral_state_is_that_of_a_new_process_and_is_left_again(names: list[str]) -> None:
+    new = state()
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(SURROUNDINGS[name]())
+        around = state()
+        assert around != new
+        with neutral_state():
+            assert state() == new
+            with neutral_state():
+                assert state() == new
+        assert state() == around
+        with pytest.raises(ZeroDivisionError), neutral_state():
+            _ = 1 / 0
+        assert state() == around
+    assert state() == new
+
+
+def digests(out: Path) -> dict[str, Any]:
+    """Return the bits of everything that is trained, read, generated, encoded and evaluated."""
+    options = {
+        **{"networks.width": 4, "networks.encoder_width": 4, "train.batch_size": 16, "train.precision": "bf16"},
+        **{"evaluation.samples": 100, "evaluation.bootstrap_draws": 5},
+    }
+    images = bar_images(64)
+    model = infogan.fit(images, out=out, categorical=2, steps=8, options=options, verbose=False)
+    samples = model.sample(3, codes={"knob1": 0.3})
+    encoding = model.encode(images)
+    plain = {name: value for name, value in options.items() if name != "networks.encoder_width"}
+    estimator = infogan.InfoGANEstimator(2, recipe="plain", steps=3, random_state=0, options=plain).fit(images)
+    inputs = EvaluationInputs(model, image_set(120), None, 0)
+    return {
+        "run": model.digest(),
+        "loaded": infogan.InfoGAN.load(out).encode(images).to_array().tobytes(),
+        "pickled": pickle.loads(pickle.dumps(model)).encode(images).to_array().tobytes(),
+        "encoding": [encoding.to_array().tobytes(), encoding.entropy.tobytes()],
+        "features": model.features(images).tobytes(),
+        "samples": samples.images.tobytes(),
+        "likelihoods": [values.tobytes() for values in model.log_likelihoods(samples, samples.codes).values()],
+        "interpolation": model.interpolate(0, 1, steps=4).images.tobytes(),
+        "reconstruction": model.reconstruct(images).tobytes(),
+        "blend": model.blended_noise(model.noise(2), model.noise(2, seed=2), np.array([0.2, 0.5])).numpy().tobytes(),
+        "evaluation": evaluate(inputs, samples=100, bootstrap_draws=5),
+        "estimator": [estimator.model_.digest(), estimator.transform(images).tobytes()],
+        "partly": estimator.partial_fit(images).partial_fit(images).model_.digest(),
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return digests(tmp_path_factory.mktemp("undisturbed") / "run")
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS.values(), ids=SURROUNDINGS)
+def test_surroundings_do_not_change_a_bit(
+    around: Callable[[], AbstractContextManager[Any]], undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    with around():
+        assert digests(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.parametrize("around", [nullcontext, *SURROUNDINGS.values()])
+def test_training_alone_ignores_its_surroundings(
+    around: Callable[[], AbstractContextManager[Any]], tmp_path: Path
+) -> None:
+    config = small_config()
+    expected = saved_tensors(train_at(tmp_path / "undisturbed", config))
+    with around():
+        run = train_at(tmp_path / "disturbed", config)
+    assert_same_tensors(saved_tensors(run), expected)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Several workers compute what a single process computes, and end as one process does."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +21,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.utils import distributed
 from infogan.utils.errors import SilentError, UserError
 from tests.commands import ONE_THREAD, Command, infogan, infogan_workers
+from tests.phases import REACHED
 from tests.workers import RUNS
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -216,23 +218,32 @@ def test_signal_stops_all_workers_and_another_number_of_them_resumes(tmp_path: P
     assert [session["workers"] for session in RunFolder(run).read_environment()] == [2, 3]
 
 
+HERE = "/proc/self/cwd"  # the same path, but other files in the folder of each worker
+
+
+def write_arrays(folder: Path) -> None:
+    """Write images for three workers, each in a folder of its own."""
+    for number in range(3):
+        (folder / str(number)).mkdir()
+        np.save(folder / str(number) / "images.npy", np.full((200, 8, 8), number, np.uint8))
+        np.save(folder / str(number) / "few.npy", np.zeros((3, 8, 8), np.uint8))
+    np.save(folder / "0" / "on-first.npy", np.zeros((200, 8, 8), np.uint8))
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("arguments", "workers", "message"),
     [
         ("digits --recipe plain --set train.seed=RANK", 2, "worker 1 has another configuration than worker 0"),
-        ("images.npy --recipe plain", 2, "worker 1 has another set of images or labels than worker 0"),
-        ("on-first.npy --recipe plain", 2, "on-first.npy"),
+        (f"{HERE}/images.npy --recipe plain", 2, "worker 1 has another set of images or labels than worker 0"),
+        (f"{HERE}/on-first.npy --recipe plain", 2, "on-first.npy"),
+        (f"{HERE}/few.npy --recipe plain", 2, "3 images"),
         ("digits --recipe plain --set train.batch_size=2", 3, "train.batch_size is 2; with 3 worker(s)"),
-        ("digits --recipe plain --set train.batch_size=2000", 2, "2000"),
         ("digits --recipe plain --out images.npy", 2, "a file has that name"),
     ],
 )
 def test_error_of_workers_is_printed_once(arguments: str, workers: int, message: str, tmp_path: Path) -> None:
-    for number in range(3):
-        (tmp_path / str(number)).mkdir()
-        np.save(tmp_path / str(number) / "images.npy", np.full((200, 8, 8), number, np.uint8))
-    np.save(tmp_path / "0" / "on-first.npy", np.zeros((200, 8, 8), np.uint8))
+    write_arrays(tmp_path)
     started = time.monotonic()
     processes = infogan_workers(workers, "train", *arguments.split(), "--steps", "2", cwd=tmp_path / "RANK")
     assert time.monotonic() - started < 60  # no worker waited until its timeout
@@ -240,6 +251,39 @@ def test_error_of_workers_is_printed_once(arguments: str, workers: int, message:
     (line,) = errors("".join(process.stderr for process in processes))
     assert message in line
     assert not list(tmp_path.glob("*/runs/*/checkpoints"))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("repetition", range(3))
+@pytest.mark.parametrize("arguments", ["digits --seed $RANK", f"{HERE}/images.npy", f"{HERE}/few.npy"])
+def test_refused_workers_end_with_2_under_torchrun(arguments: str, repetition: int, tmp_path: Path) -> None:
+    """Neither the threads of a process group nor torchrun, once one worker has failed, end a worker otherwise."""
+    write_arrays(tmp_path)
+    command = f"cd {tmp_path}/$RANK && exec {sys.executable} -m infogan train {arguments} --recipe plain --steps 2"
+    code, stderr = run_to_the_end(2, "--no-python", "sh", "-c", command)
+    assert code == 1  # of torchrun
+    assert re.findall(r"exitcode *: (-?\d+) ", stderr) == ["2", "2"], stderr
+    assert len(errors(stderr)) == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "function",
+    [
+        "infogan.api.train_run.evaluate_run",
+        pytest.param("infogan.training.loop.update_networks", marks=pytest.mark.slow),  # waits for a step in vain
+    ],
+)
+def test_signal_ends_workers_in_every_phase(function: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launcher = start(2, "-m", "tests.phases", function, "waits", "train", *SMALL, "--out", str(run), "--steps", "20")
+    assert launcher.stderr is not None
+    stderr = next(line for line in launcher.stderr if REACHED in line)
+    launcher.send_signal(signal.SIGTERM)
+    _, rest = launcher.communicate(timeout=60)
+    assert "error: " not in stderr + rest
+    assert [session["ended"] for session in RunFolder(run).read_environment()] == ["interrupted"]
+    assert RunFolder(run).read_incidents() == []
 
 
 @pytest.mark.integration

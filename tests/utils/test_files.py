@@ -18,6 +18,7 @@ from infogan.utils.errors import UserError
 from infogan.utils.files import (
     LOCK_NAME,
     TEMPORARY_LIFETIME_S,
+    TEMPORARY_NAME,
     append_line,
     atomic_folder,
     atomic_write,
@@ -94,6 +95,37 @@ def test_write_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         write_bytes(tmp_path / "file" / "a", b"")
     with pytest.raises(UserError, match="cannot create the folder"):
         make_output_folder(tmp_path / "file" / "a")
+
+
+def test_names_as_long_as_file_systems_allow_are_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "é" * 125 + ".json", "a." + "x" * 253):
+        write_bytes(tmp_path / name, b"content")
+        assert (tmp_path / name).read_bytes() == b"content"
+        with atomic_folder(tmp_path / "folder" / name) as temporary:
+            assert TEMPORARY_NAME.fullmatch(temporary.name)
+        assert (tmp_path / "folder" / name).is_dir()
+    with atomic_write(tmp_path / ("é" * 125 + ".json")) as temporary:
+        assert temporary.suffix == ".json"
+        assert TEMPORARY_NAME.fullmatch(temporary.name)
+
+
+def test_folder_does_not_replace_what_is_no_folder(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("precious")
+    link.symlink_to("/dev/null")
+    for path in (file, link):
+        with pytest.raises(UserError, match="it is not a folder"), atomic_folder(path):
+            pytest.fail("it was begun")
+    assert file.read_text() == "precious"
+    assert link.is_symlink()
+
+
+def test_text_that_is_not_utf_8_is_written_with_escapes(tmp_path: Path) -> None:
+    value = {"name": os.fsdecode(b"caf\xe9"), "other": "\ud800é"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+    append_line(tmp_path / "a.txt", value["name"])
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "caf\\udce9\n"
 
 
 def test_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Codes of any number of images, written block by block to a CSV or Parquet file, and images sorted by category.
+"""Codes of any number of images, written block by block to a CSV or Parquet file.
 
 Finished blocks are kept in a folder next to the file until all are there, so that an interrupted job resumes and
 several workers share the blocks. Rank 0 writes the file.
@@ -6,30 +6,34 @@ several workers share the blocks. Rank 0 writes the file.
 
 import csv
 import json
-import os
 import shutil
+import tempfile
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data import Progress
+from infogan.api.sort import Sorter
+from infogan.data import Progress, describe_skipped
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
-from infogan.reports.figures import save_image, to_image
 from infogan.utils import distributed
-from infogan.utils.errors import UserError
+from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
+from infogan.utils.in_place import is_written_in_place
+from infogan.utils.names import KEEP_BYTES, column_names
 
 BLOCK = 5_000  # images
+FORMAT = 2  # of the files of blocks
 Block = dict[str, NDArray[Any]]
 
 
@@ -38,45 +42,55 @@ def encode_dataset(
     stream: Stream,
     out: Path,
     *,
-    sort: "Sorter | None" = None,
+    sort: Sorter | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
     """Write the codes that a model predicts for images to a file, one row per image, in the order of the data.
 
     The columns are ``image``; for each code its value (a category by its name or, without one, by its number), followed
-    by its probability if it is a category; and ``entropy``, the sum of the entropies of the categories, in nats.
+    by its probability if it is a category; and ``entropy``, the sum of the entropies of the categories, in nats. A code
+    whose name is that of another column is written as ``code NAME``.
 
     Args:
         model: A model with a recognizer.
         stream: The images.
-        out: The file, which is replaced if it exists; Parquet if its name ends in ``.parquet``, otherwise CSV.
+        out: The file, which is replaced if it exists, or ``-`` for standard output; Parquet if its name ends in
+            ``.parquet``, otherwise CSV.
         sort: Where to sort the images by category as well.
+        strict: Raise an error for images that cannot be used instead of leaving them out.
         progress: Called with the number of images encoded.
 
     Returns:
         ``"name: reason"`` for each image that could not be used.
 
     Raises:
-        UserError: The model predicts no codes, there is no usable image, a file cannot be written, the library for
-            Parquet is not installed, or another process writes the same file.
+        UserError: The model predicts no codes, there is no usable image or with ``strict`` an unusable one, a file
+            cannot be written, the library for Parquet is not installed, or another process writes the same file.
+
+    Warns:
+        DataWarning: An earlier, interrupted call had other images or another model, so that all is encoded again.
 
     Example:
         >>> with infogan.data.streamed("photos", size=32, channels=3) as stream:
         ...     encode_dataset(model, stream, Path("codes.csv"))
         ['broken.png: cannot identify image file']
     """
-    job = EncodeJob(model, stream, out)
     with distributed.all_or_none():
         model.require_recognizer()
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
             import_parquet()
+    job = EncodeJob(model, stream, out, distributed.broadcast_from_rank0(partial(_make_folder, out)))
     with ExitStack() as stack:
 
         def begin() -> None:
-            make_output_folder(job.folder)
+            if is_written_in_place(out):
+                stack.callback(shutil.rmtree, job.folder, ignore_errors=True)
             stack.enter_context(file_lock(job.folder / "writer.json", str(out)))
             job.discard_other_blocks()
+            if sort is not None:
+                sort.begin(str(job.identity))
 
         distributed.on_rank0(begin)
         with distributed.all_or_none():
@@ -91,15 +105,20 @@ def encode_dataset(
         def finish() -> None:
             rows = 0
             for _, block in job.blocks():
-                skipped.extend(block["skipped"].tolist())
-                rows += len(block["names"])
+                skipped.extend(_unpack(block["skipped"]))
+                rows += len(block["entropy"])
             if not rows:
-                raise UserError(f"{stream.source} has no usable image: {'; '.join(skipped[:3]) or 'it is empty'}")
+                reason = describe_skipped(skipped) if skipped else "it is empty"
+                raise UserError(f"{stream.source} has no usable image: {reason}")
+            if strict and skipped:
+                raise UserError(f"{len(skipped)} files of {stream.source} cannot be used: {describe_skipped(skipped)}")
             write(job)
             if sort is not None:
                 category = _key(list(model.layout.codes).index(model.first_categorical().name))
                 for index, block in job.blocks():
-                    sort.sort(block[category], block["names"].tolist(), partial(job.images, index))
+                    count = len(block["entropy"])
+                    sort.sort(block[category], _unpack(block["names"]), partial(job.images, index, count))
+                sort.end()
 
         distributed.on_rank0(finish)
     if distributed.is_rank0():
@@ -115,16 +134,19 @@ class EncodeJob:
         model: The model.
         stream: The images.
         out: The file to write.
+        folder: The folder of the finished blocks.
     """
 
     model: InfoGAN
     stream: Stream
     out: Path
+    folder: Path
 
-    @property
-    def folder(self) -> Path:
-        """The folder of the finished blocks."""
-        return self.out.parent / f".{self.out.name}.parts"
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the blocks depend on: the model, the images, and the size and format of a block."""
+        images = {"images": self.stream.fingerprint, "count": self.stream.count}
+        return {"model": self.model.digest(), **images, "block": BLOCK, "format": FORMAT}
 
     @property
     def block_count(self) -> int:
@@ -135,27 +157,36 @@ class EncodeJob:
         """Return the file of a block."""
         return self.folder / f"{index:08d}.npz"
 
-    def images(self, index: int) -> NDArray[np.uint8]:
-        """Return the images of a block as uint8 (count, channels, height, width)."""
-        return self.stream.read(index * BLOCK, (index + 1) * BLOCK).images
+    def images(self, index: int, count: int) -> NDArray[np.uint8]:
+        """Return the images of a block as uint8 (count, channels, height, width).
+
+        Raises:
+            UserError: They are not ``count`` any more.
+        """
+        images = self.stream.read(index * BLOCK, (index + 1) * BLOCK).images
+        if len(images) != count:
+            raise UserError(f"{self.stream.source} changed while it was encoded: run the same command again")
+        return images
 
     def discard_other_blocks(self) -> None:
         """Remove the finished blocks if they are of another model or of other images."""
-        stream, path = self.stream, self.folder / "what.json"
-        job = {"model": self.model.digest(), "images": stream.fingerprint, "count": stream.count, "block": BLOCK}
+        path = self.folder / "what.json"
         with suppress(OSError, ValueError):
-            if json.loads(path.read_text()) == job:
+            if json.loads(path.read_bytes()) == self.identity:
                 return
-        for block in self.folder.glob("*.npz"):
+        blocks = list(self.folder.glob("*.npz"))
+        if blocks:
+            message = f"the images or the model have changed since {self.out} was begun: all images are encoded again"
+            warnings.warn(message, DataWarning, stacklevel=2)
+        for block in blocks:
             block.unlink(missing_ok=True)
-        write_json(path, job)
+        write_json(path, self.identity)
 
     def encode_block(self, index: int) -> None:
         """Encode the images of a block and save their codes."""
         images = self.stream.read(index * BLOCK, (index + 1) * BLOCK)
         encoding = self.model.encode(images.images)
-        arrays: Block = {"names": np.array(list(images.names), np.str_), "entropy": encoding.entropy}
-        arrays["skipped"] = np.array(images.skipped, np.str_)
+        arrays: Block = {"names": _pack(images.names), "skipped": _pack(images.skipped), "entropy": encoding.entropy}
         for position, (name, values) in enumerate(encoding.codes.items()):
             arrays[_key(position)] = values
             if name in encoding.probabilities:
@@ -179,16 +210,44 @@ class EncodeJob:
                 raise UserError(f"{path} is damaged: run the same command again") from error
             yield index, block
 
-    def columns(self, block: Block) -> dict[str, NDArray[Any]]:
-        """Return a block as columns of the file, text or float32, with the names of categories."""
-        columns = {"image": block["names"]}
-        for position, name in enumerate(self.model.layout.codes):
-            columns[name] = block[_key(position)]
-            if f"{_key(position)}_probability" in block:
-                names = [self.model.value_name(name, value) for value in columns[name].tolist()]
-                columns[name] = np.array(names, np.str_)
-                columns[f"{name}_probability"] = block[f"{_key(position)}_probability"]
-        return columns | {"entropy": block["entropy"]}
+    def columns(self, block: Block) -> dict[str, list[str] | NDArray[np.floating]]:
+        """Return a block as columns of the file, text or numbers, with the names of categories."""
+        layout = self.model.layout
+        columns: dict[str, list[str] | NDArray[np.floating]] = {"image": _unpack(block["names"])}
+        probabilities = {code.name: f"{code.name}_probability" for code in layout.categorical}
+        column_of = column_names(layout.codes, ["image", *probabilities.values(), "entropy"])
+        for position, (name, column) in enumerate(column_of.items()):
+            values = block[_key(position)]
+            if name in probabilities:
+                columns[column] = [self.model.value_name(name, value) for value in values.tolist()]
+                columns[probabilities[name]] = block[f"{_key(position)}_probability"]
+            else:
+                columns[column] = values
+        return {**columns, "entropy": block["entropy"]}
+
+
+def _make_folder(out: Path) -> Path:
+    """Create the folder of the finished blocks: next to the file, or a temporary one if there is no file."""
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name a file for the codes")
+    if not is_written_in_place(out):
+        folder = out.parent / f".{out.name}.parts"
+        make_output_folder(folder)
+        return folder
+    try:
+        return Path(tempfile.mkdtemp())
+    except OSError as error:
+        raise UserError(f"cannot create a temporary folder: {error.strerror or error}") from error
+
+
+def _pack(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Return texts as an array; in an array of strings, each would take as much memory as the longest."""
+    return np.frombuffer(json.dumps([*texts]).encode(), np.uint8)
+
+
+def _unpack(array: NDArray[np.uint8]) -> list[str]:
+    texts: list[str] = json.loads(array.tobytes())
+    return texts
 
 
 def _key(position: int) -> str:
@@ -196,10 +255,10 @@ def _key(position: int) -> str:
 
 
 def _write_csv(job: EncodeJob) -> None:
-    def texts(column: NDArray[Any]) -> list[str]:
-        return [f"{value:.6f}" for value in column.tolist()] if column.dtype.kind == "f" else column.tolist()
+    def texts(column: list[str] | NDArray[np.floating]) -> list[str]:
+        return column if isinstance(column, list) else [f"{value:.6f}" for value in column.tolist()]
 
-    with atomic_write(job.out) as path, path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with atomic_write(job.out) as path, path.open("w", encoding="utf-8", errors=KEEP_BYTES, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for index, block in job.blocks():
             columns = job.columns(block)
@@ -212,82 +271,18 @@ def _write_parquet(job: EncodeJob) -> None:
     parquet = import_parquet()
     import pyarrow as pa
 
-    def to_arrow(column: NDArray[Any]) -> Any:
-        if column.dtype.kind == "f":
+    def to_arrow(column: list[str] | NDArray[np.floating]) -> Any:
+        if not isinstance(column, list):
             return pa.array(column)
         # Text in Parquet is UTF-8, which a file name need not be.
-        texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in column.tolist()]
+        texts = [text.encode("utf-8", KEEP_BYTES).decode("utf-8", "replace") for text in column]
         return pa.array(texts, pa.string())
 
     with ExitStack() as stack:
         path = stack.enter_context(atomic_write(job.out))
+        file = stack.enter_context(path.open("wb"))  # pyarrow opens no path that is not UTF-8
         writer = None
         for _, block in job.blocks():
             table = pa.table({name: to_arrow(column) for name, column in job.columns(block).items()})
-            writer = writer or stack.enter_context(parquet.ParquetWriter(path, table.schema))
+            writer = writer or stack.enter_context(parquet.ParquetWriter(file, table.schema))
             writer.write_table(table)
-
-
-class Sorter:
-    """Sorts images into one folder per value of the first categorical code.
-
-    Images that are files are copied or linked; those of an array, a zip or a named data set are written as PNG.
-
-    Args:
-        model: The model, whose names of categories name the folders.
-        folder: The folder to write to, which is created if it is missing.
-        root: The folder that the images' names are relative to; None if the images are not files of their own.
-        link: Whether to link files instead of copying them.
-
-    Raises:
-        UserError: The model has no categorical code, ``folder`` is not empty, or it cannot be written.
-
-    Example:
-        >>> sorter = Sorter(model, Path("sorted"), Path("photos"), link=False)
-        >>> with infogan.data.streamed("photos", size=32, channels=3) as stream:
-        ...     encode_dataset(model, stream, Path("codes.csv"), sort=sorter)
-    """
-
-    def __init__(self, model: InfoGAN, folder: Path, root: Path | None, *, link: bool) -> None:
-        code = model.first_categorical()
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty: choose another folder to sort the images into")
-        self._folder, self._root, self._link = folder, root, link
-        self._folders = [folder / _safe_name(model.value_name(code.name, value)) for value in range(code.size)]
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders, one per value."""
-        return list(dict.fromkeys(self._folders))
-
-    def sort(self, values: NDArray[Any], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
-        """Sort some images.
-
-        Args:
-            values: (count,), the category of each image.
-            names: The names of the images.
-            images: Called for the images as uint8 (count, channels, height, width), if they are not files.
-
-        Raises:
-            UserError: The folder cannot be written.
-        """
-        pixels = images() if self._root is None else np.empty(0, np.uint8)
-        try:
-            for folder in self._folders:
-                folder.mkdir(parents=True, exist_ok=True)
-            for index, (value, name) in enumerate(zip(values.tolist(), names, strict=True)):
-                # Files in two folders may have the same name, so the new name is made of the whole path.
-                path = self._folders[value] / _safe_name(name)
-                if self._root is None:
-                    save_image(to_image(pixels[index]), path.with_suffix(".png"))
-                elif self._link:
-                    os.symlink((self._root / name).resolve(), path)
-                else:
-                    shutil.copyfile(self._root / name, path)
-        except OSError as error:
-            raise UserError(f"cannot sort images into {self._folder}: {error.strerror or error}") from error
-
-
-def _safe_name(name: str) -> str:
-    """Return the name as one path component that any file system allows."""
-    return "".join("_" if letter in '/\\:*?"<>|' or ord(letter) < 32 else letter for letter in name).strip(". ") or "_"

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from infogan.api.sort import mark_output_folder
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Samples
 from infogan.reports.figures import image_grid, save_image, to_image
 from infogan.utils.files import atomic_write
+from infogan.utils.in_place import is_written_in_place
+from infogan.utils.names import FileNames, column_names
+
+NPZ_NAMES = ("images", "file", "allow_pickle")  # arrays, and arguments of NumPy, that no array of a code may replace
 
 
 def first_of_each(model: InfoGAN, seeds: Sequence[int], codes: Mapping[str, Any]) -> Samples:
@@ -24,7 +29,8 @@ def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None
 
     Args:
         samples: The samples.
-        out: A path with an ending is a file; one without is a folder of numbered PNG files.
+        out: A path with an ending is a file; one without is a folder of numbered PNG files, unless it is a pipe, a
+            device, or ``-`` for standard output. In an ``.npz``, a code named like another array is ``code NAME``.
         names: Names of the files in the folder, without an ending; None = their numbers.
 
     Returns:
@@ -38,16 +44,26 @@ def save_samples(samples: Samples, out: Path, names: Sequence[str] | None = None
         [PosixPath('samples.png')]
     """
     if out.suffix.lower() == ".npz":
+        name_of = column_names(samples.codes, NPZ_NAMES)
+        arrays = {name_of[code]: values for code, values in samples.codes.items()}
         with atomic_write(out) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, images=samples.images, **samples.codes)
+            np.savez_compressed(file, allow_pickle=False, images=samples.images, **arrays)
         return [out]
-    if out.suffix:
+    if out.suffix or is_written_in_place(out):
         columns = min(len(samples.images), int(np.ceil(np.sqrt(len(samples.images)))))
         save_image(image_grid(samples.images, columns), out)
         return [out]
-    digits = len(str(len(samples.images) - 1))
-    names = names or [f"{number:0{digits}d}" for number in range(len(samples.images))]
-    paths = [out / f"{name}.png" for name in names]
+    paths = sample_paths(len(samples.images), out, names)
+    mark_output_folder(out)
     for path, image in zip(paths, samples.images, strict=True):
         save_image(to_image(image), path)
     return paths
+
+
+def sample_paths(count: int, out: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Return where `save_samples` saves ``count`` samples, with the same arguments."""
+    if out.suffix or is_written_in_place(out):
+        return [out]
+    digits, file_names = len(str(count - 1)), FileNames()
+    names = names or [f"{number:0{digits}d}" for number in range(count)]
+    return [out / file_names.add(name, stem=name, extension=".png") for name in names]

@@ -1,15 +1,31 @@
 """Commands that turn codes into images and back: ``sample``, ``traverse`` and ``encode``."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from infogan.cli.options import Device, FixedCodes, Model, Seed, Source, parse_codes
+from infogan.cli.options import (
+    STRICT_HELP,
+    Device,
+    FixedCodes,
+    FollowLinks,
+    Model,
+    Range,
+    Seed,
+    Source,
+    Threads,
+    parse_codes,
+    parse_range,
+)
 from infogan.cli.workers import join_workers, load_sharded
+from infogan.utils.errors import UserError
 
 commands = typer.Typer()
+
+MAX_SKIPPED_LINES = 20  # names of images that were left out that `encode` lists
 
 
 @commands.command()
@@ -21,12 +37,15 @@ def sample(
         str | None, typer.Option(help="Seeds such as 0,3,5-9: the first image of each, instead of --count images.")
     ] = None,
     code: FixedCodes = None,
-    out: Annotated[Path, typer.Option(help="A .npz file, a grid such as .png, or a folder.")] = Path("samples.png"),
+    out: Annotated[
+        Path, typer.Option(help="A .npz file, a grid such as .png, a folder, or - for standard output.")
+    ] = Path("samples.png"),
     device: Device = "cpu",
 ) -> None:
     """Generate images with random codes, or with some codes fixed."""
-    from infogan.api.samples import first_of_each, save_samples
+    from infogan.api.samples import first_of_each, sample_paths, save_samples
     from infogan.api.sweep import parse_seeds
+    from infogan.cli.output import log_replaced, print_results
     from infogan.utils import distributed
 
     numbers = parse_seeds(seeds) if seeds is not None else None
@@ -39,8 +58,10 @@ def sample(
                 samples = first_of_each(model, numbers, parse_codes(code))
         if not distributed.is_rank0():
             return
-    paths = save_samples(samples, out, None if numbers is None else [f"seed{number}" for number in numbers])
-    typer.echo(str(out) if len(paths) == 1 else f"{len(paths)} images in {out}")
+    names = None if numbers is None else [f"seed{number}" for number in numbers]
+    with log_replaced(sample_paths(len(samples.images), out, names)):
+        paths = save_samples(samples, out, names)
+    print_results(out if len(paths) == 1 else f"{len(paths)} images in {out}", out=out)
 
 
 @commands.command()
@@ -54,19 +75,28 @@ def traverse(
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("traversals"),
 ) -> None:
     """Draw a figure per code: its values along the columns, everything else fixed along a row."""
+    from infogan.api.sort import mark_output_folder
+    from infogan.cli.output import log_replaced, print_results
     from infogan.models.infogan import InfoGAN
     from infogan.reports.figures import save_image, traversal_gif
     from infogan.utils.files import write_bytes
+    from infogan.utils.in_place import is_written_in_place
+    from infogan.utils.names import figure_names
 
+    if is_written_in_place(out):
+        raise UserError(f"--out {out} is no folder: traverse writes a file per code, so name a folder")
     model = InfoGAN.load(run)
-    fixed = parse_codes(code)
-    for name in codes or list(model.layout.codes):
-        path = out / f"{name}.png"
-        save_image(model.sheet(name, rows=rows, seed=seed, codes=fixed), path)
-        typer.echo(str(path))
-        if gif:
-            write_bytes(path.with_suffix(".gif"), traversal_gif(model, name, seed=seed, codes=fixed))
-            typer.echo(str(path.with_suffix(".gif")))
+    fixed, file_names = parse_codes(code), figure_names(model.layout.codes)
+    figures = {name: out / file_names[model.layout.code(name).name] for name in codes or model.layout.codes}
+    paths = [*figures.values(), *(path.with_suffix(".gif") for path in figures.values() if gif)]
+    with log_replaced(paths):
+        mark_output_folder(out)
+        for name, path in figures.items():
+            save_image(model.sheet(name, rows=rows, seed=seed, codes=fixed), path)
+            print_results(path)
+            if gif:
+                write_bytes(path.with_suffix(".gif"), traversal_gif(model, name, seed=seed, codes=fixed))
+                print_results(path.with_suffix(".gif"))
 
 
 @commands.command()
@@ -76,26 +106,42 @@ def encode(
     split: Annotated[
         str | None, typer.Option(help="Split: train or test. Default: train, or all images if there are no splits.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="CSV or .parquet file.")] = Path("codes.csv"),
+    out: Annotated[Path, typer.Option(help="CSV or .parquet file, or - for standard output.")] = Path("codes.csv"),
     sort_into: Annotated[
         Path | None, typer.Option(help="Folder for sorted copies of the images, with a subfolder per category.")
     ] = None,
     link: Annotated[bool, typer.Option(help="With --sort-into: links to the images instead of copies.")] = False,
+    value_range: Range = None,
+    follow_links: FollowLinks = False,
+    strict: Annotated[bool, typer.Option(help=STRICT_HELP)] = False,
     device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Predict the codes of images, and sort the images by category. The same command resumes it."""
-    from infogan.api.encode import Sorter, encode_dataset
-    from infogan.cli.terminal import log, show_progress
-    from infogan.data import streamed
+    from infogan.api.encode import encode_dataset
+    from infogan.api.progress import log, show_progress
+    from infogan.api.sort import Sorter
+    from infogan.cli.output import log_replaced, print_results
+    from infogan.data import describe_skipped, resolve_source, streamed
     from infogan.models.infogan import InfoGAN
     from infogan.utils import distributed
 
-    with join_workers(device) as own_device, show_progress() as progress, ExitStack() as stack:
+    with join_workers(device, threads) as own_device, show_progress() as progress, ExitStack() as stack:
         with distributed.all_or_none():
             model = InfoGAN.load(run).to(own_device)
             size, channels = model.config.size, model.config.channels
-            images = stack.enter_context(streamed(data, size=size, channels=channels, split=split, progress=progress))
+            reading: dict[str, Any] = {"value_range": parse_range(value_range), "follow_links": follow_links}
+            source = resolve_source(data)
+            if out.is_file() and os.path.exists(source) and os.path.samefile(out, source):
+                raise UserError(f"--out {out} is the file of the images: name another file for the codes")
+            images = stack.enter_context(
+                streamed(source, size=size, channels=channels, split=split, progress=progress, **reading)
+            )
             sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_rank0() else None
-        for skipped in encode_dataset(model, images, out, sort=sort, progress=progress):
-            log(f"skipped {skipped}")
-    typer.echo("\n".join(map(str, [out, *(sort.folders if sort else ())])))
+        with log_replaced([out]):
+            skipped = encode_dataset(model, images, out, sort=sort, strict=strict, progress=progress)
+    if skipped:
+        log(f"{len(skipped)} files are left out: {describe_skipped(skipped)}")
+        for line in skipped[:MAX_SKIPPED_LINES]:
+            log(f"skipped {line}")
+    print_results(out, *(sort.folders if sort else ()), out=out)

@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infogan.explorer.requests import close_if_unread
+
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")  # any port, because a tunnel may start at another one
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -58,10 +60,12 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
 
+        receive, send_closing = close_if_unread(scope, receive, send)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
+            await send_closing(message)
 
         answer = self._refusal(Request(scope)) or self._app
         await answer(scope, receive, send_with_headers)

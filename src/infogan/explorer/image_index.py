@@ -18,6 +18,7 @@ from infogan.explorer.render import tiled_data_url
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
+from infogan.utils.names import column_names
 
 BATCH_SIZE = 250  # images encoded at a time: a rendering waits no longer than that takes
 CONFIDENT = 0.95  # lowest probability of a confident prediction
@@ -295,7 +296,7 @@ class ImageIndex:
             ["hand" if index in self.labels else "model" for index in range(self.encoded)],
             [f"{probability:.6f}" for probability in confidence],
         ]
-        header += [f"code {name}" if name in header else name for name in self.model.layout.codes]
+        header += column_names(self.model.layout.codes, header).values()
         for code, name in enumerate(self.model.layout.codes):
             if code in self._best:
                 names = self.model.value_names(name)

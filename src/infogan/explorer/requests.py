@@ -4,8 +4,10 @@ import asyncio
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 
 from infogan.explorer.image_index import Order
 from infogan.explorer.render import MAX_INTEGER, View
@@ -126,18 +128,48 @@ async def parse(request: Request, kind: type[Parameters]) -> Parameters:
         raise HTTPException(400, location + first["msg"]) from None
 
 
+def check_declared_length(request: Request, max_bytes: int) -> None:
+    """Raise HTTPException if a request declares a body that is too large; uvicorn has refused invalid lengths."""
+    if int(request.headers.get("content-length", 0)) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return HTTPException(413, f"the request is too large: at most {max_bytes:,} bytes are allowed")
+
+
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """Return the body of a request; raises HTTPException if it is too large or takes longer than ``BODY_TIMEOUT_S``."""
-    too_large = HTTPException(413, f"the request is too large: at most {max_bytes:,} bytes are allowed")
-    if int(request.headers.get("content-length", 0)) > max_bytes:
-        raise too_large
+    check_declared_length(request, max_bytes)
     content = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > max_bytes:  # a chunked body has no declared length
-                    raise too_large
+                    raise _too_large(max_bytes)
     except TimeoutError:
         raise HTTPException(408, f"the request was not complete after {BODY_TIMEOUT_S:.0f} seconds") from None
     return bytes(content)
+
+
+def close_if_unread(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return ``receive`` and ``send`` of a request that close its connection if it is answered before its body is read.
+
+    uvicorn would read on and drop what arrives, and a client that sends 100 GB looks for the answer only at the end.
+    """
+    headers = Headers(scope=scope)
+    is_unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+    async def receive_part() -> Message:
+        nonlocal is_unread
+        message = await receive()
+        is_unread = is_unread and message.get("more_body", False)
+        return message
+
+    async def send_part(message: Message) -> None:
+        if is_unread and message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"
+        await send(message)
+
+    return receive_part, send_part

@@ -26,11 +26,11 @@ from infogan.explorer.app import Explorer
 from infogan.explorer.image_index import Predictions
 from infogan.explorer.persistence import ConflictError, SaveError
 from infogan.explorer.render import View, axis_labels, code_name, render_table, tiled_data_url
-from infogan.explorer.requests import Parameters, Query, parse, read_body
+from infogan.explorer.requests import Parameters, Query, check_declared_length, parse, read_body
 from infogan.explorer.run_summary import read_figure, run_summary
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
-from infogan.utils.errors import UserError
+from infogan.utils.errors import UserError, encodable
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -67,7 +67,7 @@ async def _user_error(explorer: Explorer, _: Request, error: Exception) -> Respo
     """Answer with the error's message, unless it names a path of the run, which only the terminal shows."""
     run = explorer.run
     paths = {path for path in (run.path, run.path.resolve()) if path.name.strip(".")} if run else set()
-    if any(str(path) in str(error) for path in paths):
+    if any(encodable(str(path)) in str(error) for path in paths):
         print(f"error: {error}", file=sys.stderr)
         return _error(500, "a file of the run cannot be read; see the terminal for its name")
     return _error(400, str(error))
@@ -229,6 +229,7 @@ async def read(explorer: Explorer, request: Request) -> Response:
     """Answer with the predicted codes of an uploaded image file, and its neighbours."""
     model = explorer.session.model
     model.require_recognizer()
+    check_declared_length(request, requests.MAX_UPLOAD_BYTES)  # at once: a slot may be free only after a minute
     async with explorer.upload_slots:
         content = await read_body(request, requests.MAX_UPLOAD_BYTES)
         pixels = await explorer.decoder.decode(content, model.shape.size, model.shape.channels)

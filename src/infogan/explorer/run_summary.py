@@ -8,6 +8,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.reports.charts import training_charts
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
+from infogan.utils.names import figure_names
 
 
 def run_summary(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def drawn_figures(run: RunFolder, code: int | None) -> dict[int, Path]:
         names = [spec.name for spec in run.read_config().codes]
         if not 0 <= code < len(names):
             raise UserError(f"there is no code {code}: the run has {len(names)}")
-        paths = {folder.name: folder / f"{names[code]}.png" for folder in run.traversals.glob("*")}
+        file_name = figure_names(names)[names[code]]
+        paths = {folder.name: folder / file_name for folder in run.traversals.glob("*")}
     root = run.path.resolve()
     files = {step: path for step, path in paths.items() if step.isdecimal() and path.is_file()}
     return {int(step): path for step, path in files.items() if path.resolve().is_relative_to(root)}

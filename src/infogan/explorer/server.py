@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
-from infogan.api.evaluate_run import load_images
+from infogan.api.evaluate_run import check_images, data_of_run, load_images
 from infogan.data import ImageSet
 from infogan.explorer.app import Explorer
 from infogan.explorer.auth import AuthMiddleware
@@ -25,13 +25,14 @@ KEEP_ALIVE_S = 5
 SHUTDOWN_S = 2  # time for open requests when the server stops
 
 
-def load_explorer(path: Path, limit: int, log: Callable[[str], None]) -> Explorer:
+def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str | None = None) -> Explorer:
     """Load what an explorer of a run folder or a model folder needs.
 
     Args:
         path: The folder.
         limit: Maximum number of training images to encode; a larger set is sampled evenly.
         log: Called with warnings, e.g. why there are no real images.
+        data: Where the training images are; None = where they were.
 
     Raises:
         UserError: there is no model, or the label file is malformed.
@@ -42,11 +43,13 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None]) -> Explore
         return Explorer(Session(model, model_folder(path), None, None), None, title)
     run = RunFolder.existing(path)
     config = run.read_config()
+    images: ImageSet | None = None
     try:
-        images: ImageSet | None = load_images(model, config.data)
+        settings = data_of_run(run, data)
+        images = load_images(model, settings)
+        check_images(run, images, settings.source)
     except UserError as error:
-        log(f"the real images are not available, so there is nothing to sort or correct: {error}")
-        images = None
+        log(f"there is nothing to sort or correct: {error}" if images is None else str(error))
     if images is not None and len(images) > limit:
         log(f"{limit} of the {len(images)} images are read; change this with --limit")
         images = images.subset(np.linspace(0, len(images) - 1, limit).astype(int))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
@@ -19,7 +19,7 @@ from infogan.data.preprocess import SIZES, error_reason
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
-from infogan.utils.errors import UserError
+from infogan.utils.errors import UserError, encodable
 from infogan.utils.files import write_bytes
 from infogan.utils.memory import report_memory_shortage
 
@@ -53,7 +53,7 @@ class ModelConfig(Settings):
     codes: tuple[Code, ...]
     networks: NetworkSettings
     trained_as: str = ""
-    names: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    names: dict[str, tuple[Annotated[str, AfterValidator(encodable)], ...]] = Field(default_factory=dict)
     order: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -158,8 +158,14 @@ def read_model(path: Path) -> tuple[Path, ModelConfig, Networks]:
         raise UserError(f"{path} is neither a run folder with a model nor a model folder: it has no {missing[0]}")
     config = read_config(folder)
     with _explain_damage(folder):
-        networks = trained_networks(config, safetensors.torch.load_file(folder / WEIGHTS))
+        networks = trained_networks(config, _read_weights(folder / WEIGHTS))
     return folder, config, networks
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if encodable(str(path)) == str(path):
+        return safetensors.torch.load_file(path)
+    return safetensors.torch.load(path.read_bytes())  # safetensors opens no path that is not UTF-8
 
 
 def max_weight_bytes(folder: Path) -> int:
@@ -193,8 +199,9 @@ def trained_networks(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Netw
     """Build the networks of a configuration with weights of this version or an older one.
 
     Raises:
-        ValueError: names or shapes differ; for large networks found before memory is allocated for them.
-        RuntimeError: the same for small networks.
+        ValueError: names or shapes differ, for large networks found before memory is allocated for them; or a weight is
+            not finite.
+        RuntimeError: names or shapes of small networks differ.
     """
     tensors = migrate_model_tensors(tensors)
     if _is_large(config):
@@ -204,7 +211,18 @@ def trained_networks(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Netw
             raise ValueError(f"{CONFIG} describes other networks than those in {WEIGHTS}")
     networks = untrained_networks(config)
     networks.load_state_dict(tensors)
+    _check_weights(networks)
     return networks
+
+
+def _check_weights(networks: Networks) -> None:
+    """Raise ValueError if a model cannot have been trained: with these weights it would draw noise, or fail in use."""
+    for name, tensor in networks.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} in {WEIGHTS} is NaN or infinite; train the model again, or use another copy")
+        is_prior = name.endswith("prior")
+        if (is_prior or name.endswith("running_var")) and ((tensor < 0).any() or (is_prior and tensor.sum() == 0)):
+            raise ValueError(f"{name} in {WEIGHTS} is negative or zero; train the model again, or use another copy")
 
 
 def untrained_networks(config: ModelConfig) -> Networks:
@@ -221,7 +239,7 @@ def _explain_damage(folder: Path) -> Iterator[None]:
             yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, RecursionError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         is_newer = isinstance(error, ValidationError) and error.errors()[0]["type"] == "extra_forbidden"
         hint = " (a newer version of infogan may have written it)" if is_newer else ""
         reason = f"{error_reason(error)}{hint}"

@@ -20,6 +20,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.naming import CodeValues
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
+from infogan.utils.in_place import is_written_in_place
 
 Images = NDArray[np.uint8]
 
@@ -113,17 +114,16 @@ def labelled_sheet(
 
 
 def sample_grid(model: InfoGAN, config: Config, step: int) -> Image.Image:
-    """Return the sample grid of a training step; its noise is the same at each step, so that grids compare over time.
+    """Return the sample grid of a training step.
 
-    With ``train.sample_grid="one-value"`` the grid shows one value of the first category instead, with other noise at
-    each step.
+    It has 100 images with random codes, like the grid of real images; noise and codes are the same at each step, so
+    that grids compare over time. With ``train.sample_grid="one-value"`` it shows one value of the first category
+    instead, with other noise at each step.
     """
     if config.train.sample_grid == "one-value" and model.layout.categorical:
         code = model.first_categorical()
         value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
         return image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)
-    if model.layout.categorical:
-        return model.sheet(model.first_categorical().name)
     return image_grid(model.sample(100).images, 10)
 
 
@@ -205,10 +205,14 @@ def gif_bytes(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write an image atomically, in the format of its file extension; raise UserError if that fails."""
+    """Write an image atomically, in the format of its file extension; raise UserError if that fails.
+
+    Standard output (``-``), pipes and devices without an extension get a PNG.
+    """
     buffer = io.BytesIO()
+    extension = path.suffix.lower() or (".png" if is_written_in_place(path) else "")
     try:
-        image.save(buffer, format=Image.registered_extensions()[path.suffix.lower()])
+        image.save(buffer, format=Image.registered_extensions()[extension])
     except KeyError:
         raise UserError(f"cannot write {path}: {path.suffix or 'no extension'} is not an image format") from None
     write_bytes(path, buffer.getvalue())

@@ -17,6 +17,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from infogan.utils.errors import encodable
+
 STATIC = Path(__file__).parent / "static"
 
 
@@ -26,8 +28,8 @@ def static(name: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template of ``templates/``, filled in; a missing value is an error."""
-    return _TEMPLATES.get_template(template).render(values)
+    """Return a template of ``templates/``, filled in, as text that UTF-8 can encode; a missing value is an error."""
+    return encodable(_TEMPLATES.get_template(template).render(values))
 
 
 def scrubber(strips: Sequence[Sequence[Image.Image]], **options: Any) -> str:

@@ -1,6 +1,7 @@
 """Files: atomic writes, locks between processes, and reads of bounded size."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -18,12 +19,15 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from infogan.utils.errors import UserError
+from infogan.utils.in_place import is_stdout, is_written_in_place, write_in_place
+from infogan.utils.names import MAX_BYTES
 
 TEMPORARY_NAME = re.compile(r"\..+\.[a-z0-9_]{8}\.[A-Za-z0-9]+")  # of a file that is being written
 TEMPORARY_LIFETIME_S = 600  # after which such a file belongs to a process that was killed
 SMALL_READ = 2**16  # bytes that a reader may request of any file
 BUSY = "is being written by"  # part of the message for a locked file
 LOCK_NAME = ".lock"  # of the file that locks a folder
+MAX_SUFFIX = 16  # bytes of the suffix of a temporary file
 
 
 @contextmanager
@@ -32,6 +36,8 @@ def _report_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and is_stdout(path):
+            raise  # the reader, such as `head`, has enough: no mistake
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -139,7 +145,7 @@ def append_line(path: Path, line: str) -> None:
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             is_torn = file.read(1) != b"\n"
-        file.write((b"\n" if is_torn else b"") + line.encode() + b"\n")
+        file.write((b"\n" if is_torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -162,17 +168,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; afterwards sync it to disk and move it to ``path``.
 
     The folder is created if it is missing. After an error the temporary file is removed, and ``path`` is unchanged.
+    Standard output (``-``), pipes and devices are not replaced: the content is copied to them.
 
     Raises:
         UserError: The file cannot be written (read-only, disk full, a folder has that name).
+        BrokenPipeError: ``path`` is standard output, and its reader has ended.
 
     Example:
         >>> with atomic_write(Path("data.npy")) as temporary:
         ...     np.save(temporary, array)
     """
+    if is_written_in_place(path):
+        with _report_write_errors(path), write_in_place(path) as temporary:
+            yield temporary
+        return
     with _report_write_errors(path):
         make_folder(path.parent)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix or ".tmp")
+        suffix = path.suffix if 1 < len(os.fsencode(path.suffix)) <= MAX_SUFFIX else ".tmp"
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=suffix)
         os.close(descriptor)
         temporary = Path(name)
         try:
@@ -186,6 +199,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _temporary_prefix(path: Path) -> str:
+    """Return how names of temporary files for a path begin; random letters and a suffix fit into the name as well."""
+    name, room = os.fsencode(path.name), MAX_BYTES - MAX_SUFFIX - len(".." + "random__")
+    return f".{path.name if len(name) <= room else name[:room].decode('utf-8', 'ignore')}."
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; afterwards move it to ``path``, in place of what is there.
@@ -195,7 +214,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     with _report_write_errors(path):
         make_folder(path.parent)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=".tmp"))
         old = temporary.with_suffix(".old")
         try:
             yield temporary
@@ -241,7 +262,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def to_json(value: Any) -> bytes:
     """Return a value as indented JSON."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A lone surrogate, in the place of a byte that is not UTF-8, becomes the escape that JSON has for it.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _umask() -> int:
