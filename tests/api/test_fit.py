@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import infogan
 from infogan.api.resolve import compose
 from infogan.config.load import build
+from infogan.models.results import Samples
 from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
+from infogan.training.time_budget import Timing
 from infogan.utils.errors import UserError
 from tests.commands import invoke
 from tests.data.readers.test_in_memory import Items
@@ -84,9 +88,87 @@ def test_callbacks_of_every_name_are_called(tmp_path: Path) -> None:
     assert steps == [[1, 2]] * 3
 
 
+def test_numbers_may_be_of_any_library(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"categorical": 3, "continuous": 1, "seed": 5, "size": 8, "channels": 1, "steps": 2}
+    options = OPTIONS | {"train.seed": 7, "augment": {"shift": 0.25}, "data.shape": "pad"}
+    expected = infogan.fit(bar_images(64), out=tmp_path / "python", recipe="plain", options=options, **arguments)
+    for number in (np.int64, torch.tensor, np.array, np.float32):
+        others: dict[str, Any] = {name: number(value) for name, value in arguments.items()}
+        given = options | {"train.batch_size": number(16), "train.seed": number(7), "augment": {"shift": number(0.25)}}
+        if number is np.int64:
+            given["augment"] = {"shift": np.float64(0.25)}
+        model = infogan.fit(
+            bar_images(64),
+            out=tmp_path / number.__name__,
+            recipe=np.str_("plain"),
+            options={np.str_(name): value for name, value in given.items()},
+            device=torch.device("cpu"),  # type: ignore[arg-type]
+            **others,
+        )
+        assert model.digest() == expected.digest()
+        assert model.config == expected.config
+
+
+def test_budget_may_be_a_number_of_any_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infogan.api.resolve.measure", lambda *_: Timing(0.0, (0.5,)))
+    for budget in (np.float32(3), np.int64(3), torch.tensor(3)):
+        with pytest.raises(UserError, match="a budget of 3 s is too short"):
+            infogan.fit(bar_images(64), out=tmp_path / "run", recipe="plain", budget=budget, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.from_numpy(bar_images(64)).div(255).bfloat16(),
+        Samples(bar_images(64), {}),
+        tuple(bar_images(64)),
+        [Image.fromarray(image[0]) for image in bar_images(64)],
+    ],
+    ids=lambda images: type(images).__name__,
+)
+def test_images_of_any_kind_train_the_same_model(images: Any, tmp_path: Path) -> None:
+    expected = infogan.fit(bar_images(64), out=tmp_path / "array", **SMALL)
+    assert infogan.fit(images, out=tmp_path / "other", **SMALL).digest() == expected.digest()
+
+
+@pytest.mark.parametrize("target", [torch.zeros(40), float("inf"), 10**12, "cat"])
+def test_targets_that_are_no_labels_are_not_used(target: Any, tmp_path: Path) -> None:
+    images = Items([(image, target) for image in bar_images(64)])
+    infogan.fit(images, out=tmp_path / "run", **SMALL)
+    (metrics,) = RunFolder(tmp_path / "run").read_metrics()
+    assert "accuracy" not in metrics
+    assert infogan.data.load(tmp_path / "run" / "images").labels is None
+
+
+def test_images_left_out_are_recorded_or_refused(tmp_path: Path) -> None:
+    images: list[Any] = [*bar_images(64), np.full((1, 8, 8), np.nan)]
+    infogan.fit(images, out=tmp_path / "run", size=8, channels=1, **SMALL)
+    (skipped,) = infogan.data.load(tmp_path / "run" / "images").skipped
+    assert skipped.startswith("64: ")
+    assert "skipped 64: " in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    strict = SMALL | {"options": OPTIONS | {"data.strict": True}}
+    with pytest.raises(UserError, match=r"e\.g\. 64"):
+        infogan.fit(images, out=tmp_path / "strict", size=8, channels=1, **strict)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_values_are_scaled_once(tmp_path: Path) -> None:
+    images = bar_images(64).astype(np.uint16) * 16
+    options = OPTIONS | {"data.value_range": np.array([0, 4080])}
+    model = infogan.fit(images, out=tmp_path / "run", **SMALL | {"options": options})
+    assert np.array_equal(infogan.data.load(tmp_path / "run" / "images").images[:], bar_images(64))
+    assert model.digest() == infogan.fit(bar_images(64), out=tmp_path / "bytes", **SMALL).digest()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"categorical": float("nan")}, r"codes\.0\.size is nan"),
+        ({"continuous": np.float32("nan")}, "number of continuous codes .*not nan"),
+        ({"seed": float("nan")}, r"train\.seed is nan"),
+        ({"budget": np.float64("inf")}, r"train\.budget is inf"),
+        ({"size": torch.tensor(float("nan"))}, r"data\.size is nan"),
+        ({"options": {"noise.size": float("nan")}}, r"noise\.size is nan"),
         ({"recipe": "nothing"}, "unknown recipe 'nothing'"),
         ({"options": {"train.nothing": 1}}, "train.nothing"),
         ({"options": {"stages.0.updates.0.losses.informations": 1}}, "'information'"),
@@ -100,10 +182,18 @@ def test_mistake_leaves_no_folder(tmp_path: Path, arguments: dict[str, Any], mes
     assert not (tmp_path / "run").exists()
 
 
+def test_images_to_evaluate_on_are_refused_with_a_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give digits a test split"):
+        infogan.fit("digits", out=tmp_path / "run", test=bar_images(9), **SMALL)
+    with pytest.raises(UserError, match="is not a set of images"):
+        infogan.fit(bar_images(96), out=tmp_path / "run", test="digits", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
 def test_refused_images_are_not_saved(tmp_path: Path) -> None:
     (tmp_path / "existing").mkdir()
     for name in ("new", "existing"):
-        with pytest.raises(UserError, match="3 usable images"):
+        with pytest.raises(UserError, match="has 3 images; at least 8"):
             infogan.fit(bar_images(3), out=tmp_path / name, **SMALL)
     assert [path.name for path in tmp_path.rglob("*")] == ["existing"]
     infogan.fit(bar_images(96), out=tmp_path / "existing", **SMALL)
@@ -114,7 +204,29 @@ def test_refused_images_are_not_saved(tmp_path: Path) -> None:
 
 
 def test_budget_that_is_too_short_is_a_warning_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infogan.training.time_budget._measure", lambda *_: (0.0, [0.1]))
-    with pytest.warns(UserWarning, match=r"budget of 3 s leaves 2\d GAN steps"):
+    monkeypatch.setattr("infogan.api.resolve.measure", lambda *_: Timing(0.0, (0.01,)))
+    with pytest.warns(UserWarning, match=r"budget of 3 s leaves 25\d GAN steps"):
         infogan.fit(bar_images(64), out=tmp_path / "run", recipe="plain", budget=3, options=OPTIONS)
     assert "a budget of 3 s leaves" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_model_has_the_verdict_of_its_run(tmp_path: Path) -> None:
+    model = infogan.fit(bar_images(120), out=tmp_path / "run", recipe="plain", steps=2, options=OPTIONS)
+    (line,) = (json.loads(text) for text in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert model.verdict is not None
+    assert (model.verdict.trust, model.verdict.reason) == (line["verdict"]["trust"], line["verdict"]["reason"])
+    assert infogan.InfoGAN.load(tmp_path / "run").verdict == model.verdict
+    RunFolder(tmp_path / "run").add_metrics({"step": 2, "verdict": {"trust": True, "reason": "of version 0.1"}})
+    assert model.verdict.trust
+    assert model.verdict.groups == model.verdict.pictures == "yes"
+    model.save(tmp_path / "model")
+    assert infogan.InfoGAN.load(tmp_path / "model").verdict is None
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in (True, False):
+        run = tmp_path / str(verbose)
+        infogan.fit(bar_images(64), out=run, recipe="plain", steps=2, options=OPTIONS, verbose=verbose)
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert ("step 2/2" in output.err) == verbose

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -15,7 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from infogan import InfoGANEstimator
-from tests.helpers import bar_images
+from infogan.models.results import Samples
+from infogan.training.time_budget import Timing
+from tests.helpers import bar_images, image_set
 
 OPTIONS = {"networks.width": 4, "train.report_every": 1}
 BLOBS = "expects that points in a plane are clustered after two steps; they are not images"
@@ -103,13 +107,120 @@ def test_layouts_of_images_are_equivalent(shape: tuple[int, ...], fitted: InfoGA
     assert np.array_equal(small().fit(images.reshape(shape)).labels_, fitted.labels_)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        list(bar_images(60)),
+        tuple(bar_images(60)[:, 0]),
+        torch.from_numpy(bar_images(60)),
+        list(torch.from_numpy(bar_images(60))),
+        [Image.fromarray(image[0]) for image in bar_images(60)],
+        [(image, 1) for image in bar_images(60)],
+        Samples(bar_images(60), {}),
+        image_set(60),
+    ],
+    ids=lambda images: type(images).__name__,
+)
+def test_images_of_any_kind_are_taken(images: Any, fitted: InfoGANEstimator) -> None:
+    assert np.array_equal(small().fit(images).labels_, fitted.labels_)
+    assert np.array_equal(fitted.predict(images), fitted.labels_)
+    assert np.array_equal(fitted.transform(images), fitted.transform(bar_images(60)))
+
+
+def test_columns_of_tables_are_pixels_or_images(fitted: InfoGANEstimator) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs the extra [integration]")
+    table = pandas.DataFrame({"image": list(bar_images(60)) * 2, "part": np.arange(120) // 60})
+    for images in (table[table["part"] == 1], table[table["part"] == 1]["image"]):
+        assert np.array_equal(fitted.predict(images), fitted.labels_)
+    pixels = pandas.DataFrame(bar_images(60).reshape(60, -1), columns=[f"pixel{number}" for number in range(64)])
+    estimator = small().fit(pixels)
+    assert np.array_equal(estimator.predict(pixels), fitted.labels_)
+    assert list(estimator.feature_names_in_)[:2] == ["pixel0", "pixel1"]
+
+
+def test_half_precision_has_the_range_of_its_numbers() -> None:
+    floats = torch.from_numpy(bar_images(60)) / 255
+    assert small().fit(floats.bfloat16()).value_range_ == (0, float(floats.bfloat16().max()))
+
+
+def test_unusable_images_are_refused_and_named(fitted: InfoGANEstimator) -> None:
+    images: list[Any] = [Image.fromarray(image[0]) for image in bar_images(3)]
+    with pytest.raises(ValueError, match="item 1"):
+        fitted.predict([images[0], "nowhere.png", images[2]])
+    with pytest.raises(ValueError, match="different shapes"):
+        small().fit([np.zeros((8, 8)), np.zeros((9, 9))])
+
+
 def test_shapes_of_rows_are_recognised_or_passed() -> None:
     colour = np.random.default_rng(0).random((40, 3 * 64))
     assert small(steps=1).fit(colour).image_shape_ == (3, 8, 8)
     padded = small(steps=1, pad=True).fit(colour[:, :70])
     assert padded.image_shape_ == (1, 9, 9)
     assert padded.inverse_transform(padded.transform(colour[:2, :70])).shape == (2, 70)
-    assert small(steps=1, image_shape=(1, 8, 8)).fit(colour[:, :64]).image_shape_ == (1, 8, 8)
+    for shape in ((1, 8, 8), (8, 8), np.array([8, 8]), torch.tensor([1, 8, 8]), [np.int64(8), 8.0]):
+        assert small(steps=1, image_shape=shape).fit(colour[:, :64]).image_shape_ == (1, 8, 8)
+
+
+def test_range_may_be_reversed() -> None:
+    images = bar_images(60)
+    reversed_, plain = small(value_range=(255, 0)).fit(images), small().fit(255 - images)
+    assert reversed_.model_.digest() == plain.model_.digest()
+    assert np.array_equal(reversed_.predict(images), plain.labels_)
+    assert np.array_equal(
+        reversed_.inverse_transform(reversed_.transform(images)),
+        255 - plain.inverse_transform(plain.transform(255 - images)),
+    )
+    with pytest.raises(ValueError, match=r"from -1 to 256.*allows 0 to 255"):
+        reversed_.predict(np.array([[-1.0] * 32 + [256.0] * 32]))
+
+
+def test_values_of_another_range_are_a_warning() -> None:
+    images = bar_images(60)
+    floats = images / 255
+    on_bytes, on_floats = small().fit(images), small().fit(floats)
+    with pytest.warns(UserWarning, match=r"from 0 to 0\.9.*black is 0 and white is 255"):
+        on_bytes.predict(floats)
+    with pytest.warns(UserWarning, match=r"from 0 to 230.*white is 0\.9"):
+        on_floats.predict(images)
+    with pytest.warns(UserWarning, match="from 0 to 14.*white is 255"):
+        small().fit(images // 16)
+    with pytest.warns(UserWarning, match=r"from 0 to 0\.9.*black is 255 and white is 0"):
+        small(value_range=(255, 0)).fit(floats)
+    # Neither dark images, nor the same values of another type, nor values a little outside the range.
+    for same in (images.astype(np.float64), images // 16, np.zeros((2, 8, 8)), np.full((2, 8, 8), 31.9)):
+        on_bytes.predict(same)
+    for same in (floats, floats.astype(np.float32), floats * 7.9, floats - 6):
+        on_floats.predict(same)
+
+
+@pytest.mark.parametrize("largest", [31, 32])
+def test_range_is_narrow_below_an_eighth_of_it(largest: int, fitted: InfoGANEstimator) -> None:
+    images = np.full((2, 64), float(largest))
+    if largest / 255 < 1 / 8:
+        with pytest.warns(UserWarning, match="white is 255"):
+            fitted.predict(images)
+    else:
+        fitted.predict(images)
+
+
+def test_arguments_may_be_numbers_of_any_library(fitted: InfoGANEstimator) -> None:
+    for number in (np.int64, np.float32, np.array, torch.tensor):
+        options = {"train.batch_size": number(60)}
+        arguments = {"n_categories": number(3), "n_continuous": number(1), "steps": number(4), "options": options}
+        estimator = small(**arguments, random_state=0 if number is np.float32 else number(0), pad=np.True_)
+        estimator.fit(bar_images(60))
+        assert np.array_equal(estimator.labels_, fitted.labels_)
+        assert np.array_equal(estimator.transform(bar_images(9)), fitted.transform(bar_images(9)))
+        assert len(estimator.sample(number(2))[0]) == len(estimator.get_feature_names_out()) / 2 == 2
+        partial = small(**arguments).partial_fit(bar_images(60)).partial_fit(bar_images(60))
+        assert partial.history_[-1]["step"] == 8
+
+
+@pytest.mark.parametrize("count", [30, 100, 255])
+def test_few_images_are_enough_to_train(count: int) -> None:
+    options = {"networks.width": 4, "networks.encoder_width": 4}
+    estimator = InfoGANEstimator(5, steps=8, random_state=0, options=options).fit(bar_images(count))
+    assert estimator.labels_.shape == (count,)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +232,19 @@ def test_shapes_of_rows_are_recognised_or_passed() -> None:
         (np.full((40, 64), np.nan), {}, "NaN"),
         (np.full((40, 64), 2.0), {"value_range": (0, 1)}, "from 2 to 2.*allows 0 to 1"),
         (np.zeros((1, 64)), {}, "minimum of 2 is required"),
+        (bar_images(6), {"n_categories": 5}, "X has 6 images; at least"),
+        (bar_images(40), {"image_shape": (9, 9)}, r"\(1, 8, 8\); image_shape is \(1, 9, 9\)"),
+        (bar_images(40), {"image_shape": (8,)}, r"image_shape is \(8,\)"),
+        (bar_images(40), {"image_shape": (8.5, 8)}, "whole number .*not 8.5"),
+        (bar_images(40), {"value_range": (255, 255)}, r"\[255, 255\]"),
+        (bar_images(40), {"value_range": (0, float("nan"))}, "nan"),
+        (bar_images(40), {"value_range": (0, float("inf"))}, "inf"),
+        (bar_images(40), {"value_range": 255}, "value_range is 255"),
+        (bar_images(40), {"n_categories": float("nan")}, "nan"),
+        (bar_images(40), {"n_continuous": np.float32("nan")}, "nan"),
+        (bar_images(40), {"steps": float("nan")}, "nan"),
+        (bar_images(40), {"random_state": float("nan")}, "nan"),
+        (iter(bar_images(40)), {}, "is not a set of images"),
         (np.array([["a"] * 64] * 40), {}, "could not convert"),
         (np.zeros((40, 64)), {"recipe": "nothing"}, "unknown recipe 'nothing'"),
         (np.zeros((40, 64)), {"options": {"train.nothing": 1}}, "train.nothing"),
@@ -200,8 +324,8 @@ def test_callback_is_called_after_every_step() -> None:
 
 
 def test_budget_that_is_too_short_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infogan.training.time_budget._measure", lambda *_: (0.0, [0.1]))
-    with pytest.warns(ConvergenceWarning, match=r"budget of 3 s leaves 2\d GAN steps"):
+    monkeypatch.setattr("infogan.api.resolve.measure", lambda *_: Timing(0.0, (0.01,)))
+    with pytest.warns(ConvergenceWarning, match=r"budget of 3 s leaves 25\d GAN steps"):
         InfoGANEstimator(2, recipe="plain", budget=3, options={"networks.width": 4}).fit(bar_images(64))
 
 
@@ -216,3 +340,10 @@ def test_digits_are_clustered_well() -> None:
     digits = load_digits()
     estimator = InfoGANEstimator(10, budget=120, random_state=0).fit(digits.data)
     assert adjusted_rand_score(digits.target, estimator.labels_) > 0.8
+
+
+def test_fit_sets_a_verdict() -> None:
+    options = {"networks.width": 4, "networks.encoder_width": 4}
+    estimator = InfoGANEstimator(2, steps=8, options=options, random_state=0).fit(bar_images(300))
+    assert estimator.verdict_.trust == ("no" not in (estimator.verdict_.groups, estimator.verdict_.pictures))
+    assert estimator.verdict_.reason.startswith(("trusted: ", "not trusted: "))

@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from huggingface_hub import ModelCard, ModelHubMixin, constants
 from PIL import Image
 from typer.testing import CliRunner
 
 from infogan.api.push import files_to_push
 from infogan.cli.app import app
-from infogan.models.hub import HubName
+from infogan.models.hub import HubName, _explain_errors
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from tests.blocks import blocks
+from tests.commands import infogan
 from tests.helpers import small_model
 from tests.hub_server import TOKEN, HubServer, Repository, hub_server
 
@@ -131,6 +134,32 @@ def test_uploads_that_the_hub_denies_leave_repositories_unchanged(hub: HubServer
     assert hub.repositories["user/model"].commits == {}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["push", "RUN", "user/name"],
+        ["push", "RUN", "user/name", "--private"],
+        pytest.param(["sample", "hf://user/name"], marks=pytest.mark.integration),  # huggingface_hub tries it for 25 s
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_line(
+    arguments: list[str], digits_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "RUN").symlink_to(digits_run)
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home")}
+    result = infogan(*arguments, cwd=tmp_path, env=environment)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "user/name" in line and "refused" in line and "check the network" in line
+    assert result.stdout == ""
+
+
+def test_a_bug_is_not_reported_as_an_error_of_the_hub() -> None:
+    with pytest.raises(TypeError, match="a bug"), _explain_errors("user/name"):
+        raise TypeError("a bug")
+
+
 def test_save_pretrained_writes_and_pushes_the_same_files(hub: HubServer, tmp_path: Path) -> None:
     assert "repo_id='user/name'" in message_of(MODEL.save_pretrained, "folder", push_to_hub=True)
     assert not (tmp_path / "folder").exists()
@@ -182,6 +211,14 @@ def test_invalid_push_options_are_rejected(words: list[str], tmp_path: Path) -> 
 
 
 # Downloading.
+
+
+def test_weights_that_are_not_finite_are_rejected(hub: HubServer) -> None:
+    weights = safetensors.torch.load(MODEL._weights_bytes())
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    publish(hub, "user/model", files={"model.safetensors": safetensors.torch.save(weights)})
+    assert f"{name} in model.safetensors is NaN or infinite" in message_of(InfoGAN.from_pretrained, "user/model")
 
 
 def test_revisions_select_a_commit_and_weights_match_it(hub: HubServer) -> None:

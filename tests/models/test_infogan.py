@@ -1,11 +1,22 @@
 """Generating and encoding with a model."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import infogan
+from infogan.data.preprocess import render
+from infogan.models.architectures import ImageShape
+from infogan.models.infogan import InfoGAN
+from infogan.models.latents import CodeLayout
+from infogan.models.networks import build_networks
+from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
-from tests.helpers import bar_images, small_model
+from tests.helpers import bar_images, image_folder, image_set, small_config, small_model
 
 MODEL = small_model()
 
@@ -65,6 +76,47 @@ def test_counts_and_seeds_out_of_range_are_rejected(count: int, seed: int) -> No
         MODEL.sample(count, seed=seed)
 
 
+@pytest.mark.parametrize("number", [np.int64, np.float32, np.array, torch.tensor, float])
+def test_counts_and_seeds_may_be_numbers_of_any_library(number: Any) -> None:
+    two, three = number(2), number(3)
+    expected = MODEL.sample(3, seed=2).images
+    assert np.array_equal(MODEL.sample(three, seed=two).images, expected)
+    assert len(MODEL(three)) == 3
+    assert torch.equal(MODEL.noise(three, seed=two), MODEL.noise(3, seed=2))
+    assert np.array_equal(MODEL.interpolate(two, three, steps=three).images, MODEL.interpolate(2, 3, steps=3).images)
+    grid = MODEL.traverse(
+        "knob1", values=number([0.5, 1]) if number in (np.array, torch.tensor) else [0.5, 1], rows=two
+    )
+    assert np.array_equal(grid, MODEL.traverse("knob1", values=[0.5, 1], rows=2))
+    lattice = MODEL.lattice("knob1", "category", columns=[number(1)], rows=[two, three], seed=two)
+    assert np.array_equal(lattice, MODEL.lattice("knob1", "category", columns=[1], rows=[2, 3], seed=2))
+    assert MODEL.sheet("category", rows=two, limit=three).size == MODEL.sheet("category", rows=2, limit=3).size
+    images = bar_images(5)
+    assert np.array_equal(
+        MODEL.encode(images, batch_size=two).to_array(), MODEL.encode(images, batch_size=2).to_array()
+    )
+    assert np.array_equal(MODEL.reconstruct(images, seed=two), MODEL.reconstruct(images, seed=2))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5, np.float32("nan"), torch.tensor(0.5)])
+def test_counts_and_seeds_that_are_not_whole_are_rejected(number: Any) -> None:
+    for call in (
+        lambda: MODEL.sample(number),
+        lambda: MODEL.sample(1, seed=number),
+        lambda: MODEL.traverse("category", rows=number),
+        lambda: MODEL.interpolate(0, number),
+        lambda: MODEL.interpolate(0, 1, steps=number),
+        lambda: MODEL.encode(bar_images(2), batch_size=number),
+        lambda: MODEL.sheet("category", limit=number),
+    ):
+        with pytest.raises(UserError, match="must be a whole number"):
+            call()
+
+
+def test_a_traversal_of_one_value_has_one_column() -> None:
+    assert MODEL.traverse("knob1", values=np.array(0.5), rows=2).shape == (2, 1, 1, 8, 8)
+
+
 def test_a_traversal_varies_one_code_by_column() -> None:
     grid = MODEL.traverse("category", rows=3, seed=4)
     assert grid.shape == (3, 10, 1, 8, 8)
@@ -104,6 +156,19 @@ def test_generate_reproduces_samples_from_their_noise_and_codes() -> None:
     assert np.array_equal(MODEL.generate(MODEL.noise(3, seed=7), codes), samples.images)
     with pytest.raises(UserError, match="no value"):
         MODEL.generate(MODEL.noise(1), {"category": 1})
+
+
+def test_noise_may_be_an_array_of_any_precision() -> None:
+    codes: dict[str, Any] = {"category": [1, 2], "knob1": 0.5, "knob2": 0}
+    noise = MODEL.noise(2, seed=7)
+    expected = MODEL.generate(noise, codes)
+    for same in (noise.numpy(), noise.double(), noise.double().numpy(), noise.tolist(), noise.clone().requires_grad_()):
+        assert np.array_equal(MODEL.generate(same, codes), expected)
+    blended = MODEL.blended_noise(noise.numpy(), noise.double(), np.array([0, 0.5]))
+    torch.testing.assert_close(blended, noise)
+    for wrong in (noise[:, 1:], noise[0], noise * float("nan"), noise / 0):
+        with pytest.raises(UserError, match=r"finite numbers of shape \(count, 5\)"):
+            MODEL.generate(wrong, codes)
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
@@ -165,10 +230,65 @@ def test_the_batch_size_does_not_change_an_encoding() -> None:
     assert MODEL.encode(bar_images(1)[:0]).codes["category"].shape == (0,)
 
 
-def test_images_of_another_shape_are_rejected() -> None:
-    for images in (bar_images(2, size=9), bar_images(2, channels=3), bar_images(2)[0]):
-        with pytest.raises(UserError, match="this model reads uint8"):
+def predictions(model: InfoGAN, images: Any) -> list[Any]:
+    """Return what all methods that take images return."""
+    zeros = {name: [0] * len(model.encode(images).entropy) for name in model.layout.codes}
+    return [model.encode(images).to_array(), model.reconstruct(images), *model.log_likelihoods(images, zeros).values()]
+
+
+def test_images_of_any_kind_are_encoded(tmp_path: Path) -> None:
+    images = bar_images(5)
+    expected = predictions(MODEL, images)
+    floats = torch.from_numpy(images) / 255
+    folder = image_folder(tmp_path / "folder", "{}.png".format, 5, ())
+    for data in (
+        images[:, 0],
+        images / 255,
+        images.transpose(0, 2, 3, 1),
+        floats.bfloat16(),
+        floats.half().requires_grad_(),
+        torch.from_numpy(images),
+        list(images),
+        tuple(floats),
+        [Image.fromarray(image[0]) for image in images],
+        infogan.data.load(folder),
+        folder,
+        str(folder),
+        sorted(folder.iterdir()),
+    ):
+        assert all(np.array_equal(*pair) for pair in zip(predictions(MODEL, data), expected, strict=True))
+    one = predictions(MODEL, Image.fromarray(images[0, 0]))
+    assert all(np.array_equal(*pair) for pair in zip(one, predictions(MODEL, images[:1]), strict=True))
+
+
+def test_generated_images_are_encoded_as_they_are() -> None:
+    samples = MODEL.sample(4, seed=1)
+    assert np.array_equal(np.asarray(samples), samples.images)
+    assert len(samples) == 4
+    assert MODEL.encode(samples).to_array().tolist() == MODEL.encode(samples.images).to_array().tolist()
+    assert MODEL.encode(MODEL(4)).codes["category"].shape == (4,)
+
+
+def test_images_of_another_size_or_colour_are_converted() -> None:
+    larger, colour = image_set(5, 11), image_set(5, 8, 3)
+    for other in (larger, colour):
+        expected = np.stack([render(image, 8, 1, "crop") for image in other.images])
+        for data in (other, other.images, torch.from_numpy(other.images), list(other.images)):
+            assert np.array_equal(MODEL.encode(data).to_array(), MODEL.encode(expected).to_array())
+
+
+def test_unusable_images_are_rejected_and_named(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path, "{}.png".format, 5, {3})
+    nan = bar_images(5) / 255
+    nan[3] = np.nan
+    for images in (folder, sorted(folder.iterdir()), nan, list(nan)):
+        with pytest.raises(UserError, match="3"):
             MODEL.encode(images)
+    wrongs: list[Any] = [np.zeros((2, 2, 8, 8), np.uint8), np.zeros((2, 8, 8), np.int64), np.zeros(5), [], None]
+    for wrong in wrongs:
+        for call in (MODEL.encode, MODEL.reconstruct):
+            with pytest.raises(UserError):
+                call(wrong)
 
 
 def test_a_gan_cannot_encode() -> None:
@@ -181,6 +301,15 @@ def test_a_gan_cannot_encode() -> None:
 def test_a_model_without_an_encoder_has_no_features() -> None:
     with pytest.raises(UserError, match="no encoder"):
         MODEL.features(bar_images(2))
+
+
+def test_features_are_those_of_any_kind_of_images() -> None:
+    config = small_config(preset="robust", networks={"width": 4, "encoder_width": 4})
+    shape = ImageShape(1, 8)
+    networks = build_networks(config.networks, CodeLayout(config.noise, config.codes), shape, kind="infogan", seed=0)
+    model, images = InfoGAN(ModelConfig.of(config, shape), networks), bar_images(5)
+    for data in (list(images), torch.from_numpy(images), [Image.fromarray(image[0]) for image in images]):
+        assert np.array_equal(model.features(data), model.features(images))
 
 
 def test_log_likelihoods_are_those_of_the_given_codes() -> None:
@@ -197,3 +326,10 @@ def test_a_reconstruction_is_generated_from_the_predicted_codes() -> None:
     noise = MODEL.noise(1, seed=2).repeat(6, 1)
     expected = MODEL.generate(noise, {name: values.tolist() for name, values in clipped.items()})
     assert_same_pixels(MODEL.reconstruct(images, seed=2), expected)
+
+
+def test_log_likelihoods_need_every_code() -> None:
+    codes: dict[str, Any] = {"category": torch.tensor([1, 9]), "knob1": 0.5, "knob2": (np.float32(-1), 0.5)}
+    assert MODEL.log_likelihoods(bar_images(2), codes)["knob1"].shape == (2,)
+    with pytest.raises(UserError, match="'knob2' has no value"):
+        MODEL.log_likelihoods(bar_images(2), {"category": 1, "knob1": 0})

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,10 @@ def test_codes_are_fixed_by_number_or_name() -> None:
         ({"knob1": float("nan")}, ["-1 to 1"]),
         ({"knob1": "left"}, ["-1 to 1", "'left'"]),
         ({"category": [1, 2]}, ["2 values", "3 images"]),
+        ({"knob1": np.array([0, np.nan, 1])}, ["-1 to 1", "nan"]),
+        ({"knob1": torch.tensor(float("nan"))}, ["-1 to 1", "nan"]),
+        ({"knob1": np.zeros((3, 1))}, ["-1 to 1"]),
+        ({"category": np.zeros((3, 1))}, ["0 to 9"]),
     ],
 )
 def test_invalid_values_are_rejected(codes: dict[str, Any], words: list[str]) -> None:
@@ -58,6 +63,40 @@ def test_invalid_values_are_rejected(codes: dict[str, Any], words: list[str]) ->
         MODEL.sample(3, codes=codes)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["category", "knob1"])
+def test_objects_that_are_no_values_are_rejected(code: str) -> None:
+    for value in (None, object(), {"a": 1}, [None] * 3, [[1]] * 3):
+        with pytest.raises(UserError, match=f"code '{code}' takes"):
+            MODEL.parse_codes({code: value}, 3)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64(1), np.float32(1), np.array(1), torch.tensor(1), torch.tensor(1.0, requires_grad=True), np.True_]
+)
+def test_one_value_may_be_a_number_of_any_library(value: Any) -> None:
+    samples = MODEL.sample(3, codes={"category": value, "knob1": value})
+    assert samples.codes["category"].tolist() == [1] * 3
+    assert samples.codes["knob1"].tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, 0),
+        np.array([1, 0], np.uint8),
+        torch.tensor([1.0, 0.0]).bfloat16(),
+        [torch.tensor(1), np.int8(0)],
+        range(1, -1, -1),
+        {"a": 1, "b": 0}.values(),
+    ],
+    ids=lambda values: type(values).__name__,
+)
+def test_values_per_image_may_be_of_any_library(values: Any) -> None:
+    samples = MODEL.sample(2, codes={"category": values, "knob1": values})
+    assert samples.codes["category"].tolist() == [1, 0]
+    assert samples.codes["knob1"].tolist() == [1.0, 0.0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,11 +130,38 @@ def test_a_value_without_a_name_has_its_number_unless_that_is_another_values_nam
 
 
 @pytest.mark.parametrize(
-    "names", [{"category": ["a"]}, {"category": {10: "a"}}, {"knob1": ["a"]}, {"none": ["a"]}, {"category": ["a"] * 11}]
+    "names",
+    [
+        {"category": ["a"]},
+        {"category": {10: "a"}},
+        {"category": {-1: "a"}},
+        {"category": {1.5: "a"}},
+        {"category": {float("nan"): "a"}},
+        {"category": {"1": "a"}},
+        {"category": {1: 7}},
+        {"category": "abcdefghij"},
+        {"knob1": ["a"]},
+        {"none": ["a"]},
+        {"category": ["a"] * 11},
+    ],
 )
 def test_names_that_do_not_fit_are_rejected(names: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         small_model().name_codes(names)
+
+
+def test_values_to_name_may_be_numbers_of_any_library() -> None:
+    model = categorical(4)
+    model.name_codes({"category": {np.int64(1): np.str_("one"), torch.tensor(2): "two", 3.0: "three"}})
+    assert value_names(model) == ["0", "one", "two", "three"]
+    for value in (np.int64(1), torch.tensor(1), 1.0):
+        assert model.value_name("category", value) == "one"
+        assert model.is_named("category", value)
+    model.name_codes({"category": np.array(["a", "b", "c", ""])})
+    assert value_names(model) == ["a", "b", "c", "3"]
+    for wrong in (4, -1, float("nan")):
+        with pytest.raises(UserError, match="from 0 to 3"):
+            model.value_name("category", wrong)
 
 
 def test_names_by_labels_are_matched_one_to_one() -> None:
@@ -104,6 +170,20 @@ def test_names_by_labels_are_matched_one_to_one() -> None:
     model.name_codes_by_labels(images, (categories + 1) % 3, ["b", "c", "a"])
     for value in set(categories.tolist()):
         assert model.value_name("category", value) == "cab"[value]
+
+
+def test_labels_may_be_of_any_library_but_must_fit() -> None:
+    images = bar_images(20)
+    labels = np.arange(20) % 2
+    expected = categorical(3)
+    expected.name_codes_by_labels(images, labels, ["a", "b"])
+    for same in (labels.tolist(), torch.from_numpy(labels), labels.astype(np.float32), tuple(labels)):
+        model = categorical(3)
+        model.name_codes_by_labels(list(images), same, ("a", "b"))
+        assert value_names(model) == value_names(expected)
+    for wrong in (labels[:-1], labels + 1, labels - 1, labels + 0.5, np.full(20, np.nan)):
+        with pytest.raises(UserError, match="label"):
+            categorical(3).name_codes_by_labels(images, wrong, ["a", "b"])
 
 
 def test_labels_that_are_numbers_do_not_name_other_values() -> None:
@@ -169,6 +249,18 @@ def test_an_order_is_used_for_display_and_saved(tmp_path: Path) -> None:
     model.rename_code("category", "kind")
     model.save(tmp_path)
     assert InfoGAN.load(tmp_path).values_of("kind") == [2, 0, 1]
+
+
+def test_an_order_may_be_of_any_library(tmp_path: Path) -> None:
+    for order in (np.array([2, 0, 1]), torch.tensor([2, 0, 1]), (2.0, 0.0, 1.0)):
+        model = categorical(3)
+        model.order_values("category", order)
+        model.save(tmp_path)
+        assert InfoGAN.load(tmp_path).values_of("category") == [2, 0, 1]
+    wrongs: list[Any] = [["a", 0, 1], [0.5, 1, 2], [float("nan"), 0, 1]]
+    for wrong in wrongs:
+        with pytest.raises(UserError, match="a value of code 'category'"):
+            categorical(3).order_values("category", wrong)
 
 
 @pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [0, 1, 3]])

@@ -1,16 +1,24 @@
-"""Reading, merging and validating trees of options."""
+"""Reading, merging and validating trees of options, and other arguments of a program."""
 
 import json
+import os
 import re
 import tomllib
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex
 
 from pydantic import BaseModel, ValidationError
 
 from infogan.config.migrate import migrate_assignment, migrate_config
 from infogan.config.schema import Config
 from infogan.utils.errors import UserError, unknown_name
+
+Number = SupportsIndex | SupportsFloat
+"""A number of Python, NumPy or torch."""
+
+Assignment = str | tuple[str, Any]
+"""``section.key=value``, or the dotted name of an option and its value."""
 
 SHOULD_BE = "Input should be "  # starts most of Pydantic's messages
 # Pydantic's kinds of errors about types (the part before the first "_") in the words of a configuration.
@@ -23,6 +31,52 @@ TYPES = {
     "dict": "a table",
     "model": "a table",
 }
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value with types of Python alone, so that it can be compared, validated and written as JSON.
+
+    Numbers, arrays, tensors and series of NumPy, torch or pandas become numbers and lists, paths become text, and items
+    of containers are converted as well; everything else stays as it is.
+
+    Example:
+        >>> to_plain({"sizes": np.array([3, 4]), "source": Path("photos"), "share": torch.tensor(0.5)})
+        {'sizes': [3, 4], 'source': 'photos', 'share': 0.5}
+    """
+    if hasattr(value, "tolist"):  # in all these libraries, none of which has to be imported
+        plain = value.tolist()
+        return float(plain) if type(plain) is type(value) else to_plain(plain)  # NumPy's long double stays one
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Set | BaseModel):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def whole_number(value: Any, name: str, lowest: int, highest: int | None = None) -> int:
+    """Return an argument that is a whole number, of whatever type, as an int.
+
+    Args:
+        value: A number of Python, NumPy or torch; 5.0 is whole.
+        name: What it is, for the error, e.g. ``"the number of images"``.
+        lowest: The smallest number that is allowed.
+        highest: The largest one, if there is one.
+
+    Raises:
+        UserError: It is no whole number, or out of range.
+
+    Example:
+        >>> whole_number(np.int64(5), "the number of images", 1)
+        5
+    """
+    plain = to_plain(value)
+    is_whole = isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer())  # false for NaN and infinity
+    if not is_whole or plain < lowest or (highest is not None and plain > highest):
+        limit = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise UserError(f"{name} must be a whole number {limit}, not {plain!r}")
+    return int(plain)
 
 
 def build(options: dict[str, Any]) -> Config:
@@ -75,10 +129,14 @@ def merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
-    """Return the options after one assignment ``section.key=value``; an option's old name is accepted as well.
+def override(options: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
+    """Return the options after one assignment; an option's old name is accepted as well.
 
-    Items of lists go by number (``stages.0.share=2``); values are written as in TOML.
+    Items of lists go by number (``stages.0.share=2``).
+
+    Args:
+        options: A tree of options.
+        assignment: ``section.key=value``, with the value written as in TOML; or ``section.key`` and the value itself.
 
     Raises:
         UserError: The assignment has no ``=``, or its path leads through something that is no table and no list.
@@ -87,25 +145,30 @@ def override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
         >>> override({"train": {"steps": 10}}, "train.steps=20")
         {'train': {'steps': 20}}
     """
-    path, equals, text = assignment.partition("=")
+    if isinstance(assignment, str):
+        path, equals, text = assignment.partition("=")
+        value, title, form = _toml_value(text.strip()), f"--set {assignment!r}", "section.key=value"
+    else:
+        (path, value), equals = assignment, "="
+        title, form = f"option {path!r}", "section.key"
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        raise UserError(f"--set {assignment!r} is not of the form section.key=value")
+        raise UserError(f"{title} is not of the form {form}")
     keys = migrate_assignment(".".join(keys)).split(".")
-    changed: dict[str, Any] = _assign(options, keys, _toml_value(text.strip()), assignment)
+    changed: dict[str, Any] = _assign(options, keys, value, title)
     return changed
 
 
-def _assign(node: Any, keys: list[str], value: Any, assignment: str) -> Any:
+def _assign(node: Any, keys: list[str], value: Any, title: str) -> Any:
     key, rest = keys[0], keys[1:]
     if isinstance(node, dict):
-        return {**node, key: _assign(node.get(key, {}), rest, value, assignment) if rest else value}
-    if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
+        return {**node, key: _assign(node.get(key, {}), rest, value, title) if rest else value}
+    if isinstance(node, (list, tuple)) and key.isdecimal() and int(key) < len(node):
         items = list(node)
-        items[int(key)] = _assign(items[int(key)], rest, value, assignment) if rest else value
+        items[int(key)] = _assign(items[int(key)], rest, value, title) if rest else value
         return items
     allowed = f"use a number below {len(node)}" if isinstance(node, (list, tuple)) else "it has no options of its own"
-    raise UserError(f"--set {assignment!r}: {key!r} does not exist there; {allowed}")
+    raise UserError(f"{title}: {key!r} does not exist there; {allowed}")
 
 
 def _toml_value(text: str) -> Any:

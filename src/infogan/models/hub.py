@@ -4,6 +4,7 @@
 proxies. Only two files of a repository are downloaded; neither can run code, and neither may be larger than expected.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -279,12 +280,16 @@ def _explain_errors(name: str, file: str = "") -> Iterator[None]:
     """Turn errors of huggingface_hub and its HTTP client into a UserError of one line."""
     from huggingface_hub import errors
 
-    client_error: Any = errors.HfHubHTTPError.__base__  # the HTTP client depends on the version
     try:
-        yield
+        with _without_warnings():
+            yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, errors.EntryNotFoundError, client_error) as error:
+    except Exception as error:
+        # The HTTP client, whose errors have no other base class than Exception, depends on the version.
+        library = type(error).__module__.partition(".")[0]
+        if library == "builtins" and not isinstance(error, (OSError, ValueError, RuntimeError)):
+            raise  # a bug
         cause: Any = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
         reason = error_reason(cause or error)
         explanations = {  # subclasses first
@@ -292,11 +297,25 @@ def _explain_errors(name: str, file: str = "") -> Iterator[None]:
             errors.RepositoryNotFoundError: f"there is no model {name} on the Hub that you can access: check the name; "
             "if it is private, log in with `hf auth login` or pass a token",
             errors.RevisionNotFoundError: f"there is no revision {name} on the Hub",
-            errors.LocalEntryNotFoundError: f"{name} is not in the cache, and the Hub was not reached: {reason}",
+            errors.LocalEntryNotFoundError: f"{name} is not in the cache, and the Hub was not reached ({reason}): "
+            "check the network",
             errors.EntryNotFoundError: f"{name} on the Hub is not an infogan model: it has no {file}",
         }
         matches = (explanation for kind, explanation in explanations.items() if isinstance(error, kind))
         status = getattr(getattr(error, "response", None), "status_code", None)
         denied = f"the Hub denies access to {name}: log in with `hf auth login` or pass a token with write access"
-        failed = f"the request to the Hub for {name} failed: {reason}"
+        advice = "" if library in ("builtins", "huggingface_hub") else ": check the network"
+        failed = f"the request to the Hub for {name} failed ({reason}){advice}"
         raise UserError(next(matches, denied if status in (401, 403) else failed)) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep huggingface_hub from logging each of its attempts to reach the Hub."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

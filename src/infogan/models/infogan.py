@@ -1,6 +1,7 @@
 """A trained model: a generator controlled by named codes, and a recognizer that reads them.
 
-Images go in and come out as uint8 arrays of shape (count, channels, height, width); a seed determines all randomness.
+Images come out as uint8 arrays of shape (count, channels, height, width) and go in as such arrays or any other kind of
+images; a seed determines all randomness. Numbers may be NumPy's or torch's.
 """
 
 import hashlib
@@ -15,20 +16,26 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from infogan.config.load import Number, to_plain, whole_number
 from infogan.data.batches import stream_seed, to_network, to_pixels
-from infogan.data.shards import Shards
+from infogan.data.dataset import ImageSet
+from infogan.data.preprocess import ImageSpec
+from infogan.data.readers.in_memory import read_object
+from infogan.data.shards import Shards, as_shards
 from infogan.models import hub
 from infogan.models.architectures import ImageShape
-from infogan.models.naming import MAX_VALUES, CodeNames, FixedCodes, ValueList
+from infogan.models.naming import MAX_VALUES, CodeNames, CodeValues, FixedCodes
 from infogan.models.networks import Networks, fuse_batchnorm
-from infogan.models.results import MAX_DISPLAYED, Encoding, Samples
+from infogan.models.results import MAX_DISPLAYED, Encoding, Samples, Verdict
 from infogan.models.serialization import CONFIG, WEIGHTS, ModelConfig, read_config, read_model, trained_networks
 from infogan.utils import distributed
+from infogan.utils.determinism import neutral_state
 from infogan.utils.errors import UserError, unknown_name
 from infogan.utils.files import folder_lock, to_json, write_bytes
 from infogan.utils.matching import contingency, hungarian_mapping
 
 NOTEBOOK_ROWS, NOTEBOOK_VALUES = 4, 20  # of the sheet that a notebook shows
+NoiseRows = Tensor | NDArray[Any] | Sequence[Sequence[Number]]
 OUTPUT_TYPES = ("pil", "np", "pt")
 SAMPLE_BLOCK = 64  # images whose noise and codes are drawn together
 
@@ -77,10 +84,20 @@ class InfoGAN(CodeNames, hub.HubMixin):
         """Device of the weights."""
         return next(self.networks.parameters()).device
 
+    @neutral_state()
     def to(self, device: torch.device | str) -> "InfoGAN":
         """Move the weights to a device and return the model."""
         self.networks.to(device)
         return self
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether to rely on the model, from the last evaluation of its run; None without a run or a verdict."""
+        from infogan.training.run_dir import RunFolder
+
+        evaluations = RunFolder(self.run_path).read_metrics() if self.run_path is not None else []
+        entries = [evaluation["verdict"] for evaluation in evaluations if "verdict" in evaluation]
+        return Verdict.parse(entries[-1]) if entries else None
 
     def digest(self) -> str:
         """Return the SHA-256 of the weights as `save` writes them, in hex."""
@@ -91,6 +108,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
         super().replace_config(config)
         self.sync_prior()
 
+    @neutral_state()
     def sync_prior(self) -> None:
         """Use the encoder's current estimate as the prior of its code, if that prior is learned."""
         if self.networks.encoder is not None:
@@ -99,6 +117,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
     # Loading and saving.
 
     @classmethod
+    @neutral_state()
     def load(cls, path: str | Path) -> "InfoGAN":
         """Load a model on the CPU.
 
@@ -125,6 +144,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
         return model
 
     @classmethod
+    @neutral_state()
     def from_bytes(cls, config: bytes, weights: bytes) -> "InfoGAN":
         """Return the model from the contents of ``config.json`` and ``model.safetensors``, which a pickle holds."""
         parsed = ModelConfig.parse(config)
@@ -193,7 +213,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
     # Generating.
 
-    def sample(self, count: int, *, codes: FixedCodes | None = None, seed: int = 0) -> Samples:
+    @neutral_state()
+    def sample(self, count: Number, *, codes: FixedCodes | None = None, seed: Number = 0) -> Samples:
         """Generate images from random noise and codes.
 
         Image i of a seed does not depend on ``count``.
@@ -214,7 +235,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
     def __call__(
         self,
-        count: int = 1,
+        count: Number = 1,
         *,
         codes: FixedCodes | None = None,
         generator: torch.Generator | None = None,
@@ -243,14 +264,15 @@ class InfoGAN(CodeNames, hub.HubMixin):
             return [Image.fromarray(row[:, :, 0] if row.shape[2] == 1 else row) for row in rows]
         return rows.astype(np.float32) / 255
 
+    @neutral_state()
     def traverse(
         self,
         code: str,
         *,
-        values: ValueList | None = None,
-        rows: int = 10,
+        values: CodeValues | None = None,
+        rows: Number = 10,
         codes: FixedCodes | None = None,
-        seed: int = 0,
+        seed: Number = 0,
     ) -> NDArray[np.uint8]:
         """Generate a grid in which one code varies along the columns; noise and other codes vary by row.
 
@@ -273,15 +295,16 @@ class InfoGAN(CodeNames, hub.HubMixin):
         """
         return self._grid(code, values, *self._draw(rows, seed, codes))
 
+    @neutral_state()
     def lattice(
         self,
         across: str,
         down: str,
         *,
-        columns: ValueList | None = None,
-        rows: ValueList | None = None,
+        columns: CodeValues | None = None,
+        rows: CodeValues | None = None,
         codes: FixedCodes | None = None,
-        seed: int = 0,
+        seed: Number = 0,
     ) -> NDArray[np.uint8]:
         """Generate a grid in which one code varies along the columns and another along the rows.
 
@@ -313,7 +336,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
         return self._grid(across, columns, noise.expand(len(row_values), -1), row_codes | {down: row_values})
 
     def _grid(
-        self, code: str, values: ValueList | None, noise: Tensor, row_codes: Mapping[str, Tensor]
+        self, code: str, values: CodeValues | None, noise: Tensor, row_codes: Mapping[str, Tensor]
     ) -> NDArray[np.uint8]:
         """Generate a grid of one column per value of a code, from the noise and the other codes of each row."""
         columns = self._axis_values(code, values)
@@ -322,7 +345,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
         images = self._generate(noise.repeat_interleave(width, dim=0), codes | {code: columns.repeat(rows)})
         return images.reshape(rows, width, *images.shape[1:])
 
-    def interpolate(self, start: int, end: int, *, steps: int = 10, codes: FixedCodes | None = None) -> Samples:
+    @neutral_state()
+    def interpolate(
+        self, start: Number, end: Number, *, steps: Number = 10, codes: FixedCodes | None = None
+    ) -> Samples:
         """Interpolate between the first samples of two seeds.
 
         Noise is interpolated as in `blended_noise`, continuous codes linearly; a category switches half way.
@@ -340,8 +366,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
             >>> model.interpolate(0, 1, steps=5, codes={"category": 3}).images.shape
             (5, 1, 28, 28)
         """
-        if steps < 2:
-            raise UserError(f"an interpolation needs at least 2 steps, not {steps}")
+        steps = whole_number(steps, "the number of steps of an interpolation", 2)
         (start_noise, start_codes), (end_noise, end_codes) = self._draw(1, start), self._draw(1, end)
         fraction = torch.linspace(0, 1, steps)
         noise = self.blended_noise(start_noise.expand(steps, -1), end_noise.expand(steps, -1), fraction)
@@ -353,11 +378,13 @@ class InfoGAN(CodeNames, hub.HubMixin):
         }
         return self._samples(noise, blended_codes | self.parse_codes(codes, steps))
 
-    def noise(self, count: int, *, seed: int = 0) -> Tensor:
+    @neutral_state()
+    def noise(self, count: Number, *, seed: Number = 0) -> Tensor:
         """Return the noise of the first ``count`` samples of a seed, (count, noise); raises UserError as `sample`."""
         return self._draw(count, seed)[0]
 
-    def blended_noise(self, start: Tensor, end: Tensor, way: Tensor) -> Tensor:
+    @neutral_state()
+    def blended_noise(self, start: NoiseRows, end: NoiseRows, way: Tensor | NDArray[Any] | Sequence[Number]) -> Tensor:
         """Return noise between two noises, row by row: (count, noise).
 
         Normal noise follows the great circle (White 2016), uniform noise the straight line.
@@ -366,10 +393,15 @@ class InfoGAN(CodeNames, hub.HubMixin):
             start: (count, noise).
             end: (count, noise).
             way: (count,), fractions from 0, the start, to 1, the end.
-        """
-        return self.layout.interpolate_noise(start, end, way)
 
-    def generate(self, noise: Tensor, codes: FixedCodes) -> NDArray[np.uint8]:
+        Raises:
+            UserError: as `generate`.
+        """
+        fraction = torch.as_tensor(way, dtype=torch.get_default_dtype())
+        return self.layout.interpolate_noise(self._to_noise(start), self._to_noise(end), fraction)
+
+    @neutral_state()
+    def generate(self, noise: NoiseRows, codes: FixedCodes) -> NDArray[np.uint8]:
         """Return the images of the given noise and codes.
 
         Args:
@@ -380,14 +412,29 @@ class InfoGAN(CodeNames, hub.HubMixin):
             uint8 (count, channels, height, width).
 
         Raises:
-            UserError: as `parse_codes`, or a code is missing.
+            UserError: as `parse_codes`, a code is missing, or the noise has another shape or is not finite.
 
         Example:
             >>> images = model.generate(model.noise(2), {"category": [3, 5], "knob1": 0.5, "knob2": 0})
         """
+        noise = self._to_noise(noise)
+        return self._generate(noise, self._parse_every_code(codes, len(noise)))
+
+    def _to_noise(self, noise: NoiseRows) -> Tensor:
+        """Return noise as a tensor of the default type, (count, noise)."""
+        rows = torch.as_tensor(noise, dtype=torch.get_default_dtype()).detach().cpu()
+        if rows.ndim != 2 or rows.shape[1] != self.config.noise.size or not rows.isfinite().all():
+            form = f"finite numbers of shape (count, {self.config.noise.size})"
+            raise UserError(
+                f"the noise has the shape {tuple(rows.shape)} or numbers that are not finite; expected {form}"
+            )
+        return rows
+
+    def _parse_every_code(self, codes: FixedCodes, count: int) -> dict[str, Tensor]:
+        """Return what `parse_codes` does, in the order of the codes; raise UserError if one is missing."""
         if missing := [name for name in self.layout.codes if name not in codes]:
             raise UserError(f"code {missing[0]!r} has no value; pass a value for every code")
-        return self._generate(noise, self.parse_codes(codes, len(noise)))
+        return self.parse_codes(codes, count)
 
     def _samples(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Samples:
         return Samples(self._generate(noise, codes), {name: values.numpy() for name, values in codes.items()})
@@ -401,12 +448,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
         joined = np.concatenate(images)
         return distributed.all_gather(torch.from_numpy(joined), len(noise)).numpy() if self.sharded else joined
 
-    def _draw(self, count: int, seed: int, fixed: FixedCodes | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _draw(self, count: Number, seed: Number, fixed: FixedCodes | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return random noise and codes of ``count`` images, with some of the codes fixed."""
-        if count < 1:
-            raise UserError(f"the number of images must be at least 1, not {count}")
-        if not 0 <= seed < 2**63:
-            raise UserError(f"a seed must be between 0 and 2^63 - 1, not {seed}")
+        count = whole_number(count, "the number of images", 1)
+        seed = whole_number(seed, "a seed", 0, 2**63 - 1)
         # In blocks of a fixed size: in one long draw, the numbers of image i would depend on the count.
         noise, codes = [], []
         for block in range(-(-count // SAMPLE_BLOCK)):
@@ -416,27 +461,37 @@ class InfoGAN(CodeNames, hub.HubMixin):
         joined = {name: torch.cat([block_codes[name] for block_codes in codes])[:count] for name in self.layout.codes}
         return torch.cat(noise)[:count], joined | self.parse_codes(fixed, count)
 
-    def _axis_values(self, code: str, values: Sequence[Any] | None) -> Tensor:
+    def _axis_values(self, code: str, values: CodeValues | None) -> Tensor:
         """Return the values of a code along an axis of a grid; None = all values on display."""
-        axis = self.values_of(code) if values is None else list(values)
-        return self.parse_codes({code: axis}, len(axis))[code]
+        axis = to_plain(self.values_of(code) if values is None else values)
+        return self.parse_codes({code: axis}, len(axis) if isinstance(axis, list) else 1)[code]
 
     # Encoding.
 
-    def encode(self, images: NDArray[np.uint8] | Shards, *, batch_size: int = 500) -> Encoding:
+    @neutral_state()
+    def encode(self, images: Any, *, batch_size: Number = 500) -> Encoding:
         """Predict the codes of images.
 
         Args:
-            images: uint8 (count, channels, height, width) in the model's shape; may be memory-mapped, or shards.
+            images: What `infogan.fit` takes: an array or tensor, uint8 or float in [0, 1], of shape (count, height,
+                width), (count, channels, height, width) or (count, height, width, channels); samples; a list, Dataset
+                or DataFrame of images; one Pillow image; or a name, path or address. Images of another size or other
+                channels are converted. Arrays and shards of the model's shape may exceed the memory.
             batch_size: Images per batch; does not change the result.
 
+        Returns:
+            One prediction per image, in order.
+
         Raises:
-            UserError: the model has no recognizer, or the images have another shape or type.
+            UserError: the model has no recognizer; or the images have another shape or type, or one of them cannot be
+                used, which the error names.
 
         Example:
             >>> encoding = model.encode(images)
             >>> encoding.codes["category"], encoding.probabilities["category"], encoding.entropy
         """
+        self.require_recognizer()
+        images = self._read_images(images)
         codes: dict[str, NDArray[Any]] = {}
         probabilities, deviations = {}, {}
         entropy = torch.zeros(len(images))
@@ -449,7 +504,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
                 codes[name], deviations[name] = parameters["mean"].numpy(), parameters["deviation"].numpy()
         return Encoding(codes, probabilities, deviations, entropy.numpy())
 
-    def reconstruct(self, images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
+    @neutral_state()
+    def reconstruct(self, images: Any, *, seed: Number = 0) -> NDArray[np.uint8]:
         """Generate images from the codes that are predicted for images, with the same noise for all of them.
 
         What no code represents is lost.
@@ -459,7 +515,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
             seed: Random seed of the noise.
 
         Returns:
-            uint8, of the images' shape.
+            uint8 (count, channels, height, width).
 
         Raises:
             UserError: as `encode`.
@@ -468,13 +524,14 @@ class InfoGAN(CodeNames, hub.HubMixin):
             >>> reconstructions = model.reconstruct(images)
         """
         encoding = self.encode(images)
-        noise = self.noise(1, seed=seed).repeat(len(images), 1)
+        noise = self.noise(1, seed=seed).repeat(len(encoding.entropy), 1)
         codes = {name: torch.from_numpy(np.asarray(values)) for name, values in encoding.codes.items()}
         clipped = {name: code.clamp(-1, 1) if code.is_floating_point() else code for name, code in codes.items()}
         return self._generate(noise, clipped)
 
+    @neutral_state()
     def log_likelihoods(
-        self, images: NDArray[np.uint8], codes: Mapping[str, NDArray[Any]], *, batch_size: int = 500
+        self, images: Any, codes: FixedCodes, *, batch_size: Number = 500
     ) -> dict[str, NDArray[np.float32]]:
         """Return log Q(c_i|x) in nats of the given codes of images, by name, each (count,).
 
@@ -489,21 +546,26 @@ class InfoGAN(CodeNames, hub.HubMixin):
         Raises:
             UserError: as `encode` and `parse_codes`, or a code is missing.
         """
-        parsed = self.parse_codes({name: codes[name].tolist() for name in self.layout.codes}, len(images))
+        self.require_recognizer()
+        images = self._read_images(images)
+        parsed = self._parse_every_code(codes, len(images))
         likelihoods = self.layout.log_likelihoods(self._posterior(images, batch_size), parsed)
         return {name: values.numpy() for name, values in likelihoods.items()}
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @neutral_state()
+    def features(self, images: Any) -> NDArray[np.float32]:
         """Return the encoder's features of images: unit vectors, (count, 128).
 
+        Args:
+            images: As for `encode`.
+
         Raises:
-            UserError: the model has no encoder, or the images have another shape or type.
+            UserError: as `encode`, or the model has no encoder.
         """
         encoder = self._inference.encoder
         if encoder is None:
             raise UserError("this model has no encoder, so it has no features of images")
-        self._check_images(images)
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        pixels = torch.from_numpy(np.ascontiguousarray(self._read_images(images))).to(self.device)
         features: NDArray[np.float32] = encoder.features_in_batches(to_network(pixels)).cpu().numpy()
         return features
 
@@ -513,7 +575,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
             raise UserError(f"this model is a {self.config.kind}; it has no recognizer and cannot encode images")
 
     def name_codes_by_labels(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], label_names: Sequence[str], code: str | None = None
+        self, images: Any, labels: Any, label_names: Sequence[str], code: str | None = None
     ) -> None:
         """Name the values of a categorical code by a few labelled images, matched one to one (Kuhn 1955).
 
@@ -521,27 +583,29 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         Args:
             images: As for `encode`.
-            labels: int64 (count,), indices into ``label_names``.
+            labels: One per image, indices into ``label_names``.
             label_names: One name per label.
             code: Name of the code; None = the first categorical code.
 
         Raises:
-            UserError: as `encode`, or there is no such categorical code.
+            UserError: as `encode`, there is no such categorical code, or a label is missing or has no name.
 
         Example:
             >>> model.name_codes_by_labels(images, labels, ["cat", "dog"])
         """
         spec = self._categorical(code) if code is not None else self.first_categorical()
         predicted = self.encode(images).codes[spec.name]
+        labels = np.array([whole_number(label, "a label", 0, len(label_names) - 1) for label in labels], np.int64)
+        if len(labels) != len(predicted):
+            raise UserError(f"there are {len(labels)} labels for {len(predicted)} images; pass one per image")
         mapping = enumerate(hungarian_mapping(predicted, labels, spec.size, len(label_names)).tolist())
         counts = contingency(predicted, labels, spec.size, len(label_names))
         names = [label_names[label] if label >= 0 and counts[value, label] else "" for value, label in mapping]
         self.name_codes({spec.name: names})
 
-    def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: int) -> Tensor:
-        """Check images and return the recognizer's output for them, on the CPU."""
-        self.require_recognizer()
-        self._check_images(images)
+    def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: Number) -> Tensor:
+        """Return the recognizer's output for images of the model's shape, on the CPU."""
+        batch_size = whole_number(batch_size, "the batch size", 1)
         posteriors = [torch.empty(0, self.layout.posterior_size)]
         networks = self._inference
         with torch.inference_mode():
@@ -551,12 +615,14 @@ class InfoGAN(CodeNames, hub.HubMixin):
             posterior = torch.cat(posteriors)
             return distributed.all_gather(posterior, len(images)) if self.sharded else posterior
 
-    def _check_images(self, images: NDArray[np.uint8] | Shards) -> None:
+    def _read_images(self, images: Any) -> NDArray[np.uint8] | Shards:
+        """Return images of any kind as uint8 (count, channels, height, width), of the model's shape."""
         channels, size = self.shape
-        if images.dtype != np.uint8 or images.shape[1:] != (channels, size, size):
-            raise UserError(
-                f"images are {images.dtype} {images.shape}; this model reads uint8 (count, {channels}, {size}, {size})"
-            )
+        pixels = images.images if isinstance(images, ImageSet) else images
+        is_array = isinstance(pixels, np.ndarray) or as_shards(pixels) is not None
+        if is_array and pixels.dtype == np.uint8 and pixels.shape[1:] == (channels, size, size):
+            return pixels
+        return read_object(images, ImageSpec(size, channels))
 
     def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
         """Yield the batches of this process."""
@@ -579,10 +645,10 @@ class InfoGAN(CodeNames, hub.HubMixin):
         self,
         code: str,
         *,
-        rows: int = 10,
-        seed: int = 0,
+        rows: Number = 10,
+        seed: Number = 0,
         codes: FixedCodes | None = None,
-        limit: int | None = MAX_VALUES,
+        limit: Number | None = MAX_VALUES,
     ) -> Image.Image:
         """Draw a traversal of one code: a labelled column per value; noise and other codes vary by row.
 

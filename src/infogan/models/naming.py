@@ -1,6 +1,6 @@
 """Names of codes and values: what users call them, the order of display, and the numbers they stand for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infogan.config.load import Number, to_plain, whole_number
 from infogan.config.schema import CategoricalCode, ContinuousCode, is_code_name
 from infogan.models.latents import CodeLayout
 from infogan.models.serialization import ModelConfig
+from infogan.utils.determinism import neutral_state
 from infogan.utils.errors import UserError
 
-ValueList = Sequence[int] | Sequence[float] | Sequence[str]  # values of a code: numbers, or names of categories
-CodeValues = int | float | str | ValueList  # one value for all images, or one per image
+ValueList = Iterable[Number] | Iterable[str]  # values of a code: numbers, or names of categories
+CodeValues = Number | str | ValueList  # one value for all images, or one per image
 FixedCodes = Mapping[str, CodeValues]
 
 MAX_VALUES = 100  # values of a category that a figure shows
@@ -42,13 +44,13 @@ class CodeNames:
 
     # Names of values.
 
-    def value_name(self, code: str, value: int) -> str:
+    def value_name(self, code: str, value: Number) -> str:
         """Return the name of a category; without a name, its number.
 
         If another category has that number as its name, the code's name precedes the number.
         """
-        names = self.config.names.get(code)
-        return (names[value] if names else "") or _unnamed(code, value, names or ())
+        names, number = self.config.names.get(code), self._number(code, value)
+        return (names[number] if names else "") or _unnamed(code, number, names or ())
 
     def value_names(self, code: str) -> list[str]:
         """Return `value_name` of every value of a categorical code; raises UserError for any other code."""
@@ -56,17 +58,17 @@ class CodeNames:
         distinct = frozenset(names)
         return [name or _unnamed(code, value, distinct) for value, name in enumerate(names)]
 
-    def is_named(self, code: str, value: int) -> bool:
+    def is_named(self, code: str, value: Number) -> bool:
         """Return whether a category has a name."""
         names = self.config.names.get(code)
-        return bool(names and names[value])
+        return bool(names and names[self._number(code, value)])
 
-    def name_codes(self, names: Mapping[str, Sequence[str] | Mapping[int, str]]) -> None:
+    def name_codes(self, names: Mapping[str, Iterable[str] | Mapping[Any, str]]) -> None:
         """Name values of categorical codes.
 
         Args:
-            names: By code: one name per value, in order, or a mapping of some values to names. "" removes a name. Two
-                values with one name have the same meaning.
+            names: By code: one name per value, in order, or a mapping of some values (numbers) to names. "" removes a
+                name. Two values with one name have the same meaning.
 
         Raises:
             UserError: an unknown or continuous code, a value out of range, or a wrong number of names.
@@ -75,14 +77,14 @@ class CodeNames:
             >>> model.name_codes({"category": {3: "three"}})
         """
         renamed = dict(self.config.names)
-        for code, code_names in names.items():
+        for code, code_names in to_plain(names).items():
             size = self._categorical(code).size
-            if isinstance(code_names, Mapping):
-                if invalid := [value for value in code_names if not 0 <= value < size]:
-                    raise UserError(f"code {code!r} has values 0 to {size - 1}, not {invalid[0]}")
+            if isinstance(code_names, dict):
+                changed = {self._number(code, value): name for value, name in code_names.items()}
                 names_before = self.config.names.get(code, ("",) * size)
-                code_names = [code_names.get(value, name) for value, name in enumerate(names_before)]
-            if len(code_names) != size or not all(isinstance(name, str) for name in code_names):
+                code_names = [changed.get(value, name) for value, name in enumerate(names_before)]
+            is_list = isinstance(code_names, list) and len(code_names) == size
+            if not is_list or not all(isinstance(name, str) for name in code_names):
                 raise UserError(f"code {code!r} needs {size} names, one per value, not {code_names!r}")
             renamed[code] = tuple(code_names)
         self.config = self.config.model_copy(update={"names": renamed})
@@ -118,7 +120,7 @@ class CodeNames:
 
     # Order and numbers of values.
 
-    def order_values(self, code: str, order: Sequence[int]) -> None:
+    def order_values(self, code: str, order: Iterable[Number]) -> None:
         """Set the order in which figures, reports and the explorer show the values of a categorical code.
 
         Raises:
@@ -128,9 +130,10 @@ class CodeNames:
             >>> model.order_values("category", [2, 0, 1])
         """
         size = self._categorical(code).size
-        if sorted(order) != list(range(size)):
+        values = tuple(whole_number(value, f"a value of code {code!r}", 0) for value in order)
+        if sorted(values) != list(range(size)):
             raise UserError(f"the order of code {code!r} must list each of its values 0 to {size - 1} once")
-        self.config = self.config.model_copy(update={"order": self.config.order | {code: tuple(order)}})
+        self.config = self.config.model_copy(update={"order": self.config.order | {code: values}})
 
     def values_of(self, code: str) -> list[int] | list[float]:
         """Return all categories in the order of display, or ten values from -1 to 1 of a continuous code."""
@@ -139,10 +142,11 @@ class CodeNames:
             return list(self.config.order.get(code, range(spec.size)))
         return [round(float(value), 3) for value in np.linspace(-1, 1, 10)]
 
-    def display_values(self, code: str, limit: int | None = MAX_VALUES) -> list[Any]:
+    def display_values(self, code: str, limit: Number | None = MAX_VALUES) -> list[Any]:
         """Return `values_of` a code; of more than ``limit`` categories, that many at equal distances."""
         values = list(self.values_of(code))
-        if limit is None or len(values) <= limit:
+        limit = len(values) if limit is None else whole_number(limit, "the largest number of values", 1)
+        if len(values) <= limit:
             return values
         return [values[index] for index in np.linspace(0, len(values) - 1, limit).round().astype(int)]
 
@@ -152,6 +156,7 @@ class CodeNames:
             return [f"{value:+.2f}" for value in values]
         return [self.value_name(code, int(value)) for value in values]
 
+    @neutral_state()
     def parse_codes(self, codes: FixedCodes | None, count: int) -> dict[str, Tensor]:
         """Return the values of codes for ``count`` images as tensors, (count,) each.
 
@@ -167,17 +172,17 @@ class CodeNames:
 
     def _parse_values(self, name: str, values: CodeValues, count: int) -> Tensor:
         spec = self.layout.code(name)
-        is_scalar = isinstance(values, int | float | str | np.number)
-        per_image: list[Any] = [values] * count if is_scalar else list(values)  # type: ignore[arg-type]
+        plain = to_plain(values)
+        per_image: list[Any] = plain if isinstance(plain, list) else [plain] * count
         if len(per_image) != count:
             raise UserError(f"code {name!r} has {len(per_image)} values for {count} images")
         if isinstance(spec, CategoricalCode):
             return torch.tensor([self._parse_category(spec, value, index) for index, value in enumerate(per_image)])
-        with suppress(ValueError, OverflowError):
+        with suppress(ValueError, TypeError, OverflowError):
             numbers = torch.tensor([float(value) for value in per_image])
             if bool((numbers.abs() <= 1).all()):
                 return numbers
-        raise UserError(f"code {name!r} takes numbers from -1 to 1, not {values!r}")
+        raise UserError(f"code {name!r} takes numbers from -1 to 1, not {plain!r}")
 
     def _parse_category(self, spec: CategoricalCode, value: Any, index: int) -> int:
         """Return the number of a category, given by name or number, for the image at ``index``."""
@@ -185,13 +190,17 @@ class CodeNames:
             matches = [number for number, name in enumerate(self.value_names(spec.name)) if name == value]
             if matches:
                 return matches[index % len(matches)]
-        with suppress(ValueError, OverflowError):
+        with suppress(ValueError, TypeError, OverflowError):
             number = int(value)
             if 0 <= number < spec.size and number == float(value):
                 return number
         names = dict.fromkeys(self.value_names(spec.name)) if spec.name in self.config.names else {}
         alternatives = f" or one of {', '.join(names)}" if names else ""
         raise UserError(f"code {spec.name!r} takes 0 to {spec.size - 1}{alternatives}, not {value!r}")
+
+    def _number(self, code: str, value: Any) -> int:
+        """Return a value of a categorical code as an int; raise UserError if it has no such value."""
+        return whole_number(value, f"a value of code {code!r}", 0, self._categorical(code).size - 1)
 
     def _categorical(self, code: str) -> CategoricalCode:
         spec = self.layout.code(code)

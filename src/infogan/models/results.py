@@ -1,8 +1,9 @@
 """What a model returns: generated samples, and the codes that it reads in images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ MAX_DISPLAYED = 64  # samples that a notebook shows
 
 @dataclass(frozen=True, repr=False)
 class Samples:
-    """Generated images and the codes that they were generated from.
+    """Generated images and the codes that they were generated from; NumPy takes it for the array of images.
 
     Attributes:
         images: uint8 (count, channels, height, width).
@@ -21,6 +22,12 @@ class Samples:
 
     images: NDArray[np.uint8]
     codes: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.images, dtype, copy=copy)
 
     def __repr__(self) -> str:
         count, channels, height, width = self.images.shape
@@ -69,3 +76,38 @@ class Encoding:
             else:
                 summaries.append(f"{name} {values.mean():+.2f} on average" if len(values) else name)
         return f"<Encoding of {len(self.entropy)} images: {'; '.join(summaries)}>"
+
+
+Answer = Literal["yes", "with care", "no"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to rely on a model, judged from images alone, without labels.
+
+    Attributes:
+        groups: Whether to rely on the category of a real image.
+        pictures: Whether generated images show the category that was asked for.
+        reason: Why, as a clause that begins with "trusted" or "not trusted".
+
+    Example:
+        >>> model = infogan.fit("digits")
+        >>> model.verdict.trust, model.verdict.groups
+        (True, 'yes')
+    """
+
+    groups: Answer
+    pictures: Answer
+    reason: str
+
+    @property
+    def trust(self) -> bool:
+        """Whether neither answer is no."""
+        return "no" not in (self.groups, self.pictures)
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any]) -> "Verdict":
+        """Return a verdict from an evaluation; those of version 0.1 have one answer for both."""
+        answer: Answer = "yes" if entry["trust"] else "no"
+        groups, pictures = (cast(Answer, entry.get(part) or answer) for part in ("groups", "pictures"))
+        return cls(groups, pictures, entry["reason"])

@@ -2,19 +2,71 @@
 
 On a CPU it does, with the same versions, instruction set and number of threads: every random number depends on the seed
 and the step number, and sums have one order. On a GPU some sums have no fixed order unless `deterministic_algorithms`
-enforces one.
+enforces one. What a program has switched on around a call, such as another default type, is off in `neutral_state`.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from infogan.utils.errors import UserError
 
+DTYPE = torch.float32  # of weights and losses; tests against recorded numbers use another one
 NOT_DETERMINISTIC = "does not have a deterministic implementation"  # in PyTorch's error for such an operation
+
+
+@contextmanager
+def neutral_state() -> Iterator[None]:
+    """Compute in the state in which PyTorch starts, whatever the calling program has switched on.
+
+    Within the block, gradients are recorded, inference mode and autocast are off, and new tensors are float32 and on
+    the CPU. Afterwards everything is as before. Blocks may be nested.
+
+    Example:
+        >>> with torch.no_grad(), neutral_state():
+        ...     torch.is_grad_enabled()
+        True
+    """
+    with ExitStack() as stack:
+        if torch.get_default_dtype() != DTYPE:
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(DTYPE)
+        if torch.get_default_device().type != "cpu":  # otherwise not: it makes every operation slower
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_without_autocast())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Leave every autocast block of the calling program, and enter the same number of them again afterwards.
+
+    To switch autocast off is not enough. PyTorch keeps weights that it has converted until the outermost block ends: a
+    training within one would compute with its first weights to the end.
+    """
+    depth = torch.autocast_increment_nesting() - 1
+    for _ in range(depth + 1):
+        torch.autocast_decrement_nesting()
+    enabled = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
+    cached = torch.is_autocast_cache_enabled()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(True)
+    for device in enabled:
+        torch.set_autocast_enabled(device, False)
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+        torch.set_autocast_cache_enabled(cached)
+        for device, was_enabled in enabled.items():
+            torch.set_autocast_enabled(device, was_enabled)
+        for _ in range(depth):
+            torch.autocast_increment_nesting()
 
 
 @contextmanager
