@@ -148,7 +148,7 @@ def variant(data: str, edit: Callable[[list[Options]], list[Options]]) -> Config
 
 def time_steps(configs: dict[str, Config], images: ImageSet) -> dict[str, list[float]]:
     """Return the seconds of a step of each stage of each variant: the median of ``TURNS``, measured in turns."""
-    turns: dict[str, list[list[float]]] = {name: [] for name in configs}
+    turns: dict[str, list[tuple[float, ...]]] = {name: [] for name in configs}
     for _ in range(TURNS):
         for name, config in configs.items():
             turns[name].append(time_budget.seconds_per_step(config, images)[0])

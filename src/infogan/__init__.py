@@ -7,6 +7,7 @@ Example:
     (5, 10, 1, 8, 8)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from infogan.api.fit import fit
     from infogan.api.sklearn import InfoGANEstimator
     from infogan.models.infogan import InfoGAN
+
+# Threads that wait for one another sleep instead of spinning: next to other programs, those that spin take the time of
+# the one that they wait for (docs/performance.md). OpenMP reads this when PyTorch is imported.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "0"
 
 __version__ = "0.2.0"
 __all__ = [

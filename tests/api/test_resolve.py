@@ -22,8 +22,8 @@ from infogan.config.load import build, merge
 from infogan.config.schema import Config
 from infogan.data import load
 from infogan.data.dataset import ImageSet
-from infogan.training import time_budget
 from infogan.training.run_dir import RunFolder
+from infogan.training.time_budget import RESERVE, Timing
 from infogan.utils.errors import UserError
 from tests.helpers import SEPARATE_RECOGNIZER, image_set, small_config
 
@@ -38,7 +38,7 @@ def build_composed(recipe: str, *layers: dict[str, Any], assignments: tuple[str,
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that hooks take 6 s and the steps of the four stages of `robust` 50, 100, 50 and 60 ms."""
-    monkeypatch.setattr(time_budget, "_measure", lambda *_: (6.0, [0.05, 0.1, 0.05, 0.06]))
+    monkeypatch.setattr(resolve, "measure", lambda *_: Timing(6.0, (0.05, 0.1, 0.05, 0.06)))
 
 
 # Layers.
@@ -136,9 +136,10 @@ def test_configuration_that_was_printed_is_the_same_run_again() -> None:
 
 
 def test_length_replaces_that_of_another_unit() -> None:
-    assert build_composed("robust").train.budget == "auto"
-    for assignment in ("train.steps=77", "train.images_seen=77"):
-        assert build_composed("robust", assignments=(assignment,)).train.budget is None
+    assert build_composed("robust").train.default_length
+    assert build_composed("plain", {"train": {"budget": "auto"}}).train.default_length  # as in version 0.1
+    for assignment in ("train.steps=77", "train.images_seen=77", "train.budget=77.0"):
+        assert not build_composed("robust", assignments=(assignment,)).train.default_length
     assert build_composed("post", {"train": {"budget": 5.0}}).train.budget == 5
     file = {"train": {"steps": 300, "budget": 60.0, "images_seen": None, "seed": 3}}
     train = build_composed("robust", file, {"train": {"steps": 7}}).train
@@ -159,12 +160,12 @@ def test_wrong_types_are_reported_when_the_options_are_validated() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1"])
 def test_budget_outside_its_range_is_refused_with_the_range(value: str) -> None:
-    with pytest.raises(UserError, match=rf"train\.budget is {value}: .*greater than 0 or 'auto'"):
+    with pytest.raises(UserError, match=rf"train\.budget is {value}: .*greater than 0"):
         validate(compose("robust", [], [f"train.budget={value}"]))
 
 
 def test_budget_of_another_type_is_refused_with_the_types() -> None:
-    with pytest.raises(UserError, match=r"train\.budget is 'often': .*number.*'auto'$"):
+    with pytest.raises(UserError, match=r"train\.budget is 'often': .*number$"):
         validate(compose("robust", [], ["train.budget=often"]))
 
 
@@ -175,15 +176,56 @@ def test_images_seen_come_to_the_fewest_steps_that_show_them() -> None:
     assert config.images_seen(config.train.steps) == pytest.approx(100_000, rel=0.02)
 
 
-def test_large_images_have_a_budget_in_proportion_to_their_pixels() -> None:
-    def seconds(size: int, *assignments: str) -> float:
-        budget: float = resolve._for_size(compose("robust", (), assignments), size)["train"]["budget"]
-        return budget
+def stage_steps(size: int, channels: int, *assignments: str) -> list[int]:
+    """Return the steps of the stages of `robust` for images of a size."""
+    images = image_set(64, size=size, channels=channels)
+    return resolve.resolve(compose("robust", (), assignments), images, timed=False).config.stage_steps
 
-    assert seconds(8) == seconds(32) == presets.BUDGET
-    assert seconds(48) == pytest.approx(presets.BUDGET * 2.25)
-    assert seconds(128) == pytest.approx(presets.BUDGET * 16)
-    assert seconds(128, "train.budget=7") == 7
+
+def test_default_length_is_a_number_of_steps_that_the_size_and_the_colour_decide() -> None:
+    assert stage_steps(8, 1) == stage_steps(32, 1) == [600, 600, 700, 4000]
+    assert stage_steps(33, 1) == [600, 600, 700, 6000]
+    assert stage_steps(32, 3) == [600, 600, 700, 5000]
+    assert stage_steps(48, 3) == [600, 600, 700, 7500]
+    assert sum(stage_steps(48, 3, "train.steps=7")) == 7
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_default_length_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = image_set(300)
+    slow = resolve.resolve(compose("robust"), images)
+    monkeypatch.setattr(resolve, "measure", lambda *_: Timing(0.0, (1e-4,) * 4))
+    fast = resolve.resolve(compose("robust"), images)
+    assert slow.config == fast.config
+    assert slow.timing is not None
+    expected = (6 + 600 * 0.05 + 600 * 0.1 + 700 * 0.05 + 4000 * 0.06) / (1 - RESERVE)
+    assert slow.timing.total(slow.config) == pytest.approx(expected)
+    # Its configuration, given again as a file, is the same run, whatever images it is for.
+    again = resolve.resolve(compose("robust", [slow.config.model_dump(mode="json")]), images).config
+    assert again == slow.config
+
+
+# Few images.
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "factor"),
+    [(30, 30, 1), (63, 63, 1), (64, 32, 2), (100, 33, 3), (128, 32, 4), (255, 63, 4), (256, 64, 4), (1000, 64, 4)],
+)
+def test_batches_adapt_to_few_images(count: int, batch_size: int, factor: int) -> None:
+    plan = resolve.resolve(compose("robust"), image_set(count), timed=False)
+    assert (plan.config.train.batch_size, plan.config.batch_size(0)) == (batch_size, batch_size * factor)
+    assert plan.config.batch_size(3) == batch_size
+    assert len(plan.warnings) == (count < 256) + (count < resolve.FEW_IMAGES)
+    assert all(str(count) in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(("count", "categories", "least"), [(7, 2, 8), (9, 5, 10)])
+def test_too_few_images_for_the_categories_are_refused(count: int, categories: int, least: int) -> None:
+    options = compose("robust", categorical=[categories])
+    with pytest.raises(UserError, match=rf"{count} images.* {least} are needed"):
+        resolve.resolve(options, image_set(count), timed=False)
+    assert resolve.resolve(options, image_set(least), timed=False).config.largest_batch[0] == least
 
 
 def test_large_images_have_spectral_norm_and_smaller_learning_rates() -> None:
@@ -191,25 +233,25 @@ def test_large_images_have_spectral_norm_and_smaller_learning_rates() -> None:
         return [update["learning_rate"] for update in options["stages"][-1]["updates"]]
 
     options = compose("robust", [], ["train.budget=100"])
-    assert resolve._for_size(options, 32) == options
-    large = resolve._for_size(options, 33)
+    assert resolve._for_images(options, image_set(9, size=32)) == options
+    large = resolve._for_images(options, image_set(9, size=33))
     assert build(large).networks.spectral_norm
     assert rates(large) == [resolve.RATE_OF_LARGE] * 2
     assert large["stages"][:3] == options["stages"][:3]
-    gan = resolve._for_size(compose("robust", [{"objective": {"kind": "gan"}}]), 64)
+    gan = resolve._for_images(compose("robust", [{"objective": {"kind": "gan"}}]), image_set(9, size=64))
     assert rates(gan) == [resolve.RATE_OF_LARGE] * 2
     for recipe in ("plain", "paper", "post", "disentangle"):
-        assert resolve._for_size(compose(recipe), 64) == compose(recipe)
+        assert resolve._for_images(compose(recipe), image_set(9, size=64)) == compose(recipe)
     # Options that are given are not changed.
-    without_norm = resolve._for_size(compose("robust", [], ["networks.spectral_norm=false"]), 64)
+    without_norm = resolve._for_images(compose("robust", [], ["networks.spectral_norm=false"]), image_set(9, size=64))
     assert not build(without_norm).networks.spectral_norm
     assert rates(without_norm) == [resolve.RATE_OF_LARGE] * 2
-    faster = resolve._for_size(compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), 64)
+    faster = resolve._for_images(compose("robust", [], ["stages.3.updates.0.learning_rate=0.1"]), image_set(9, size=64))
     assert rates(faster) == [0.1, resolve.RATE_OF_LARGE]
     # A configuration that was printed is the same run again.
     printed = json.loads(build(options).model_dump_json())
-    assert build(resolve._for_size(compose("robust", [printed]), 64)) == build(
-        large_again := resolve._for_size(options, 64)
+    assert build(resolve._for_images(compose("robust", [printed]), image_set(9, size=64))) == build(
+        large_again := resolve._for_images(options, image_set(9, size=64))
     )
     assert rates(large_again) == [resolve.RATE_OF_LARGE] * 2
 
@@ -259,11 +301,6 @@ def test_cgan_has_a_code_for_the_labels() -> None:
         resolved(small_options(objective={"kind": "cgan"}), image_set(labelled=False))
 
 
-def test_too_few_images_are_refused() -> None:
-    with pytest.raises(UserError, match="16"):
-        resolved(small_options(), image_set(10))
-
-
 def test_size_that_networks_cannot_have_is_refused() -> None:
     with pytest.raises(UserError, match=r"paper.*10|10.*paper"):
         resolved(compose("paper", [{"train": {"batch_size": 16}}]), image_set(size=10))
@@ -276,9 +313,7 @@ def robust_options(tmp_path: Path, categories: int | str, labels: str = "") -> d
     return compose("robust", [layer], categorical=[categories])
 
 
-def test_more_categories_than_images_or_fewer_than_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"65 categories.*64 images"):
-        resolved(robust_options(tmp_path, 65))
+def test_fewer_categories_than_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"3 different labels.*2 categories"):
         resolved(robust_options(tmp_path, 2, "1,a\n2,b\n3,c\n"))
     assert resolved(robust_options(tmp_path, 3, "1,a\n2,b\n3,c\n")).category_sizes == (3,)
@@ -316,16 +351,14 @@ def test_categories_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("slow_clock")
-def test_default_budget_grows_on_a_slow_machine_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options, run = compose("robust", [DIGITS]), RunFolder.at(tmp_path / "run")
+def test_budget_of_a_run_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, run = compose("robust", [DIGITS, {"train": {"budget": 500.0}}]), RunFolder.at(tmp_path / "run")
     images = load("digits")
     config = resolved(options, images, run.path)
-    assert isinstance(config.train.budget, float)
-    assert presets.BUDGET < config.train.budget < presets.BUDGET * presets.LONGEST_BUDGET_FACTOR
-    assert resolved(compose("robust", [DIGITS, {"train": {"budget": presets.BUDGET}}]), images).train.budget == 240
     run.begin(config, "x")
-    monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))  # a faster machine resumes the run
+    monkeypatch.setattr(resolve, "measure", lambda *_: Timing(0.0, (0.01,) * 4))  # a faster machine resumes the run
     assert resolved(options, images, run.path) == config
+    assert resolved(options, images) != config
 
 
 def test_budget_is_measured_on_real_steps_once(tmp_path: Path) -> None:
@@ -378,14 +411,18 @@ def test_run_of_another_version_keeps_its_options_whatever_the_preset_has_become
         new.begin(resolved(compose(preset, [layer], continuous=1, run=new.path), images, new.path), "x")
 
 
+@pytest.mark.parametrize("length", [{"budget": 500.0}, {}])
 @pytest.mark.usefixtures("slow_clock")
-def test_run_of_another_version_keeps_its_default_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = load("digits")
-    old = resolved(compose("robust", [DIGITS]), images)
+def test_run_of_another_version_keeps_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: dict[str, float]
+) -> None:
+    images = image_set(300, size=40)  # so large that the default length grows
+    options = compose("robust", [{"train": length}])
+    old = resolved(options, images)
     run = old_run(tmp_path / "run", old)
     monkeypatch.setitem(presets.PRESETS, "robust", merge(presets.PRESETS["robust"], {"noise": {"size": 11}}))
-    monkeypatch.setattr(time_budget, "_measure", lambda *_: (0.0, [0.01] * 4))
-    assert resolved(compose("robust", [DIGITS], run=run.path), images, run.path) == old
+    monkeypatch.setattr(resolve, "measure", lambda *_: Timing(0.0, (0.01,) * 4))
+    assert resolved(compose("robust", [{"train": length}], run=run.path), images, run.path) == old
 
 
 def test_folder_without_a_run_changes_nothing(tmp_path: Path) -> None:
@@ -410,6 +447,6 @@ def test_plan_has_the_images_that_it_was_made_for() -> None:
     images = image_set()
     plan = resolve.resolve(small_options(), images)
     assert plan.images is images
-    assert (plan.scan, plan.few_labels, plan.warning) == (None, None, None)
+    assert (plan.scan, plan.few_labels, plan.timing) == (None, None, None)
     assert np.array_equal(plan.images.images, image_set().images)
     assert plan.config.train.steps == small_config().train.steps

@@ -20,12 +20,14 @@ from infogan.training.checkpoint import load_latest_checkpoint
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.training.state import INITIAL_STREAM, ORDER_STREAM, STEP_STREAM
+from infogan.utils import determinism
 
 STEPS = 3
 
 
 @pytest.fixture
-def double_precision() -> Iterator[None]:
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(determinism, "DTYPE", torch.float64)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

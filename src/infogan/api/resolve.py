@@ -15,11 +15,10 @@ import torch
 
 import infogan
 from infogan.config import presets
-from infogan.config.load import build, merge, override
+from infogan.config.load import Assignment, Number, build, merge, override, to_plain, whole_number
 from infogan.config.migrate import migrate_options
 from infogan.config.presets import AUTO, PRESETS, STRENGTHS, Options
 from infogan.config.schema import Config
-from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels, read_labels
 from infogan.models.architectures import ImageShape
@@ -28,55 +27,65 @@ from infogan.training.clustering import ClusterCountScan
 from infogan.training.count_clusters import count_categories
 from infogan.training.losses import LOSSES, check_losses
 from infogan.training.run_dir import RunFolder
-from infogan.training.time_budget import with_stages, within
+from infogan.training.time_budget import Timing, measure, with_stages, within
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
 
 DEFAULT_KNOB: Options = {"kind": "continuous", "weight": 0.1}  # for recipes without a continuous code
+MAX_KNOBS = 10_000
+MIN_IMAGES = 8  # with fewer, nothing is trained
+FEW_IMAGES = 500  # with fewer, categories are a matter of luck: docs/recipe.md has the measurement
+SMALL_BATCH = 32  # below which batches of the GAN do not shrink as long as those of the encoder can
 RATE_OF_LARGE = 3e-4  # learning rate of the robust preset's GAN stage for images of more than ``presets.SMALL`` pixels
 
 
 def compose(
     recipe: str,
     layers: Iterable[Mapping[str, Any]] = (),
-    assignments: Iterable[str] = (),
+    assignments: Iterable[Assignment] = (),
     *,
-    categorical: Sequence[int | str] | None = None,
-    continuous: int | None = None,
+    categorical: Number | str | Sequence[Number | str] | None = None,
+    continuous: Number | None = None,
     run: Path | None = None,
 ) -> Options:
     """Return the options of a recipe with further options on top.
 
     For ``objective.kind`` gan and cgan the codes, the recognizer, the encoder and all losses that need them are left
-    out. Without a categorical code the encoder and its stages are left out.
+    out. Without a categorical code the encoder and its stages are left out. Numbers may be NumPy's or torch's.
 
     Args:
         recipe: A name in `presets.PRESETS`.
         layers: Trees of options, each on top of the one before; names of version 0.1 are accepted.
-        assignments: ``section.key=value`` each, applied last.
-        categorical: Number of categories of each categorical code, or ``"auto"``; None = as in the recipe and layers.
+        assignments: ``section.key=value`` each, or pairs of ``section.key`` and the value; applied last.
+        categorical: Number of categories of each categorical code, or of the only one, or ``"auto"``; None = as in the
+            recipe and layers.
         continuous: Number of continuous codes; None = as in the recipe and layers.
         run: A run folder that may exist. A run that another version of infogan began keeps the options that it began
             with, whatever the recipe has become.
 
     Raises:
-        UserError: There is no such recipe, or an assignment cannot be applied.
+        UserError: There is no such recipe, an assignment cannot be applied, or the number of continuous codes is none.
 
     Example:
         >>> compose("paper", [{"train": {"seed": 1}}], ["noise.size=8"])["noise"]["size"]
         8
     """
+    recipe = str(recipe)
     if recipe not in PRESETS:
         raise unknown_name("recipe", recipe, PRESETS)
     options_of_old_run = distributed.broadcast_from_rank0(lambda: _options_of_old_run(run))
     options = options_of_old_run or PRESETS[recipe]
-    for layer in map(migrate_options, layers):
+    for layer in map(migrate_options, map(to_plain, layers)):
         options = merge(_without_length(options, layer), layer)
-    if categorical is not None or continuous is not None:
-        options = {**options, "codes": _codes(categorical, continuous, options.get("codes"))}
-    assignments = list(assignments)
+    sizes = to_plain(categorical)
+    knobs = None if continuous is None else whole_number(continuous, "the number of continuous codes", 0, MAX_KNOBS)
+    if sizes is not None or knobs is not None:
+        sizes = sizes if sizes is None or isinstance(sizes, list) else [sizes]
+        options = {**options, "codes": _codes(sizes, knobs, options.get("codes"))}
+    assignments = [item if isinstance(item, str) else (str(item[0]), to_plain(item[1])) for item in assignments]
     for assignment in assignments:
-        options = _without_length(options, override({}, assignment))
+        if isinstance(assignment, str) or assignment[1] is not None:  # None is no length in another unit
+            options = _without_length(options, override({}, assignment))
     for assignment in assignments:
         options = override(options, assignment)
     try:
@@ -105,17 +114,21 @@ class Plan:
         images: The training images.
         scan: How the number of categories was chosen, if it was to be.
         few_labels: The labels in the file ``data.labels``, if there is one.
-        warning: A sentence, if the budget is too short for a good model.
+        timing: How long the run takes on this machine; None if that was not measured.
+        warnings: Sentences: too few images, or too short a budget, for a good model.
     """
 
     config: Config
     images: ImageSet
     scan: ClusterCountScan | None = None
     few_labels: FewLabels | None = None
-    warning: str | None = None
+    timing: Timing | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Path | None = None) -> Plan:
+def resolve(
+    options: Options, images: ImageSet, device: str = "cpu", *, run: Path | None = None, timed: bool = True
+) -> Plan:
     """Fill in what options leave to the images, the device and the clock.
 
     Args:
@@ -123,6 +136,7 @@ def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Pat
         images: The training images.
         device: The device whose speed turns a budget into steps.
         run: A run folder that may exist; such a run keeps its number of steps and of categories.
+        timed: Whether to measure how long a run of the default length takes; a budget is always measured.
 
     Raises:
         UserError: As `validate`; or the images do not fit the options.
@@ -135,29 +149,34 @@ def resolve(options: Options, images: ImageSet, device: str = "cpu", *, run: Pat
     with distributed.all_or_none():
         config = validate(options)
         few_labels = _check_images(config, images)
+        options, warnings = _for_few_images(options, config, len(images))
     earlier = distributed.broadcast_from_rank0(lambda: _config_of_run(run))
     if config.objective.kind == "cgan":
         label = {"kind": "categorical", "name": "label", "size": len(images.label_names)}
         options = {**options, "codes": [label]}
-    has_default_length = config.train.budget == AUTO
-    options = _for_size(options, images.size)
+    has_default_length = config.train.default_length
+    options = _for_images(options, images)
     scan = None
     if counts_categories(options):
         if earlier is not None:
             count = earlier.category_sizes[0] if earlier.category_sizes else 2
         else:
-            scan = count_categories(config, images, device)
+            scan = count_categories(validate(options), images, device)
             count = max(scan.best, len(few_labels.names) if few_labels else 0)
         options = with_categories(options, count)
     with distributed.all_or_none():
         shape = {"size": images.size, "channels": images.channels}
         config = build({**options, "data": {**options.get("data", {}), **shape}})
-        _check_categories(config, images, few_labels)
-    if isinstance(config.train.budget, float) and earlier is None:
-        longest = config.train.budget * presets.LONGEST_BUDGET_FACTOR if has_default_length else None
-        length = within(config.train.budget, config, images, device, few_labels, longest=longest)
-        return Plan(length.config, images, scan, few_labels, length.warning)
-    return Plan(_with_length(config, earlier, has_default_length=has_default_length), images, scan, few_labels)
+        _check_categories(config, few_labels)
+    timing = None
+    if earlier is None and (config.train.budget is not None or (timed and has_default_length)):
+        timing = measure(config, images, device, few_labels)
+    if timing is not None and config.train.budget is not None:
+        config, warning = within(config.train.budget, config, timing)
+        warnings += [warning] if warning else []
+    else:
+        config = _with_length(config, earlier)
+    return Plan(config, images, scan, few_labels, timing, tuple(warnings))
 
 
 def counts_categories(options: Options) -> bool:
@@ -322,20 +341,39 @@ def _options_of_old_run(run: Path | None) -> Options | None:
 def _check_images(config: Config, images: ImageSet) -> FewLabels | None:
     """Check the number, size and labels of the images; return the few labels that a person gave."""
     few_labels = read_labels(Path(config.data.labels), images) if config.data.labels else None
-    check_enough_images(images, *config.largest_batch)
+    categories = config.category_sizes[0] if config.networks.encoder else 0  # which start as clusters of images
+    if len(images) < (least := max(MIN_IMAGES, 2 * categories)):
+        needed = f"at least {least} are needed" + (f" for {categories} categories" if least > MIN_IMAGES else "")
+        raise UserError(f"{images.source} has {len(images)} images; {needed}")
     check_size(config.networks, ImageShape(images.channels, images.size))
     if config.objective.kind == "cgan" and images.labels is None:
         raise UserError(f"a cgan needs a label for each image, but {images.source} has none")
     return few_labels
 
 
-def _check_categories(config: Config, images: ImageSet, few_labels: FewLabels | None) -> None:
-    """Check that there are images for all categories, and categories for all labels."""
+def _for_few_images(options: Options, config: Config, count: int) -> tuple[Options, list[str]]:
+    """Return the options with batches of at most ``count`` images, and sentences about what few images mean.
+
+    The batches of the encoder, which are several times as large as the GAN's, shrink first.
+    """
+    warnings = []
+    batch_size, factor = config.largest_batch
+    if count < batch_size:
+        factor = max(1, min(factor, count // SMALL_BATCH))
+        stages = [{**stage, "batch_factor": min(factor, stage.get("batch_factor", 1))} for stage in options["stages"]]
+        options = {**options, "stages": stages, "train": {**options["train"], "batch_size": count // factor}}
+        reason = f"{count} images are fewer than a batch of {batch_size}"
+        warnings.append(f"{reason}: batches have {count // factor * factor} images")
+    if count < FEW_IMAGES:
+        warnings.append(f"{count} images are few: do not rely on a model of fewer than {FEW_IMAGES} images")
+    return options, warnings
+
+
+def _check_categories(config: Config, few_labels: FewLabels | None) -> None:
+    """Check that there are categories for all labels."""
     if not config.category_sizes:
         return
     categories = config.category_sizes[0]
-    if config.networks.encoder and categories > len(images):
-        raise UserError(f"{categories} categories are too many for {len(images)} images: ask for fewer categories")
     if few_labels is not None and len(few_labels.names) > categories:
         raise UserError(
             f"{config.data.labels} has {len(few_labels.names)} different labels, but there are only {categories} "
@@ -343,16 +381,24 @@ def _check_categories(config: Config, images: ImageSet, few_labels: FewLabels | 
         )
 
 
-def _for_size(options: Options, size: int) -> Options:
-    """Return the options with the budget, spectral norm and learning rates that images of a size need.
+def _for_images(options: Options, images: ImageSet) -> Options:
+    """Return the options with the length, spectral norm and learning rates that images of a size and colour need.
 
+    The default length depends on nothing else, so that the same command trains the same model on every machine.
     Learning rates and spectral norm change only where they are those of the robust recipe.
     """
-    if options.get("train", {}).get("budget") == AUTO:
-        seconds = presets.BUDGET * max(1.0, (size / presets.SMALL) ** 2)
-        options = {**options, "train": {**options["train"], "budget": seconds}}
+    is_large = images.size > presets.SMALL
+    if options.get("train", {}).get("default_length"):
+        factor = presets.STEPS_OF_LARGE if is_large else 1.0
+        factor *= presets.STEPS_OF_COLOUR if images.channels > 1 else 1.0
+        stages = [
+            {**stage, "share": max(1, round(stage["share"] * (factor if stage.get("scales_with_budget", True) else 1)))}
+            for stage in options["stages"]
+        ]
+        length = {"steps": sum(stage["share"] for stage in stages), "default_length": False}
+        options = {**options, "stages": stages, "train": {**options["train"], **length}}
     updates = [update for stage in options["stages"] for update in stage["updates"]]
-    if size <= presets.SMALL or not any(map(_is_robust, updates)):
+    if not is_large or not any(map(_is_robust, updates)):
         return options
     networks = options["networks"]
     if networks.get("spectral_norm") is None:
@@ -374,7 +420,7 @@ def _is_robust(update: Options) -> bool:
     return settings(update) in map(settings, PRESETS["robust"]["stages"][-1]["updates"])
 
 
-def _with_length(config: Config, earlier: Config | None, *, has_default_length: bool) -> Config:
+def _with_length(config: Config, earlier: Config | None) -> Config:
     """Return the configuration with the steps of its number of images, or with those of the run that is resumed."""
     if config.train.images_seen is not None:
         total = sum(stage.share for stage in config.stages)
@@ -384,8 +430,6 @@ def _with_length(config: Config, earlier: Config | None, *, has_default_length: 
         return config
     if len(earlier.stages) != len(config.stages):  # which `RunFolder.begin` reports
         return config
-    if has_default_length:
-        config = config.with_train(budget=earlier.train.budget)
     shares = (stage.share for stage in earlier.stages)
     stages = (stage.model_copy(update={"share": share}) for stage, share in zip(config.stages, shares, strict=True))
     return with_stages(config, tuple(stages))

@@ -28,6 +28,19 @@ def migrate_options(options: Mapping[str, Any]) -> dict[str, Any]:
         {'train': {'accumulation_steps': 2}}
     """
     migrated: dict[str, Any] = _renamed(options, "")
+    if isinstance(train := migrated.get("train"), Mapping):
+        migrated["train"] = _migrate_train(train)
+    return migrated
+
+
+def _migrate_train(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``train`` with values of this version."""
+    migrated = dict(train)
+    if migrated.get("budget") == "auto":
+        del migrated["budget"]
+        migrated["default_length"] = True
+    if migrated.get("sample_grid") == "sheet":
+        migrated["sample_grid"] = "random"
     return migrated
 
 

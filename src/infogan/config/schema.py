@@ -31,8 +31,23 @@ class DataSettings(Settings):
     size: Annotated[int, Field(ge=8, le=128)] | None = None  # height = width in pixels; None = the images' own
     channels: Literal[1, 3] | None = None  # 1 grey, 3 RGB; None = the images' own
     shape: Literal["crop", "pad"] = "crop"  # how an image that is not square is made square
+    # The values of black and white, e.g. 0 and 4095 for 12 bits; None = 0 and 255, 65,535 (16 bits) or 1 (floats).
+    value_range: tuple[float, float] | None = None
+    follow_links: bool = False  # follow symbolic links to folders, and those that lead out of the folder
     labels: str = ""  # path of a CSV file (image, label) with labels of a few training images; empty = none
     strict: bool = False  # refuse a source with unreadable images instead of skipping them
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The options for `infogan.data.load`, except size, channels and split."""
+        return self.model_dump(include={"shape", "value_range", "follow_links", "strict"})
+
+    @field_validator("value_range")
+    @classmethod
+    def _check_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] == value[1]:
+            raise ValueError("black and white have the same value")
+        return value
 
 
 class AugmentSettings(Settings):
@@ -186,9 +201,11 @@ class TrainSettings(Settings):
     """Length, batch size, seed, precision, and how often to log and save."""
 
     steps: Positive = 4000  # of all stages together
-    # Two other ways to give the length, from which the steps are computed before the run starts; None = `steps` counts.
-    # budget: seconds for the whole run on this machine; auto: what images of their size need.
-    budget: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    # Three other ways to give the length, from which the steps are computed before the run starts. default_length: the
+    # stages' shares are steps, and large or coloured images get more of the GAN's. budget: seconds for the whole run on
+    # this machine. images_seen: of all stages together.
+    default_length: bool = False
+    budget: Annotated[float, Field(gt=0)] | None = None
     images_seen: Positive | None = None
     batch_size: Positive = 128  # over all workers
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -204,9 +221,8 @@ class TrainSettings(Settings):
     log_every: Positive = 100  # steps
     save_every: Positive = 1000  # steps between checkpoints; the last two are kept
     sample_every: Positive = 1000  # steps between sample grids
-    # sheet: a column per category of the first code, the same noise along a row; one-value: the post's figure, 4x4
-    # images of one random category.
-    sample_grid: Literal["sheet", "one-value"] = "sheet"
+    # random: 100 images of random codes; one-value: the post's figure, 4x4 images of one random category.
+    sample_grid: Literal["random", "one-value"] = "random"
 
 
 class EvaluationSettings(Settings):
@@ -216,8 +232,14 @@ class EvaluationSettings(Settings):
     bootstrap_draws: Annotated[int, Field(ge=2)] = 400  # for the intervals
 
 
-# Options that say how a run is computed, not what it is: a run can be resumed with others.
-RUNTIME_OPTIONS: dict[str, Any] = {"train": {"accumulation_steps"}, "evaluation": True, "format": True}
+# Options that say how a run is computed, or where its images are, not what it is: a run can be resumed with others. The
+# images and labels themselves are compared.
+RUNTIME_OPTIONS: dict[str, Any] = {
+    "data": {"source", "labels"},
+    "train": {"accumulation_steps"},
+    "evaluation": True,
+    "format": True,
+}
 
 
 class Config(Settings):
@@ -290,8 +312,9 @@ class Config(Settings):
     @model_validator(mode="after")
     def _check_training(self) -> Self:
         information_to = self.objective.information_to
-        if self.train.budget is not None and self.train.images_seen is not None:
-            raise ValueError("the length is given twice, as train.budget and as train.images_seen: choose one")
+        lengths = {name: getattr(self.train, name) for name in ("default_length", "budget", "images_seen")}
+        if len(given := [f"train.{name}" for name, value in lengths.items() if value]) > 1:
+            raise ValueError(f"the length is given twice, as {' and as '.join(given)}: choose one")
         needs_two = self.networks.architecture in BATCH_NORM_ARCHITECTURES or self.networks.encoder
         if self.train.batch_size < 2 and needs_two:
             raise ValueError("train.batch_size is 1; batch norm needs at least 2")
@@ -348,6 +371,11 @@ class Config(Settings):
             if step < end:
                 return index, start, end
         raise IndexError(f"step {step} is past the last of {self.train.steps}")
+
+    @property
+    def stage_steps(self) -> list[int]:
+        """The number of steps of each stage."""
+        return [end - start for start, end in pairwise((0, *self._stage_ends))]
 
     @property
     def _stage_ends(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A length in seconds: how many steps fit into a budget on this machine.
+"""How long a run takes, and how many steps fit into a budget of seconds.
 
 The number of steps is fixed and recorded before a run starts, so that its schedules fit its length and it resumes and
 repeats exactly; only this measurement looks at a clock.
@@ -6,7 +6,6 @@ repeats exactly; only this measurement looks at a clock.
 
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +28,30 @@ from infogan.training.state import EncoderState
 from infogan.utils import distributed
 from infogan.utils.errors import UserError
 
-MAX_FIXED_SHARE = 0.7  # of the time, for stages that do not scale, if others do
-GOOD_GAN_STEPS = 2_000  # steps of the stages that scale; fewer cause a warning
+GOOD_GAN_STEPS = 2_000  # steps of the stages that scale; a budget that leaves fewer causes a warning
+MIN_GAN_STEPS = 200  # a budget that leaves fewer is refused
 TIMED_STEPS = 8  # of each stage; the first of them warm up
 WARM_UP_STEPS = 3
 SMALL_SAMPLE = 1_000  # images on which hooks are timed, and on twice as many
-RESERVE = 0.15  # of the budget: for figures, checkpoints and evaluation, and because a warm machine is slower
+RESERVE = 0.15  # of the time: for figures, checkpoints and evaluation, and because a warm machine is slower
 NEVER = 2**31
+
+
+class Timing(NamedTuple):
+    """How long the parts of a run take on this machine, in seconds.
+
+    Attributes:
+        overhead: The timing itself and all stage hooks.
+        steps: A step of each stage.
+    """
+
+    overhead: float
+    steps: tuple[float, ...]
+
+    def total(self, config: Config) -> float:
+        """Return the seconds that a whole run takes, with its evaluation."""
+        training = sum(count * step for count, step in zip(config.stage_steps, self.steps, strict=True))
+        return (self.overhead + training) / (1 - RESERVE)
 
 
 class Length(NamedTuple):
@@ -50,68 +66,61 @@ class Length(NamedTuple):
     warning: str | None = None
 
 
-def within(
-    seconds: float,
-    config: Config,
-    images: ImageSet,
-    device: torch.device | str = "cpu",
-    few_labels: FewLabels | None = None,
-    *,
-    longest: float | None = None,
-) -> Length:
-    """Return the configuration with as many steps of each stage as fit into a time.
+def within(seconds: float, config: Config, timing: Timing) -> Length:
+    """Return the configuration with as many steps as fit into a time.
 
-    Stages that do not scale take their ``share`` as steps, and together at most ``MAX_FIXED_SHARE`` of the time; the
-    others divide the rest by their shares.
+    Stages that do not scale take their ``share`` as steps; the others divide the rest by their shares.
 
     Args:
         seconds: Time for the whole run.
         config: The configuration; its ``train.steps`` is ignored.
-        images: The training images.
-        device: The device that is timed.
-        few_labels: Labels of a few images, for the loss ``supervised``.
-        longest: Time that the run may take instead, on a machine so slow that ``seconds`` leave fewer than
-            ``GOOD_GAN_STEPS``, or shorten the stages that do not scale; None = ``seconds``.
+        timing: From `measure`.
 
     Raises:
-        UserError: Not even a few steps of each stage fit.
+        UserError: The stages that do not scale and ``MIN_GAN_STEPS`` steps of the others do not fit.
     """
-    overhead, step_seconds = _measure(config, images, device, few_labels)
-    timed = list(zip(config.stages, step_seconds, strict=True))
-    fixed = sum(stage.share * seconds for stage, seconds in timed if not stage.scales_with_budget)
-    scaling = sum(stage.share * seconds for stage, seconds in timed if stage.scales_with_budget)
+    timed = list(zip(config.stages, timing.steps, strict=True))
+    fixed = sum(stage.share * step for stage, step in timed if not stage.scales_with_budget)
+    scaling = sum(stage.share * step for stage, step in timed if stage.scales_with_budget)
     shares = sum(stage.share for stage in config.stages if stage.scales_with_budget)
-    enough = 0.0
-    if scaling:
-        enough = (overhead + max(fixed + GOOD_GAN_STEPS * scaling / shares, fixed / MAX_FIXED_SHARE)) / (1 - RESERVE)
-    if longest is not None:
-        seconds = max(seconds, min(longest, enough))
-    config = config.with_train(budget=seconds)
-    available = seconds * (1 - RESERVE) - overhead
-    least = TIMED_STEPS * sum(step_seconds)
-    if available < least:
-        needed = math.ceil((seconds - available + least) / (1 - RESERVE))
-        message = f"a budget of {seconds:.0f} s is too short on this machine: use --budget {needed + 1}s or more"
+    per_step = scaling / shares if shares else 0.0
+    least, enough = (
+        (timing.overhead + fixed + steps * per_step) / (1 - RESERVE) for steps in (MIN_GAN_STEPS, GOOD_GAN_STEPS)
+    )
+    if seconds < least:
+        message = f"a budget of {seconds:.0f} s is too short on this machine: use --budget {math.ceil(least)}s or more"
         raise distributed.rank0_error(UserError(message))
-    for_fixed = min(fixed, MAX_FIXED_SHARE * available) if scaling else available
+    available = seconds * (1 - RESERVE) - timing.overhead - fixed
     stages = []
     for stage in config.stages:
-        factor = (available - for_fixed) / scaling if stage.scales_with_budget else for_fixed / fixed
-        stages.append(stage.model_copy(update={"share": float(max(1, int(stage.share * factor)))}))
+        steps = stage.share * available / scaling if stage.scales_with_budget else stage.share
+        stages.append(stage.model_copy(update={"share": float(max(1, int(steps)))}))
     gan_steps = int(sum(stage.share for stage in stages if stage.scales_with_budget))
     warning = None
-    if seconds < enough and gan_steps < GOOD_GAN_STEPS:  # with just enough time there may be one fewer by rounding
+    if seconds < enough and shares:
         warning = (
             f"a budget of {seconds:.0f} s leaves {gan_steps} GAN steps; at least {GOOD_GAN_STEPS} are recommended. "
             f"Use --budget {math.ceil(enough)}s on this machine"
         )
-    return Length(with_stages(config, tuple(stages)), warning)
+    return Length(with_stages(config.with_train(budget=seconds), tuple(stages)), warning)
 
 
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:
     """Return the configuration with other stages, whose shares are numbers of steps."""
     steps = int(sum(stage.share for stage in stages))
     return config.model_copy(update={"stages": stages}).with_train(steps=steps)
+
+
+def _clock(device: torch.device | str) -> float:
+    """Return the time in seconds of a clock that other programs on the machine do not slow down, if there is one.
+
+    On the CPU it is the time that the main thread computed: it takes part in all that other threads do, so that on an
+    idle machine both times agree. Waiting for a GPU or for other workers takes none of it.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)  # Python only queues the step
+    is_alone = torch.device(device).type == "cpu" and not distributed.is_distributed()
+    return time.thread_time() if is_alone else time.monotonic()
 
 
 class StepTimer(Callback):
@@ -122,20 +131,18 @@ class StepTimer(Callback):
     """
 
     def __init__(self, device: torch.device | str) -> None:
-        self._device = torch.device(device)
-        self.times = [time.monotonic()]
+        self._device = device
+        self.times = [_clock(device)]
 
     def on_step_end(self, step: int) -> None:
         """Record the time."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # Python only queues the step
-        self.times.append(time.monotonic())
+        self.times.append(_clock(self._device))
 
 
 def seconds_per_step(
     config: Config, images: ImageSet, device: torch.device | str = "cpu", few_labels: FewLabels | None = None
-) -> tuple[list[float], Encoder | None]:
-    """Return the seconds that a step of each stage takes, the median of a few, and the encoder that made them."""
+) -> tuple[tuple[float, ...], Encoder | None]:
+    """Return the seconds that a step of each stage takes, the fastest of a few, and the encoder that made them."""
     stages = tuple(stage.model_copy(update={"share": 1.0, "on_start": ()}) for stage in config.stages)
     length = {"steps": TIMED_STEPS * len(stages), "log_every": NEVER, "save_every": NEVER, "sample_every": NEVER}
     short = config.model_copy(update={"stages": stages}).with_train(**length)
@@ -146,26 +153,32 @@ def seconds_per_step(
     lengths = [after - before for before, after in itertools.pairwise(timer.times)]
     by_stage = [lengths[first : first + TIMED_STEPS] for first in range(0, len(lengths), TIMED_STEPS)]
     model.networks.compute_in_bfloat16(computes_in_bfloat16(config, model.device))
-    return [statistics.median(lengths[WARM_UP_STEPS:]) for lengths in by_stage], model.networks.encoder
+    return tuple(min(lengths[WARM_UP_STEPS:]) for lengths in by_stage), model.networks.encoder
 
 
-def _measure(
-    config: Config, images: ImageSet, device: torch.device | str, few_labels: FewLabels | None
-) -> tuple[float, list[float]]:
-    """Return the seconds that this measurement and all stage hooks take together, and those of a step of each stage.
+def measure(
+    config: Config, images: ImageSet, device: torch.device | str = "cpu", few_labels: FewLabels | None = None
+) -> Timing:
+    """Measure how long a run takes, by a few steps of each stage and by stage hooks on a few images.
 
     All workers make the steps, which they share. Rank 0 alone runs hooks, and its clock counts, so that all workers get
     the same number of steps.
+
+    Args:
+        config: The configuration of the run.
+        images: The training images.
+        device: The device that is timed.
+        few_labels: Labels of a few images, for the loss ``supervised``.
     """
-    started = time.monotonic()
+    started = _clock(device)
     step_seconds, encoder = seconds_per_step(config, images, device, few_labels)
     hooks = [hook for stage in config.stages for hook in stage.on_start]
 
-    def measure() -> tuple[float, list[float]]:
+    def timing() -> Timing:
         hook_seconds = 0.0 if encoder is None else _hook_seconds(hooks, encoder, images)
-        return hook_seconds + time.monotonic() - started, step_seconds
+        return Timing(hook_seconds + _clock(device) - started, step_seconds)
 
-    return distributed.broadcast_from_rank0(measure)
+    return distributed.broadcast_from_rank0(timing)
 
 
 def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> float:
@@ -174,20 +187,21 @@ def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> f
     Some of it is proportional to the number of images, such as computing their features, and some to its square, such
     as finding their neighbours.
     """
-    state = EncoderState(len(encoder.directions)).to(encoder.directions.device)
+    device = encoder.directions.device
+    state = EncoderState(len(encoder.directions)).to(device)
 
-    def measure(count: int) -> float:
+    def measure_on(count: int) -> float:
         pixels = torch.from_numpy(np.ascontiguousarray(images.images[:: -(-len(images) // count)]))
-        started = time.monotonic()
+        started = _clock(device)
         for hook in hooks:
             STAGE_HOOKS[hook](encoder, state, pixels, 0, None)
-        return time.monotonic() - started
+        return _clock(device) - started
 
     most = min(len(images), CLUSTERED_IMAGES)
-    measure(min(most, SMALL_SAMPLE // 2))  # warms up
+    measure_on(min(most, SMALL_SAMPLE // 2))  # warms up
     if most <= 2 * SMALL_SAMPLE:
-        return measure(most)
-    small, double = measure(SMALL_SAMPLE), measure(2 * SMALL_SAMPLE)
+        return measure_on(most)
+    small, double = measure_on(SMALL_SAMPLE), measure_on(2 * SMALL_SAMPLE)
     quadratic = max(0.0, double - 2 * small) / 2
     factor = most / SMALL_SAMPLE
     return (small - quadratic) * factor + quadratic * factor**2

@@ -9,13 +9,11 @@ from typing import Any
 
 Options = dict[str, Any]
 
-# As the size of a code: as many categories as the images are found to have. As a budget: ``BUDGET`` seconds, and beyond
-# ``SMALL`` pixels in proportion to the number of pixels.
-AUTO = "auto"
-BUDGET = 240.0  # seconds, for images of up to ``SMALL`` pixels
-SMALL = 32  # pixels
-LONGEST_BUDGET_FACTOR = 1.4  # by which the default budget grows on machines too slow for enough GAN steps
-LENGTHS = {"steps", "images_seen", "budget"}  # options of `train` that give the length
+AUTO = "auto"  # as the size of a code: as many categories as the images are found to have
+SMALL = 32  # pixels, up to which the shares of the stages are their steps by default
+STEPS_OF_LARGE = 1.5  # times as many GAN steps have larger images by default
+STEPS_OF_COLOUR = 1.25  # and images in colour
+LENGTHS = {"steps", "images_seen", "budget", "default_length"}  # options of `train` that give the length
 SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any
 
 
