@@ -99,6 +99,15 @@ class Command:
         with self._folder:
             return CompletedProcess(self.command, self._process.exitcode, self.stdout, self.stderr)
 
+    def wait_for_bytes(self) -> CompletedProcess[bytes]:
+        """Wait for the end like `wait`; return the output as bytes."""
+        self._process.join(TIMEOUT_S)
+        with self._folder:
+            assert self._process.exitcode is not None
+            return CompletedProcess(
+                self.command, self._process.exitcode, *(path.read_bytes() for path in self._outputs)
+            )
+
 
 def infogan(
     *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None

@@ -17,7 +17,7 @@ from infogan.data.labels import FewLabels
 from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, SplitBatchNorm
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from infogan.utils import distributed
+from infogan.utils import determinism, distributed
 from infogan.utils.errors import SilentError, UserError
 from infogan.utils.random import BatchRandom
 from tests.helpers import image_set, small_config
@@ -230,6 +230,7 @@ def main() -> None:
             for check in CHECKS:
                 check(int(arguments[0]))
         else:
+            determinism.DTYPE = torch.double
             torch.set_default_dtype(torch.double)
             for name in arguments[1:]:
                 train_run(Path(arguments[0]), name)

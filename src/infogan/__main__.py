@@ -1,5 +1,5 @@
 """``python -m infogan`` is the command line."""
 
-from infogan.cli.app import main
+from infogan.cli import main
 
 main()

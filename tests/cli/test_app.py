@@ -1,7 +1,13 @@
-"""Exit codes, error messages and help of the ``infogan`` program."""
+"""Exit codes, error messages and help of the ``infogan`` program, and terminals that go away."""
 
+import errno
+import fcntl
+import io
+import os
+import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import NoReturn
 
@@ -60,7 +66,6 @@ def test_the_version_is_printed() -> None:
         (["train", "digits", "--device", "quantum"], ["quantum"]),
         (["train", "digits", "--track", "neptune"], ["neptune", "mlflow"]),
         (["train", "digits", "--config", "none.toml"], ["none.toml"]),
-        (["train", "digits", "--set", "train.batch_size=5000"], ["1437", "20000", "batch_size"]),
         (["train", "digits", "--recipe", "paper-mnist", "--size", "30"], ["30", "multiple of 4"]),
         (["train", "digits", "--augment", "rotat"], ["rotat", "rotate"]),
         (["train", "digits", "--augment", "none"], ["--augment"]),
@@ -138,3 +143,91 @@ def test_output_to_a_closed_pipe_is_not_an_error() -> None:
         process.stdout.close()  # before anything is printed
         assert process.stderr.read() == b""
         assert process.wait(60) == 0
+
+
+# Terminals and readers that go away.
+
+
+class Broken(io.StringIO):
+    """A stream that fails from its second write on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+    def flush(self) -> None:
+        self.write("")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_result"),
+    [(errno.EIO, True), (errno.EIO, False), (errno.EPIPE, False), (errno.ENOSPC, False)],
+)
+def test_what_cannot_be_written_is_dropped(number: int, is_result: bool) -> None:
+    broken = Broken(number)
+    stream = app.Output(broken, is_result=is_result)
+    for text in ("first", "second"):
+        assert stream.write(text) == len(text)
+        stream.flush()
+    assert broken.getvalue() == "first"
+    assert not stream.isatty()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_results_that_cannot_be_written_are_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "infogan", "data", "list"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+def train_in_terminal(folder: Path, steps: int, small: list[str], *, controlling: bool) -> int:
+    """Train in a terminal that goes away when the run has begun; return the exit code.
+
+    Only the end of a controlling terminal is told to a process, with SIGHUP.
+    """
+
+    def take_control() -> None:
+        if controlling:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--recipe", "plain", "--out", "run", *small]
+    with subprocess.Popen(
+        [*command, "--steps", str(steps), "--set", "train.log_every=5"],
+        cwd=folder, stdin=follower, stdout=follower, stderr=follower, preexec_fn=take_control, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(follower)
+        shown = b""
+        while b"images of 8x8" not in shown:
+            shown += os.read(leader, 1000)
+        os.close(leader)
+        return process.wait(120)
+
+
+def test_a_run_does_not_need_its_terminal(small: list[str], tmp_path: Path) -> None:
+    assert train_in_terminal(tmp_path, 20, small, controlling=False) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not (tmp_path / "run" / "incidents.jsonl").exists()
+
+
+@pytest.mark.integration
+def test_a_run_stops_with_its_controlling_terminal(small: list[str], tmp_path: Path) -> None:
+    assert train_in_terminal(tmp_path, 1_000_000, small, controlling=True) == 129  # SIGHUP
+    assert not (tmp_path / "run" / "incidents.jsonl").exists()
+
+
+@pytest.mark.integration
+def test_a_run_does_not_need_a_reader_of_its_messages(small: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infogan", "train", "digits", "--recipe", "plain", "--out", "run", *small]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(120) == 0
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import invoke
+from tests.commands import Command, invoke
 
 
 @pytest.fixture
@@ -58,3 +58,27 @@ def test_a_report_and_a_comparison_are_written(run: Path, copy: Path, tmp_path: 
     assert any(line.startswith("accuracy") for line in table)
     assert path == str(tmp_path / "page.html")
     assert (tmp_path / "page.html").is_file()
+
+
+def test_pages_that_are_replaced_are_reported(run: Path, copy: Path, tmp_path: Path) -> None:
+    pages: dict[str, list[str | Path]] = {
+        "a.html": ["report", copy, "--out", "a.html"],
+        "comparison.html": ["compare", run, copy],
+    }
+    for page, arguments in pages.items():
+        first, second = (invoke(*arguments, cwd=tmp_path) for _ in range(2))
+        assert (first.returncode, second.returncode) == (0, 0)
+        assert "replaced" not in first.stderr
+        assert [line for line in second.stderr.splitlines() if "replaced" in line] == [f"replaced {page}"]
+    assert "replaced" not in invoke("report", copy).stderr  # its own report, as the command says
+
+
+def test_standard_output_gets_the_page_and_nothing_else(run: Path, copy: Path, tmp_path: Path) -> None:
+    words: list[list[str | Path]] = [["report", copy], ["compare", run, copy]]
+    for arguments in words:
+        result = Command(*arguments, "--out", "-", cwd=tmp_path).wait_for_bytes()
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(b"<!doctype html>")
+        assert result.stdout.rstrip().endswith(b"</html>")
+        assert (b"frechet" in result.stderr) == (arguments[0] == "compare")  # the table
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]

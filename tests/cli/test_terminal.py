@@ -1,83 +1,96 @@
-"""Progress on a terminal and in a file, and signals."""
+"""Signals while a run trains, and the command that resumes it."""
 
-import io
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from infogan.cli import terminal
-from infogan.cli.terminal import Signals, TrainingDisplay, resume_command, show_progress
-from infogan.training.callbacks import LogRecord
+from infogan.cli import signals
+from infogan.cli.terminal import Signals, resume_command
 from infogan.training.run_dir import RunFolder
 from tests.helpers import small_config
 
 
-def output_of(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], *, is_terminal: bool) -> str:
-    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=120, highlight=False, soft_wrap=True)
-    monkeypatch.setattr(terminal, "ERR", console)
-    action()
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def show_training() -> None:
-    with TrainingDisplay() as display:
-        display.on_train_begin(RunFolder(Path("run")), small_config("train.steps=20"), 0)
-        for step in range(1, 11):
-            display.on_step_end(step)
-        display.on_log(LogRecord(10, {"step": 10, "information/category": 1.5}))
-
-
-def test_training_is_a_line_per_record_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = output_of(monkeypatch, show_training, is_terminal=False).splitlines()
-    assert line.startswith("step 10/20 ")
-    assert line.endswith("information in nats: category 1.50/2.30")
-
-
-def test_training_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = output_of(monkeypatch, show_training, is_terminal=True)
-    assert "step 10/20" in text
-    assert "images/s" in text
-    assert "━" in text
-
-
-@pytest.mark.parametrize("is_terminal", [False, True])
-def test_downloads_are_shown(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
-    def download() -> None:
-        with show_progress() as progress:
-            for size in (0, 50, 100):
-                progress("mnist", size, 100)
-
-    text = output_of(monkeypatch, download, is_terminal=is_terminal)
-    assert "mnist" in text
-    if not is_terminal:
-        assert text == "mnist\n"
-
-
 def test_the_first_signal_requests_a_stop_and_the_second_exits() -> None:
-    signals = Signals()
+    received = Signals()
     handler = signal.getsignal(signal.SIGTERM)
-    with signals.catch():
-        assert not signals.stop_requested()
+    with received.catch():
+        assert not received.stop_requested()
         signal.raise_signal(signal.SIGINT)
-        assert signals.stop_requested()
+        assert received.stop_requested()
         with pytest.raises(SystemExit) as end:
             signal.raise_signal(signal.SIGTERM)
     assert end.value.code == 143
-    assert signals.received == signal.SIGINT
+    assert received.received == signal.SIGINT
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-def test_a_second_signal_is_ignored_under_torchrun() -> None:
-    signals = Signals(exit_on_second=False)
-    with signals.catch():
+def test_a_second_signal_is_ignored_under_torchrun_until_the_first_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = Signals(exit_on_second=False)
+    with received.catch():
+        assert signals.WATCH.patience == signals.WORKER_PATIENCE_S < 30  # which torchrun waits
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-    assert signals.received == signal.SIGINT
+        assert received.received == signal.SIGINT
+        monkeypatch.setattr(signals.WATCH, "overdue", True)
+        with pytest.raises(SystemExit, match="143"):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # would interrupt what ends
+    assert signals.WATCH.patience == signals.PATIENCE_S
+
+
+def test_signals_end_the_process_at_once_when_there_is_no_step_to_finish(tmp_path: Path) -> None:
+    config, run = small_config("train.steps=3"), RunFolder(tmp_path)
+    for first in (0, 3):  # a new run, and a trained one
+        received = Signals()
+        with received.catch():
+            received.on_train_begin(run, config, first)
+            for step in range(first + 1, 4):
+                received.on_step_end(step)
+            with pytest.raises(SystemExit, match="130"):
+                signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # while it ends
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_signal_during_the_last_step_is_not_lost(step: int, tmp_path: Path) -> None:
+    received = Signals()
+    with received.catch():
+        received.on_train_begin(RunFolder(tmp_path), small_config("train.steps=3"), 2)
+        signal.raise_signal(signal.SIGTERM)
+        if step == 2:
+            received.on_step_end(step)
+            assert received.stop_requested()
+        else:
+            with pytest.raises(SystemExit, match="143"):
+                received.on_step_end(step)
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        received = Signals()
+        with received.catch():
+            signal.raise_signal(signal.SIGHUP)
+            assert not received.stop_requested()
+            signal.raise_signal(signal.SIGINT)
+            assert received.stop_requested()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_end_of_a_run_is_recorded_before_the_process_is_ended(tmp_path: Path) -> None:
+    config, run, received = small_config("train.steps=3"), RunFolder.at(tmp_path / "run"), Signals()
+    run.begin(config, "a digest")
+    received.on_train_begin(run, config, 0)
+    signals.WATCH.last_action()
+    assert run.read_environment()[-1]["ended"] == "interrupted"
+    run.end("finished")
+    received.on_train_end("finished")
+    signals.WATCH.last_action()
+    assert run.read_environment()[-1]["ended"] == "finished"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The command ``train``."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,40 @@ def test_another_configuration_for_an_existing_run_is_refused(run: Path, small: 
     assert (run / "config.json").read_bytes() == before
 
 
+def test_a_name_that_is_also_a_folder_here_is_refused(images: Path, tmp_path: Path, small: list[str]) -> None:
+    shutil.copytree(images, tmp_path / "digits")
+    for command in (["train"], ["sweep", "--seeds", "0"], ["data", "prepare", "--out", "a.npz"]):
+        result = invoke(*command, "digits", cwd=tmp_path)
+        assert result.returncode == 2
+        assert "./digits" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits"]
+    trained = invoke("train", "./digits", "--recipe", "plain", "--out", "run", *small, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "72 images" in trained.stderr
+
+
+def test_an_untrusted_run_can_be_an_error(run: Path, tmp_path: Path, small: list[str]) -> None:
+    """The small run has too few steps to be trusted."""
+    result = invoke("train", "digits", "--out", tmp_path / "run", *small, "--json", "--require-trust")
+    assert result.returncode == 3
+    assert json.loads(result.stdout)["verdict"]["trust"] is False
+    assert invoke("evaluate", run, "--metrics", "trust").returncode == 0
+    assert invoke("evaluate", run, "--metrics", "trust", "--require-trust").returncode == 3
+    refused = invoke("evaluate", run, "--metrics", "kernel", "--require-trust")
+    assert refused.returncode == 2
+    assert "verdict" in refused.stderr
+
+
+def test_few_images_are_trained_on_in_smaller_batches(images: Path, tmp_path: Path) -> None:
+    narrow = ["--set", "networks.width=4", "--set", "networks.encoder_width=4", "--categorical", "2", "--steps", "8"]
+    result = invoke("train", images, "--out", tmp_path / "run", *narrow)
+    assert result.returncode == 0, result.stderr
+    assert "72 images are fewer than a batch of 256" in result.stderr
+    assert "fewer than 500" in result.stderr
+    assert "fewer than 500" in (tmp_path / "run" / "log.txt").read_text()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["batch_size"] == 36
+
+
 @pytest.mark.parametrize("kind", ["gan", "cgan"])
 def test_gan_and_cgan_train_and_sample(tmp_path: Path, small: list[str], kind: str) -> None:
     result = invoke("train", "digits", "--objective", kind, "--out", tmp_path / "run", *small)
@@ -66,7 +101,9 @@ def test_unreadable_images_are_skipped_or_refused(images: Path, tmp_path: Path, 
     (source / "broken.png").write_bytes((source / "0.png").read_bytes()[:40])
     result = invoke("train", source, "--recipe", "plain", "--out", tmp_path / "run", *small)
     assert result.returncode == 0, result.stderr
-    assert "skipped broken.png" in result.stderr
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert "1 files" in warning
+    assert "broken.png" in warning
     assert "broken.png" in (tmp_path / "run" / "log.txt").read_text()
     refused = invoke("train", source, "--strict", "--out", tmp_path / "strict", *small)
     assert refused.returncode == 2

@@ -41,7 +41,7 @@ from infogan.utils.errors import UserError
 MAX_COMPARED = 10  # runs in the comparison
 DISTANCE = "frechet_pca64"
 MAX_LABEL = 120  # characters of a run's name before its seed; file systems allow 255 in all
-POLL_S = 0.2
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,29 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def join_workers(device: str) -> Iterator[str]:
+def join_workers(device: str, threads: int | None = None) -> Iterator[str]:
     """Join the other workers, if there are any, and silence all but rank 0; yield the device of this worker.
+
+    Args:
+        device: Name of a device, or ``auto``.
+        threads: Number of CPU threads; None = one per core.
 
     Raises:
         UserError: The device is not available, or another worker cannot be reached.
     """
+    import torch
+
+    from infogan.api import progress
     from infogan.api.resolve import pick_device
-    from infogan.cli import terminal
     from infogan.utils import distributed
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     with distributed.process_group(pick_device(device)) as own_device:
         if distributed.is_rank0():
             yield own_device
             return
-        terminal.ERR.quiet = True
+        progress.ERR.quiet = True
         with open(os.devnull, "w") as null, redirect_stdout(null):
             yield own_device
 

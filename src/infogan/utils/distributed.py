@@ -37,7 +37,12 @@ Value = TypeVar("Value")
 
 def is_distributed() -> bool:
     """Return whether there are other processes."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return has_process_group() and distributed.get_world_size() > 1
+
+
+def has_process_group() -> bool:
+    """Return whether this process has joined others, or was alone to join, and has not left them."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
