@@ -38,6 +38,7 @@ from pyarrow import parquet
 
 from benchmarks.accuracy import commit, machine
 from benchmarks.exploring import ExplorerProcess, judged, requests, small_run
+from benchmarks.fuzz_sources import READERS
 from benchmarks.sessions import address_space
 from infogan.api import resolve
 from infogan.config.load import build, read_options
@@ -320,6 +321,7 @@ NAMES = (
     "requests",
     "addresses",
     "assignment",
+    *READERS,
 )
 
 
@@ -334,6 +336,7 @@ def targets() -> dict[str, Target]:
     packed = gzip.compress(_idx(images))
     index, shard = _shards(images, labels)
     few = b"image,label,note\n0,yes,\n1,no,x\n3,yes,\n"
+    tables = (few, few.replace(b",", b";"), few.decode().encode("utf-16"))
     image_set = ImageSet(images[:, None], [str(i) for i in range(6)], "images")
     return {
         "idx": Target("a-images-idx3-ubyte", (_idx(images),), lambda at: load(at / "a-images-idx3-ubyte")),
@@ -360,7 +363,7 @@ def targets() -> dict[str, Target]:
         ),
         "picture": Target("in/a.png", tuple(encoded), _load_at("in"), declares=_pixels),
         "shards": Target("index.json", (index,), lambda at: [load(at).names[1], load(at).digest()], shard),
-        "labels": Target("few.csv", (few, few.replace(b",", b";")), lambda at: read_labels(at / "few.csv", image_set)),
+        "labels": Target("few.csv", tables, lambda at: read_labels(at / "few.csv", image_set)),
         "label book": Target("labels.csv", (few, few.replace(b"note", b"")), lambda at: _label_file(at, image_set)),
         "model config": Target("config.json", (config,), InfoGAN.load, (("model.safetensors", weights),)),
         "model weights": Target("model.safetensors", (weights,), InfoGAN.load, (("config.json", config),)),
@@ -380,6 +383,7 @@ def targets() -> dict[str, Target]:
         "requests": Target("raw", (), bytes, begin=_raw_requests),
         "addresses": Target("content", (), bytes, begin=_addresses),
         "assignment": Target("a.txt", (b"codes=[{kind='continuous'}]", b"stages.0.share=2", b"noise.size=8"), _assign),
+        **{name: Target(*reader) for name, reader in READERS.items()},
     }
 
 

@@ -69,7 +69,8 @@ def table(lines: list[dict[str, Any]]) -> str:
         if "verdict" not in line or "accuracy" not in line:
             continue
         names = [field.name for field in fields(Evidence)]
-        is_trusted, reason = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
+        verdict = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
+        is_trusted, reason = verdict.trust, verdict.reason
         floor = FLOOR_OF_IMBALANCED if "prior_distance" in line else FLOORS[line["data"]]
         kind, is_wrong = None, False  # between the two, either verdict is right
         if line["accuracy"] < FAILED * floor:
@@ -80,8 +81,8 @@ def table(lines: list[dict[str, Any]]) -> str:
             counts[kind][0] += not is_wrong
             counts[kind][1] += 1
         command = line["command"].removeprefix("infogan train ")
-        verdict = "trust" if is_trusted else reason
-        rows.append(f"| `{command}` | {line['accuracy']:.4f} | {verdict} | {'wrong' if is_wrong else ''} |")
+        words = "trust" if is_trusted else reason
+        rows.append(f"| `{command}` | {line['accuracy']:.4f} | {words} | {'wrong' if is_wrong else ''} |")
     return "\n".join([*rows, "", *(f"{kind}: {right} of {total}" for kind, (right, total) in counts.items())])
 
 

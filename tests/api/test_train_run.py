@@ -125,8 +125,8 @@ def test_changed_or_missing_images_are_incidents(tmp_path: Path, image_options: 
 
 def test_end_of_every_session_is_recorded(tmp_path: Path) -> None:
     planned, run = digits_plan(), RunFolder.at(tmp_path)
-    errors: list[BaseException] = [UserError("the disk is full"), MemoryError(), KeyError("x"), SystemExit(143)]
-    for error in errors:
+    errors: list[BaseException] = [UserError("the disk is full"), MemoryError(), KeyError("x")]
+    for error in [*errors, SystemExit(143), KeyboardInterrupt()]:
 
         def fail(step: int, error: BaseException = error) -> None:
             if step == 3:
@@ -140,9 +140,25 @@ def test_end_of_every_session_is_recorded(tmp_path: Path) -> None:
     ends = [session["ended"] for session in run.read_environment()]
     assert ends[0] == "the disk is full"
     assert ends[1].startswith("there is not enough memory")
-    assert ends[2:] == ["ended by KeyError: 'x'", "ended by SystemExit: 143", "interrupted after step 3", "finished"]
-    assert incidents(run) == ends[:4]
+    assert ends[2:] == ["ended by KeyError: 'x'", *["interrupted"] * 2, "interrupted after step 3", "finished"]
+    assert incidents(run) == ends[:3]
     assert "Incidents" in run.report.read_text()
+
+
+def test_interruption_is_recorded_before_trackers_end(tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path)
+    statuses = []
+
+    class Tracker(Callback):
+        def on_step_end(self, step: int) -> None:
+            raise KeyboardInterrupt
+
+        def on_train_end(self, status: Status) -> None:  # which may take longer than there is time
+            statuses.append((status, run.read_environment()[-1]["ended"]))
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(digits_plan(), run, callbacks=[Tracker()])
+    assert statuses == [("interrupted", "interrupted")]
 
 
 def test_run_without_incidents_does_not_mention_them(digits_run: Path) -> None:

@@ -16,12 +16,13 @@ from infogan.data import some_indices
 from infogan.data.factors import Factors
 from infogan.evaluation import metric_groups
 from infogan.evaluation.descriptions import current_code_names, latest_metrics, metric_rows
-from infogan.evaluation.evaluate import evaluate, summary
+from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import IGNORED, METRICS, EvaluationInputs, MetricContext
 from infogan.evaluation.metrics import clustering
 from infogan.evaluation.metrics.disentanglement import disentanglement
 from infogan.evaluation.metrics.fidelity import PCAFeatures
 from infogan.evaluation.metrics.neighbours import precision_recall
+from infogan.evaluation.summary import grade, summary
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
@@ -96,9 +97,29 @@ def test_every_metric_has_a_line_in_the_summary_and_a_meaning() -> None:
     for name in ("brier", "log_loss", "calibration_error"):
         assert f"{result[name]:.4f}" in lines
     assert f"kernel pca64: {result['kernel_pca64']:.3g} +- {result['kernel_pca64_error']:.2g}" in lines
+    multiple = result["frechet_pca64"] / result["frechet_pca64_train_to_test"]
+    assert f"{multiple:.1f} times" in lines
+    judged = [line for line in summary(result)[:-2] if ": good" in line or ": fair" in line or ": poor" in line]
+    assert len(judged) == len(summary(result)) - 3  # all but the kernel distance, the protocol and the verdict
     assert f"density {result['density_pca64']:.3f}, coverage {result['coverage_pca64']:.3f}" in lines
-    assert f"knob1 {result['information_estimate']['knob1']:.3f} nats" in lines
+    assert f"model-free estimate {result['information_estimate']['knob1']:.3f} nats" in lines
     assert "120 images, fitted on train" in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "good", "fair", "word"),
+    [
+        (0.9, 0.9, 0.7, "good"),
+        (0.89, 0.9, 0.7, "fair"),
+        (0.7, 0.9, 0.7, "fair"),
+        (0.69, 0.9, 0.7, "poor"),
+        (3.0, 3, 10, "good"),
+        (3.1, 3, 10, "fair"),
+        (10.1, 3, 10, "poor"),
+    ],
+)
+def test_numbers_are_graded_by_their_limits(value: float, good: float, fair: float, word: str) -> None:
+    assert grade(value, good, fair) == word
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].by_default])
@@ -130,6 +151,18 @@ def test_too_small_counts_are_refused(counts: dict[str, int]) -> None:
     inputs = EvaluationInputs(small_model(codes=CODES), image_set(120), None, 0)
     with pytest.raises(UserError, match=str(next(iter(counts.values())))):
         evaluate(inputs, ["information"], **counts)
+
+
+@pytest.mark.parametrize("name", ["samples", "bootstrap_draws"])
+def test_counts_may_be_of_any_library_but_must_be_whole(name: str) -> None:
+    inputs = EvaluationInputs(small_model(codes=CODES), image_set(120), None, 0)
+    expected = evaluate(inputs, ["information"], **FEW)
+    for number in (np.int64, np.float32, np.array):
+        counts = FEW | {name: number(FEW[name])}
+        assert evaluate(inputs, ("information",), **counts) == expected
+    for wrong in (float("nan"), float("inf"), 200.5):
+        with pytest.raises(UserError, match="must be a whole number"):
+            evaluate(inputs, ["information"], **FEW | {name: wrong})
 
 
 def test_intervals_have_the_width_of_sampling_errors(monkeypatch: pytest.MonkeyPatch) -> None:

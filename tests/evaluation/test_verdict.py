@@ -9,8 +9,9 @@ import torch
 from infogan.data.augment import augment
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
-from infogan.evaluation.evaluate import evaluate, summary
+from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
+from infogan.evaluation.summary import summary
 from infogan.evaluation.verdict import THRESHOLDS, Evidence, collect_evidence, judge, merged_and_split
 from infogan.models.architectures import ImageShape
 from infogan.models.infogan import InfoGAN
@@ -32,19 +33,24 @@ GOOD = Evidence(
 
 
 def test_run_with_good_evidence_is_trusted() -> None:
-    trusted, reason = judge(GOOD, "digit")
+    verdict = judge(GOOD, "digit")
+    trusted, reason = verdict.trust, verdict.reason
     assert trusted
     assert reason.startswith("trusted: 90% of images keep their digit under augmentation, 99.0% of generated")
     # A model without an encoder lacks these.
-    assert judge(replace(GOOD, neighbours=None, kinds=None, kinds_met=None), "digit")[0]
+    assert judge(replace(GOOD, neighbours=None, kinds=None, kinds_met=None), "digit").trust
 
 
 @pytest.mark.parametrize("name", sorted(THRESHOLDS))
 def test_run_is_not_trusted_if_one_measurement_is_below_its_threshold(name: str) -> None:
     minimum = THRESHOLDS[name]["minimum"]
     good, bad = (Evidence(**{**asdict(GOOD), name: value}) for value in (minimum, minimum - 0.01))
-    assert judge(good, "digit")[0]
-    trusted, reason = judge(bad, "digit")
+    assert judge(good, "digit").trust
+    verdict = judge(bad, "digit")
+    trusted, reason = verdict.trust, verdict.reason
+    concerned = {"groups": verdict.groups, "pictures": verdict.pictures}
+    assert concerned.pop(THRESHOLDS[name]["concerns"]) == "no"
+    assert [*concerned.values()] == ["yes"]
     assert not trusted
     assert reason.startswith("not trusted: ")
     assert "digit" in reason
@@ -100,7 +106,7 @@ def test_clusters_before_training_are_compared_with_the_number_of_categories() -
         networks.encoder.kinds.zero_()[:, :kinds] = 0.1
         evidence = collect_evidence(model, bar_images(60), {"flip": 1.0}, 5, samples=60)
         assert (evidence.kinds, evidence.kinds_met) == (kinds or None, ratio)
-    reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit")[1]
+    reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit").reason
     assert reason.startswith("not trusted: 8 kinds of image")
 
 
@@ -112,10 +118,10 @@ def test_merged_and_split_categories_are_named() -> None:
     kinds = np.array([[30, 20, 0], [0, 0, 15], [0, 2, 25], [1, 0, 4]])
     assert merged_and_split(kinds) == ((0,), ((1, 2),))
     assert merged_and_split(kinds / kinds.sum()) == ((0,), ((1, 2),))
-    reason = judge(replace(GOOD, kinds=3, merged=(0,), split=((1, 2), (4, 5, 6))), "digit")[1]
+    reason = judge(replace(GOOD, kinds=3, merged=(0,), split=((1, 2), (4, 5, 6))), "digit").reason
     assert "merged in digit 0; " in reason
     assert reason.endswith("split into digit 1 and 2, 4 and 5 and 6")
-    assert not judge(replace(GOOD, kinds=3, kinds_met=0.5, merged=(0, 3)), "digit")[0]
+    assert not judge(replace(GOOD, kinds=3, kinds_met=0.5, merged=(0, 3)), "digit").trust
 
 
 def test_verdict_uses_no_labels_and_is_the_last_line() -> None:
@@ -132,4 +138,4 @@ def test_verdict_uses_no_labels_and_is_the_last_line() -> None:
     result = evaluate(EvaluationInputs(model, guarded, None, 0, {"shift": 0.1}), ["trust"], samples=100)
     assert result["verdict"]["trust"] is False
     assert result["verdict"]["reason"] == summary(result)[-1]
-    assert set(result["verdict"]) == {"trust", "reason", "kinds", "merged", "split", *THRESHOLDS}
+    assert set(result["verdict"]) == {"trust", "groups", "pictures", "reason", "kinds", "merged", "split", *THRESHOLDS}

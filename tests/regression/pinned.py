@@ -19,6 +19,7 @@ from infogan.data import load
 from infogan.data.labels import read_labels
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
+from infogan.utils import determinism
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -54,6 +55,7 @@ def train_pinned(name: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    determinism.DTYPE = torch.double
     torch.set_default_dtype(torch.double)
     result = summary(train_pinned(sys.argv[1], Path(sys.argv[2])))
     text = json.dumps(result, separators=(",", ":"))

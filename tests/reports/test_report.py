@@ -199,6 +199,6 @@ def test_training_writes_the_report_and_it_can_be_written_again(tmp_path: Path) 
     content = run.report.read_text()
     assert Page(content).images()
     assert len(content) < 5_000_000
-    inputs = evaluation_inputs(model, plan.config)
+    inputs = evaluation_inputs(model, plan.config, plan.images)
     path = write_report(run, inputs, plan.config, result, tmp_path / "a" / "b.html")
     assert path.read_text() == content

@@ -5,35 +5,78 @@ from pathlib import Path
 from typing import Any
 
 from infogan.config.schema import Config, DataSettings
-from infogan.data import ImageSet, has_test_split, load
+from infogan.data import DATASETS, ImageSet, has_test_split, load, resolve_source
 from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.infogan import InfoGAN
 from infogan.reports.report import report_page
-from infogan.training.run_dir import RunFolder
+from infogan.training.run_dir import IMAGES, RunFolder
+from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
 
 def load_images(model: InfoGAN, data: DataSettings, *, split: str | None = None) -> ImageSet:
     """Load images in the size and channels of a model; raise UserError as `infogan.data.load`."""
     size, channels = model.config.size, model.config.channels
-    return load(data.source, split=split, size=size, channels=channels, shape=data.shape, strict=data.strict)
+    return load(data.source, split=split, size=size, channels=channels, **data.reading)
 
 
-def evaluation_inputs(model: InfoGAN, config: Config, train_images: ImageSet | None = None) -> EvaluationInputs:
-    """Return what a run is evaluated on.
-
-    Args:
-        model: The model.
-        config: Configuration of its run.
-        train_images: The training images; None = load them.
+def evaluation_inputs(model: InfoGAN, config: Config, train_images: ImageSet) -> EvaluationInputs:
+    """Return what a run is evaluated on: its training images and, if its data has one, the test split.
 
     Raises:
         UserError: As `load_images`.
     """
-    train = load_images(model, config.data) if train_images is None else train_images
-    test = load_images(model, config.data, split="test") if has_test_split(config.data.source) else None
-    return EvaluationInputs(model, train, test, config.train.seed, config.augment.strengths)
+    has_test = has_test_split(config.data.source, follow_links=config.data.follow_links)
+    test = load_images(model, config.data, split="test") if has_test else None
+    return EvaluationInputs(model, train_images, test, config.train.seed, config.augment.strengths)
+
+
+def data_of_run(run: RunFolder, source: str | None = None) -> DataSettings:
+    """Return where the images of a run are.
+
+    Args:
+        run: The run.
+        source: Where they are now; None = where they were.
+
+    Raises:
+        UserError: They are there no longer, or the run is damaged.
+    """
+    data = run.read_config().data
+    if source is not None:
+        return data.model_copy(update={"source": resolve_source(source)})
+    if data.source in DATASETS or "://" in data.source or Path(data.source).exists():
+        return data
+    if (run.path / IMAGES).is_dir():  # of a program; the run was moved
+        return data.model_copy(update={"source": str(run.path / IMAGES)})
+    raise UserError(f"the images of {run.path} are no longer at {data.source}: give their new place with --data")
+
+
+def inputs_of_run(run: RunFolder, model: InfoGAN, source: str | None = None) -> EvaluationInputs:
+    """Load what a finished run is evaluated on, and check that it was trained on these images.
+
+    Args:
+        run: The run.
+        model: Its model.
+        source: As for `data_of_run`.
+
+    Raises:
+        UserError: As `data_of_run` and `load_images`, or the images are others.
+    """
+    data = data_of_run(run, source)
+    images = load_images(model, data)
+    check_images(run, images, data.source)
+    return evaluation_inputs(model, run.read_config().model_copy(update={"data": data}), images)
+
+
+def check_images(run: RunFolder, images: ImageSet, source: str) -> None:
+    """Raise UserError unless a run was trained on these images; nothing is known of runs without a digest."""
+    digest = run.data_digest()
+    if digest is not None and digest != images.digest(verify=False):
+        raise UserError(
+            f"the {len(images)} images at {source} are not those that {run.path} was trained on: restore them, or give "
+            "the place of the right ones with --data"
+        )
 
 
 def evaluate_run(

@@ -1,6 +1,7 @@
 """Training a run from options to report: what ``infogan train`` and `infogan.fit` do."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_repo
 from infogan.api.resolve import Plan, resolve, validate
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
-from infogan.data import ImageSet, Progress, load, some_indices
+from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import image_grid, sample_grid, save_image
 from infogan.training.callbacks import Callback, CallbackList, EncodedSample, Interrupted
@@ -27,6 +28,7 @@ from infogan.utils.determinism import deterministic_algorithms
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_json
 from infogan.utils.memory import report_memory_shortage
+from infogan.utils.names import figure_names
 
 MAX_ENCODED = 400  # images whose codes are given to callbacks
 
@@ -38,6 +40,7 @@ def plan(
     run: Path | None = None,
     device: str = "cpu",
     images: ImageSet | None = None,
+    timed: bool = True,
 ) -> Plan:
     """Load the training images and resolve the options.
 
@@ -47,6 +50,7 @@ def plan(
         run: A run folder that may exist; such a run keeps its number of steps.
         device: The device whose speed turns a budget into steps.
         images: Training images that are already loaded; ``data.source`` is then not read.
+        timed: As for `resolve`.
 
     Raises:
         UserError: As `resolve`; or there is no such data, or workers were given different options.
@@ -55,6 +59,7 @@ def plan(
         >>> plan(compose("plain", [{"data": {"source": "digits"}}])).config.train.steps
         4000
     """
+    options = _with_absolute_source(options)
     versions = f"infogan {infogan.__version__}, torch {torch.__version__}, numpy {np.__version__}"
     distributed.assert_same_on_all_ranks("version of infogan, PyTorch or NumPy", versions)
     distributed.assert_same_on_all_ranks("configuration", json.dumps(options, default=str))
@@ -64,16 +69,32 @@ def plan(
             images = _load(config.data, progress, run if distributed.is_rank0() else None)
     # Categories are counted, and steps timed, with the algorithms of the training.
     with deterministic_algorithms(config.train.deterministic):
-        return resolve(options, images, device, run=run)
+        return resolve(options, images, device, run=run, timed=timed)
+
+
+def _with_absolute_source(options: Options) -> Options:
+    """Return the options with paths that mean the same in any folder, because a run may be evaluated from another one.
+
+    Raises:
+        UserError: As `resolve_source`.
+    """
+    data = options.get("data")
+    if not isinstance(data, dict):  # which `validate` reports
+        return options
+    data = dict(data)
+    if isinstance(source := data.get("source"), str) and source:
+        data["source"] = resolve_source(source)
+    if isinstance(labels := data.get("labels"), str) and labels:
+        data["labels"] = os.path.abspath(labels)
+    return {**options, "data": data}
 
 
 def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> ImageSet:
     """Load the training images; if those of an existing run are missing, that is an incident of the run."""
     if not data.source:
         raise UserError("no images are named: give a data set, a folder or a file, e.g. infogan train mnist")
-    settings = data.model_dump(include={"size", "channels", "shape", "strict"})
     try:
-        return load(data.source, **settings, progress=progress)
+        return load(data.source, size=data.size, channels=data.channels, **data.reading, progress=progress)
     except UserError as error:
         is_missing = "://" not in data.source and not Path(data.source).exists()
         with suppress(UserError):  # there may be no run, or another process may train it
@@ -152,9 +173,10 @@ def _session(run: RunFolder, callbacks: CallbackList) -> Iterator[None]:
         yield
         callbacks.call("on_train_end", "finished")
         run.end("finished")
-    except Interrupted as interruption:
-        callbacks.call("on_train_end", "interrupted")
-        run.end(str(interruption))
+    except (Interrupted, KeyboardInterrupt, SystemExit) as end:
+        with suppress(UserError):  # the disk may be full
+            run.end(str(end) if isinstance(end, Interrupted) else "interrupted")
+        callbacks.call("on_train_end", "interrupted")  # last, because a tracker may take longer than there is time
         raise
     except BaseException as error:
         callbacks.call("on_train_end", "failed")
@@ -180,9 +202,9 @@ class SampleGrids(Callback):
         samples = sample_grid(model, self._config, step)
         save_image(samples, self._run.samples / f"{step:08d}.png")
         figures = {"samples": np.asarray(samples)}
-        for name in model.layout.codes:
+        for name, file_name in figure_names(model.layout.codes).items():
             sheet = model.sheet(name)
-            save_image(sheet, self._run.traversals_at(step) / f"{name}.png")
+            save_image(sheet, self._run.traversals_at(step) / file_name)
             figures[f"traversals/{name}"] = np.asarray(sheet)
         self._others.call("on_figures", step, figures)
 
@@ -202,8 +224,8 @@ def _train_and_evaluate(
     if few_labels is not None and has_categories and not model.config.names:
         model.name_codes_by_labels(images.images[few_labels.indices], few_labels.values, few_labels.names)
         model.save(run.model)
-    for name in model.layout.codes:
-        save_image(model.sheet(name), run.traversals / f"{name}.png")
+    for name, file_name in figure_names(model.layout.codes).items():
+        save_image(model.sheet(name), run.traversals / file_name)
     inputs = evaluation_inputs(model, config, images)
     result = evaluate_run(inputs, config)
     run.add_metrics({"step": config.train.steps, **result})
@@ -220,13 +242,16 @@ def _record_data(plan: Plan, run: RunFolder, device: str) -> None:
     images = plan.images
     workers = f", {distributed.world_size()} workers" if distributed.is_distributed() else ""
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
-    if plan.warning:
-        run.log(plan.warning)
+    for warning in plan.warnings:
+        run.log(warning)
     if plan.scan:
         write_json(run.path / "categories.json", asdict(plan.scan))
+    if images.skipped:
+        run.log(f"{len(images.skipped)} files are left out: {describe_skipped(images.skipped)}")
     for skipped in images.skipped:
         run.log(f"skipped {skipped}")
-    save_image(image_grid(np.ascontiguousarray(images.images[:100]), 10), run.samples / "reals.png")
+    reals = images.images[some_indices(len(images), 100)]
+    save_image(image_grid(np.ascontiguousarray(reals), 10), run.samples / "reals.png")
 
 
 def encode_sample(model: InfoGAN, images: ImageSet) -> EncodedSample:

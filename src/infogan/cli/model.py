@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infogan.cli.options import Json, Model, RenamedOptions, Run
+from infogan.cli.options import DataOfRun, Json, Model, RenamedOptions, Run
 from infogan.utils.errors import UserError
 
 commands = typer.Typer()
@@ -60,15 +60,16 @@ def explore(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 = any free port.", min=0, max=65535)] = 0,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     limit: Annotated[int, typer.Option(help="Maximum number of real images to sort.", min=1)] = 100_000,
+    data: DataOfRun = None,
 ) -> None:
     """Vary and name the codes of a model, and sort and correct real images, in the browser. Ctrl-C ends it."""
     try:
         from infogan.explorer import server
     except ModuleNotFoundError as error:
         raise UserError(f"the explorer needs {error.name}: pip install 'infogan[explorer]'") from None
-    from infogan.cli.terminal import log
+    from infogan.api.progress import log
 
-    explorer = server.load_explorer(run, limit, log)
+    explorer = server.load_explorer(run, limit, log, data)
     addresses: list[str] = []
 
     def announce(address: str) -> None:
@@ -93,7 +94,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a model for ONNX runtimes, Keras, PyTorch without this package, or as a page that runs in the browser."""
-    from infogan.cli.terminal import log
+    from infogan.api.progress import log
     from infogan.models import export as exporting
     from infogan.models.infogan import InfoGAN
 

@@ -1,6 +1,6 @@
 """Arguments and options that several commands share, and the values they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +8,8 @@ import typer
 from typer.core import TyperCommand
 
 from infogan.utils.errors import UserError
+
+NOT_TRUSTED = 3  # exit code
 
 OLD_NAMES = {  # by command: the names that options had in version 0.1, with those they have now
     "train": {"--preset": "--recipe", "--invariance": "--augment", "--fit": "--shape", "--images": "--images-seen"},
@@ -26,12 +28,23 @@ Source = Annotated[str, typer.Argument(metavar="DATA", help=SOURCE_HELP, show_de
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Fixed code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Random seed of noise and codes.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+REQUIRE_TRUST_HELP = "Exit code 3 if the verdict is not to trust the run."
+RequireTrust = Annotated[bool, typer.Option("--require-trust", help=REQUIRE_TRUST_HELP)]
+DataOfRun = Annotated[
+    str | None, typer.Option("--data", help="Where the training images of the run are now. Default: where they were.")
+]
+THREADS_HELP = "Number of CPU threads. Default: one per core. Another number gives other bits."
+Threads = Annotated[int | None, typer.Option(help=THREADS_HELP, min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Output as one JSON object.")]
 
+RANGE_HELP = "Values of black and white, e.g. 0,4095. Default: 0,255; 0,65535 for 16 bits; 0,1 for floats."
+LINKS_HELP = "Follow symbolic links to folders, and those that lead out of the folder."
 SHAPE_HELP = "How oblong images become square: crop or pad. Default: crop."
 SIZE_HELP = "Height and width in pixels, 8 to 128. Default: those of the images."
 CHANNELS_HELP = "1 for grey, 3 for RGB. Default: those of the images."
-STRICT_HELP = "Error for unreadable images instead of skipping them."
+STRICT_HELP = "Error for files that cannot be read instead of leaving them out."
+Range = Annotated[str | None, typer.Option("--range", help=RANGE_HELP)]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help=LINKS_HELP)]
 
 
 class RenamedOptions(TyperCommand):
@@ -45,6 +58,34 @@ class RenamedOptions(TyperCommand):
                 raise UserError(f"{new} and {old} are the same option: pass {new} only")
             args = [word.replace(old, new, 1) if name == old else word for name, word in zip(names, args, strict=True)]
         return super().parse_args(ctx, args)
+
+
+def exit_unless_trusted(result: Mapping[str, Any]) -> None:
+    """End the command with exit code 3 if an evaluation says not to trust the run.
+
+    Raises:
+        UserError: It has no verdict.
+    """
+    if "verdict" not in result:
+        raise UserError("--require-trust needs a verdict, which only runs with categories have")
+    if not result["verdict"]["trust"]:
+        raise typer.Exit(NOT_TRUSTED)
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """Return a range such as ``0,4095`` as two numbers; raise UserError if it has another form.
+
+    Example:
+        >>> parse_range("0,4095")
+        (0.0, 4095.0)
+    """
+    if text is None:
+        return None
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        raise UserError(f"--range {text!r} is not of the form BLACK,WHITE, e.g. 0,4095") from None
+    return black, white
 
 
 def parse_codes(assignments: Sequence[str] | None) -> dict[str, str]:

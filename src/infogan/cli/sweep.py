@@ -35,9 +35,10 @@ def sweep(
 
     Arguments of train for all runs go after --: infogan sweep mnist --seeds 0-9 -- --recipe paper
     """
+    from infogan.api.progress import log
     from infogan.api.sweep import RunRecord, SweepFolder, choose, parse_seeds, ranking_table, run_all, variations
-    from infogan.cli.terminal import Signals, log, resume_command
-    from infogan.data import has_test_split
+    from infogan.cli.terminal import Signals, resume_command
+    from infogan.data import has_test_split, resolve_source
     from infogan.reports.compare import format_table
     from infogan.training.run_dir import RunFolder
 
@@ -46,7 +47,7 @@ def sweep(
     for run in variations(data, numbers[:1], values, arguments):
         check_arguments(run.arguments, data, numbers[0])
     runs = variations(data, numbers, values, arguments)
-    has_test_split(data)  # raises UserError if there are no such images
+    has_test_split(resolve_source(data))  # raises UserError if there are no such images
     folder = SweepFolder(out or RunFolder.numbered(Path("runs"), f"{Path(data).stem}-sweep").path)
     folder.begin(data, arguments)
     log(f"{len(runs)} runs in {folder.path}, {jobs} at a time")

@@ -1,6 +1,7 @@
 """The command ``train``."""
 
 import json
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,7 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from infogan.cli.options import CHANNELS_HELP, SHAPE_HELP, SIZE_HELP, SOURCE_HELP, STRICT_HELP, RenamedOptions
+from infogan.cli.options import (
+    CHANNELS_HELP,
+    LINKS_HELP,
+    RANGE_HELP,
+    REQUIRE_TRUST_HELP,
+    SHAPE_HELP,
+    SIZE_HELP,
+    SOURCE_HELP,
+    STRICT_HELP,
+    THREADS_HELP,
+    RenamedOptions,
+    exit_unless_trusted,
+    parse_range,
+)
 from infogan.cli.workers import join_workers
 from infogan.utils.errors import UserError
 
@@ -21,7 +35,7 @@ in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
 )
 
 OPTIONS = {  # by section of the configuration: the options that a parameter of `train_command` sets
-    "data": ["source", "labels", "size", "channels", "shape", "strict"],
+    "data": ["source", "labels", "size", "channels", "shape", "value_range", "follow_links", "strict"],
     "objective": ["kind"],
     "train": ["seed", "budget", "steps", "images_seen", "precision", "compile", "deterministic"],
 }
@@ -47,13 +61,15 @@ def train_command(
     size: Annotated[int | None, in_data(help=SIZE_HELP)] = None,
     channels: Annotated[int | None, in_data(help=CHANNELS_HELP)] = None,
     shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
+    value_range: Annotated[str | None, in_data("--range", help=RANGE_HELP)] = None,
+    follow_links: Annotated[bool | None, in_data("--follow-links", help=LINKS_HELP)] = None,
     strict: Annotated[bool | None, in_data(help=STRICT_HELP)] = None,
     categorical: Annotated[
         list[str] | None, in_codes(help="Number of categories of a code, or auto to estimate it. Repeatable.")
     ] = None,
     continuous: Annotated[int | None, in_codes(help="Number of continuous codes.")] = None,
     budget: Annotated[
-        str | None, in_length(help="Length in time: 90s, 5m, 2h. Default: 4 to 6 minutes, more above 32 pixels.")
+        str | None, in_length(help="Length in time: 90s, 5m, 2h. Default: a number of steps that suits the images.")
     ] = None,
     steps: Annotated[int | None, in_length(help="Length in steps.")] = None,
     images_seen: Annotated[int | None, in_length(help="Length in images seen.", min=1)] = None,
@@ -67,7 +83,9 @@ def train_command(
         bool, in_output("--print-config", "--dry-run", "-n", help="Configuration as JSON, without training.")
     ] = False,
     as_json: Annotated[bool, in_output("--json", help="Output as one JSON object.")] = False,
+    require_trust: Annotated[bool, in_output("--require-trust", help=REQUIRE_TRUST_HELP)] = False,
     device: Annotated[str, in_hardware(help="Device: auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, in_hardware(help=THREADS_HELP, min=1)] = None,
     precision: Annotated[
         str | None, in_hardware(help="Precision of the networks: auto, fp32 or bf16. Default: auto for robust.")
     ] = None,
@@ -91,8 +109,10 @@ def train_command(
             raise UserError("the number of categories is found by training: give a number to print the configuration")
         typer.echo(resolve.validate(options).model_dump_json(indent=2))
         return
-    with join_workers(device) as own_device:
-        _train(options, out, own_device, track or [], as_json)
+    with join_workers(device, threads) as own_device:
+        result = _train(options, out, own_device, track or [], as_json)
+    if require_trust and result is not None:
+        exit_unless_trusted(result)
 
 
 def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +125,7 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     from infogan.config.load import read_options
 
     renamed = {"source": parameters["data"], "kind": parameters["objective"], "compile": parameters["compile_"]}
-    values = {**parameters, **renamed}
+    values = {**parameters, **renamed, "value_range": parse_range(parameters["value_range"])}
     if values["budget"] is not None:
         values["budget"] = parse_seconds(values["budget"])
     if sum(values[length] is not None for length in ("budget", "steps", "images_seen")) > 1:
@@ -153,12 +173,15 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-def _train(options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool) -> None:
-    """Train and print the results."""
+def _train(
+    options: dict[str, Any], out: Path | None, device: str, track: list[str], as_json: bool
+) -> dict[str, Any] | None:
+    """Train and print the results; return the evaluation, on rank 0."""
+    from infogan.api.progress import TrainingDisplay, log, log_plan, show_progress
     from infogan.api.resolve import counts_categories
     from infogan.api.train_run import open_run, plan, train_run
-    from infogan.cli.terminal import Signals, TrainingDisplay, log, log_plan, resume_command, show_progress
-    from infogan.evaluation.evaluate import summary
+    from infogan.cli.terminal import Signals, resume_command
+    from infogan.evaluation.summary import summary
     from infogan.training.callbacks import Interrupted
     from infogan.training.trackers import make_trackers
     from infogan.utils import distributed
@@ -172,7 +195,7 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
     steps = planned.config.train.steps
     run = open_run(out, Path(planned.config.data.source).stem)
     log_plan(planned, run)
-    display, signals = TrainingDisplay(), Signals(exit_on_second=not distributed.is_distributed())
+    display, signals = TrainingDisplay(planned.timing), Signals(exit_on_second=not distributed.is_distributed())
     try:
         with signals.catch(), display:
             _, result = train_run(planned, run, device=device, callbacks=[display, signals, *trackers])
@@ -180,10 +203,24 @@ def _train(options: dict[str, Any], out: Path | None, device: str, track: list[s
         log(f"stopped after step {interruption.step} of {steps}; to resume: {resume_command(run.path)}")
         raise typer.Exit(128 + (signals.received or signal.SIGINT)) from None
     if not distributed.is_rank0():
-        return
+        return None
     if as_json:
         typer.echo(json.dumps({"run": str(run.path), "steps": steps, **result}))
-        return
+        return result
     figures = [*sorted(run.samples.glob("*.png"))[-2:], *sorted(run.traversals.glob("*.png"))]
     paths = [f"model: {run.model}", *(f"figure: {path}" for path in figures), f"report: {run.report}"]
     typer.echo("\n".join([*summary(result), *paths]))
+    for line in next_steps(run.path, result):
+        log(line)
+    return result
+
+
+def next_steps(run: Path, result: Mapping[str, Any]) -> list[str]:
+    """Return what to do after a run with this evaluation, as lines."""
+    lines = [f"to look at it: infogan explore {shlex.quote(str(run))} --open"]
+    if "verdict" not in result:
+        return lines
+    if result["verdict"]["trust"]:
+        return [*lines, f"to sort images: infogan encode {shlex.quote(str(run))} IMAGES --sort-into FOLDER"]
+    other = "--categorical auto or another number, other --augment, or a longer run (--steps)"
+    return [*lines, f"for a better model, try {other}: docs/guide.md explains when"]

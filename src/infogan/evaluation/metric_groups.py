@@ -269,9 +269,9 @@ def trust(context: MetricContext) -> Result:
     """Judge from images alone whether to trust the run; includes the evidence for the verdict."""
     model, images, count = context.model, context.train.images, min(verdict.SAMPLES, context.samples)
     evidence = verdict.collect_evidence(model, images, context.augmentations, context.seed, samples=count)
-    trusted, reason = verdict.judge(evidence, model.first_categorical().name)
+    judged = verdict.judge(evidence, model.first_categorical().name)
     return {
-        "verdict": {"trust": trusted, "reason": reason, **asdict(evidence)},
+        "verdict": {"trust": judged.trust, **asdict(judged), **asdict(evidence)},
         "protocol": f"{min(len(images), count)} training images, {count} images generated with seed {context.seed}; "
         "no labels",
     }

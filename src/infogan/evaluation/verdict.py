@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from infogan.data.augment import augment
 from infogan.data.batches import to_network, to_pixels
 from infogan.models.infogan import InfoGAN
+from infogan.models.results import Answer, Verdict
 from infogan.training import clustering
 from infogan.utils.matching import nmi
 
@@ -129,23 +130,27 @@ def merged_and_split(kinds: NDArray[Any]) -> tuple[tuple[int, ...], tuple[tuple[
     return merged, tuple(tuple(np.flatnonzero(belongs[:, kind]).tolist()) for kind in shared)
 
 
-def judge(evidence: Evidence, code: str) -> tuple[bool, str]:
-    """Return whether to trust a run, and the reason as a sentence without capital letter and full stop.
+def judge(evidence: Evidence, code: str) -> Verdict:
+    """Return the verdict on a run, whose reason is the first measurement below its threshold.
 
     Args:
         evidence: From `collect_evidence`.
         code: Name of the categorical code.
     """
-    groups = _describe_groups(evidence, code)
-    for name, threshold in THRESHOLDS.items():
-        value = getattr(evidence, name)
-        if value is not None and value < threshold["minimum"]:
-            problem = threshold["problem"].format(code=code, value=value, kinds=evidence.kinds)
-            return False, f"not trusted: {problem}{groups}"
-    return True, (
+    values = {name: getattr(evidence, name) for name in THRESHOLDS}
+    failed = [name for name, value in values.items() if value is not None and value < THRESHOLDS[name]["minimum"]]
+    concerned = {THRESHOLDS[name]["concerns"] for name in failed}
+    groups: Answer = "no" if "groups" in concerned else "yes"
+    pictures: Answer = "no" if "pictures" in concerned else "yes"
+    if failed:
+        name = failed[0]
+        problem = THRESHOLDS[name]["problem"].format(code=code, value=values[name], kinds=evidence.kinds)
+        return Verdict(groups, pictures, f"not trusted: {problem}{_describe_groups(evidence, code)}")
+    reason = (
         f"trusted: {evidence.view_agreement:.0%} of images keep their {code} under augmentation, "
-        f"{evidence.read_back:.1%} of generated images are recognised as intended, every {code} is used{groups}"
+        f"{evidence.read_back:.1%} of generated images are recognised as intended, every {code} is used"
     )
+    return Verdict(groups, pictures, reason + _describe_groups(evidence, code))
 
 
 def _describe_groups(evidence: Evidence, code: str) -> str:

@@ -25,8 +25,10 @@ from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import run_stage_hooks
 from infogan.training.state import TrainState
 from infogan.training.step import StepSampler, update_networks
+from infogan.utils.determinism import neutral_state
 
 
+@neutral_state()
 def train(
     config: Config,
     images: ImageSet,

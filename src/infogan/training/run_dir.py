@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ from infogan.utils.determinism import reproducibility
 from infogan.utils.errors import UserError
 
 TIME, LOG_TIME = "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"
+MAX_SLUG = 100  # letters of a data set's name in the name of its run folder
 LOCK = "writer.json"  # names the process that trains the run, or the last one
 IMAGES = "images"  # shards of the images that a program passed
 
@@ -35,6 +36,8 @@ class _Verdict(BaseModel):
     __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
     trust: bool
+    groups: Literal["yes", "with care", "no", ""] = ""  # not in version 0.1
+    pictures: Literal["yes", "with care", "no", ""] = ""
     reason: str
     merged: list[int] = []
     split: list[list[int]] = []
@@ -102,7 +105,7 @@ class RunFolder:
         Raises:
             UserError: It cannot be created.
         """
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_SLUG] or "run"
         try:
             files.make_folder(parent)
             numbers = [int(match[1]) for path in parent.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
@@ -184,6 +187,9 @@ class RunFolder:
                 message = f"the images of {config.data.source!r} are not those that {self.path} began with"
                 self.incident(message)
                 raise UserError(message)
+            if sessions and self.read_config().data != config.data:
+                self.log(f"the images are now at {config.data.source}")
+                files.write_json(self.config, config.model_dump(mode="json"))
         else:
             files.write_json(self.config, config.model_dump(mode="json"))
         session = environment(config, data_digest, device)
@@ -217,6 +223,12 @@ class RunFolder:
         if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
             raise UserError(f"{path} is damaged: it is not a list of sessions")
         return sessions
+
+    def data_digest(self) -> str | None:
+        """Return the digest of the training images, as `ImageSet.digest`; None if it is not known."""
+        sessions = self.read_environment()
+        digest = sessions[0].get("data_digest") if sessions else None
+        return digest.split()[0] if isinstance(digest, str) and digest else None  # that of labels may follow
 
     def command(self) -> list[str]:
         """Return the words of the command that trained the run last; empty if a program did."""
