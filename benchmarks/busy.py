@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 SECONDS = 8.0  # of training in each of the two stages
 BUDGET_S = 400.0
 
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -85,7 +85,8 @@ def short_training() -> Iterator[None]:
 
     small: dict[str, Any] = {
         "networks": {"width": 4, "encoder_width": 4},
-        "train": {"batch_size": 16, "log_every": 2, "budget": None, "images_seen": None, "steps": 8},
+        "train": {"batch_size": 16, "log_every": 2, "default_length": False, "budget": None, "images_seen": None}
+        | {"steps": 8},
         "evaluation": {"samples": 200, "bootstrap_draws": 10},
     }
 

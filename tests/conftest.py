@@ -1,5 +1,6 @@
 """Set-up of the tests: array shapes are checked at run time, and one thread computes."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ install_import_hook([f"infogan.{name}" for name in CHECKED.split()], BEARTYPE)
 import torch  # noqa: E402
 
 torch.set_num_threads(1)  # the tests' networks are too small to share
+
+# Tests in the background, or under nohup, begin with ignored signals, which infogan would rightly leave ignored.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

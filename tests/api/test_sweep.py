@@ -85,15 +85,15 @@ def trust(metrics: Path) -> None:
 
 def test_the_best_run_is_copied_and_failed_runs_are_passed_over(bars: Path, tmp_path: Path, forked: None) -> None:
     out = tmp_path / "sweep"
-    options = [str(bars), "--seeds", "0-1", "--grid", "train.batch_size=8,500", "--jobs", "2", "--out", str(out)]
+    options = [str(bars), "--seeds", "0-1", "--grid", "train.accumulation_steps=1,99", "--jobs", "2", "--out", str(out)]
     result = invoke("sweep", *options, "--", *SMALL)
     assert result.returncode == 0, result.stderr
-    complete = ["train.batch_size-8-seed-0", "train.batch_size-8-seed-1"]
-    failed = ["train.batch_size-500-seed-0", "train.batch_size-500-seed-1"]
+    complete = ["train.accumulation_steps-1-seed-0", "train.accumulation_steps-1-seed-1"]
+    failed = ["train.accumulation_steps-99-seed-0", "train.accumulation_steps-99-seed-1"]
     by_name = {record["name"]: record for record in records(out)}
     assert sorted(by_name) == sorted(complete + failed)
     assert [by_name[name]["exit_code"] for name in complete + failed] == [0, 0, 2, 2]
-    assert all("500" in by_name[name]["error"] for name in failed)  # the message that the run ended with
+    assert all("99 accumulation" in by_name[name]["error"] for name in failed)  # the message that the run ended with
     ranking = json.loads((out / "ranking.json").read_text())
     order = run_names(ranking["places"])
     assert sorted(order) == complete

@@ -7,7 +7,7 @@ import pytest
 
 import benchmarks
 
-HELPERS = {"classifier", "exploring", "faults", "naive", "sessions"}  # of other benchmarks
+HELPERS = {"classifier", "exploring", "faults", "fuzz_sources", "naive", "sessions"}  # of other benchmarks
 NAMES = sorted(path.stem for path in Path(benchmarks.__path__[0]).glob("*.py") if path.stem != "__init__")
 
 

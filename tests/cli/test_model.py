@@ -47,7 +47,7 @@ def test_explore_reads_at_most_limit_images(
     run: Path, arguments: list[str], limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = []
-    monkeypatch.setattr(server, "load_explorer", lambda path, limit, log: limits.append(limit))
+    monkeypatch.setattr(server, "load_explorer", lambda path, limit, log, data: limits.append(limit))
     monkeypatch.setattr(server, "serve", lambda *_, announce, **__: [announce("first"), announce("second")])
     result = invoke("explore", run, *arguments)
     assert result.returncode == 0, result.stderr
