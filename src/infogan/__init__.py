@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Threads that wait for one another sleep instead of spinning: next to other programs, those that spin take the time of
 # the one that they wait for (docs/performance.md). OpenMP reads this when PyTorch is imported.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "0"
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 __version__ = "0.2.0"
 __all__ = [

@@ -21,7 +21,7 @@ from infogan.config import presets
 from infogan.config.load import build, merge
 from infogan.config.schema import Config
 from infogan.data import load
-from infogan.data.dataset import ImageSet
+from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import RESERVE, Timing
 from infogan.utils.errors import UserError
@@ -176,14 +176,17 @@ def test_images_seen_come_to_the_fewest_steps_that_show_them() -> None:
     assert config.images_seen(config.train.steps) == pytest.approx(100_000, rel=0.02)
 
 
-def stage_steps(size: int, channels: int, *assignments: str) -> list[int]:
+def stage_steps(size: int, channels: int, *assignments: str, count: int = 16_000) -> list[int]:
     """Return the steps of the stages of `robust` for images of a size."""
-    images = image_set(64, size=size, channels=channels)
+    pixels = np.broadcast_to(np.uint8(0), (count, channels, size, size))
+    images = ImageSet(pixels, NumberedNames(count), "zeros")
     return resolve.resolve(compose("robust", (), assignments), images, timed=False).config.stage_steps
 
 
 def test_default_length_is_a_number_of_steps_that_the_size_and_the_colour_decide() -> None:
     assert stage_steps(8, 1) == stage_steps(32, 1) == [600, 600, 700, 4000]
+    assert stage_steps(8, 1, count=15_625) == [600, 600, 700, 4000]  # a million values
+    assert stage_steps(8, 1, count=15_624) == [240, 240, 280, 600]
     assert stage_steps(33, 1) == [600, 600, 700, 6000]
     assert stage_steps(32, 3) == [600, 600, 700, 5000]
     assert stage_steps(48, 3) == [600, 600, 700, 7500]
@@ -198,7 +201,7 @@ def test_default_length_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyP
     fast = resolve.resolve(compose("robust"), images)
     assert slow.config == fast.config
     assert slow.timing is not None
-    expected = (6 + 600 * 0.05 + 600 * 0.1 + 700 * 0.05 + 4000 * 0.06) / (1 - RESERVE)
+    expected = (6 + 240 * 0.05 + 240 * 0.1 + 280 * 0.05 + 600 * 0.06) / (1 - RESERVE)
     assert slow.timing.total(slow.config) == pytest.approx(expected)
     # Its configuration, given again as a file, is the same run, whatever images it is for.
     again = resolve.resolve(compose("robust", [slow.config.model_dump(mode="json")]), images).config

@@ -389,11 +389,11 @@ def _for_images(options: Options, images: ImageSet) -> Options:
     """
     is_large = images.size > presets.SMALL
     if options.get("train", {}).get("default_length"):
-        factor = presets.STEPS_OF_LARGE if is_large else 1.0
-        factor *= presets.STEPS_OF_COLOUR if images.channels > 1 else 1.0
+        encoder_factor, gan_factor = _length_factors(images)
         stages = [
-            {**stage, "share": max(1, round(stage["share"] * (factor if stage.get("scales_with_budget", True) else 1)))}
+            {**stage, "share": max(1, round(stage["share"] * (gan_factor if scales else encoder_factor)))}
             for stage in options["stages"]
+            for scales in [stage.get("scales_with_budget", True)]
         ]
         length = {"steps": sum(stage["share"] for stage in stages), "default_length": False}
         options = {**options, "stages": stages, "train": {**options["train"], **length}}
@@ -405,6 +405,14 @@ def _for_images(options: Options, images: ImageSet) -> Options:
         networks = {**networks, "spectral_norm": True}
     stages = [{**stage, "updates": [*map(_for_large, stage["updates"])]} for stage in options["stages"]]
     return {**options, "networks": networks, "stages": stages}
+
+
+def _length_factors(images: ImageSet) -> tuple[float, float]:
+    """Return the factors on the recipe's steps, of the encoder and of the GAN, for images of this number and form."""
+    if len(images) * images.channels * images.size**2 < presets.TINY:
+        return presets.STEPS_OF_TINY, presets.GAN_STEPS_OF_TINY
+    factor = presets.STEPS_OF_LARGE if images.size > presets.SMALL else 1.0
+    return 1.0, factor * (presets.STEPS_OF_COLOUR if images.channels > 1 else 1.0)
 
 
 def _for_large(update: Options) -> Options:

@@ -13,6 +13,9 @@ AUTO = "auto"  # as the size of a code: as many categories as the images are fou
 SMALL = 32  # pixels, up to which the shares of the stages are their steps by default
 STEPS_OF_LARGE = 1.5  # times as many GAN steps have larger images by default
 STEPS_OF_COLOUR = 1.25  # and images in colour
+# Sets with fewer values (images x channels x pixels), such as digits of 8x8 pixels, are learned in fewer steps.
+TINY = 10**6
+STEPS_OF_TINY, GAN_STEPS_OF_TINY = 0.4, 0.15
 LENGTHS = {"steps", "images_seen", "budget", "default_length"}  # options of `train` that give the length
 SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any
 
