@@ -33,6 +33,7 @@ MIN_GAN_STEPS = 200  # a budget that leaves fewer is refused
 TIMED_STEPS = 8  # of each stage; the first of them warm up
 WARM_UP_STEPS = 3
 SMALL_SAMPLE = 1_000  # images on which hooks are timed, and on twice as many
+BUSY = 1.3  # times the time of this thread, from which on other programs take part of the machine
 RESERVE = 0.15  # of the time: for figures, checkpoints and evaluation, and because a warm machine is slower
 NEVER = 2**31
 
@@ -170,15 +171,27 @@ def measure(
         device: The device that is timed.
         few_labels: Labels of a few images, for the loss ``supervised``.
     """
-    started = _clock(device)
+    started, wall_started = _clock(device), time.monotonic()
     step_seconds, encoder = seconds_per_step(config, images, device, few_labels)
+    is_busy = time.monotonic() - wall_started > BUSY * (_clock(device) - started)
     hooks = [hook for stage in config.stages for hook in stage.on_start]
 
     def timing() -> Timing:
         hook_seconds = 0.0 if encoder is None else _hook_seconds(hooks, encoder, images)
         return Timing(hook_seconds + _clock(device) - started, step_seconds)
 
-    return distributed.broadcast_from_rank0(timing)
+    if not is_busy or torch.get_num_threads() == 1:
+        return distributed.broadcast_from_rank0(timing)
+    # Threads that wait for one that does not run may spin, which costs time on this clock. A single thread waits for
+    # nothing, and is at most as many times slower on an idle machine as there are threads.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone, encoder = seconds_per_step(config, images, device, few_labels)
+        step_seconds = tuple(map(min, step_seconds, alone))
+        return timing()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> float:
