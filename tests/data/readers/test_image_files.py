@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infogan.data import ImageSet, has_test_split, load, streamed
-from infogan.data.folder_layout import natural_key
+from infogan.data.folder_layout import natural_key, unread_reason
 from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import BoundedReader
 
@@ -448,3 +448,19 @@ def test_headers_that_claim_huge_sizes_allocate_no_memory(tmp_path: Path) -> Non
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{'descr'")
     with pytest.raises(UserError, match="4,294,967,295 bytes"):
         load(tmp_path / "a.npy")
+
+
+def test_photographs_of_phones_are_read_with_the_extra(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra [heif]")
+    source = folder(tmp_path, {"a.png": png((200, 0, 0), (16, 16))})
+    heif.from_pillow(Image.new("RGB", (16, 16), (0, 200, 0))).save(source / "IMG_1.HEIC", quality=100)
+    images = load(source, strict=True)
+    assert list(images.names) == ["IMG_1.HEIC", "a.png"]
+    assert images.images[0, :, 8, 8].tolist() == pytest.approx([0, 200, 0], abs=6)
+
+
+def test_photographs_of_phones_name_the_extra_that_reads_them() -> None:
+    reason = unread_reason("IMG_1.HEIC")
+    assert reason is not None
+    assert "infogan[heif]" in reason
+    assert (unread_reason("notes.txt"), unread_reason("LICENSE")) == (None, None)
