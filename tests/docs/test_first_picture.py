@@ -33,7 +33,7 @@ def shorten(block: str, *, trained: bool) -> str:
     """Return a block without its first line, which installs infogan, and with a short training or none."""
     install, _, rest = block.partition("\n")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    match = re.fullmatch(r"pip install '?infogan(?:\[(\w+)\])?'?(?: tensorflow)?", install)
+    match = re.fullmatch(r"pip install '?\.(?:\[(\w+)\])?'?(?: tensorflow)?", install)
     assert match and match[1] in {None, *extras}
     assert (TRAINING in rest) != ("random_state=0" in rest)
     rest = rest.replace(TRAINING, "" if trained else TRAINING.replace("\n", f" {SHORT_OPTIONS}\n"))
@@ -141,7 +141,7 @@ def test_notebook_block_shows_the_model(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     (cell,) = (block.text for block in PAGE.blocks if block.language == "python")
     install, _, rest = cell.partition("\n")
-    assert install == "%pip install --quiet infogan"
+    assert install == "%pip install --quiet ."
     folder = 'out="runs/digits"'
     assert folder in rest
     rest = rest.replace(folder, f"{folder}, {SHORT_ARGUMENTS}")

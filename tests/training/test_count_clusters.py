@@ -46,12 +46,6 @@ def test_groups_of_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.argmax(scan.scores) == scan.counts.index(3)
 
 
-@pytest.mark.integration
-def test_groups_of_images_are_counted_after_all_steps() -> None:
-    scan = count_categories(counting_config(60), three_groups(300))
-    assert scan.best == 3
-
-
 def test_short_stages_are_lengthened(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
 
