@@ -299,7 +299,8 @@ def to_uint8(pixels: NDArray[Any], value_range: ValueRange | None = None) -> NDA
     """
     if value_range is not None and pixels.dtype.kind in "biuf":
         low, high = value_range
-        scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
+        with np.errstate(all="ignore"):  # of numbers that are not finite, which are looked for below
+            scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
         if np.isnan(scaled).any():
             raise ValueError("a value is NaN")
         return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
