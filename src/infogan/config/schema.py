@@ -202,8 +202,8 @@ class TrainSettings(Settings):
 
     steps: Positive = 4000  # of all stages together
     # Three other ways to give the length, from which the steps are computed before the run starts. default_length: the
-    # stages' shares are steps, and large or coloured images get more of the GAN's. budget: seconds for the whole run on
-    # this machine. images_seen: of all stages together.
+    # stages' shares are steps, times factors for the number, size and channels of the images (`api.resolve`). budget:
+    # seconds for the whole run on this machine. images_seen: of all stages together.
     default_length: bool = False
     budget: Annotated[float, Field(gt=0)] | None = None
     images_seen: Positive | None = None
