@@ -190,7 +190,7 @@ def test_results_that_cannot_be_written_are_an_error() -> None:
 def train_in_terminal(folder: Path, steps: int, small: list[str], *, controlling: bool) -> int:
     """Train in a terminal that goes away when the run has begun; return the exit code.
 
-    Only the end of a controlling terminal is told to a process, with SIGHUP.
+    A process learns only of the end of its controlling terminal, by SIGHUP.
     """
 
     def take_control() -> None:

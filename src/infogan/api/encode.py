@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from infogan.api.sort import Sorter
 from infogan.data import Progress, describe_skipped
+from infogan.data.dataset import unusable
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
 from infogan.models.infogan import InfoGAN
@@ -111,7 +112,7 @@ def encode_dataset(
                 reason = describe_skipped(skipped) if skipped else "it is empty"
                 raise UserError(f"{stream.source} has no usable image: {reason}")
             if strict and skipped:
-                raise UserError(f"{len(skipped)} files of {stream.source} cannot be used: {describe_skipped(skipped)}")
+                raise unusable(stream.source, skipped)
             write(job)
             if sort is not None:
                 category = _key(list(model.layout.codes).index(model.first_categorical().name))

@@ -89,7 +89,7 @@ class Sorter:
             raise self._not_empty()
 
     def sort(self, values: NDArray[Any], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
-        """Sort some images; call it in the same order each time, because that order decides which of equal names gets a hash.
+        """Sort some images; the order of the calls decides which of two names that agree gets a hash.
 
         Args:
             values: (count,), the category of each image.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.data.factors import Factors
+from infogan.utils.errors import UserError
 
 MAX_REASONS = 4  # that a message about images that were left out gives
 
@@ -117,6 +118,11 @@ def describe_skipped(skipped: Sequence[str]) -> str:
     parts = [f"{reason} ({len(names)}, e.g. {names[0]})" for reason, names in groups[:MAX_REASONS]]
     parts += [f"{len(groups) - MAX_REASONS} other reasons"] if len(groups) > MAX_REASONS else []
     return "; ".join(parts)
+
+
+def unusable(source: str, skipped: Sequence[str]) -> UserError:
+    """Return the error for images that cannot be used, if none may be left out."""
+    return UserError(f"{len(skipped)} files of {source} cannot be used: {describe_skipped(skipped)}")
 
 
 def some_indices(total: int, limit: int) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped
+from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped, unusable
 from infogan.data.factors import Factors
 from infogan.data.preprocess import SIZES, Progress, wrap_read_errors
 from infogan.data.readers.remote import Location
@@ -327,7 +327,7 @@ class _SplitWriter:
         """Write one shard: its pixels, then its sidecar."""
         images = stream.read(number * self.shard_images, min((number + 1) * self.shard_images, stream.count))
         if self.strict and images.skipped:
-            raise UserError(_refusal(stream, images.skipped))
+            raise unusable(stream.source, images.skipped)
         content = io.BytesIO()
         np.save(content, np.ascontiguousarray(images.images), allow_pickle=False)
         write_bytes(self.path(number, ".npy"), content.getvalue())
@@ -383,7 +383,7 @@ def write_shards(
         sidecars, written = {}, {}
         for split, stream in streams.items():
             if strict and stream.skipped:
-                raise UserError(_refusal(stream, stream.skipped))
+                raise unusable(stream.source, stream.skipped)
             # Shards of equal size, apart from the last, so that all workers have the same amount of work.
             shard_images = max(1, math.ceil(stream.count / max(1, math.ceil(stream.count / limit))))
             writer = _SplitWriter(folder, split, splits[split], shard_images, strict)
@@ -391,7 +391,7 @@ def write_shards(
             skipped = (*stream.skipped, *(line for sidecar in sidecars[split] for line in sidecar.skipped))
             written[split] = PreparedSplit(sum(sidecar.images for sidecar in sidecars[split]), skipped)
             if strict and skipped:  # in shards of an earlier, interrupted preparation
-                raise UserError(_refusal(stream, skipped))
+                raise unusable(stream.source, skipped)
             if not written[split].images:
                 reason = describe_skipped(skipped) if skipped else "it is empty"
                 raise UserError(f"{stream.source} has no usable image: {reason}")
@@ -403,10 +403,6 @@ def _remove_temporary_files(folder: Path) -> None:
     for path in folder.glob(".*"):
         if TEMPORARY_NAME.fullmatch(path.name):
             path.unlink(missing_ok=True)
-
-
-def _refusal(stream: Stream, skipped: Sequence[str]) -> str:
-    return f"{len(skipped)} files of {stream.source} cannot be used: {describe_skipped(skipped)}"
 
 
 def _write_plan(folder: Path, shape: tuple[int, int], limit: int, streams: Mapping[str, Stream]) -> None:

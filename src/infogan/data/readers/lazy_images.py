@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped
+from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped, unusable
 from infogan.data.preprocess import Header, ImageSpec, Progress, Target, read_header, render, skip_unusable
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
@@ -80,7 +80,7 @@ class LazyImages:
         if not len(images):
             raise self._no_usable_image(skipped)
         if strict and skipped:
-            raise UserError(f"{len(skipped)} files of {self.source} cannot be used: {describe_skipped(skipped)}")
+            raise unusable(self.source, skipped)
         return replace(images, skipped=skipped)
 
     def stream(self, target: Target, fingerprint: str, root: Path | None = None) -> Stream:
