@@ -30,7 +30,7 @@ def test_a_pool_computes(tmp_path: Path) -> None:
 
 
 def test_an_error_ends_the_processes_and_no_others() -> None:
-    other = multiprocessing.Process(target=time.sleep, args=(60,))
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), process_pool(2) as pool:

@@ -32,7 +32,9 @@ def process_pool(
         ...     sizes = list(pool.map(os.path.getsize, paths))
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, None, _start, (initializer, arguments))
+    # A fork of a process with threads (of PyTorch, of JAX in the caller's script) may deadlock.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start, (initializer, arguments))
     try:
         yield pool
     except BaseException as error:
@@ -54,7 +56,6 @@ def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) 
     for number in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)  # a fork writes to that of its parent
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*arguments)
