@@ -1,89 +1,185 @@
-"""Compare verdicts with labels: of runs that are made to fail, and of all runs that were measured.
+"""Compare verdicts on groups with labels, on the evidence that `benchmarks.verdict_runs` has measured.
 
-    python -m benchmarks.verdicts --out benchmarks/results/sabotaged.jsonl --beside benchmarks/results/*.jsonl
+    python -m benchmarks.verdicts benchmarks/results/verdicts.jsonl
 
-Each sabotaged run is a command with a mistake in it: another number of categories than there are classes,
-augmentations that change almost nothing, two hundred steps, an old recipe. Runs that are in the file already are not
-repeated. Then every run of these files is judged again, from the recorded evidence and with today's thresholds. A
-verdict is wrong if it trusts a run below ``FAILED`` of its floor, or does not trust a run that reaches its floor.
+A run is *right* if its accuracy, one category a label, is at least ``RIGHT`` of the best of its set, and *wrong* below
+``WRONG`` of it; in between, any answer will do. The tables show the answers with the limits of the package, then with
+limits that were fitted on the other half of the sets alone. The probability of right groups is a logistic regression
+that has never seen the set that it judges.
 """
 
 import argparse
-import shlex
-import time
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import add, commit, lines_of, run
-from infogan.evaluation.verdict import Evidence, judge
+import numpy as np
+from numpy.typing import NDArray
 
-FLOORS = {"mnist": 0.983, "fashion-mnist": 0.65, "digits": 0.93}
-FLOOR_OF_IMBALANCED = 0.9
-FAILED = 0.9  # share of the floor; a run below has failed
+from benchmarks.accuracy import lines_of
+from infogan.evaluation.group_evidence import GroupEvidence, Structure
+from infogan.evaluation.picture_evidence import PictureEvidence
+from infogan.evaluation.verdict import THRESHOLDS, judge
 
-# As in the recorded results, where --augment had its old name.
-SABOTAGED = [
-    "mnist --categorical 5",
-    "mnist --categorical 7",
-    "mnist --categorical 15",
-    "mnist --categorical 20",
-    "mnist --invariance colour=0.05",
-    "mnist --invariance flip=0.5",
-    "mnist --steps 200",
-    "mnist --recipe paper --budget 4m",  # its own 5000 steps take half an hour
-    "mnist --recipe post",
-    "mnist --recipe plain",
-    "fashion-mnist --categorical 5",
-    "fashion-mnist --categorical 20",
-    "digits --categorical 6 --budget 55s",
-    "digits --categorical 20 --budget 55s",
-]
+RIGHT, SMALLEST_RIGHT = 0.95, 0.6  # share of the best accuracy, and accuracy, from which on groups are right
+WRONG, LARGEST_WRONG = 0.85, 0.5  # below which they are wrong
+KNOWN_BEST = {"imbalanced": 0.987, "mnist": 0.987, "crops": 1.0}  # of full runs, if the grid has no better one
+HALVES = (("digits", "fashion-mnist", "cifar10", "shapes"), ("mnist", "imbalanced", "clothing", "crops", "glyphs"))
+ANSWERS = ("yes", "with care", "no")
+Limits = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with its evidence.
+
+    Attributes:
+        name: Set, condition, seed and number of categories.
+        data: Name of the set.
+        accuracy: One category a label.
+        evidence: What its groups are judged by.
+        size: Number of categories.
+        is_right: None = any answer will do.
+    """
+
+    name: str
+    data: str
+    accuracy: float
+    evidence: GroupEvidence
+    size: int
+    is_right: bool | None
+
+    @property
+    def traces(self) -> dict[str, float]:
+        """The measurements by name."""
+        verdict = judge(self.evidence, PictureEvidence(read_back=1.0), "category", self.size)
+        return {trace.name: trace.value for trace in verdict.evidence if trace.concerns == "groups"}
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines file of sabotaged runs to append to")
-    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="JSON lines of `benchmarks.accuracy`")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="where the run folders go")
-    parser.add_argument("--judge-only", action="store_true", help="train nothing, judge the recorded runs")
-    arguments = parser.parse_args()
-    for number, text in enumerate([] if arguments.judge_only else SABOTAGED):
-        command = ["infogan", "train", *text.split(), "--seed", str(arguments.seed)]
-        if any(line["command"] == shlex.join(command) for line in lines_of(arguments.out)):
-            continue
-        data = text.split()[0]
-        folder = arguments.runs / f"sabotaged-{number}-{time.strftime('%Y%m%d-%H%M%S')}"
-        add(arguments.out, {"data": data, "seed": arguments.seed, "commit": commit()} | run(command, folder))
-    files = dict.fromkeys([arguments.out, *arguments.beside])
-    print(table([line for file in files for line in lines_of(file)]))
+    parser.add_argument("results", type=Path, help="JSON lines of benchmarks.verdict_runs")
+    runs = read_runs(parser.parse_args().results)
+    shipped = {name: limits_of(threshold) for name, threshold in THRESHOLDS.items()}
+    print("With the limits of the package:\n")
+    print(table(runs, [answer(run, shipped) for run in runs]))
+    crossed: dict[str, str] = {}
+    for fitted, reported in (HALVES, HALVES[::-1]):
+        limits = fit_limits([run for run in runs if run.data in fitted])
+        crossed |= {run.name: answer(run, limits) for run in runs if run.data in reported}
+    print("\nWith limits that were fitted on the other half of the sets:\n")
+    print(table(runs, [crossed[run.name] for run in runs]))
+    print("\nProbability of right groups, fitted on the other sets:\n")
+    print(calibration_table(runs, leave_one_set_out(runs)))
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """Return the runs as Markdown with their verdicts, and the number of right verdicts of either kind."""
-    rows = ["| command | accuracy | verdict | |", "|---|---|---|---|"]
-    counts: dict[str, list[int]] = {"failed and not trusted": [0, 0], "reached the floor and trusted": [0, 0]}
+def read_runs(path: Path) -> list[Run]:
+    """Return the runs in a file."""
+    lines = lines_of(path)
+    best = {line["data"]: KNOWN_BEST.get(line["data"], 0.0) for line in lines}
     for line in lines:
-        if "verdict" not in line or "accuracy" not in line:
+        best[line["data"]] = max(best[line["data"]], line["accuracy"])
+    return [_read_run(line, best[line["data"]]) for line in lines]
+
+
+def _read_run(line: dict[str, Any], best: float) -> Run:
+    accuracy, structure = line["accuracy"], line["evidence"]["structure"]
+    pairs = tuple((first, second) for first, second in structure["alike"])
+    structure = Structure(**{**structure, "several": tuple(structure["several"]), "alike": pairs, "tree": ()})
+    evidence = GroupEvidence(
+        **{**line["evidence"], "unused": tuple(line["evidence"]["unused"]), "structure": structure}
+    )
+    is_right: bool | None = None
+    if accuracy < WRONG * best or accuracy < LARGEST_WRONG:
+        is_right = False
+    elif accuracy >= RIGHT * best and accuracy >= SMALLEST_RIGHT:
+        is_right = True
+    name = f"{line['data']}, {line['condition']}, seed {line['seed']}, {line['categories']} categories"
+    return Run(name, line["data"], accuracy, evidence, line["categories"], is_right)
+
+
+def limits_of(threshold: dict[str, Any]) -> tuple[float, float]:
+    """Return the limits of a threshold."""
+    care, no = threshold.get("minimum") or threshold["maximum"]
+    return float(care), float(no)
+
+
+def answer(run: Run, limits: Limits) -> str:
+    """Return the answer with some limits."""
+    worst = 0
+    for name, value in run.traces.items():
+        sign = 1 if "minimum" in THRESHOLDS[name] else -1
+        care, no = limits[name]
+        worst = max(worst, 2 if sign * value < sign * no else 1 if sign * value < sign * care else 0)
+    return ANSWERS[worst]
+
+
+def fit_limits(runs: Sequence[Run]) -> Limits:
+    """Return limits that every right run passes, with a margin.
+
+    The limit of "with care" is the worst value of a right run, and that of "no" lies as far beyond it as the half of
+    the distance to the median of the wrong runs that are worse.
+    """
+    limits: Limits = {}
+    for name, threshold in THRESHOLDS.items():
+        if threshold["concerns"] != "groups":
             continue
-        names = [field.name for field in fields(Evidence)]
-        verdict = judge(Evidence(**{name: line["verdict"].get(name) for name in names}), "category")
-        is_trusted, reason = verdict.trust, verdict.reason
-        floor = FLOOR_OF_IMBALANCED if "prior_distance" in line else FLOORS[line["data"]]
-        kind, is_wrong = None, False  # between the two, either verdict is right
-        if line["accuracy"] < FAILED * floor:
-            kind, is_wrong = "failed and not trusted", is_trusted
-        elif line["accuracy"] >= floor:
-            kind, is_wrong = "reached the floor and trusted", not is_trusted
-        if kind:
-            counts[kind][0] += not is_wrong
-            counts[kind][1] += 1
-        command = line["command"].removeprefix("infogan train ")
-        words = "trust" if is_trusted else reason
-        rows.append(f"| `{command}` | {line['accuracy']:.4f} | {words} | {'wrong' if is_wrong else ''} |")
-    return "\n".join([*rows, "", *(f"{kind}: {right} of {total}" for kind, (right, total) in counts.items())])
+        sign = 1 if "minimum" in threshold else -1
+        right = [sign * run.traces[name] for run in runs if run.is_right]
+        worst = min(right)
+        worse = [sign * run.traces[name] for run in runs if run.is_right is False and sign * run.traces[name] < worst]
+        beyond = worst - (worst - float(np.median(worse))) / 2 if worse else worst
+        limits[name] = sign * worst, sign * beyond
+    return limits
+
+
+def table(runs: Sequence[Run], answers: Sequence[str]) -> str:
+    """Return the number of runs by answer, and every wrong call, as Markdown."""
+    rows = ["| | " + " | ".join(ANSWERS) + " |", "|---|---|---|---|"]
+    for title, is_right in (("right", True), ("in between", None), ("wrong", False)):
+        of_kind = [given for run, given in zip(runs, answers, strict=True) if run.is_right is is_right]
+        rows.append(f"| {title} | " + " | ".join(str(of_kind.count(given)) for given in ANSWERS) + " |")
+    care = answers.count("with care") / len(answers)
+    rows += ["", f"{len(runs)} runs; with care: {care:.0%}", ""]
+    for run, given in zip(runs, answers, strict=True):
+        if (run.is_right is True and given == "no") or (run.is_right is False and given == "yes"):
+            rows.append(f"- {run.name}: accuracy {run.accuracy:.3f}, answer {given}")
+    return "\n".join(rows)
+
+
+def leave_one_set_out(runs: Sequence[Run]) -> NDArray[np.float64]:
+    """Return the probability of each run to be right, from a regression on the runs of the other sets."""
+    probabilities = np.empty(len(runs))
+    for data in {run.data for run in runs}:
+        model = fit_probability([run for run in runs if run.data != data])
+        for row, run in enumerate(runs):
+            if run.data == data:
+                probabilities[row] = model.predict_proba([[*run.traces.values()]])[0, 1]
+    return probabilities
+
+
+def fit_probability(runs: Iterable[Run]) -> Any:
+    """Return a logistic regression from traces to whether groups are right."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    decided = [run for run in runs if run.is_right is not None]
+    traces = [[*run.traces.values()] for run in decided]
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(traces, [run.is_right for run in decided])
+
+
+def calibration_table(runs: Sequence[Run], probabilities: NDArray[np.float64]) -> str:
+    """Return how often runs of similar probability are right, as Markdown."""
+    rows = ["| probability | runs | right |", "|---|---|---|"]
+    for low, high in ((0.0, 0.1), (0.1, 0.3), (0.3, 0.7), (0.7, 0.9), (0.9, 1.01)):
+        inside = [run.is_right for run, p in zip(runs, probabilities, strict=True) if low <= p < high]
+        decided = [is_right for is_right in inside if is_right is not None]
+        share = f"{np.mean(decided):.0%}" if decided else "-"
+        rows.append(f"| {low:.0%} to {min(high, 1.0):.0%} | {len(decided)} | {share} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

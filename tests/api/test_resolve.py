@@ -336,15 +336,15 @@ def test_number_of_the_first_categorical_code_can_be_left_open() -> None:
 
 
 def test_categories_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Scan:
-        best = 5
+    class Range:
+        high = 5
 
-    monkeypatch.setattr(resolve, "count_categories", lambda *_: Scan())
+    monkeypatch.setattr(resolve, "count_categories", lambda *_: Range())
     options, run = robust_options(tmp_path, "auto"), RunFolder.at(tmp_path / "run")
     config = resolved(options, run=run.path)
     assert config.category_sizes == (5,)
     run.begin(config, "x")
-    Scan.best = 9
+    Range.high = 9
     assert resolved(options, run=run.path) == config
     labels = "".join(f"{number},{number}\n" for number in range(11))
     assert resolved(robust_options(tmp_path, "auto", labels)).category_sizes == (11,)  # as many as there are labels
@@ -450,6 +450,6 @@ def test_plan_has_the_images_that_it_was_made_for() -> None:
     images = image_set()
     plan = resolve.resolve(small_options(), images)
     assert plan.images is images
-    assert (plan.scan, plan.few_labels, plan.timing) == (None, None, None)
+    assert (plan.categories, plan.few_labels, plan.timing) == (None, None, None)
     assert np.array_equal(plan.images.images, image_set().images)
     assert plan.config.train.steps == small_config().train.steps

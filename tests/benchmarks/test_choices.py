@@ -6,27 +6,39 @@ from typing import Any
 
 import pytest
 from benchmarks.until import until
-from benchmarks.verdicts import SABOTAGED, table
 
-from benchmarks import choosing, disentangling
+from benchmarks import choosing, disentangling, verdicts
+from infogan.evaluation.verdict import THRESHOLDS
 from infogan.training.run_dir import RunFolder
 
 
-def test_verdict_is_wrong_if_it_trusts_a_failed_run_or_not_a_good_one() -> None:
-    evidence = {"view_agreement": 0.9, "sureness": 0.9, "smallest_class": 0.8, "read_back": 0.99}
+def test_verdicts_are_compared_with_accuracies(tmp_path: Path) -> None:
+    def line(data: str, count: int, accuracy: float, **changes: object) -> str:
+        structure = {"predictable": 0.97, "agreement": 0.96, "halves": 0.97, "several": [], "several_share": 0.0}
+        structure |= {"alike": [[0, 1]], "alike_share": 0.02, "follows": {"brightness": 0.1}, "tree": []} | changes
+        evidence = {"views_apart": 1.0, "view_agreement": 0.9, "sureness": 0.98, "unused": [], "structure": structure}
+        run = {"data": data, "condition": "recommended", "seed": 0, "categories": count, "accuracy": accuracy}
+        return json.dumps(run | {"evidence": evidence})
 
-    def line(accuracy: float, **changes: float) -> dict[str, Any]:
-        return {"data": "digits", "command": f"infogan train {accuracy}", "accuracy": accuracy} | {
-            "verdict": evidence | changes | {"trust": "recorded with earlier thresholds, which are not used"}
-        }
-
-    lines = [line(0.83), line(0.82, sureness=0.1), line(0.85), line(0.94), line(0.95, read_back=0.2), {"failed": 1}]
-    rows = table(lines).splitlines()
-    assert [row.split("|")[-2].strip() for row in rows[2:7]] == ["wrong", "", "", "", "wrong"]
-    assert rows[-2:] == ["failed and not trusted: 1 of 2", "reached the floor and trusted: 1 of 2"]
-    # An imbalanced set has a floor of its own, at which 0.82 is not a failure.
-    assert table([line(0.82) | {"prior_distance": 0.1}]).splitlines()[-2].endswith("0 of 0")
-    assert len(SABOTAGED) >= 10
+    lines = [line(data, 10, 0.96) for data in ("digits", "clothing")]
+    lines += [line(data, 6, 0.58, several_share=0.4) for data in ("digits", "clothing")]
+    lines += [line("digits", 5, 0.48), line("clothing", 12, 0.93, halves=0.1), line("digits", 8, 0.87)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines) + "\n")
+    runs = verdicts.read_runs(tmp_path / "runs.jsonl")
+    assert [run.is_right for run in runs] == [True, True, False, False, False, True, None]
+    shipped = {name: verdicts.limits_of(threshold) for name, threshold in THRESHOLDS.items()}
+    answers = [verdicts.answer(run, shipped) for run in runs]
+    assert answers == ["yes", "yes", "no", "no", "yes", "no", "yes"]
+    rows = verdicts.table(runs, answers).splitlines()
+    assert rows[2:5] == ["| right | 2 | 0 | 1 |", "| in between | 1 | 0 | 0 |", "| wrong | 1 | 0 | 2 |"]
+    assert rows[-2].startswith("- digits, recommended, seed 0, 5 categories")
+    assert rows[-1].startswith("- clothing, recommended, seed 0, 12 categories")
+    # Every right run passes the limits that are fitted to it, and a wrong one is refused if it is far beyond.
+    fitted = verdicts.fit_limits([run for run in runs if run.data == "digits"])
+    assert verdicts.answer(runs[0], fitted) == "yes"
+    assert verdicts.answer(runs[3], fitted) == "no"
+    probabilities = verdicts.leave_one_set_out(runs)
+    assert probabilities[0] > probabilities[2]
 
 
 def test_time_to_an_accuracy_excludes_pretraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,8 +104,8 @@ def test_training_ends_in_every_phase_and_resumes(
         ("infogan.api.train_run.load", "waits", []),
         ("infogan.training.time_budget.train", "computes", ["--budget", "20m"]),  # in a temporary folder
         integration("infogan.data.download.fetch_missing", "waits", ["--set", "data.source=svhn"]),
-        integration("infogan.training.count_clusters.train", "waits", ["--categorical", "auto"]),
-        integration("infogan.training.count_clusters.train", "computes", ["--categorical", "auto"]),
+        integration("infogan.training.first_stage.train", "waits", ["--categorical", "auto"]),
+        integration("infogan.training.first_stage.train", "computes", ["--categorical", "auto"]),
         integration("infogan.training.time_budget.train", "waits", ["--budget", "20m"]),
     ],
 )

@@ -80,7 +80,7 @@ def test_every_metric_has_a_line_in_the_summary_and_a_meaning() -> None:
     metrics = {"accuracy", "purity", "nmi", "ari", "calibration_error", "brier", "log_loss", f"kernel_{space}"}
     metrics |= {f"{name}_{space}" for name in ("frechet", "precision", "recall", "density", "coverage")}
     metrics |= {f"kernel_{space}_error", f"kernel_{space}_train_to_test", f"frechet_{space}_train_to_test"}
-    groups = {"information", "information_estimate", "entropy", "ignored", "verdict"}
+    groups = {"information", "information_estimate", "entropy", "ignored", "verdict", "tree"}
     assert metrics | groups | {"protocol", "protocols", "intervals"} == set(result)
     rows = {row[0]: row[1:] for row in metric_rows(result, {"knob1": "width"})}
     for name in metrics:
@@ -99,8 +99,9 @@ def test_every_metric_has_a_line_in_the_summary_and_a_meaning() -> None:
     assert f"kernel pca64: {result['kernel_pca64']:.3g} +- {result['kernel_pca64_error']:.2g}" in lines
     multiple = result["frechet_pca64"] / result["frechet_pca64_train_to_test"]
     assert f"{multiple:.1f} times" in lines
-    judged = [line for line in summary(result)[:-2] if ": good" in line or ": fair" in line or ": poor" in line]
-    assert len(judged) == len(summary(result)) - 3  # all but the kernel distance, the protocol and the verdict
+    measured = summary(result)[: summary(result).index(f"({result['protocol']})")]
+    judged = [line for line in measured if ": good" in line or ": fair" in line or ": poor" in line]
+    assert len(judged) == len(measured) - 1  # all but the kernel distance
     assert f"density {result['density_pca64']:.3f}, coverage {result['coverage_pca64']:.3f}" in lines
     assert f"model-free estimate {result['information_estimate']['knob1']:.3f} nats" in lines
     assert "120 images, fitted on train" in lines

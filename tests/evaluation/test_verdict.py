@@ -1,6 +1,8 @@
-"""The verdict: its evidence, its thresholds, and that it needs no labels."""
+"""The verdict: its evidence, its limits, its two answers, and that it needs no labels."""
 
-from dataclasses import asdict, replace
+import json
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,76 +12,158 @@ from infogan.data.augment import augment
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.evaluation.evaluate import evaluate
+from infogan.evaluation.group_evidence import GroupEvidence, Structure, measure_structure
 from infogan.evaluation.metric_groups import EvaluationInputs
+from infogan.evaluation.picture_evidence import PictureEvidence
 from infogan.evaluation.summary import summary
-from infogan.evaluation.verdict import THRESHOLDS, Evidence, collect_evidence, judge, merged_and_split
+from infogan.evaluation.verdict import NOT_JUDGED, THRESHOLDS, collect_group_evidence, judge
 from infogan.models.architectures import ImageShape
-from infogan.models.infogan import InfoGAN
-from infogan.models.latents import CodeLayout
-from infogan.models.networks import build_networks
-from infogan.models.serialization import ModelConfig
-from tests.helpers import bar_images, image_set, small_config, small_model
+from infogan.models.encoder import Encoder
+from infogan.models.results import Verdict
+from tests.helpers import bar_images, image_set, small_model
+from tests.training.test_separation import kinds
 
-GOOD = Evidence(
-    views_apart=1.2,
-    view_agreement=0.9,
-    sureness=0.98,
-    smallest_class=0.9,
-    read_back=0.99,
-    neighbours=0.97,
-    kinds=10,
-    kinds_met=1.0,
+STRUCTURE = Structure(predictable=0.97, agreement=0.96, halves=0.97, follows={"brightness": 0.1, "colour": 0.3})
+GROUPS = GroupEvidence(views_apart=1.2, view_agreement=0.9, sureness=0.98, structure=STRUCTURE)
+PICTURES = PictureEvidence(
+    read_back=0.99, diversity=0.9, precision=0.9, recall=0.6, coverage=0.8, copies=0.02, ignored_share=0.0
 )
 
 
-def test_run_with_good_evidence_is_trusted() -> None:
-    verdict = judge(GOOD, "digit")
-    trusted, reason = verdict.trust, verdict.reason
-    assert trusted
-    assert reason.startswith("trusted: 90% of images keep their digit under augmentation, 99.0% of generated")
-    # A model without an encoder lacks these.
-    assert judge(replace(GOOD, neighbours=None, kinds=None, kinds_met=None), "digit").trust
+def with_value(name: str, value: Any) -> tuple[GroupEvidence, PictureEvidence]:
+    """Return good evidence but for one measurement."""
+    if name == "follows":
+        return replace(GROUPS, structure=replace(STRUCTURE, follows={"brightness": 0.1, "colour": value})), PICTURES
+    if name in {field.name for field in fields(Structure)}:
+        return replace(GROUPS, structure=replace(STRUCTURE, **{name: value})), PICTURES
+    if name in {field.name for field in fields(GroupEvidence)}:
+        return replace(GROUPS, **{name: value}), PICTURES
+    return GROUPS, replace(PICTURES, **{"ignored_share" if name == "ignored" else name: value})
+
+
+def test_run_with_good_evidence_is_relied_on() -> None:
+    verdict = judge(GROUPS, PICTURES, "digit", 10)
+    assert (verdict.groups, verdict.pictures, verdict.trust) == ("yes", "yes", True)
+    assert verdict.reasons == ()
+    assert verdict.advice == ""
+    assert {trace.name for trace in verdict.evidence} == THRESHOLDS.keys()
+    assert {trace.answer for trace in verdict.evidence} == {"yes"}
 
 
 @pytest.mark.parametrize("name", sorted(THRESHOLDS))
-def test_run_is_not_trusted_if_one_measurement_is_below_its_threshold(name: str) -> None:
-    minimum = THRESHOLDS[name]["minimum"]
-    good, bad = (Evidence(**{**asdict(GOOD), name: value}) for value in (minimum, minimum - 0.01))
-    assert judge(good, "digit").trust
-    verdict = judge(bad, "digit")
-    trusted, reason = verdict.trust, verdict.reason
-    concerned = {"groups": verdict.groups, "pictures": verdict.pictures}
-    assert concerned.pop(THRESHOLDS[name]["concerns"]) == "no"
-    assert [*concerned.values()] == ["yes"]
-    assert not trusted
-    assert reason.startswith("not trusted: ")
-    assert "digit" in reason
+def test_each_measurement_has_two_limits(name: str) -> None:
+    threshold = THRESHOLDS[name]
+    sign = 1 if "minimum" in threshold else -1
+    care, no = threshold["minimum" if sign > 0 else "maximum"]
+    part = threshold["concerns"]
+    cases = {care: "yes"}
+    if care != no:
+        cases[care - sign * 0.001] = "with care"
+    if name != "follows":  # which is no reason for "no"
+        cases[no - sign * 0.001] = "no"
+    for value, answer in cases.items():
+        verdict = judge(*with_value(name, value), "digit", 10)
+        answers = {"groups": verdict.groups, "pictures": verdict.pictures}
+        assert answers.pop(part) == answer
+        assert [*answers.values()] == ["yes"]
+        assert verdict.trust == (answer != "no")
+        assert len(verdict.reasons) == (answer != "yes")
+        trace = next(trace for trace in verdict.evidence if trace.name == name)
+        assert trace.value == pytest.approx(value)
+        assert (trace.answer, trace.concerns) == (answer, part)
 
 
-def test_evidence_is_measured_on_real_and_generated_images() -> None:
+def test_stronger_reasons_come_first_and_advice_belongs_to_the_first() -> None:
+    groups = replace(GROUPS, sureness=0.75, structure=replace(STRUCTURE, several=(1, 4), several_share=0.4))
+    verdict = judge(groups, replace(PICTURES, diversity=0.01, uniform=(0, 2, 3)), "digit", 10)
+    assert (verdict.groups, verdict.pictures) == ("no", "no")
+    first, second, third = verdict.reasons
+    assert "2 of 10" in first and "(1, 4)" in first
+    assert "collapsed" in second and "3 of 10" in second
+    assert "0.75" in third
+    assert verdict.advice == THRESHOLDS["several_share"]["advice"]
+
+
+def test_what_the_groups_follow_is_named() -> None:
+    groups, pictures = with_value("follows", 0.95)
+    (reason,) = judge(groups, pictures, "digit", 10).reasons
+    assert "colour" in reason and "95%" in reason
+
+
+def test_groups_without_known_features_are_relied_on_with_care_at_most() -> None:
+    verdict = judge(replace(GROUPS, structure=None), PICTURES, "digit", 10)
+    assert (verdict.groups, verdict.pictures) == ("with care", "yes")
+    assert verdict.reasons == (NOT_JUDGED,)
+    worse = judge(replace(GROUPS, structure=None, view_agreement=0.1), PICTURES, "digit", 10)
+    assert worse.groups == "no"
+
+
+def test_verdict_survives_json() -> None:
+    verdict = judge(replace(GROUPS, sureness=0.1), PICTURES, "digit", 10)
+    assert Verdict.parse(json.loads(json.dumps(verdict.to_dict()))) == verdict
+    old = Verdict.parse({"trust": False, "reason": "not trusted: why", "sureness": 0.1})
+    assert (old.groups, old.pictures, old.trust) == ("no", "no", False)
+
+
+def test_evidence_is_measured_on_real_images() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 3}, {"kind": "continuous"}])
     images = bar_images(90)
-    evidence = collect_evidence(model, images, {"flip": 1.0}, 5, samples=400)
+    evidence = collect_group_evidence(model, images, {"flip": 1.0}, 5, samples=400)
     encoding = model.encode(images)
     categories, probabilities = encoding.codes["category"], encoding.probabilities["category"]
-    assert evidence.smallest_class == pytest.approx(np.bincount(categories, minlength=3).min() / 30)
+    counts = np.bincount(categories, minlength=3)
+    assert evidence.unused == tuple(np.flatnonzero(counts < 3).tolist())
     assert evidence.sureness == pytest.approx(float(probabilities.max(axis=1).mean()), abs=1e-6)
     assert evidence.view_agreement == 1  # every view is mirrored, so both are equal
-    generated = model.sample(400, seed=5)
-    recognised = model.encode(generated.images).codes["category"] == generated.codes["category"]
-    assert evidence.read_back == pytest.approx(float(recognised.mean()))
-    assert evidence.neighbours is None
+    assert evidence.structure is None
     strong = {"shift": 0.4, "rotate": 90.0}
-    assert collect_evidence(model, images, strong, 5, samples=90).view_agreement < 1
+    assert collect_group_evidence(model, images, strong, 5, samples=90).view_agreement < 1
+
+
+def test_categories_are_judged_in_the_features_of_the_first_stage() -> None:
+    model = small_model(codes=[{"kind": "categorical", "size": 3}])
+    images = bar_images(120)
+    torch.manual_seed(1)
+    encoder = Encoder(ImageShape(1, images.shape[2]), width=4, classes=1)
+    structure = collect_group_evidence(model, images, {"shift": 0.1}, 0, encoder).structure
+    features = encoder.features_in_batches(to_network(torch.from_numpy(images))).numpy()
+    expected = measure_structure(features, images, model.encode(images).codes["category"], 3, seed=0)
+    assert structure == expected
+
+
+def test_structure_of_right_merged_and_split_categories() -> None:
+    points, labels = kinds((300, 300, 300), spread=0.1)
+    images = np.zeros((900, 3, 16, 16), np.uint8)
+    images[:, 0] = 100 * labels[:, None, None]
+    right = measure_structure(points, images, labels, 3, seed=0)
+    assert min(right.predictable, right.agreement, right.halves) > 0.99
+    assert (right.several_share, right.alike_share) == (0, 0)
+    assert right.follows["colour"] == pytest.approx(1)
+    assert len(right.tree) == 2
+    merged = measure_structure(points, images, np.minimum(labels, 1), 2, seed=0)
+    assert merged.several == (1,)
+    assert merged.several_share == pytest.approx(2 / 3)
+    random = np.random.default_rng(0)
+    split = measure_structure(
+        points, images, np.where((labels == 2) & (random.random(900) < 0.5), 3, labels), 4, seed=0
+    )
+    assert split.alike == ((2, 3),)
+    assert split.alike_share == pytest.approx(1 / 6, abs=0.02)
+    other = measure_structure(points, random.integers(0, 256, images.shape, dtype=np.uint8), labels, 3, seed=0)
+    assert max(other.follows.values()) < 0.2
+
+
+def test_unused_categories_do_not_count_against_the_others() -> None:
+    points, labels = kinds((300, 300, 300), spread=0.1)
+    structure = measure_structure(points, np.zeros((900, 1, 8, 8), np.uint8), labels, 7, seed=0)
+    assert min(structure.agreement, structure.halves) > 0.99
 
 
 def test_distance_of_views_is_relative_to_the_distance_of_neighbours() -> None:
     model, images, shift = small_model(), bar_images(40), {"shift": 0.3}
 
     def views_apart(augmentations: dict[str, float], count: int = 40) -> float:
-        distance = collect_evidence(model, images[:count], augmentations, 5, samples=100).views_apart
-        assert distance is not None
-        return distance
+        return collect_group_evidence(model, images[:count], augmentations, 5, samples=100).views_apart
 
     # The same views, drawn after the two that the agreement is measured on; distances computed differently.
     generator = torch.Generator().manual_seed(5)
@@ -95,36 +179,7 @@ def test_distance_of_views_is_relative_to_the_distance_of_neighbours() -> None:
     assert np.isfinite(views_apart(shift, count=1))
 
 
-def test_clusters_before_training_are_compared_with_the_number_of_categories() -> None:
-    config = small_config("data.source=bars", preset="robust", codes=[{"kind": "categorical", "size": 4}])
-    shape = ImageShape(1, 8)
-    layout = CodeLayout(config.noise, config.codes)
-    networks = build_networks(config.networks, layout, shape, kind="infogan", seed=0)
-    model = InfoGAN(ModelConfig.of(config, shape), networks)
-    assert networks.encoder is not None
-    for kinds, ratio in ((0, None), (4, 1.0), (5, 0.8), (8, 0.5), (2, 0.5)):
-        networks.encoder.kinds.zero_()[:, :kinds] = 0.1
-        evidence = collect_evidence(model, bar_images(60), {"flip": 1.0}, 5, samples=60)
-        assert (evidence.kinds, evidence.kinds_met) == (kinds or None, ratio)
-    reason = judge(replace(GOOD, kinds=8, kinds_met=0.5), "digit").reason
-    assert reason.startswith("not trusted: 8 kinds of image")
-
-
-def test_merged_and_split_categories_are_named() -> None:
-    diagonal = np.diag([30, 20, 40])
-    assert merged_and_split(diagonal) == ((), ())
-    assert merged_and_split(np.zeros((4, 0))) == ((), ())
-    # The first category contains two kinds; the second and third share another one, with a few images in the last.
-    kinds = np.array([[30, 20, 0], [0, 0, 15], [0, 2, 25], [1, 0, 4]])
-    assert merged_and_split(kinds) == ((0,), ((1, 2),))
-    assert merged_and_split(kinds / kinds.sum()) == ((0,), ((1, 2),))
-    reason = judge(replace(GOOD, kinds=3, merged=(0,), split=((1, 2), (4, 5, 6))), "digit").reason
-    assert "merged in digit 0; " in reason
-    assert reason.endswith("split into digit 1 and 2, 4 and 5 and 6")
-    assert not judge(replace(GOOD, kinds=3, kinds_met=0.5, merged=(0, 3)), "digit").trust
-
-
-def test_verdict_uses_no_labels_and_is_the_last_line() -> None:
+def test_verdict_uses_no_labels_and_is_at_the_end_of_the_summary() -> None:
     model = small_model(codes=[{"kind": "categorical", "size": 3}])
 
     class Unlabelled(ImageSet):
@@ -136,6 +191,7 @@ def test_verdict_uses_no_labels_and_is_the_last_line() -> None:
     images = image_set()
     guarded = Unlabelled(images.images, images.names, images.source, images.labels, images.label_names)
     result = evaluate(EvaluationInputs(model, guarded, None, 0, {"shift": 0.1}), ["trust"], samples=100)
-    assert result["verdict"]["trust"] is False
-    assert result["verdict"]["reason"] == summary(result)[-1]
-    assert set(result["verdict"]) == {"trust", "groups", "pictures", "reason", "kinds", "merged", "split", *THRESHOLDS}
+    verdict = Verdict.parse(result["verdict"])
+    assert not verdict.trust
+    assert [line.removeprefix("- ") for line in summary(result)[-len(verdict.reasons) :]] == [*verdict.reasons]
+    assert result["tree"] == []

@@ -60,8 +60,10 @@ def test_card_describes_the_run(digits_run: Path) -> None:
     assert facts["SHA-256 of the images"] == run.read_environment()[0]["data_digest"]
     assert "torch 2" in facts["environment"] and "infogan " in facts["environment"]
     verdict = result["verdict"]
-    assert ("Not trusted" in text) == (not verdict["trust"])
-    assert verdict["reason"].partition(": ")[2] in text
+    assert f"Rely on the groups of images: {verdict['groups']}." in text
+    assert f"Rely on the generated pictures: {verdict['pictures']}." in text
+    assert verdict["reasons"]
+    assert all(reason[1:] in text for reason in verdict["reasons"])
     assert 'InfoGAN.from_pretrained("user/digits")' in text
     assert "infogan sample hf://user/digits" in text
 
@@ -128,16 +130,16 @@ def test_card_states_that_a_run_was_not_evaluated(tmp_path: Path, digits_run: Pa
     assert "No verdict" in card_of(InfoGAN.load(run.path))
 
 
-@pytest.mark.parametrize(
-    ("trust", "word"), [(True, "Trusted"), (False, "Not trusted"), (False, "Do not trust")]
-)  # the last one as in version 0.1
-def test_card_shows_the_latest_verdict(tmp_path: Path, digits_run: Path, trust: bool, word: str) -> None:
-    reason = f"{word.lower()}: because *I* say so"
-    run = copy_with_metrics(tmp_path, digits_run, step=9, verdict={"trust": trust, "reason": reason})
+@pytest.mark.parametrize("trust", [True, False])
+def test_card_shows_the_latest_verdict(tmp_path: Path, digits_run: Path, trust: bool) -> None:
+    old = {"trust": trust, "reason": "because *I* say so"}  # as in version 0.1
+    run = copy_with_metrics(tmp_path, digits_run, step=9, verdict=old)
     run.add_metrics({"step": 9, "accuracy": 0.25, "intervals": {}})  # a later one without a verdict
     page = rendered(card_of(InfoGAN.load(run.path)))
-    assert word in page.texts
-    assert any("because *I* say so." in text for text in page.texts)
+    text = "".join(page.texts)
+    answer = "yes" if trust else "no"
+    assert f"Rely on the groups of images: {answer}. Rely on the generated pictures: {answer}." in text
+    assert "ecause *I* say so." in text
     assert rows(page)["accuracy"] == "0.2500"
 
 

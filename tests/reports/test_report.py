@@ -105,8 +105,10 @@ def test_page_contains_command_verdict_and_metrics(tmp_path: Path, monkeypatch: 
     text = "\n".join(page.texts)
     assert "infogan train 'two words' --seed 0" in text
     assert "/somebody" not in text
-    reason = result["verdict"]["reason"]
-    assert f"{reason[0].upper()}{reason[1:]}." in page.texts
+    verdict = result["verdict"]
+    assert f"Rely on the groups of images: {verdict['groups']}." in text
+    assert verdict["reasons"]
+    assert all(f"{reason[0].upper()}{reason[1:]}." in page.texts for reason in verdict["reasons"])
     for name in ("accuracy", "nmi", "ari", "purity"):
         assert any(cell.startswith(f"{result[name]:.4f} (") for cell in page.texts)  # followed by its interval
     for name, bound in result["information"].items():

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from infogan.training.clustering import cluster, directions, modes, neighbour_distance, scan, scatter
+from infogan.training.clustering import cluster, directions, modes, nearest_neighbours, neighbour_distance, scatter
 from infogan.utils.errors import UserError
 
 
@@ -37,7 +37,6 @@ def test_groups_of_very_different_sizes_are_neither_split_nor_merged() -> None:
     clusters = cluster(points, 4, seed=0)
     assert clusters.are_modes
     assert adjusted_rand_score(groups, clusters.labels) > 0.99
-    assert scan(points, 10, seed=0).best == 4  # their number is found
 
 
 def test_points_without_modes_are_cut_into_clusters_of_similar_size() -> None:
@@ -100,7 +99,7 @@ def test_certain_groups_are_counted_for_any_number_of_clusters(sizes: tuple[int,
 def test_copies_of_an_image_form_no_peak() -> None:
     points, _ = blobs((300, 300, 300))
     copies = np.concatenate([points, np.repeat(points[:1], 12, axis=0)])
-    assert scan(copies, 10, seed=0).best == 3
+    assert modes(copies).clear_count() == 3
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -116,22 +115,6 @@ def test_finer_clusters_divide_coarser_ones() -> None:
         coarse, fine = density.labels(count), density.labels(count + 1)
         assert len(set(fine.tolist())) == count + 1
         assert all(len(set(coarse[fine == label].tolist())) == 1 for label in range(count + 1))
-
-
-def test_scan_rates_each_number_of_clusters() -> None:
-    points, _ = blobs((200, 150, 100, 70, 30), seed=1)
-    result = scan(points, 8, seed=0)
-    assert result.best == 5
-    assert result.counts == list(range(2, 2 + len(result.counts)))
-    assert min(result.falls) >= 1
-    assert result.falls[3] == max(result.falls) > 10
-    excesses = modes(points).excesses
-    assert result.falls[1] == pytest.approx(excesses[2] / excesses[3])
-    assert result.stabilities[3] > 0.99
-    assert all(0 <= stability <= 1 for stability in result.stabilities)
-    assert scan(points, 3, seed=0).best <= 3
-    with pytest.raises(UserError, match="no groups that could be counted"):
-        scan(np.ones((40, 2), np.float32), 5, seed=0)
 
 
 @pytest.mark.parametrize("points", [arcs()[0], blobs((9, 8))[0]])
@@ -170,3 +153,11 @@ def test_neighbour_distance_is_that_of_the_tenth_neighbour() -> None:
     inner, ends = 91 * [10.0], 2 * [20.0, 18.0, 16.0, 14.0, 12.0]
     assert neighbour_distance(line) == pytest.approx(np.mean(inner + ends))
     assert neighbour_distance(line, neighbour=2) == pytest.approx((99 * 2 + 2 * 4) / 101)
+
+
+def test_nearest_neighbours_exclude_the_point_itself() -> None:
+    points, _ = blobs((30, 20))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    expected = np.argsort(distances, axis=1)[:, :4]
+    assert (np.sort(nearest_neighbours(points, 4)) == np.sort(expected)).all()

@@ -1,4 +1,4 @@
-"""Categories are counted from features that the first stages of a run learn."""
+"""Categories are counted, as a range, from features that the first stages of a run learn."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,11 @@ from infogan.config.schema import Config
 from infogan.data.augment import augment
 from infogan.data.batches import to_pixels
 from infogan.data.dataset import ImageSet
-from infogan.training import count_clusters
-from infogan.training.count_clusters import count_categories
+from infogan.training import first_stage
+from infogan.training.count_clusters import count_categories, count_groups
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, small_config
+from tests.training.test_separation import kinds, noise
 
 
 def three_groups(count: int) -> ImageSet:
@@ -39,11 +40,29 @@ def counting_config(steps: float) -> Config:
     return config.model_copy(update={"stages": stages})
 
 
+@pytest.mark.parametrize("sizes", [(200,) * 5, (500, 300, 120, 100), (300,) * 8])
+def test_the_range_contains_the_number_of_groups_and_is_narrow(sizes: tuple[int, ...]) -> None:
+    points, _ = kinds(sizes)
+    found = count_groups(points, seed=0, max_count=15)
+    assert found.low <= len(sizes) <= found.high
+    assert found.high - found.low <= 3
+    assert found.is_clear
+    assert found.best == found.counts[int(np.argmax(found.probabilities))]
+    assert sum(found.probabilities) == pytest.approx(1, abs=0.01)
+    assert found.several[found.counts.index(len(sizes))] == 0
+    assert found.low <= len(found.tree) + 1 <= found.high
+
+
+def test_points_without_groups_have_no_clear_number() -> None:
+    found = count_groups(noise(1500), seed=0, max_count=12)
+    assert not found.is_clear
+    assert "no clear groups" in found.summary
+
+
 def test_groups_of_images_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(count_clusters, "MIN_STEPS", 30)
-    scan = count_categories(counting_config(30), three_groups(150))
-    assert scan.best == 3
-    assert np.argmax(scan.scores) == scan.counts.index(3)
+    monkeypatch.setattr(first_stage, "MIN_STEPS", 30)
+    found = count_categories(counting_config(30), three_groups(300))
+    assert found.low <= 3 <= found.high
 
 
 def test_short_stages_are_lengthened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +72,18 @@ def test_short_stages_are_lengthened(monkeypatch: pytest.MonkeyPatch) -> None:
         lengths.append(config.train.steps)
         raise InterruptedError
 
-    monkeypatch.setattr(count_clusters, "train", stop)
+    monkeypatch.setattr(first_stage, "train", stop)
     for steps in (1, 1000):
         with pytest.raises(InterruptedError):
             count_categories(counting_config(steps), image_set())
-    assert lengths == [count_clusters.MIN_STEPS, 1000]
+    assert lengths == [first_stage.MIN_STEPS, 1000]
 
 
 def test_recipe_without_features_cannot_count() -> None:
     with pytest.raises(UserError, match="recipe"):
         count_categories(build(compose("plain")), image_set())
+
+
+def test_too_few_points_are_refused() -> None:
+    with pytest.raises(UserError, match="40 images are too few"):
+        count_groups(noise(40), seed=0)

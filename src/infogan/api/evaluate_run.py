@@ -10,6 +10,7 @@ from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.infogan import InfoGAN
 from infogan.reports.report import report_page
+from infogan.training.checkpoint import load_first_stage
 from infogan.training.run_dir import IMAGES, RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
@@ -21,15 +22,24 @@ def load_images(model: InfoGAN, data: DataSettings, *, split: str | None = None)
     return load(data.source, split=split, size=size, channels=channels, **data.reading)
 
 
-def evaluation_inputs(model: InfoGAN, config: Config, train_images: ImageSet) -> EvaluationInputs:
+def evaluation_inputs(
+    model: InfoGAN, config: Config, train_images: ImageSet, run: RunFolder | None = None
+) -> EvaluationInputs:
     """Return what a run is evaluated on: its training images and, if its data has one, the test split.
 
+    Args:
+        model: The model.
+        config: The configuration of the run.
+        train_images: The training images.
+        run: The run folder, with the encoder as it was before its categories formed; None = there is none.
+
     Raises:
-        UserError: As `load_images`.
+        UserError: As `load_images`, or the run is damaged.
     """
     has_test = has_test_split(config.data.source, follow_links=config.data.follow_links)
     test = load_images(model, config.data, split="test") if has_test else None
-    return EvaluationInputs(model, train_images, test, config.train.seed, config.augment.strengths)
+    first_stage = load_first_stage(run, model.config.shape) if run is not None else None
+    return EvaluationInputs(model, train_images, test, config.train.seed, config.augment.strengths, first_stage)
 
 
 def data_of_run(run: RunFolder, source: str | None = None) -> DataSettings:
@@ -66,7 +76,7 @@ def inputs_of_run(run: RunFolder, model: InfoGAN, source: str | None = None) -> 
     data = data_of_run(run, source)
     images = load_images(model, data)
     check_images(run, images, data.source)
-    return evaluation_inputs(model, run.read_config().model_copy(update={"data": data}), images)
+    return evaluation_inputs(model, run.read_config().model_copy(update={"data": data}), images, run)
 
 
 def check_images(run: RunFolder, images: ImageSet, source: str) -> None:

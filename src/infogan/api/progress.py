@@ -45,8 +45,8 @@ def log_plan(plan: Plan, run: RunFolder) -> None:
     config, images = plan.config, plan.images
     size = f"{images.size}x{images.size}"
     log(f"{config.objective.kind} on {images.source}: {len(images)} images of {size}, in {run.path}")
-    if plan.scan:
-        log(f"{plan.scan.best} categories found; see {run.path / 'categories.json'} for the evidence")
+    if plan.categories:
+        log(f"{plan.categories.summary}; the run has {config.category_sizes[0]}, see {run.path / 'categories.json'}")
     if plan.timing:
         seconds = plan.timing.total(config)
         log(f"{config.train.steps} steps, which take about {format_seconds(seconds)} on this machine when it is idle")

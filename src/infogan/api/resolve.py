@@ -23,8 +23,7 @@ from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels, read_labels
 from infogan.models.architectures import ImageShape
 from infogan.models.networks import check_size
-from infogan.training.clustering import ClusterCountScan
-from infogan.training.count_clusters import count_categories
+from infogan.training.count_clusters import CategoryRange, count_categories
 from infogan.training.losses import LOSSES, check_losses
 from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import Timing, measure, with_stages, within
@@ -112,7 +111,7 @@ class Plan:
     Attributes:
         config: The configuration, with the images' size and channels and the number of steps filled in.
         images: The training images.
-        scan: How the number of categories was chosen, if it was to be.
+        categories: How the number of categories was chosen, if it was to be.
         few_labels: The labels in the file ``data.labels``, if there is one.
         timing: How long the run takes on this machine; None if that was not measured.
         warnings: Sentences: too few images, or too short a budget, for a good model.
@@ -120,7 +119,7 @@ class Plan:
 
     config: Config
     images: ImageSet
-    scan: ClusterCountScan | None = None
+    categories: CategoryRange | None = None
     few_labels: FewLabels | None = None
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
@@ -156,13 +155,14 @@ def resolve(
         options = {**options, "codes": [label]}
     has_default_length = config.train.default_length
     options = _for_images(options, images)
-    scan = None
+    categories = None
     if counts_categories(options):
         if earlier is not None:
             count = earlier.category_sizes[0] if earlier.category_sizes else 2
         else:
-            scan = count_categories(validate(options), images, device)
-            count = max(scan.best, len(few_labels.names) if few_labels else 0)
+            categories = count_categories(validate(options), images, device)
+            # Two categories of one kind can be merged afterwards; one of two kinds cannot be split.
+            count = max(categories.high, len(few_labels.names) if few_labels else 0)
         options = with_categories(options, count)
     with distributed.all_or_none():
         shape = {"size": images.size, "channels": images.channels}
@@ -176,7 +176,7 @@ def resolve(
         warnings += [warning] if warning else []
     else:
         config = _with_length(config, earlier)
-    return Plan(config, images, scan, few_labels, timing, tuple(warnings))
+    return Plan(config, images, categories, few_labels, timing, tuple(warnings))
 
 
 def counts_categories(options: Options) -> bool:

@@ -28,10 +28,12 @@ from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.preprocess import SIZES, ImageSpec, channels_first, check_value_range
 from infogan.data.readers.in_memory import as_numbers
-from infogan.evaluation.verdict import collect_evidence, judge
-from infogan.models.results import Encoding
+from infogan.evaluation.evaluate import evaluate
+from infogan.evaluation.metric_groups import EvaluationInputs
+from infogan.models.encoder import Encoder
+from infogan.models.results import Encoding, Verdict
 from infogan.training.callbacks import Callback
-from infogan.training.checkpoint import latest_checkpoint_path
+from infogan.training.checkpoint import latest_checkpoint_path, load_first_stage
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.utils.determinism import neutral_state
@@ -145,11 +147,10 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         plan = self._resolve(images, without_none({"budget": self.budget, "steps": self.steps}))
         for warning in plan.warnings:
             warnings.warn(warning, ConvergenceWarning, stacklevel=2)
-        self._train(plan.config, images)
-        evidence = collect_evidence(
-            self.model_, images.images, plan.config.augment.strengths, plan.config.train.seed, samples=VERDICT_SAMPLES
-        )
-        self.verdict_ = judge(evidence, self._code)
+        first_stage = self._train(plan.config, images)
+        augmentations, seed = plan.config.augment.strengths, plan.config.train.seed
+        inputs = EvaluationInputs(self.model_, images, None, seed, augmentations, first_stage)
+        self.verdict_ = Verdict.parse(evaluate(inputs, ["trust"], samples=VERDICT_SAMPLES)["verdict"])
         return self
 
     @available_if(_has_one_stage)  # type: ignore[untyped-decorator]
@@ -192,8 +193,12 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         with neutral_state():
             return plan(options, images=images, device=pick_device(str(self.device)), timed=False)
 
-    def _train(self, config: Config, images: ImageSet) -> None:
-        """Train, from the files of the last `partial_fit` if there are any, and set the attributes."""
+    def _train(self, config: Config, images: ImageSet) -> Encoder | None:
+        """Train, from the files of the last `partial_fit` if there are any, and set the attributes.
+
+        Returns:
+            The encoder as it was before its categories formed, if the recipe has one.
+        """
         with TemporaryDirectory() as folder:
             run = RunFolder.at(Path(folder))
             for name, content in self._run_files.items():
@@ -203,6 +208,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
                 "cpu"
             )
             self.history_ = run.read_stats()
+            first_stage = load_first_stage(run, self.model_.config.shape)
             checkpoint = latest_checkpoint_path(run.checkpoints)
             assert checkpoint is not None  # training ends with one
             if len(config.stages) == 1:
@@ -212,6 +218,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
                     str(path.relative_to(run.path)): path.read_bytes() for path in files
                 }
         self.labels_ = self._categories(self.model_.encode(images.images))
+        return first_stage
 
     # Prediction.
 

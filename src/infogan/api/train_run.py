@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def _train_and_evaluate(
         model.save(run.model)
     for name, file_name in figure_names(model.layout.codes).items():
         save_image(model.sheet(name), run.traversals / file_name)
-    inputs = evaluation_inputs(model, config, images)
+    inputs = evaluation_inputs(model, config, images, run)
     result = evaluate_run(inputs, config)
     run.add_metrics({"step": config.train.steps, **result})
     callbacks.call("on_evaluation", config.train.steps, result)
@@ -244,8 +243,8 @@ def _record_data(plan: Plan, run: RunFolder, device: str) -> None:
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
     for warning in plan.warnings:
         run.log(warning)
-    if plan.scan:
-        write_json(run.path / "categories.json", asdict(plan.scan))
+    if plan.categories:
+        write_json(run.path / "categories.json", plan.categories.to_dict())
     if images.skipped:
         run.log(f"{len(images.skipped)} files are left out: {describe_skipped(images.skipped)}")
     for skipped in images.skipped:

@@ -210,17 +210,21 @@ def _train(
     figures = [*sorted(run.samples.glob("*.png"))[-2:], *sorted(run.traversals.glob("*.png"))]
     paths = [f"model: {run.model}", *(f"figure: {path}" for path in figures), f"report: {run.report}"]
     typer.echo("\n".join([*summary(result), *paths]))
-    for line in next_steps(run.path, result):
+    for line in next_steps(run.path, planned.config.data.source, result):
         log(line)
     return result
 
 
-def next_steps(run: Path, result: Mapping[str, Any]) -> list[str]:
-    """Return what to do after a run with this evaluation, as lines."""
+def next_steps(run: Path, source: str, result: Mapping[str, Any]) -> list[str]:
+    """Return what to do after a run on these images, with this evaluation, as lines."""
+    from infogan.models.results import Verdict
+
     lines = [f"to look at it: infogan explore {shlex.quote(str(run))} --open"]
     if "verdict" not in result:
         return lines
-    if result["verdict"]["trust"]:
-        return [*lines, f"to sort images: infogan encode {shlex.quote(str(run))} IMAGES --sort-into FOLDER"]
-    other = "--categorical auto or another number, other --augment, or a longer run (--steps)"
-    return [*lines, f"for a better model, try {other}: docs/guide.md explains when"]
+    verdict = Verdict.parse(result["verdict"])
+    if verdict.groups != "no":
+        lines.append(f"to sort images: infogan encode {shlex.quote(str(run))} IMAGES --sort-into FOLDER")
+    if verdict.advice:
+        lines.append(f"for a better model: infogan train {shlex.quote(source)} {verdict.advice}")
+    return lines

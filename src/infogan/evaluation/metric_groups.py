@@ -6,7 +6,7 @@ split and are reported on the test split, if there is one.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,10 @@ from infogan.evaluation.metrics.inception import InceptionFeatures
 from infogan.evaluation.metrics.information import categorical_information, continuous_information
 from infogan.evaluation.metrics.intervals import bootstrap
 from infogan.evaluation.metrics.neighbours import density_coverage, precision_recall
+from infogan.evaluation.picture_evidence import PictureEvidence, picture_evidence
+from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
+from infogan.models.results import Samples
 
 MIN_IMAGES = 100  # for metrics that compare sets of images
 IGNORED = 0.1  # nats; a code with less information in images is ignored by the generator
@@ -42,6 +45,8 @@ class EvaluationInputs:
         test: Images for reporting; None = there is no test split, and the training images serve for both.
         seed: Random seed of generated images.
         augmentations: Strength of each augmentation that the categories should ignore.
+        first_stage: The encoder as it was before its categories formed, in whose features these are judged; None = not
+            known.
     """
 
     model: InfoGAN
@@ -49,6 +54,7 @@ class EvaluationInputs:
     test: ImageSet | None
     seed: int
     augmentations: Mapping[str, float] = field(default_factory=dict)
+    first_stage: Encoder | None = None
 
     @property
     def reported(self) -> ImageSet:
@@ -75,6 +81,29 @@ class FeatureSets:
     protocol: str
 
 
+@dataclass(frozen=True, eq=False)
+class CodeInformation:
+    """What generated images contain about each code, in nats.
+
+    Attributes:
+        gains: (images,) by code, whose mean is the variational bound.
+        estimates: By code, the estimate that uses only the predicted category or mean.
+    """
+
+    gains: dict[str, NDArray[np.floating[Any]]]
+    estimates: dict[str, float]
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The variational bound of each code."""
+        return {name: float(gains.mean()) for name, gains in self.gains.items()}
+
+    @property
+    def ignored(self) -> list[str]:
+        """The codes that the generator ignores: both lower bounds are almost 0."""
+        return [name for name, bound in self.bounds.items() if max(bound, self.estimates[name]) < IGNORED]
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricContext(EvaluationInputs):
     """Inputs of an evaluation with its sample counts, and features that several metrics share.
@@ -88,6 +117,16 @@ class MetricContext(EvaluationInputs):
     bootstrap_draws: int
 
     @cached_property
+    def compared(self) -> NDArray[np.intp]:
+        """Indices of the real images that generated ones are compared with."""
+        return some_indices(len(self.reported), self.samples)
+
+    @cached_property
+    def generated(self) -> Samples:
+        """As many generated images."""
+        return self.model.sample(len(self.compared), seed=self.seed)
+
+    @cached_property
     def pca_features(self) -> FeatureSets:
         """Features in the principal components of the training images."""
         return self._features(PCAFeatures.fit(self.train.images), "of the training images")
@@ -98,15 +137,27 @@ class MetricContext(EvaluationInputs):
         return self._features(InceptionFeatures(), "of pytorch-fid")
 
     def _features(self, space: PCAFeatures | InceptionFeatures, origin: str) -> FeatureSets:
-        real = some_indices(len(self.reported), self.samples)
-        count = len(real)
+        count = len(self.compared)
         return FeatureSets(
             space.name,
-            generated=space(self.model.sample(count, seed=self.seed).images),
-            real=space(self.reported.images[real]),
+            generated=space(self.generated.images),
+            real=space(self.reported.images[self.compared]),
             train=None if self.test is None else space(self.train.images[some_indices(len(self.train), count)]),
             protocol=f"{count} images generated with seed {self.seed}, {count} real images, in {space.name} {origin}",
         )
+
+    @cached_property
+    def code_information(self) -> "CodeInformation":
+        """What generated images contain about each code."""
+        samples = self.model.sample(self.samples, seed=self.seed)
+        likelihoods = self.model.log_likelihoods(samples.images, samples.codes)
+        predictions = self.model.encode(samples.images).codes
+        estimates = {}
+        for name, code in self.model.layout.codes.items():
+            estimator = categorical_information if isinstance(code, CategoricalCode) else continuous_information
+            estimates[name] = estimator(samples.codes[name], predictions[name])
+        gains = {name: values + self.model.layout.entropy(name) for name, values in likelihoods.items()}
+        return CodeInformation(gains, estimates)
 
     def interval(self, statistic: Callable[..., Any], *arrays: NDArray[Any], **options: Any) -> list[float]:
         """Return the ends of the 95 % bootstrap interval of a statistic over images."""
@@ -172,23 +223,16 @@ def information(context: MetricContext) -> Result:
     The information of a category is at most its entropy. The entropy of a continuous code is differential and no upper
     limit: the more precisely the code is recognised, the more nats, up to the floor of the predicted deviation.
     """
-    model = context.model
-    samples = model.sample(context.samples, seed=context.seed)
-    likelihoods = model.log_likelihoods(samples.images, samples.codes)
-    predictions = model.encode(samples.images).codes
-    entropies, bounds, estimates, intervals = {}, {}, {}, {}
-    for name, code in model.layout.codes.items():
-        entropies[name] = model.layout.entropy(name)
-        bounds[name] = float(likelihoods[name].mean()) + entropies[name]
-        estimator = categorical_information if isinstance(code, CategoricalCode) else continuous_information
-        estimates[name] = estimator(samples.codes[name], predictions[name])
-        gains = likelihoods[name] + entropies[name]
-        intervals[f"information/{name}"] = context.interval(partial(np.mean, axis=-1), gains, vectorised=True)
+    measured = context.code_information
+    intervals = {
+        f"information/{name}": context.interval(partial(np.mean, axis=-1), gains, vectorised=True)
+        for name, gains in measured.gains.items()
+    }
     return {
-        "information": bounds,
-        "information_estimate": estimates,
-        "entropy": entropies,
-        "ignored": [name for name, bound in bounds.items() if max(bound, estimates[name]) < IGNORED],
+        "information": measured.bounds,
+        "information_estimate": measured.estimates,
+        "entropy": {name: context.model.layout.entropy(name) for name in measured.bounds},
+        "ignored": measured.ignored,
         "intervals": intervals,
         "protocol": f"{context.samples} images generated with seed {context.seed}, in nats; 95 % intervals from "
         f"{context.bootstrap_draws} draws of images",
@@ -266,15 +310,36 @@ def _are_numbers(names: Sequence[str]) -> bool:
 
 
 def trust(context: MetricContext) -> Result:
-    """Judge from images alone whether to trust the run; includes the evidence for the verdict."""
+    """Judge from images alone whether to rely on the groups and on the pictures of a run."""
     model, images, count = context.model, context.train.images, min(verdict.SAMPLES, context.samples)
-    evidence = verdict.collect_evidence(model, images, context.augmentations, context.seed, samples=count)
-    judged = verdict.judge(evidence, model.first_categorical().name)
+    code = model.first_categorical()
+    groups = verdict.collect_group_evidence(
+        model, images, context.augmentations, context.seed, context.first_stage, samples=count
+    )
+    judged = verdict.judge(groups, _picture_evidence(context), code.name, code.size)
+    tree = groups.structure.tree if groups.structure is not None else ()
     return {
-        "verdict": {"trust": judged.trust, **asdict(judged), **asdict(evidence)},
-        "protocol": f"{min(len(images), count)} training images, {count} images generated with seed {context.seed}; "
-        "no labels",
+        "verdict": judged.to_dict(),
+        "tree": [merge._asdict() for merge in tree],
+        "protocol": f"groups of {min(len(images), count)} training images; pictures: {len(context.compared)} images "
+        f"generated with seed {context.seed} and as many real ones; no labels",
     }
+
+
+def _picture_evidence(context: MetricContext) -> PictureEvidence:
+    """Measure the pictures; without enough real images to compare with, whether their codes are read back alone."""
+    model, code = context.model, context.model.first_categorical().name
+    intended, recognised = context.generated.codes[code], model.encode(context.generated.images).codes[code]
+    if _too_few_images(context):
+        evidence = PictureEvidence(read_back=float((recognised == intended).mean()))
+    else:
+        features, rows = context.pca_features, slice(0, context.samples // 2)  # the time grows with their square
+        filed = model.encode(context.reported.images[context.compared]).codes[code]
+        evidence = picture_evidence(
+            features.generated[rows], intended[rows], recognised[rows], features.real[rows], filed[rows], features.train
+        )
+    ignored = tuple(context.code_information.ignored)
+    return replace(evidence, ignored=ignored, ignored_share=len(ignored) / len(model.layout.codes))
 
 
 # Obstacles.

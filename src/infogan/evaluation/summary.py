@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infogan.evaluation.descriptions import with_interval
+from infogan.models.results import Verdict
 
 SHARES = ("precision", "recall", "density", "coverage")
 PUBLISHED_SCORES = {"mig": "MIG", "factorvae": "FactorVAE", "dci_disentanglement": "DCI", "sap": "SAP"}
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:
-    """Return an evaluation as lines; the last one is the reason of the verdict, if there is one.
+    """Return an evaluation as lines, the verdict last, if there is one.
 
     Args:
         result: From `evaluation.evaluate`.
@@ -25,9 +26,21 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"disentanglement of known factors (1 is best): {text}")
     lines += [f"{name} was not measured: {obstacle}" for name, obstacle in result.get("left_out", {}).items()]
     lines.append(f"({result['protocol']})")
-    if "verdict" in result:
-        lines.append(result["verdict"]["reason"])
-    return lines
+    return [*lines, *_verdict_lines(result)]
+
+
+def _verdict_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each part of the verdict, and for each of its reasons."""
+    if "verdict" not in result:
+        return
+    verdict = Verdict.parse(result["verdict"])
+    if not verdict.evidence:  # of version 0.1
+        yield verdict.reason
+        return
+    chance = f" (probability of right groups: {verdict.probability:.0%})" if verdict.probability is not None else ""
+    yield f"rely on the groups of images: {verdict.groups}{chance}"
+    yield f"rely on the generated pictures: {verdict.pictures}"
+    yield from (f"- {reason}" for reason in verdict.reasons)
 
 
 def grade(value: float, good: float, fair: float) -> str:

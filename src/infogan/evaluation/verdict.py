@@ -1,15 +1,13 @@
-"""The verdict: whether to trust a run, judged from images alone, without labels.
+"""The verdict: whether to rely on a run, judged from images alone, without labels.
 
-A run can fail in a few ways, and each leaves evidence: augmentation hardly changes the images; a category is unused;
-the category changes under augmentation; the recognizer is uncertain about real images, which differ from the generated
-ones; the generator ignores the code; the categories do not follow the structure of the encoder's features.
-`collect_evidence` measures each, and `judge` compares it with its threshold.
+It has two parts. *Groups*: is the category of a real image to be relied on? *Pictures*: are generated images varied,
+faithful, and as their codes say? `collect_group_evidence` and `picture_evidence` measure what each is judged by, and
+`judge` compares every measurement with its limits.
 """
 
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,72 +17,44 @@ from numpy.typing import NDArray
 
 from infogan.data.augment import augment
 from infogan.data.batches import to_network, to_pixels
+from infogan.evaluation.group_evidence import GroupEvidence, measure_structure, unused_categories
+from infogan.evaluation.picture_evidence import PictureEvidence
+from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
-from infogan.models.results import Answer, Verdict
+from infogan.models.results import Answer, Part, Trace, Verdict
 from infogan.training import clustering
-from infogan.utils.matching import nmi
 
-SAMPLES = 4_000  # real images, and as many generated ones
+SAMPLES = 4_000  # real images that groups are judged by
 DISTANCE_SAMPLES = 1_000  # real images whose augmented views are compared
 VIEWS = 3  # augmented views per image; a flip has only two different ones
-BELONGS = 0.25  # share of a kind, and of the images of a category, from which on they belong together
 BATCH = 500
+NOT_JUDGED = "the features that the encoder had before its categories formed are not known"
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """Measurements that the verdict is based on.
-
-    Attributes:
-        views_apart: Median over real images of the distance between the two closest of three augmented views, relative
-            to the mean distance to the 10th neighbour. Learning from views requires that views of different images
-            overlap (HaoChen et al. 2021, arXiv:2106.04156).
-        view_agreement: Share of real images of which two augmented views have the same category.
-        sureness: Mean probability of the category of a real image.
-        smallest_class: Share of real images in the rarest category, relative to an equal share.
-        read_back: Share of generated images whose category is recognised as intended.
-        neighbours: NMI of the categories with an independent clustering of the encoder's features; None without an
-            encoder.
-        kinds: Number of clusters that the features had before the categories formed; None if it was not clear.
-        kinds_met: The smaller of ``kinds`` and the number of categories over the larger; None like ``kinds``.
-        merged: Categories that started with several of these clusters.
-        split: Groups of categories that started with parts of the same cluster.
-    """
-
-    views_apart: float | None
-    view_agreement: float
-    sureness: float
-    smallest_class: float
-    read_back: float
-    neighbours: float | None
-    kinds: int | None
-    kinds_met: float | None
-    merged: tuple[int, ...] = ()
-    split: tuple[tuple[int, ...], ...] = ()
-
-
-# By name of a field of `Evidence`.
+# By name of a measurement.
 THRESHOLDS: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8")
 )
+Measurement = tuple[float | None, Mapping[str, Any]]  # a value, and what its sentence contains
 
 
-def collect_evidence(
+def collect_group_evidence(
     model: InfoGAN,
     images: NDArray[np.uint8],
     augmentations: Mapping[str, float],
     seed: int,
+    first_stage: Encoder | None = None,
     *,
     samples: int = SAMPLES,
-) -> Evidence:
-    """Measure a model that has a categorical code and a recognizer, on real and on generated images.
+) -> GroupEvidence:
+    """Measure the categories of real images, for a model that has a categorical code and a recognizer.
 
     Args:
         model: The model.
         images: Real images, uint8 (count, channels, height, width).
         augmentations: Strength of each augmentation that the categories should ignore.
-        seed: Random seed of the selected images, the augmentation and the generated images.
-        samples: Number of real and of generated images, at most.
+        seed: Random seed of the selected images, the augmentation and the clusterings.
+        first_stage: The encoder as it was before its categories formed, from `training.checkpoint.load_first_stage`.
+        samples: Number of images, at most.
     """
     code = model.first_categorical()
     random = np.random.default_rng(seed)
@@ -93,82 +63,116 @@ def collect_evidence(
     categories = probabilities.argmax(axis=1)
     generator = torch.Generator().manual_seed(seed)
     first, second = (_categories_of_views(model, selected, augmentations, generator) for _ in range(2))
-    generated = model.sample(samples, seed=seed)
-    recognised = model.encode(generated.images).codes[code.name]
-    neighbours, kinds = None, np.zeros((code.size, 0))
-    if model.networks.encoder is not None:
-        clusters = clustering.cluster(model.features(selected), code.size, seed=seed % 2**31).labels
-        neighbours = nmi(clusters, categories)
-        kinds = model.networks.encoder.kinds.cpu().numpy()
-        kinds = kinds[:, kinds.sum(axis=0) > 0]
-    count = kinds.shape[1]
-    merged, split = merged_and_split(kinds)
-    return Evidence(
+    structure = None
+    if first_stage is not None and len(selected) > 2 * code.size:
+        features = _features(first_stage, selected)
+        structure = measure_structure(features, selected, categories, code.size, seed=seed % 2**31)
+    return GroupEvidence(
         views_apart=_view_distance(model, selected, augmentations, generator),
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
-        smallest_class=float(np.bincount(categories, minlength=code.size).min() / len(categories) * code.size),
-        read_back=float((recognised == generated.codes[code.name]).mean()),
-        neighbours=neighbours,
-        kinds=count or None,
-        kinds_met=min(count, code.size) / max(count, code.size) if count else None,
-        merged=merged,
-        split=split,
+        unused=unused_categories(categories, code.size),
+        structure=structure,
     )
 
 
-def merged_and_split(kinds: NDArray[Any]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Return the categories that contain several kinds of image, and the groups of categories that share a kind.
+def judge(groups: GroupEvidence, pictures: PictureEvidence, code: str, size: int) -> Verdict:
+    """Return the verdict on a run.
 
     Args:
-        kinds: (categories, kinds), number or share of the images that each category and kind have in common.
-    """
-    belongs = kinds >= BELONGS * np.maximum(kinds.sum(axis=0), kinds.sum(axis=1, keepdims=True))
-    belongs &= kinds > 0
-    merged = tuple(np.flatnonzero(belongs.sum(axis=1) > 1).tolist())
-    shared = np.flatnonzero(belongs.sum(axis=0) > 1)
-    return merged, tuple(tuple(np.flatnonzero(belongs[:, kind]).tolist()) for kind in shared)
-
-
-def judge(evidence: Evidence, code: str) -> Verdict:
-    """Return the verdict on a run, whose reason is the first measurement below its threshold.
-
-    Args:
-        evidence: From `collect_evidence`.
+        groups: From `collect_group_evidence`.
+        pictures: From `picture_evidence`.
         code: Name of the categorical code.
+        size: Its number of values.
     """
-    values = {name: getattr(evidence, name) for name in THRESHOLDS}
-    failed = [name for name, value in values.items() if value is not None and value < THRESHOLDS[name]["minimum"]]
-    concerned = {THRESHOLDS[name]["concerns"] for name in failed}
-    groups: Answer = "no" if "groups" in concerned else "yes"
-    pictures: Answer = "no" if "pictures" in concerned else "yes"
-    if failed:
-        name = failed[0]
-        problem = THRESHOLDS[name]["problem"].format(code=code, value=values[name], kinds=evidence.kinds)
-        return Verdict(groups, pictures, f"not trusted: {problem}{_describe_groups(evidence, code)}")
-    reason = (
-        f"trusted: {evidence.view_agreement:.0%} of images keep their {code} under augmentation, "
-        f"{evidence.read_back:.1%} of generated images are recognised as intended, every {code} is used"
+    measurements = _group_measurements(groups) | _picture_measurements(pictures)
+    traces: list[Trace] = []
+    problems: dict[Part, list[tuple[Answer, str, str]]] = {"groups": [], "pictures": []}
+    for name, threshold in THRESHOLDS.items():
+        value, texts = measurements[name]
+        if value is None:
+            continue
+        limits, answer = _compare(value, threshold)
+        part: Part = threshold["concerns"]
+        traces.append(Trace(name, part, value, limits[0], answer, threshold["meaning"]))
+        if answer != "yes":
+            problem = threshold["problem"].format(code=code, value=value, all=size, **texts)
+            problems[part].append((answer, problem, threshold["advice"]))
+    if groups.structure is None:
+        problems["groups"].append(("with care", NOT_JUDGED, ""))
+    for found in problems.values():
+        found.sort(key=lambda problem: problem[0] != "no")  # stable: in the order of the limits otherwise
+    answers: dict[Part, Answer] = {part: found[0][0] if found else "yes" for part, found in problems.items()}
+    ranked = sorted(itertools.chain(*problems.values()), key=lambda problem: problem[0] != "no")
+    return Verdict(
+        answers["groups"],
+        answers["pictures"],
+        "; ".join(_clause(part, answers[part], found) for part, found in problems.items()),
+        reasons=tuple(problem for _, problem, _ in ranked),
+        evidence=tuple(traces),
+        advice=next((advice for _, _, advice in ranked if advice), ""),
     )
-    return Verdict(groups, pictures, reason + _describe_groups(evidence, code))
 
 
-def _describe_groups(evidence: Evidence, code: str) -> str:
-    """Return which categories seem to be merged or split, as the end of a sentence."""
-    text = ""
-    if evidence.merged:
-        values = ", ".join(map(str, evidence.merged))
-        text += f"; several kinds seem to be merged in {code} {values}"
-    if evidence.split:
-        groups = ", ".join(" and ".join(map(str, group)) for group in evidence.split)
-        text += f"; one kind seems to be split into {code} {groups}"
-    return text
+def _compare(value: float, threshold: Mapping[str, Any]) -> tuple[tuple[float, float], Answer]:
+    """Return the two limits of a measurement, and the best answer that it allows."""
+    sign = 1 if "minimum" in threshold else -1
+    care, no = threshold["minimum"] if sign > 0 else threshold["maximum"]
+    if sign * value < sign * no:
+        return (care, no), "no"
+    return (care, no), "with care" if sign * value < sign * care else "yes"
+
+
+def _clause(part: Part, answer: Answer, problems: list[tuple[Answer, str, str]]) -> str:
+    return f"{part}: {answer}" + (f", because {problems[0][1]}" if problems else "")
+
+
+def _group_measurements(evidence: GroupEvidence) -> dict[str, Measurement]:
+    structure = evidence.structure
+    measurements: dict[str, Measurement] = {
+        name: (getattr(evidence, name), {}) for name in ("views_apart", "view_agreement", "sureness")
+    }
+    for name in ("several_share", "halves", "agreement", "alike_share", "predictable"):
+        measurements[name] = None if structure is None else getattr(structure, name), {}
+    measurements["follows"] = None, {}
+    if structure is not None:
+        several, alike = structure.several, structure.alike
+        texts = {"count": len(several), "values": _listed(several)}
+        measurements["several_share"] = structure.several_share, texts
+        pairs = _listed(f"{first} and {second}" for first, second in alike)
+        measurements["alike_share"] = structure.alike_share, {"count": len(alike), "values": pairs}
+        if structure.follows:
+            reference = max(structure.follows, key=lambda name: structure.follows[name])
+            measurements["follows"] = structure.follows[reference], {"values": reference}
+    return measurements
+
+
+def _picture_measurements(evidence: PictureEvidence) -> dict[str, Measurement]:
+    names = ("read_back", "recall", "coverage", "precision", "copies")
+    measurements: dict[str, Measurement] = {name: (getattr(evidence, name), {}) for name in names}
+    uniform = {"count": len(evidence.uniform), "values": _listed(evidence.uniform)}
+    measurements["diversity"] = evidence.diversity, uniform
+    measurements["ignored"] = evidence.ignored_share, {"values": _listed(evidence.ignored)}
+    return measurements
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(map(str, values))
+
+
+def _features(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the features of images in an encoder, (images, features)."""
+    parts = []
+    for start in range(0, len(images), BATCH):
+        batch = to_network(torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])))
+        parts.append(encoder.features_in_batches(batch.to(encoder.directions.device)).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _view_distance(
     model: InfoGAN, images: NDArray[np.uint8], augmentations: Mapping[str, float], generator: torch.Generator
 ) -> float:
-    """Return `Evidence.views_apart` in pixels, at the encoder's resolution if the model has an encoder."""
+    """Return `GroupEvidence.views_apart` in pixels, at the encoder's resolution if the model has an encoder."""
     batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
     if model.networks.encoder is not None:
         batch = model.networks.encoder.resize(batch)

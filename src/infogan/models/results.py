@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -79,6 +79,28 @@ class Encoding:
 
 
 Answer = Literal["yes", "with care", "no"]
+Part = Literal["groups", "pictures"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One measurement of a verdict.
+
+    Attributes:
+        name: Its name.
+        concerns: The part of the verdict that it is about.
+        value: The measurement.
+        limit: Beyond it the answer is not ``"yes"``.
+        answer: The best answer that the measurement allows.
+        meaning: What was measured, in words.
+    """
+
+    name: str
+    concerns: Part
+    value: float
+    limit: float
+    answer: Answer
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -87,27 +109,55 @@ class Verdict:
 
     Attributes:
         groups: Whether to rely on the category of a real image.
-        pictures: Whether generated images show the category that was asked for.
-        reason: Why, as a clause that begins with "trusted" or "not trusted".
+        pictures: Whether generated images are varied, faithful and as their codes say.
+        reason: Both answers, each with its first reason, as one clause.
+        reasons: All reasons against a ``"yes"``, the strongest first.
+        evidence: What was measured.
+        advice: What to do next, as options of the same training command; empty if nothing is to be done.
+        probability: Of groups that are right; None if it was not estimated.
 
     Example:
         >>> model = infogan.fit("digits")
-        >>> model.verdict.trust, model.verdict.groups
-        (True, 'yes')
+        >>> model.verdict.trust, model.verdict.groups, model.verdict.pictures
+        (True, 'yes', 'yes')
     """
 
     groups: Answer
     pictures: Answer
     reason: str
+    reasons: tuple[str, ...] = ()
+    evidence: tuple[Trace, ...] = ()
+    advice: str = ""
+    probability: float | None = None
 
     @property
     def trust(self) -> bool:
         """Whether neither answer is no."""
         return "no" not in (self.groups, self.pictures)
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What to say beside the two answers: the reasons, or the sentence of version 0.1."""
+        return self.reasons if self.evidence else (self.reason,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain values, as `parse` reads it."""
+        evidence = {trace.name: {**asdict(trace)} for trace in self.evidence}
+        for entry in evidence.values():
+            del entry["name"]
+        return {"trust": self.trust, **asdict(self), "reasons": [*self.reasons], "evidence": evidence}
+
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> "Verdict":
-        """Return a verdict from an evaluation; those of version 0.1 have one answer for both."""
+        """Return a verdict from an evaluation; those of version 0.1 have one answer for both and other evidence."""
         answer: Answer = "yes" if entry["trust"] else "no"
         groups, pictures = (cast(Answer, entry.get(part) or answer) for part in ("groups", "pictures"))
-        return cls(groups, pictures, entry["reason"])
+        return cls(
+            groups,
+            pictures,
+            entry["reason"],
+            tuple(entry.get("reasons", ())),
+            tuple(Trace(name, **trace) for name, trace in entry.get("evidence", {}).items()),
+            entry.get("advice", ""),
+            entry.get("probability"),
+        )

@@ -13,6 +13,7 @@ from typing import Any
 from infogan.config.schema import CategoricalCode, Config
 from infogan.evaluation.descriptions import current_code_names, latest_metrics, metric_rows
 from infogan.models.infogan import InfoGAN
+from infogan.models.results import Verdict
 from infogan.models.serialization import README
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
@@ -45,7 +46,7 @@ def card_files(model: InfoGAN, *, repo_id: str | None = None, license: str | Non
         config=model.config,
         repo_id=repo_id,
         license=license,
-        verdict=result.get("verdict"),
+        verdict=Verdict.parse(result["verdict"]) if "verdict" in result else None,
         sheets=sheets,
         example_codes={code.name: 0 if isinstance(code, CategoricalCode) else 0.5 for code in model.config.codes},
         reads_codes=model.networks.reads_codes,

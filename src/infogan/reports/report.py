@@ -14,6 +14,7 @@ from infogan.data.dataset import ImageSet
 from infogan.evaluation.descriptions import current_code_names, metric_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import MAX_VALUES
+from infogan.models.results import Verdict
 from infogan.reports import figures, html_page
 from infogan.reports.charts import training_charts
 from infogan.training.run_dir import RunFolder
@@ -53,7 +54,7 @@ def report_page(
         "report.html",
         title=f"{config.objective.kind} on {images.source}",
         model=model,
-        verdict=result.get("verdict"),
+        verdict=Verdict.parse(result["verdict"]) if "verdict" in result else None,
         overview=_overview(run, config, model, images),
         real=figures.image_grid(np.ascontiguousarray(images.images[indices]), columns),
         real_count=len(indices),

@@ -11,6 +11,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from infogan.models.architectures import ImageShape
+from infogan.models.encoder import Encoder
 from infogan.models.infogan import InfoGAN
 from infogan.training.run_dir import RunFolder
 from infogan.training.state import TrainState
@@ -19,6 +21,7 @@ from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
 CHECKPOINTS_KEPT = 2
+FIRST_STAGE = "first_stage.safetensors"
 CHECKSUM, BLANK = "sha256", "0" * 64  # the metadata key, and its value while the checksum is computed
 
 
@@ -87,11 +90,50 @@ class CheckpointManager:
 
         distributed.on_rank0(write)
 
+    def save_first_stage(self, state: TrainState) -> None:
+        """Keep the encoder if the stage that begins is the one in which its categories start; see `load_first_stage`.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        encoder = state.ema.average.encoder
+        if encoder is None or "cluster" not in state.config.stages[state.config.stage_at(state.step)[0]].on_start:
+            return
+        state.ema.refresh()
+        distributed.on_rank0(lambda: save_first_stage(self._run, encoder))
+
     def _save_model(self, model: InfoGAN) -> None:
         """Save the model; a configuration that exists stays, because it holds names that were given meanwhile."""
         model.save_weights(self._run.model)
         if not (self._run.model / "config.json").is_file():
             model.save_config(self._run.model)
+
+
+def save_first_stage(run: RunFolder, encoder: Encoder) -> None:
+    """Keep what an encoder has learned before its categories start; raise UserError if it cannot be written."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in encoder.trunk.state_dict().items()}
+    write_bytes(run.path / FIRST_STAGE, safetensors.torch.save(tensors))
+
+
+def load_first_stage(run: RunFolder, shape: ImageShape) -> Encoder | None:
+    """Return an encoder with the features that the run's had before its categories started; None if none were kept.
+
+    Categories are judged in these features. Those of the finished encoder have been pulled into as many groups as it
+    was asked for, and agree with any number.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = run.path / FIRST_STAGE
+    if not path.is_file():
+        return None
+    try:
+        tensors = safetensors.torch.load(path.read_bytes())
+        encoder = Encoder(shape, width=len(tensors["1.weight"]), classes=1)
+        encoder.trunk.load_state_dict(tensors)
+    except (OSError, LookupError, RuntimeError, TypeError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} is damaged; without this file, the first stage is learned again") from error
+    return encoder.eval().requires_grad_(False)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -4,7 +4,6 @@ Arrays in, arrays out. Everything is deterministic for a seed, bit for bit on on
 the start of a stage clusters again.
 """
 
-import math
 from dataclasses import dataclass
 from warnings import catch_warnings, simplefilter
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from infogan.utils.errors import UserError
-from infogan.utils.matching import ari, contingency, nmi
+from infogan.utils.matching import ari, contingency
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -25,7 +24,6 @@ DECISIVE_FALL = 30.0  # factor between the excesses of two modes, after which th
 NEGLIGIBLE_EXCESS = 1e-5  # share of all modes' excess
 MODE_ADVANTAGE = 1.3  # by how much density modes must be the better cut, for the scatter that they cost
 DUPLICATE_DISTANCE = 1e-3  # share of the median squared distance to neighbours, below which points count as copies
-NO_GROUPS = "these images show no groups that could be counted: give their number with --categorical"
 DISTANCE_SAMPLE = 1_000  # points whose neighbours are measured
 
 
@@ -150,59 +148,6 @@ def _density(features: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class ClusterCountScan:
-    """How well each number of clusters describes a set of points.
-
-    Attributes:
-        counts: Numbers of clusters, from 2.
-        falls: How many times larger the excess of the last mode that is kept is than that of the next one.
-        stabilities: NMI, over all points, of the clusterings of two halves of the points.
-        scores: Stability times the log of the fall.
-        best: The count with the highest score.
-    """
-
-    counts: list[int]
-    falls: list[float]
-    stabilities: list[float]
-    scores: list[float]
-    best: int
-
-
-def scan(features: Features, max_clusters: int, *, seed: int) -> ClusterCountScan:
-    """Score numbers of clusters by the fall of the modes' excess, and by the agreement of two halves of the points.
-
-    A mode that belongs to a class stands out and is found again in other images of it; one mode more is chance.
-
-    Args:
-        features: (points, features), unit vectors.
-        max_clusters: The largest number to try.
-        seed: Seed of the halves.
-
-    Raises:
-        UserError: No mode stands out.
-    """
-    all_modes = modes(features)
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(features)), 2)
-    half_modes = [(features[half], modes(features[half])) for half in halves]
-    largest = min(max_clusters, len(all_modes.peaks), *(len(half.peaks) for _, half in half_modes))
-    if largest < 2:
-        raise UserError(NO_GROUPS)
-    counts = list(range(2, largest + 1))
-    falls = [float(fall) for fall in all_modes.falls()[: len(counts)]]
-    if max(falls) <= 1:
-        raise UserError(NO_GROUPS)
-    stabilities = []
-    for count in counts:
-        first, second = (
-            (features @ directions(half, half_mode.labels(count), count).T).argmax(axis=1)
-            for half, half_mode in half_modes
-        )
-        stabilities.append(nmi(first, second))
-    scores = [stability * math.log(fall) for stability, fall in zip(stabilities, falls, strict=True)]
-    return ClusterCountScan(counts, falls, stabilities, scores, counts[int(np.argmax(scores))])
-
-
-@dataclass(frozen=True)
 class Clusters:
     """A clustering.
 
@@ -218,7 +163,7 @@ class Clusters:
     kinds: NDArray[np.int64]
 
 
-def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
+def cluster(features: Features, clusters: int, *, seed: int, density_modes: DensityModes | None = None) -> Clusters:
     """Cluster points by the `modes` of their density if those are clear, else by k-means.
 
     Modes are separated by what lies between them, which is right for classes of any size; k-means cuts large classes
@@ -229,6 +174,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
         features: (points, features), unit vectors.
         clusters: Number of clusters.
         seed: Seed of k-means.
+        density_modes: The `modes` of the features, if they are known already.
 
     Raises:
         UserError: There are fewer points than clusters.
@@ -238,7 +184,7 @@ def cluster(features: Features, clusters: int, *, seed: int) -> Clusters:
 
     if len(features) < clusters:
         raise UserError(f"{len(features)} images are too few for {clusters} clusters: ask for fewer categories")
-    density_modes = modes(features)
+    density_modes = density_modes or modes(features)
     with threadpool_limits(1), catch_warnings():
         simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty
         kmeans = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed)
@@ -272,6 +218,16 @@ def directions(features: Features, labels: Labels, clusters: int) -> Features:
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     result: Features = (sums / np.maximum(lengths, 1e-12)).astype(np.float32)
     return result
+
+
+def nearest_neighbours(points: Features, count: int) -> NDArray[np.int64]:
+    """Return the ``count`` nearest points of each point, (points, count), the point itself not counted."""
+    from sklearn.neighbors import NearestNeighbors
+
+    with threadpool_limits(1, user_api="blas"):
+        search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points)
+        neighbours: NDArray[np.int64] = search.kneighbors(return_distance=False)
+    return neighbours
 
 
 def neighbour_distance(points: Features, *, neighbour: int = 10) -> float:

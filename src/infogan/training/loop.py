@@ -69,6 +69,7 @@ def train(
         index, stage_start, stage_end = config.stage_at(state.step)
         stage = config.stages[index]
         if state.step == stage_start:
+            checkpoints.save_first_stage(state)
             run_stage_hooks(state, index, sampler.batches.pixels, few_labels)
             state.reset_optimizers(stage)
             hooks.call("on_stage_begin", stage, state.step)

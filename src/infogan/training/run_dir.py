@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import infogan
 from infogan.config.migrate import migrate_config, migrate_statistics
 from infogan.config.schema import RUNTIME_OPTIONS, Config
+from infogan.models.results import Answer, Part
 from infogan.utils import distributed, files
 from infogan.utils.determinism import reproducibility
 from infogan.utils.errors import UserError
@@ -31,16 +32,35 @@ LOCK = "writer.json"  # names the process that trains the run, or the last one
 IMAGES = "images"  # shards of the images that a program passed
 
 
+class _Trace(BaseModel):
+    concerns: Part
+    value: float
+    limit: float
+    answer: Answer
+    meaning: str
+
+
 class _Verdict(BaseModel):
+    # Version 0.1 has one answer, and its evidence is numbers in this place.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
     trust: bool
-    groups: Literal["yes", "with care", "no", ""] = ""  # not in version 0.1
-    pictures: Literal["yes", "with care", "no", ""] = ""
+    groups: Answer | Literal[""] = ""
+    pictures: Answer | Literal[""] = ""
     reason: str
+    reasons: list[str] = []
+    evidence: dict[str, _Trace] = {}
+    advice: str = ""
+    probability: float | None = None
     merged: list[int] = []
     split: list[list[int]] = []
+
+
+class _Merge(BaseModel):
+    first: int
+    second: int
+    separation: float
 
 
 class _Evaluation(BaseModel):
@@ -53,6 +73,7 @@ class _Evaluation(BaseModel):
     disentanglement: dict[str, float] = {}
     intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = {}
     verdict: _Verdict = _Verdict(trust=False, reason="")
+    tree: list[_Merge] = []
     protocol: str = ""
     protocols: dict[str, str] = {}
     left_out: dict[str, str] = {}

@@ -92,6 +92,25 @@ def hungarian_mapping(predicted: Integers, labels: Integers, n_clusters: int, n_
     return mapping
 
 
+def matched_share(first: Integers, second: Integers, count: int) -> float:
+    """Return the share of images on which two partitions agree, their parts matched one to one.
+
+    Args:
+        first: (images,), the part of each image, 0 to count - 1.
+        second: (images,), likewise.
+        count: Number of parts; some may be empty.
+
+    Raises:
+        ValueError: as `contingency`.
+
+    Example:
+        >>> matched_share(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 1]), 2)
+        0.75
+    """
+    mapping = hungarian_mapping(first, second, count, count)
+    return float((mapping[first] == second).mean())
+
+
 def nmi(predicted: Integers, labels: Integers) -> float:
     """Return the normalised mutual information I(k; c) / ((H(k) + H(c)) / 2): 0 if independent, 1 if equal partitions.
 

@@ -102,6 +102,23 @@ def density_coverage(reals: Features, fakes: Features, *, neighbours: int = 5) -
     return DensityCoverage(contained / (neighbours * len(fakes)), float(covered.mean()))
 
 
+def nearest_distances(points: Features, references: Features, *, itself: bool = False) -> NDArray[np.float64]:
+    """Return the distance of each point to the nearest reference.
+
+    Args:
+        points: (points, features).
+        references: (references, features).
+        itself: Whether the references are the points; each is then compared with the others.
+    """
+    points, references = _centre(points, references)
+    nearest = np.empty(len(points))
+    for rows, squares in _squared_distances(points, references):
+        if itself:
+            squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = np.inf
+        nearest[rows] = squares.min(axis=1)
+    return np.sqrt(np.maximum(nearest, 0))
+
+
 def _centre(reals: Features, fakes: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # Distances are computed from squared lengths, which leave no digits for them far from the origin.
     centre = reals.mean(axis=0, dtype=np.float64)

@@ -29,7 +29,7 @@ export async function show() {
     return;
   }
   showError('', 'evidence');
-  $('verdict').textContent = answer.verdict?.reason ?? 'There is no verdict yet. It is given at the end of training.';
+  $('verdict').replaceChildren(...describe(answer.verdict));
   $('verdict').classList.toggle('doubted', answer.verdict?.trust === false);
   $('measured').replaceChildren(...answer.measured.map(([name, value, meaning]) =>
     make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, value), make('td', { class: 'faint' }, meaning))));
@@ -41,6 +41,14 @@ export async function show() {
   $('drawn').value = view.drawn;
   $('drawn').parentElement.hidden = available.length < 2;
   showSteps();
+}
+
+function describe(verdict) {
+  if (!verdict) return ['There is no verdict yet. It is given at the end of training.'];
+  if (!verdict.evidence) return [verdict.reason]; // of version 0.1
+  const text = `Rely on the groups of images: ${verdict.groups}. Rely on the generated pictures: ${verdict.pictures}.`;
+  const reasons = verdict.reasons.map((reason) => make('li', {}, `${reason[0].toUpperCase()}${reason.slice(1)}.`));
+  return [make('p', {}, text), make('ul', {}, ...reasons)];
 }
 
 function showSteps() {

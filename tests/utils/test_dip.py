@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from infogan.evaluation.metrics.dip import dip
+from infogan.utils.dip import dip
 
 
 def dip_by_definition(values: NDArray[np.float64]) -> float:
@@ -35,7 +35,7 @@ def dip_by_definition(values: NDArray[np.float64]) -> float:
             b_eq=np.zeros(len(continuous)) if continuous else None,
             bounds=[(None, None)] * (2 * count) + [(0, None)],
         )
-        distances.append(solution.fun)
+        distances.append(float(solution.fun))
     return max(min(distances), 1 / (2 * len(values)))
 
 

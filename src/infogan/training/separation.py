@@ -1,0 +1,202 @@
+"""Whether groups of images are kinds of image: each with one mode, a valley between any two, and found again.
+
+Arrays in, numbers out, as in `training.clustering`.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from infogan.training import clustering
+from infogan.training.clustering import Features, Labels
+from infogan.utils.dip import dip
+from infogan.utils.matching import matched_share
+
+MIN_MEMBERS = 20  # images of a group, from which on it is examined
+SEVERAL_SHARE = 0.15  # of a group's images, from which on a part can be a kind of its own
+# Two parts are kinds if the axis between them has two modes, which is beyond chance from a dip of 0.6 / sqrt(images)
+# on, and if two halves of the images have the same parts.
+SEVERAL_DIP, SEVERAL_AGREEMENT = 0.8, 0.9
+# They are, too, if they are modes of density: by the excess of the second one, as a share of all modes' excess, in
+# groups of that many images. Chance modes have a hundredth at most.
+SEVERAL_EXCESS, MODES_MEMBERS = 0.025, 150
+ALIKE_DIP = 0.6  # of two groups, times the root of the number of images, below which nothing separates them
+COMPARED = 500  # images of each of two groups
+NEAREST = 2  # other groups that each is compared with
+HALVINGS = 3  # pairs of halves that are clustered
+
+
+class Merge(NamedTuple):
+    """Two groups that become one; the result keeps the number of the first.
+
+    Attributes:
+        first: Number of the first group.
+        second: Number of the second.
+        separation: How deep the valley between them is, from 0 to 1.
+    """
+
+    first: int
+    second: int
+    separation: float
+
+
+def groups_of_several(features: Features, labels: Labels, count: int, *, seed: int) -> Iterator[int]:
+    """Yield the groups whose images are of several kinds, see ``SEVERAL_DIP`` and ``SEVERAL_EXCESS``.
+
+    Args:
+        features: (images, features), unit vectors.
+        labels: (images,), the group of each image.
+        count: Number of groups.
+        seed: Seed of the halves.
+    """
+    random = np.random.default_rng(seed)
+    for group in range(count):
+        members = random.permutation(features[labels == group])
+        if len(members) >= MIN_MEMBERS and (_has_two_parts(members, seed) or _has_two_modes(members)):
+            yield group
+
+
+def _has_two_parts(members: Features, seed: int) -> bool:
+    """Return whether the axis between the two parts of a group has two modes, see ``SEVERAL_DIP``."""
+    halves = np.array_split(members, 2)
+    parts, axes = zip(*(_two_parts(half, members, seed) for half in halves), strict=True)
+    share = parts[0].mean()
+    if min(share, 1 - share) < SEVERAL_SHARE or matched_share(parts[0], parts[1], 2) < SEVERAL_AGREEMENT:
+        return False
+    # In many dimensions an axis always separates the points that it was fitted to.
+    dips = [dip(half @ axis) for half, axis in zip(halves, reversed(axes), strict=True)]
+    return bool(np.sqrt(len(halves[1])) * np.mean(dips) >= SEVERAL_DIP)
+
+
+def _has_two_modes(members: Features) -> bool:
+    """Return whether a group has two modes of density, see ``SEVERAL_EXCESS``."""
+    if len(members) < MODES_MEMBERS:
+        return False
+    modes = clustering.modes(members)
+    if len(modes.peaks) < 2:
+        return False
+    share = modes.labels(2).mean()
+    is_mode = modes.excesses[1] >= SEVERAL_EXCESS * modes.excesses.sum()
+    return bool(is_mode and min(share, 1 - share) >= SEVERAL_SHARE)
+
+
+def _two_parts(features: Features, others: Features, seed: int) -> tuple[Labels, Features]:
+    """Return the part, 0 or 1, of the other points in a 2-means clustering of the features, and its axis."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with threadpool_limits(1), catch_warnings():
+        simplefilter("ignore", ConvergenceWarning)  # copies of one image have one part only
+        kmeans = KMeans(2, n_init=3, random_state=seed % 2**31).fit(features)
+    axis = (kmeans.cluster_centers_[1] - kmeans.cluster_centers_[0]).astype(np.float32)
+    return np.asarray(kmeans.predict(others), np.int64), axis
+
+
+def groups_alike(features: Features, labels: Labels, count: int, *, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield pairs of groups that lie next to each other without a valley between them, see ``ALIKE_DIP``.
+
+    Args:
+        features: (images, features), unit vectors.
+        labels: (images,), the group of each image.
+        count: Number of groups.
+        seed: Seed of the images that are compared.
+    """
+    random = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels == group) for group in range(count)]
+    present = [group for group in range(count) if len(members[group]) >= MIN_MEMBERS]
+    directions = clustering.directions(features, labels, count)[present]
+    cosines = directions @ directions.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = np.argsort(-cosines, axis=1)[:, : min(NEAREST, len(present) - 1)]
+    pairs = {tuple(sorted((present[row], present[other]))) for row, others in enumerate(nearest) for other in others}
+    for first, second in sorted(pairs):
+        depth, drawn = _valley(features, members[first], members[second], random)
+        if depth * np.sqrt(drawn) < ALIKE_DIP:
+            yield first, second
+
+
+def merge_tree(features: Features, labels: Labels, count: int, *, seed: int) -> list[Merge]:
+    """Return the merges by which the groups become one: each time the two with the shallowest valley between them.
+
+    Args:
+        features: (images, features), unit vectors.
+        labels: (images,), the group of each image.
+        count: Number of groups; those with fewer than ``MIN_MEMBERS`` images are left out.
+        seed: Seed of the images that are compared.
+    """
+    random = np.random.default_rng(seed)
+    members = {group: np.flatnonzero(labels == group) for group in range(count)}
+    members = {group: images for group, images in members.items() if len(images) >= MIN_MEMBERS}
+    depths: dict[tuple[int, int], float] = {}
+    merges = []
+    while len(members) > 1:
+        for first in members:
+            for second in members:
+                if first < second and (first, second) not in depths:
+                    depths[first, second] = _valley(features, members[first], members[second], random)[0]
+        (first, second), depth = min(depths.items(), key=lambda item: item[1])
+        merges.append(Merge(first, second, round(4 * depth, 4)))
+        members[first] = np.concatenate([members[first], members.pop(second)])
+        depths = {pair: depth for pair, depth in depths.items() if not {first, second} & {*pair}}
+    return merges
+
+
+def _valley(
+    features: Features, first: NDArray[np.int64], second: NDArray[np.int64], random: np.random.Generator
+) -> tuple[float, int]:
+    """Return the dip of equally many images of two groups on the axis between their means, and their number.
+
+    The axis comes from other images of the groups.
+    """
+    half = min(COMPARED, len(first), len(second)) // 2
+    points = np.stack([features[random.choice(members, 2 * half, replace=False)] for members in (first, second)])
+    parts = points[:, :half], points[:, half:]
+    axes = [part[1].mean(axis=0) - part[0].mean(axis=0) for part in parts]
+    # In many dimensions an axis always separates the points that it was fitted to.
+    dips = [dip((part @ axis).ravel()) for part, axis in zip(parts, reversed(axes), strict=True)]
+    return float(np.mean(dips)), 2 * half
+
+
+def agreement_of_halves(features: Features, count: int, *, seed: int, halvings: int = HALVINGS) -> float:
+    """Return the share of images on which clusterings of two halves agree (Lange et al. 2004, Neural Computation 16).
+
+    The images of the second half get the clusters of the first by their nearest direction.
+
+    Args:
+        features: (images, features), unit vectors.
+        count: Number of clusters.
+        seed: Seed of the halves.
+        halvings: Number of pairs of halves, whose mean is returned.
+    """
+    random = np.random.default_rng(seed)
+    shares = []
+    for _ in range(halvings):
+        first, second = np.array_split(random.permutation(len(features)), 2)
+        labels = [clustering.cluster(features[half], count, seed=seed).labels for half in (first, second)]
+        directions = clustering.directions(features[first], labels[0], count)
+        shares.append(matched_share((features[second] @ directions.T).argmax(axis=1), labels[1], count))
+    return float(np.mean(shares))
+
+
+def predictability(features: Features, labels: Labels, *, neighbours: int = 15) -> float:
+    """Return how often the majority of an image's neighbours has its label, corrected for chance (Cohen 1960).
+
+    Args:
+        features: (images, features).
+        labels: (images,).
+        neighbours: Number of neighbours, the image itself not counted.
+
+    Returns:
+        1 = always, 0 = as often as the most frequent label.
+    """
+    nearest = clustering.nearest_neighbours(features, min(neighbours, len(features) - 1))
+    votes = np.zeros((len(features), int(labels.max()) + 1))
+    for column in nearest.T:
+        votes[np.arange(len(votes)), labels[column]] += 1
+    right = float((votes.argmax(axis=1) == labels).mean())
+    chance = float(np.bincount(labels).max() / len(labels))
+    return (right - chance) / max(1 - chance, 1e-9)
