@@ -14,11 +14,13 @@ from infogan.reports.charts import (
     MAX_POINTS,
     RIGHT,
     TOP,
+    TREE_LEFT,
     WIDTH,
     Curve,
     loss_curves,
     select_curves,
     svg_line_chart,
+    svg_merge_tree,
     training_charts,
 )
 from tests.helpers import small_model
@@ -145,3 +147,28 @@ def test_training_charts_use_the_current_names_of_codes() -> None:
     assert "width" in information and "knob1" not in information
     assert "Losses of g" in losses
     assert training_charts([], model, {}) == []
+
+
+TREE = [
+    {"first": 1, "second": 3, "separation": 0.1},
+    {"first": 0, "second": 2, "separation": 0.4},
+    {"first": 0, "second": 1, "separation": 0.2},  # less separate than its parts
+]
+
+
+def test_a_tree_shows_each_merge_at_its_separation() -> None:
+    svg = plot(ElementTree.fromstring(svg_merge_tree(TREE, ["a", "<b>", "c", "d"], title="Title")))
+    nodes = [node for node in svg.iter() if node.attrib.get("class") == "merge"]
+    assert [node.attrib["data-values"] for node in nodes] == ["1,3", "0,2", "0,2,1,3"]
+    x = [float(node.attrib["cx"]) for node in nodes]
+    assert x[1] == pytest.approx(PLOT_RIGHT)
+    assert x[0] - TREE_LEFT == pytest.approx((PLOT_RIGHT - TREE_LEFT) / 4, abs=0.1)
+    assert x[2] == x[1]  # a merge comes after those before it
+    names = [text.text for text in svg.findall("text")][:4]
+    assert names == ["a", "c", "<b>", "d"]  # in an order in which no branches cross
+    rows = {text.text: float(text.attrib["y"]) - 4 for text in svg.findall("text")[:4]}
+    assert float(nodes[0].attrib["cy"]) == pytest.approx((rows["<b>"] + rows["d"]) / 2)
+
+
+def test_no_tree_is_no_figure() -> None:
+    assert svg_merge_tree([], [], title="Title") == ""

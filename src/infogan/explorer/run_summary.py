@@ -5,7 +5,7 @@ from typing import Any
 
 from infogan.evaluation.descriptions import current_code_names, latest_metrics, metric_rows
 from infogan.models.infogan import InfoGAN
-from infogan.reports.charts import training_charts
+from infogan.reports.charts import category_tree, training_charts
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
 from infogan.utils.names import figure_names
@@ -21,6 +21,7 @@ def run_summary(run: RunFolder, model: InfoGAN) -> dict[str, Any]:
     result = latest_metrics(run.read_metrics())
     return {
         "verdict": result.get("verdict"),
+        "tree": category_tree(model, result),  # as HTML
         "measured": metric_rows(result, names),
         "charts": training_charts(run.read_stats(), model, names),  # as HTML
         "samples": sorted(drawn_figures(run, None)),

@@ -1,4 +1,4 @@
-"""Line charts of a training run as inline SVG, for the report and the explorer.
+"""Line charts of a training run, and the tree of its categories, as inline SVG, for the report and the explorer.
 
 The page that contains a chart needs ``static/chart.css``, which defines the colours of both themes.
 """
@@ -14,6 +14,7 @@ Curve = tuple[Sequence[float], Sequence[float]]  # steps and values, equally man
 
 WIDTH, HEIGHT = 560, 300  # of the drawing area, in SVG units
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 24, 38  # margins for ticks and labels
+TREE_LEFT, LEAF = 150, 22  # margin for the names, and height of a category, in a tree
 MAX_TICKS = 6  # per axis, about
 Y_MARGIN = 0.04  # of the range of values, above and below the curves
 LIMIT = 1e300  # larger values count as infinite, so that the range of an axis is finite
@@ -101,6 +102,64 @@ def svg_line_chart(
         last_values={name: values[-1] for name, (_, values) in curves.items()},
         references=names_by_height,
         dashes=DASHES,
+    )
+
+
+def category_tree(model: InfoGAN, result: Mapping[str, Any]) -> str:
+    """Return the tree of a model's categories in an evaluation, see `svg_merge_tree`; empty if there is none."""
+    if not result.get("tree"):
+        return ""
+    code = model.first_categorical().name
+    title = f"How the values of {code} could become fewer: similar ones merge first"
+    return svg_merge_tree(result["tree"], model.value_names(code), title=title)
+
+
+def svg_merge_tree(tree: Sequence[Mapping[str, Any]], names: Sequence[str], *, title: str) -> str:
+    """Return an HTML figure of how categories become fewer, as a tree whose merges lie at their separation.
+
+    Args:
+        tree: The merges, each with ``first``, ``second`` and ``separation``, in order; ``[]`` gives an empty text.
+        names: The name of each category.
+        title: Heading of the figure.
+    """
+    if not tree:
+        return ""
+    members: dict[int, list[int]] = {}
+    for merge in tree:  # the members of the last group are in an order in which no branches cross
+        first, second = (members.pop(merge[key], [merge[key]]) for key in ("first", "second"))
+        members[merge["first"]] = first + second
+    (order,) = [members[tree[-1]["first"]]]
+    heights = {value: float(TOP + LEAF * row) for row, value in enumerate(order)}
+    largest = max(merge["separation"] for merge in tree)
+    tips = {value: (float(TREE_LEFT), heights[value], [value]) for value in order}
+    nodes = []
+    for merge in tree:
+        branches = [tips[merge[key]] for key in ("first", "second")]
+        position = TREE_LEFT + (WIDTH - RIGHT - TREE_LEFT) * merge["separation"] / max(largest, 1e-9)
+        x = max(position, *(branch[0] for branch in branches))  # a merge comes after those before it
+        y = sum(branch[1] for branch in branches) / 2
+        values = [value for branch in branches for value in branch[2]]
+        tips[merge["first"]] = x, y, values
+        nodes.append(
+            {
+                "x": x,
+                "y": y,
+                "members": values,
+                "names": list(dict.fromkeys(names[value] for value in values)),  # merged ones share a name
+                "separation": merge["separation"],
+                "branches": [branch[:2] for branch in branches],
+            }
+        )
+    return html_page.render(
+        "tree.html",
+        title=title,
+        width=WIDTH,
+        height=TOP + LEAF * len(order) + BOTTOM - LEAF // 2,
+        left=TREE_LEFT,
+        right=RIGHT,
+        leaves=[(names[value], height) for value, height in heights.items()],
+        nodes=nodes,
+        largest=largest,
     )
 
 

@@ -16,7 +16,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.models.naming import MAX_VALUES
 from infogan.models.results import Verdict
 from infogan.reports import figures, html_page
-from infogan.reports.charts import training_charts
+from infogan.reports.charts import category_tree, training_charts
 from infogan.training.run_dir import RunFolder
 from infogan.utils.matching import contingency, hungarian_mapping
 
@@ -66,6 +66,7 @@ def report_page(
         frame_count=FRAME_SIDE**2,
         lattice=_lattice(model),
         gallery=_category_gallery(model, test or images, config.train.seed) if sorts_images else None,
+        tree=category_tree(model, result),
         charts=training_charts(run.read_stats(), model, code_names),
         metrics=metric_rows(result, code_names),
         protocol=result.get("protocol", ""),

@@ -28,6 +28,8 @@ export function show() {
   jobs = [];
   observer.disconnect();
   const boxes = state.codes.map((code, position) => (code.values ? category(code, position) : knob(code, position)));
+  const first = state.codes.findIndex((code) => code.values);
+  if (first >= 0) enqueue(() => showTree(boxes[first], first));
   // A name that is being typed stays while another one is saved.
   const focused = $('namer').contains(document.activeElement) ? document.activeElement : null;
   const typed = focused?.defaultValue !== undefined && focused.value !== focused.defaultValue ? focused.value : null;
@@ -76,6 +78,23 @@ function fill(list, row, labels) {
     image.firstChild.tabIndex = -1;
     return image;
   }));
+}
+
+// The tree of categories: a click on a merge gives all categories to its left one name.
+async function showTree(box, position) {
+  const answer = await ask('/api/evidence');
+  if (!answer.tree) return;
+  const tree = make('div', { class: 'charts' });
+  tree.innerHTML = answer.tree; // the server escapes all names in it
+  for (const node of tree.querySelectorAll('.merge')) {
+    node.setAttribute('tabindex', '0');
+    node.setAttribute('role', 'button');
+    const values = node.dataset.values.split(',').map(Number);
+    const join = () => change('/api/join', { code: position, values }).catch(() => {});
+    node.addEventListener('click', join);
+    node.addEventListener('keydown', (event) => { if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); join(); } });
+  }
+  box.append(tree);
 }
 
 // The text counts as saved at once: if the name is refused, the field shows the current name again.
