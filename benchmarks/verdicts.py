@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import lines_of
+from infogan.evaluation import verdict
 from infogan.evaluation.group_evidence import GroupEvidence, Structure
 from infogan.evaluation.picture_evidence import PictureEvidence
 from infogan.evaluation.verdict import THRESHOLDS, judge
@@ -26,6 +27,7 @@ RIGHT, SMALLEST_RIGHT = 0.95, 0.6  # share of the best accuracy, and accuracy, f
 WRONG, LARGEST_WRONG = 0.85, 0.5  # below which they are wrong
 KNOWN_BEST = {"imbalanced": 0.987, "mnist": 0.987, "crops": 1.0}  # of full runs, if the grid has no better one
 HALVES = (("digits", "fashion-mnist", "cifar10", "shapes"), ("mnist", "imbalanced", "clothing", "crops", "glyphs"))
+PROBABILITY_FILE = Path(verdict.__file__).with_name("probability.toml")
 ANSWERS = ("yes", "with care", "no")
 Limits = dict[str, tuple[float, float]]
 
@@ -53,15 +55,19 @@ class Run:
     @property
     def traces(self) -> dict[str, float]:
         """The measurements by name."""
-        verdict = judge(self.evidence, PictureEvidence(read_back=1.0), "category", self.size)
-        return {trace.name: trace.value for trace in verdict.evidence if trace.concerns == "groups"}
+        judged = judge(self.evidence, PictureEvidence(read_back=1.0), "category", self.size)
+        return {trace.name: trace.value for trace in judged.evidence if trace.concerns == "groups"}
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="JSON lines of benchmarks.verdict_runs")
-    runs = read_runs(parser.parse_args().results)
+    parser.add_argument("--write", action="store_true", help="write the fitted probability into the package")
+    arguments = parser.parse_args()
+    runs = read_runs(arguments.results)
+    if arguments.write:
+        write_probability(runs)
     shipped = {name: limits_of(threshold) for name, threshold in THRESHOLDS.items()}
     print("With the limits of the package:\n")
     print(table(runs, [answer(run, shipped) for run in runs]))
@@ -169,6 +175,17 @@ def fit_probability(runs: Iterable[Run]) -> Any:
     decided = [run for run in runs if run.is_right is not None]
     traces = [[*run.traces.values()] for run in decided]
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(traces, [run.is_right for run in decided])
+
+
+def write_probability(runs: Sequence[Run]) -> None:
+    """Write the regression on all runs as an intercept and weights of the traces."""
+    scaler, regression = fit_probability(runs)
+    weights = regression.coef_[0] / scaler.scale_
+    intercept = regression.intercept_[0] - float(weights @ scaler.mean_)
+    lines = [f"# Written by `python -m benchmarks.verdicts RESULTS --write`, from {len(runs)} runs."]
+    lines += [f"intercept = {intercept:.4f}", "", "[weights]"]
+    lines += [f"{name} = {weight:.4f}" for name, weight in zip(runs[0].traces, weights, strict=True)]
+    PROBABILITY_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def calibration_table(runs: Sequence[Run], probabilities: NDArray[np.float64]) -> str:

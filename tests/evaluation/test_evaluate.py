@@ -80,7 +80,7 @@ def test_every_metric_has_a_line_in_the_summary_and_a_meaning() -> None:
     metrics = {"accuracy", "purity", "nmi", "ari", "calibration_error", "brier", "log_loss", f"kernel_{space}"}
     metrics |= {f"{name}_{space}" for name in ("frechet", "precision", "recall", "density", "coverage")}
     metrics |= {f"kernel_{space}_error", f"kernel_{space}_train_to_test", f"frechet_{space}_train_to_test"}
-    groups = {"information", "information_estimate", "entropy", "ignored", "verdict", "tree"}
+    groups = {"information", "information_estimate", "entropy", "ignored", "verdict", "tree", "example"}
     assert metrics | groups | {"protocol", "protocols", "intervals"} == set(result)
     rows = {row[0]: row[1:] for row in metric_rows(result, {"knob1": "width"})}
     for name in metrics:

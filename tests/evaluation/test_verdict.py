@@ -12,7 +12,7 @@ from infogan.data.augment import augment
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
 from infogan.evaluation.evaluate import evaluate
-from infogan.evaluation.group_evidence import GroupEvidence, Structure, measure_structure
+from infogan.evaluation.group_evidence import GroupEvidence, Structure, differing_pair, measure_structure
 from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.evaluation.picture_evidence import PictureEvidence
 from infogan.evaluation.summary import summary
@@ -125,7 +125,7 @@ def test_categories_are_judged_in_the_features_of_the_first_stage() -> None:
     images = bar_images(120)
     torch.manual_seed(1)
     encoder = Encoder(ImageShape(1, images.shape[2]), width=4, classes=1)
-    structure = collect_group_evidence(model, images, {"shift": 0.1}, 0, encoder).structure
+    structure = collect_group_evidence(model, images, {"shift": 0.1}, 0, encoder).structure  # all images, in order
     features = encoder.features_in_batches(to_network(torch.from_numpy(images))).numpy()
     expected = measure_structure(features, images, model.encode(images).codes["category"], 3, seed=0)
     assert structure == expected
@@ -151,6 +151,16 @@ def test_structure_of_right_merged_and_split_categories() -> None:
     assert split.alike_share == pytest.approx(1 / 6, abs=0.02)
     other = measure_structure(points, random.integers(0, 256, images.shape, dtype=np.uint8), labels, 3, seed=0)
     assert max(other.follows.values()) < 0.2
+
+
+def test_two_images_show_what_the_groups_follow() -> None:
+    features, _ = kinds((8, 8), spread=0.01)
+    reference = np.concatenate([np.arange(8), np.arange(8) + 0.1])[:, np.newaxis].astype(np.float32)
+    # Images 0 and 8 agree in the reference and differ in the features; so do 0 and 15 in the features alone.
+    categories = np.arange(16)
+    categories[[8, 15]] = 0
+    assert differing_pair(reference, features, categories) in ((0, 8), (8, 0))
+    assert differing_pair(reference, features, np.arange(16)) is None
 
 
 def test_unused_categories_do_not_count_against_the_others() -> None:

@@ -23,6 +23,7 @@ from infogan.training.separation import (
 )
 from infogan.utils.matching import matched_share
 
+SIMILAR = 5  # neighbours that are almost the same
 UNUSED = 0.1  # share of an equal share, below which a category is unused
 
 
@@ -62,6 +63,8 @@ class Structure:
         alike_share: Share of the images that would move if each of these pairs became one category.
         follows: What the categories follow: by name of a reference, how well it alone predicts them, relative to the
             features.
+        example: Two images of one category that are almost the same in the reference that it follows most, and differ
+            most in the features; None if there are no such.
         tree: How the categories become fewer: each time those with the shallowest valley between them merge.
     """
 
@@ -73,6 +76,7 @@ class Structure:
     alike: tuple[tuple[int, int], ...] = ()
     alike_share: float = 0.0
     follows: Mapping[str, float] = field(default_factory=dict)
+    example: tuple[int, int] | None = None
     tree: tuple[Merge, ...] = ()
 
 
@@ -101,6 +105,11 @@ def measure_structure(
     used = max(2, count - len(unused_categories(categories, count)))
     clusters = clustering.cluster(features, used, seed=seed).labels
     moved = sum(min(sizes[first], sizes[second]) for first, second in alike)
+    known = references(images)
+    follows = {
+        name: float(np.clip(predictability(values, categories) / max(predictable, 1e-9), 0, 1))
+        for name, values in known.items()
+    }
     return Structure(
         predictable=predictable,
         agreement=matched_share(clusters, categories, count),
@@ -109,9 +118,22 @@ def measure_structure(
         several_share=float(sizes[[*several]].sum() / len(images)),
         alike=alike,
         alike_share=min(1.0, float(moved / len(images))),
-        follows={
-            name: float(np.clip(predictability(values, categories) / max(predictable, 1e-9), 0, 1))
-            for name, values in references(images).items()
-        },
+        follows=follows,
+        example=differing_pair(known[max(follows, key=lambda name: follows[name])], features, categories),
         tree=tuple(merge_tree(features, categories, count, seed=seed)),
     )
+
+
+def differing_pair(reference: NDArray[np.float32], features: Features, categories: Labels) -> tuple[int, int] | None:
+    """Return two images of one category that are neighbours in a reference and differ most in the features.
+
+    Args:
+        reference: (images, values), such as a histogram of colours.
+        features: (images, features), unit vectors.
+        categories: (images,), the category of each image.
+    """
+    nearest = clustering.nearest_neighbours(reference, min(SIMILAR, len(reference) - 1))
+    cosines = np.einsum("if,inf->in", features, features[nearest])
+    cosines[categories[nearest] != categories[:, np.newaxis]] = np.inf
+    image, column = np.unravel_index(int(cosines.argmin()), cosines.shape)
+    return (int(image), int(nearest[image, column])) if np.isfinite(cosines[image, column]) else None

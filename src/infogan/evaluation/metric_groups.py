@@ -317,10 +317,12 @@ def trust(context: MetricContext) -> Result:
         model, images, context.augmentations, context.seed, context.first_stage, samples=count
     )
     judged = verdict.judge(groups, _picture_evidence(context), code.name, code.size)
-    tree = groups.structure.tree if groups.structure is not None else ()
+    structure = groups.structure
+    follows = any(trace.name == "follows" and trace.answer != "yes" for trace in judged.evidence)
     return {
         "verdict": judged.to_dict(),
-        "tree": [merge._asdict() for merge in tree],
+        "tree": [merge._asdict() for merge in structure.tree] if structure is not None else [],
+        "example": list(structure.example) if structure is not None and structure.example and follows else [],
         "protocol": f"groups of {min(len(images), count)} training images; pictures: {len(context.compared)} images "
         f"generated with seed {context.seed} and as many real ones; no labels",
     }

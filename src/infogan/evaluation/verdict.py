@@ -6,8 +6,10 @@ faithful, and as their codes say? `collect_group_evidence` and `picture_evidence
 """
 
 import itertools
+import math
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ NOT_JUDGED = "the features that the encoder had before its categories formed are
 THRESHOLDS: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("thresholds.toml").read_text(encoding="utf-8")
 )
+# The logarithm of the odds that groups are right: an intercept, and weights of measurements. Fitted on many runs by
+# `benchmarks.verdicts`.
+PROBABILITY: dict[str, Any] = tomllib.loads(Path(__file__).with_name("probability.toml").read_text(encoding="utf-8"))
 Measurement = tuple[float | None, Mapping[str, Any]]  # a value, and what its sentence contains
 
 
@@ -58,7 +63,8 @@ def collect_group_evidence(
     """
     code = model.first_categorical()
     random = np.random.default_rng(seed)
-    selected = images[np.sort(random.choice(len(images), min(samples, len(images)), replace=False))]
+    rows = np.sort(random.choice(len(images), min(samples, len(images)), replace=False))
+    selected = images[rows]
     probabilities = model.encode(selected).probabilities[code.name]
     categories = probabilities.argmax(axis=1)
     generator = torch.Generator().manual_seed(seed)
@@ -67,6 +73,9 @@ def collect_group_evidence(
     if first_stage is not None and len(selected) > 2 * code.size:
         features = _features(first_stage, selected)
         structure = measure_structure(features, selected, categories, code.size, seed=seed % 2**31)
+        if structure.example is not None:
+            first_image, second_image = rows[[*structure.example]].tolist()
+            structure = replace(structure, example=(first_image, second_image))
     return GroupEvidence(
         views_apart=_view_distance(model, selected, augmentations, generator),
         view_agreement=float((first == second).mean()),
@@ -111,7 +120,16 @@ def judge(groups: GroupEvidence, pictures: PictureEvidence, code: str, size: int
         reasons=tuple(problem for _, problem, _ in ranked),
         evidence=tuple(traces),
         advice=next((advice for _, _, advice in ranked if advice), ""),
+        probability=_probability(measurements) if groups.structure is not None else None,
     )
+
+
+def _probability(measurements: Mapping[str, Measurement]) -> float:
+    """Return the probability of right groups."""
+    odds = float(PROBABILITY["intercept"])
+    for name, weight in PROBABILITY["weights"].items():
+        odds += weight * (measurements[name][0] or 0.0)
+    return 1 / (1 + math.exp(-odds))
 
 
 def _compare(value: float, threshold: Mapping[str, Any]) -> tuple[tuple[float, float], Answer]:

@@ -66,6 +66,7 @@ def report_page(
         frame_count=FRAME_SIDE**2,
         lattice=_lattice(model),
         gallery=_category_gallery(model, test or images, config.train.seed) if sorts_images else None,
+        example=_example(images, result.get("example", [])),
         tree=category_tree(model, result),
         charts=training_charts(run.read_stats(), model, code_names),
         metrics=metric_rows(result, code_names),
@@ -87,6 +88,13 @@ def _overview(run: RunFolder, config: Config, model: InfoGAN, images: ImageSet) 
         "command": shlex.join(run.command()),
     }
     return [[name, value] for name, value in rows.items() if value]
+
+
+def _example(images: ImageSet, rows: Sequence[int]) -> Image.Image | None:
+    """Return two images side by side that show what the categories follow; None if there are none."""
+    if len(rows) != 2 or max(rows) >= len(images):
+        return None
+    return figures.image_grid(np.ascontiguousarray(images.images[np.array(rows)]), 2)
 
 
 def _frames(model: InfoGAN, knob: str) -> list[Image.Image]:

@@ -74,6 +74,7 @@ class _Evaluation(BaseModel):
     intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = {}
     verdict: _Verdict = _Verdict(trust=False, reason="")
     tree: list[_Merge] = []
+    example: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2)] = []
     protocol: str = ""
     protocols: dict[str, str] = {}
     left_out: dict[str, str] = {}
