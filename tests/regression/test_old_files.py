@@ -109,8 +109,10 @@ def test_old_run_is_evaluated_as_before(finished: Path) -> None:
     run_command("evaluate", finished)
     after = (finished / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert after[:-1] == before
-    expected = {key: value for key, value in leaves(EXPECTED["finished"]["metrics"]) if not isinstance(value, str)}
-    assert len(expected) > 40
+    leaves_before = leaves(EXPECTED["finished"]["metrics"])
+    # The verdict is based on other measurements now.
+    expected = {key: value for key, value in leaves_before if not isinstance(value, str) and "/verdict/" not in key}
+    assert len(expected) > 30
     # A single image with another category makes a difference of 0.003.
     assert not differences(expected, dict(leaves(json.loads(after[-1]))), relative=0.01, absolute=0.005)
 

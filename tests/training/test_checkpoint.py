@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from infogan.models.infogan import InfoGAN
 from infogan.training.checkpoint import (
     Checkpoint,
     CheckpointManager,
     last_good_checkpoint,
     latest_checkpoint_path,
+    load_first_stage,
     load_latest_checkpoint,
     save_checkpoint,
 )
@@ -24,6 +26,7 @@ from tests.helpers import (
     image_set,
     saved_tensors,
     small_config,
+    small_model,
     train_at,
 )
 
@@ -232,3 +235,34 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
         train_at(tmp_path, small_config(), on_step=overflow)
     assert all(tensor.isfinite().all() for tensor in saved_tensors(RunFolder(tmp_path)).values())
     train_at(tmp_path, small_config())
+
+
+# The encoder of the first stage.
+
+
+def test_run_keeps_the_encoder_that_knows_nothing_of_categories(tmp_path: Path) -> None:
+    config = small_config(preset="robust", train={"steps": 12, "save_every": 1})
+    first, *_ = config.stage_steps
+    trunks = {}
+
+    def remember(step: int) -> None:
+        trunks[step] = {
+            name.removeprefix("ema.encoder.trunk."): tensor.clone()
+            for name, tensor in saved_tensors(RunFolder(tmp_path / "run")).items()
+            if name.startswith("ema.encoder.trunk.")
+        }
+
+    run = train_at(tmp_path / "run", config, on_step=remember)
+    encoder = load_first_stage(run, InfoGAN.load(run.path).config.shape)
+    assert encoder is not None
+    assert_same_tensors(encoder.trunk.state_dict(), trunks[first])
+    assert not torch.equal(trunks[first]["1.weight"], trunks[first + 1]["1.weight"])
+
+
+def test_a_damaged_first_stage_is_named(run: RunFolder) -> None:
+    shape = small_model().config.shape
+    assert load_first_stage(run, shape) is None
+    for content in (b"", b"\x00" * 64, (run.checkpoints / "00000002.safetensors").read_bytes()):
+        (run.path / "first_stage.safetensors").write_bytes(content)
+        with pytest.raises(UserError, match="is damaged"):
+            load_first_stage(run, shape)

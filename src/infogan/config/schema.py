@@ -154,6 +154,9 @@ class ObjectiveSettings(Settings):
     # Largest random shift of reals and fakes before the discriminator sees them, as a share of their side (Zhao et al.
     # 2020). It keeps the discriminator from memorising positions of a few images or of the generator's sub-pixels.
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    # Augmentations of both (ibid.), which keep a generator of few images from collapsing. The generated images are not
+    # augmented for it: the discriminator sees reals and fakes through the same ones.
+    augment: AugmentSettings = AugmentSettings()
 
 
 class Update(Settings):

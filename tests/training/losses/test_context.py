@@ -45,6 +45,24 @@ def test_discriminator_sees_reals_and_fakes_in_one_pass() -> None:
     assert batches == [16, 8]
 
 
+def test_discriminator_sees_reals_and_fakes_through_the_same_augmentations() -> None:
+    plain, networks = make_context(small_config())
+    augmented, _ = make_context(small_config("objective.augment.colour=0.9"))
+    inputs: list[torch.Tensor] = []
+    augmented.networks.discriminator.trunk.register_forward_hook(lambda _, seen, __: inputs.append(seen[0].detach()))
+    networks.discriminator.trunk.register_forward_hook(lambda _, seen, __: inputs.append(seen[0].detach()))
+    for context in (plain, augmented):
+        backward(context, DISCRIMINATOR, ADVERSARIAL)
+        backward(context, GENERATOR, ADVERSARIAL)
+    (reals, fakes), (augmented_reals, augmented_fakes) = (both.chunk(2) for both in (inputs[0], inputs[2]))
+    assert torch.equal(reals, plain.reals)
+    assert not torch.equal(augmented_reals, augmented.reals)
+    assert not torch.equal(augmented_fakes, fakes)
+    # The generator learns through them, and its images stay as they are.
+    assert "generator" in parts_with_gradient(augmented.networks)
+    assert torch.equal(augmented.fakes(("generator",)), plain.fakes(("generator",)))
+
+
 @pytest.mark.parametrize("preset", ["plain", "paper"])
 def test_one_pass_equals_two_passes(preset: str) -> None:
     context, networks = make_context(small_config(preset=preset))

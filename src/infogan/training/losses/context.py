@@ -194,8 +194,11 @@ class ForwardCache:
         return self.networks.discriminator.features(self._discriminator_input(self.fakes))
 
     def _discriminator_input(self, images: Images) -> Images:
-        """Shift images at random by up to ``objective.shift`` of their side."""
-        most = round(self.config.objective.shift * images.shape[-1])
+        """Augment images by ``objective.augment``, and shift them by up to ``objective.shift`` of their side."""
+        settings = self.config.objective
+        if strengths := settings.augment.strengths:
+            images = augment(images, strengths, self.context.random)
+        most = round(settings.shift * images.shape[-1])
         return random_shift(images, most, self.context.random) if most else images
 
     @cached_property
