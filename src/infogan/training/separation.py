@@ -4,6 +4,7 @@ Arrays in, numbers out, as in `training.clustering`.
 """
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 from warnings import catch_warnings, simplefilter
 
@@ -120,7 +121,9 @@ def groups_alike(features: Features, labels: Labels, count: int, *, seed: int) -
 
 
 def merge_tree(features: Features, labels: Labels, count: int, *, seed: int) -> list[Merge]:
-    """Return the merges by which the groups become one: each time the two with the shallowest valley between them.
+    """Return the merges by which the groups become one: each time the two with the shallowest valleys between them.
+
+    The separation of merged groups is the mean over the pairs of their parts (Sokal & Michener 1958).
 
     Args:
         features: (images, features), unit vectors.
@@ -128,20 +131,21 @@ def merge_tree(features: Features, labels: Labels, count: int, *, seed: int) -> 
         count: Number of groups; those with fewer than ``MIN_MEMBERS`` images are left out.
         seed: Seed of the images that are compared.
     """
+    from scipy.cluster.hierarchy import linkage
+
     random = np.random.default_rng(seed)
-    members = {group: np.flatnonzero(labels == group) for group in range(count)}
-    members = {group: images for group, images in members.items() if len(images) >= MIN_MEMBERS}
-    depths: dict[tuple[int, int], float] = {}
+    members = [np.flatnonzero(labels == group) for group in range(count)]
+    groups = [group for group in range(count) if len(members[group]) >= MIN_MEMBERS]
+    if len(groups) < 2:
+        return []
+    depths = [
+        4 * _valley(features, members[first], members[second], random)[0] for first, second in combinations(groups, 2)
+    ]
     merges = []
-    while len(members) > 1:
-        for first in members:
-            for second in members:
-                if first < second and (first, second) not in depths:
-                    depths[first, second] = _valley(features, members[first], members[second], random)[0]
-        (first, second), depth = min(depths.items(), key=lambda item: item[1])
-        merges.append(Merge(first, second, round(4 * depth, 4)))
-        members[first] = np.concatenate([members[first], members.pop(second)])
-        depths = {pair: depth for pair, depth in depths.items() if not {first, second} & {*pair}}
+    for first, second, separation, _ in linkage(depths, "average"):
+        kept, merged = sorted((groups[int(first)], groups[int(second)]))
+        merges.append(Merge(kept, merged, round(float(separation), 4)))
+        groups.append(kept)  # linkage counts on: the result of a merge has the next number
     return merges
 
 
