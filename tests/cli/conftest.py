@@ -31,3 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 72 PNG files in two subfolders."""
     return image_folder(tmp_path_factory.mktemp("images"), lambda i: f"{('lying', 'upright')[i % 2]}/{i}.png", 72, ())
+
+
+@pytest.fixture(scope="session")
+def countable_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of enough images to count categories."""
+    return image_folder(tmp_path_factory.mktemp("countable"), lambda i: f"{i}.png", 120, ())

@@ -180,11 +180,20 @@ def test_a_time_is_parsed_as_seconds() -> None:
 
 
 def test_categories_are_counted_once(
-    images: Path, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+    countable_images: Path, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(first_stage, "MIN_STEPS", 60)
     shares = [argument for stage in range(4) for argument in ("--set", f"stages.{stage}.share=1")]
-    arguments: list[str | Path] = ["train", images, "--out", tmp_path / "run", "--categorical", "auto", *small, *shares]
+    arguments: list[str | Path] = [
+        "train",
+        countable_images,
+        "--out",
+        tmp_path / "run",
+        "--categorical",
+        "auto",
+        *small,
+        *shares,
+    ]
     result = invoke(*arguments, "--json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "run" / "categories.json").read_text())

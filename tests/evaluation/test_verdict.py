@@ -79,7 +79,7 @@ def test_stronger_reasons_come_first_and_advice_belongs_to_the_first() -> None:
     assert (verdict.groups, verdict.pictures) == ("no", "no")
     first, second, third = verdict.reasons
     assert "2 of 10" in first and "(1, 4)" in first
-    assert "collapsed" in second and "3 of 10" in second
+    assert "3 of 10" in second and "collapsed" in second
     assert "0.75" in third
     assert verdict.advice == THRESHOLDS["several_share"]["advice"]
 

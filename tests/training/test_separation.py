@@ -9,6 +9,7 @@ from infogan.training.separation import (
     agreement_of_halves,
     groups_alike,
     groups_of_several,
+    groups_with_two_modes,
     merge_tree,
     predictability,
 )
@@ -42,6 +43,13 @@ def test_a_group_of_two_kinds_is_found_unless_one_is_tiny(sizes: tuple[int, int]
     points, labels = kinds((*sizes, 300))
     merged = np.where(labels == 2, 1, 0)
     assert [*groups_of_several(points, merged, 2, seed=0)] == [0] * found
+
+
+@pytest.mark.parametrize(("sizes", "found"), [((200, 200), [0]), ((150, 330), [0]), ((440, 40), [])])
+def test_modes_of_density_are_found_in_groups_of_any_shape(sizes: tuple[int, int], found: list[int]) -> None:
+    points, labels = kinds((*sizes, 300))
+    assert [*groups_with_two_modes(points, np.where(labels == 2, 1, 0), 2)] == found
+    assert not [*groups_with_two_modes(points[labels == 2], labels[labels == 2] - 2, 1)]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -18,6 +18,7 @@ from infogan.training.separation import (
     agreement_of_halves,
     groups_alike,
     groups_of_several,
+    groups_with_two_modes,
     merge_tree,
     predictability,
 )
@@ -99,7 +100,14 @@ def measure_structure(
         seed: Seed of the clusterings.
     """
     sizes = np.bincount(categories, minlength=count)
-    several = tuple(groups_of_several(features, categories, count, seed=seed))
+    several = tuple(
+        sorted(
+            {
+                *groups_of_several(features, categories, count, seed=seed),
+                *groups_with_two_modes(features, categories, count),
+            }
+        )
+    )
     alike = tuple(groups_alike(features, categories, count, seed=seed))
     predictable = predictability(features, categories)
     used = max(2, count - len(unused_categories(categories, count)))

@@ -109,7 +109,9 @@ def count_groups(features: Features, *, seed: int, max_count: int = MAX_CATEGORI
     largest = min(max_count, drawn // MIN_MEMBERS)
     if largest < 2:
         needed = int(np.ceil(2 * MIN_MEMBERS / DRAWN_SHARE))
-        raise UserError(f"{len(features)} images are too few to count categories; at least {needed} are needed")
+        raise UserError(
+            f"{len(features)} images are too few to count categories; at least {needed} are needed: give their number"
+        )
     random = np.random.default_rng(seed)
     draws = [features[random.choice(len(features), drawn, replace=False)] for _ in range(DRAWS)]
     curves = np.stack([_misfits(draw, largest, seed) for draw in draws])  # (draws, 2, numbers)

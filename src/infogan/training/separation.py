@@ -17,13 +17,13 @@ from infogan.training.clustering import Features, Labels
 from infogan.utils.dip import dip
 from infogan.utils.matching import matched_share
 
-MIN_MEMBERS = 20  # images of a group, from which on it is examined
+MIN_MEMBERS = 30  # images of a group, from which on it is examined
 SEVERAL_SHARE = 0.15  # of a group's images, from which on a part can be a kind of its own
 # Two parts are kinds if the axis between them has two modes, which is beyond chance from a dip of 0.6 / sqrt(images)
 # on, and if two halves of the images have the same parts.
 SEVERAL_DIP, SEVERAL_AGREEMENT = 0.8, 0.9
-# They are, too, if they are modes of density: by the excess of the second one, as a share of all modes' excess, in
-# groups of that many images. Chance modes have a hundredth at most.
+# Two modes of density count by the excess of the second one, as a share of all modes' excess, in groups of that many
+# images or more. Chance modes have a hundredth at most.
 SEVERAL_EXCESS, MODES_MEMBERS = 0.025, 150
 ALIKE_DIP = 0.6  # of two groups, times the root of the number of images, below which nothing separates them
 COMPARED = 500  # images of each of two groups
@@ -46,7 +46,7 @@ class Merge(NamedTuple):
 
 
 def groups_of_several(features: Features, labels: Labels, count: int, *, seed: int) -> Iterator[int]:
-    """Yield the groups whose images are of several kinds, see ``SEVERAL_DIP`` and ``SEVERAL_EXCESS``.
+    """Yield the groups whose images are of several kinds, see ``SEVERAL_DIP``.
 
     Args:
         features: (images, features), unit vectors.
@@ -57,7 +57,7 @@ def groups_of_several(features: Features, labels: Labels, count: int, *, seed: i
     random = np.random.default_rng(seed)
     for group in range(count):
         members = random.permutation(features[labels == group])
-        if len(members) >= MIN_MEMBERS and (_has_two_parts(members, seed) or _has_two_modes(members)):
+        if len(members) >= MIN_MEMBERS and _has_two_parts(members, seed):
             yield group
 
 
@@ -73,16 +73,24 @@ def _has_two_parts(members: Features, seed: int) -> bool:
     return bool(np.sqrt(len(halves[1])) * np.mean(dips) >= SEVERAL_DIP)
 
 
-def _has_two_modes(members: Features) -> bool:
-    """Return whether a group has two modes of density, see ``SEVERAL_EXCESS``."""
-    if len(members) < MODES_MEMBERS:
-        return False
-    modes = clustering.modes(members)
-    if len(modes.peaks) < 2:
-        return False
-    share = modes.labels(2).mean()
-    is_mode = modes.excesses[1] >= SEVERAL_EXCESS * modes.excesses.sum()
-    return bool(is_mode and min(share, 1 - share) >= SEVERAL_SHARE)
+def groups_with_two_modes(features: Features, labels: Labels, count: int) -> Iterator[int]:
+    """Yield the groups with two modes of density, which may have any shape and touch, see ``SEVERAL_EXCESS``.
+
+    Args:
+        features: (images, features), unit vectors.
+        labels: (images,), the group of each image.
+        count: Number of groups.
+    """
+    for group in range(count):
+        members = features[labels == group]
+        if len(members) < MODES_MEMBERS:
+            continue
+        modes = clustering.modes(members)
+        if len(modes.peaks) < 2:
+            continue
+        share = modes.labels(2).mean()
+        if modes.excesses[1] >= SEVERAL_EXCESS * modes.excesses.sum() and min(share, 1 - share) >= SEVERAL_SHARE:
+            yield group
 
 
 def _two_parts(features: Features, others: Features, seed: int) -> tuple[Labels, Features]:
