@@ -13,7 +13,7 @@ and with OMP_NUM_THREADS=1.
 import argparse
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,12 +114,13 @@ def measure(kept: Path, out: Path, photographs: Path | None) -> None:
             run, count = np.load(path), int(path.stem)
             probabilities = run["probabilities"].astype(np.float32)[:, rows]
             categories, *views = probabilities.argmax(axis=2)
+            structure = measure_structure(features[rows], pixels, categories, count, seed=int(seed))
             evidence = GroupEvidence(
                 views_apart=1.0,  # measured on pixels, which are not kept
                 view_agreement=float((views[0] == views[1]).mean()),
                 sureness=float(probabilities[0].max(axis=1).mean()),
                 unused=unused_categories(categories, count),
-                structure=measure_structure(features[rows], pixels, categories, count, seed=int(seed)),
+                structure=replace(structure, tree=(), example=None),
             )
             line = {"data": name, "condition": condition, "seed": int(seed), "categories": count}
             add(out, line | {"accuracy": float(run["accuracy"]), "evidence": asdict(evidence)})
