@@ -27,7 +27,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks.accuracy import add
 from infogan.api.resolve import compose, resolve
 from infogan.api.sweep import parse_seeds
-from infogan.config.presets import AUGMENTATIONS, DEFAULT_AUGMENTATION
+from infogan.config.presets import AUGMENTATIONS, DEFAULT_AUGMENTATION, STRENGTHS
 from infogan.config.schema import Config
 from infogan.data import ImageSet, load, some_indices
 from infogan.data.augment import augment
@@ -73,6 +73,10 @@ CONDITIONS = {
     "short": Condition(scale=0.1, categories=(10, 6)),
     "colour": Condition({"colour": 0.4}, categories=(10, 6)),
     "unaugmented": Condition({"shift": 0.02}, categories=(10, 6)),
+    "anonymous": Condition(DEFAULT_AUGMENTATION, categories=(10,)),
+    "geometric": Condition(
+        {name: STRENGTHS[name] for name in ("shift", "rotate", "scale", "shear", "elastic")}, categories=(10,)
+    ),
 }
 
 

@@ -43,7 +43,7 @@ def test_a_disk_that_fills_up_during_training_loses_nothing(tmp_path: Path, smal
     arguments = shlex.join([*small, "--set", "train.save_every=2"])
     command = f"{PROGRAM} train digits --out {disk}/run {arguments}"
     result = run_script(f"""
-        mount -t tmpfs -o size=3600k none {disk} || exit 99
+        mount -t tmpfs -o size=4400k none {disk} || exit 99
         {command}; echo full $?
         find {disk} -name '.*.*' -type f
         ls {disk}/run/checkpoints

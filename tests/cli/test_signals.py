@@ -182,10 +182,12 @@ def preparing(many_images: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Po
         workers: list[int] = []
         limit = time.monotonic() + 60
         while len(workers) < 2 and process.poll() is None and time.monotonic() < limit:
-            found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+            # Python starts a process of its own beside them.
+            children = ["pgrep", "-P", str(process.pid), "-f", "spawn_main"]
+            found = subprocess.run(children, capture_output=True, text=True)
             workers = [int(number) for number in found.stdout.split()]
         assert len(workers) == 2
-        time.sleep(0.5)  # until both decode images
+        time.sleep(4)  # until both decode images
         yield process, workers
         process.kill()
 

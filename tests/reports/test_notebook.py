@@ -211,7 +211,7 @@ def test_example_notebook_runs_and_shows_its_outputs(tmp_path: Path, monkeypatch
         (content,) = [output.data["text/html"] for output in outputs[cell] if "text/html" in output.get("data", {})]
         return str(content)
 
-    assert "60/60" in text("train") and "trusted: " in text("train")
+    assert "60/60" in text("train") and "groups: " in text("train")
     for cell in ("look", "draw", "keep"):
         (image,) = Page(html(cell)).images()
         assert len(np.unique(rgb(image))) > 20

@@ -29,7 +29,7 @@ export function show() {
   observer.disconnect();
   const boxes = state.codes.map((code, position) => (code.values ? category(code, position) : knob(code, position)));
   const first = state.codes.findIndex((code) => code.values);
-  if (first >= 0) enqueue(() => showTree(boxes[first], first));
+  if (first >= 0 && state.evidence) enqueue(() => showTree(boxes[first], first));
   // A name that is being typed stays while another one is saved.
   const focused = $('namer').contains(document.activeElement) ? document.activeElement : null;
   const typed = focused?.defaultValue !== undefined && focused.value !== focused.defaultValue ? focused.value : null;
