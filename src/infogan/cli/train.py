@@ -226,5 +226,6 @@ def next_steps(run: Path, source: str, result: Mapping[str, Any]) -> list[str]:
     if verdict.groups != "no":
         lines.append(f"to sort images: infogan encode {shlex.quote(str(run))} IMAGES --sort-into FOLDER")
     if verdict.advice:
-        lines.append(f"for a better model: infogan train {shlex.quote(source)} {verdict.advice}")
+        command = f"infogan train {shlex.quote(source)} {verdict.advice}"
+        lines.append(f"for a better model, with the other options of this run: {command}")
     return lines

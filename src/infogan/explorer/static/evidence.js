@@ -48,7 +48,7 @@ function describe(verdict) {
   if (!verdict.evidence) return [verdict.reason]; // of version 0.1
   const text = `Rely on the groups of images: ${verdict.groups}. Rely on the generated pictures: ${verdict.pictures}.`;
   const reasons = verdict.reasons.map((reason) => make('li', {}, `${reason[0].toUpperCase()}${reason.slice(1)}.`));
-  const advice = verdict.advice ? [make('p', {}, `To try next, with the same images: infogan train DATA ${verdict.advice}`)] : [];
+  const advice = verdict.advice ? [make('p', {}, `To try next, with the other options of this run: infogan train DATA ${verdict.advice}`)] : [];
   return [make('p', {}, text), make('ul', {}, ...reasons), ...advice];
 }
 
