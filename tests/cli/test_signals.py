@@ -295,3 +295,21 @@ def test_signals_that_are_ignored_at_the_start_stay_ignored(small: list[str], tm
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(LIMIT_S + OVERHEAD_S) == 143
+
+
+# Signals without memory for the thread that watches them.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits the address space")
+def test_a_command_starts_without_memory_for_the_watching_thread() -> None:
+    program = """
+import os, resource, signal
+from infogan.cli import signals
+
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+signals.install()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    result = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (143, "")

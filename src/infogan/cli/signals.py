@@ -6,6 +6,7 @@ take seconds (20,000 nearest neighbours, a large backward pass). A thread theref
 takes too long, and finally ends the process.
 """
 
+import _thread
 import os
 import shutil
 import signal
@@ -68,8 +69,10 @@ def install() -> None:
         signal.signal(number, _exit)
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)  # written to even while a library computes
-    threading.Thread(target=_watch, args=(reader, writer), name="signals", daemon=True).start()
+    # Not `Thread.start`: it waits for ever for a thread that lacks the memory to begin.
+    with suppress(RuntimeError):  # without memory for a thread, a signal ends the command between two instructions
+        _thread.start_new_thread(_watch, (reader, writer))
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)  # written to even while a library computes
 
 
 def ignore() -> None:
