@@ -107,7 +107,7 @@ def test_micro_batches_change_only_what_batch_norm_sees(tmp_path: Path, preset: 
     full, parts = train_at(tmp_path / "full", config), train_at(tmp_path / "parts", accumulated(config, 3))
     first, second = full.read_stats()[0], parts.read_stats()[0]
     assert first.keys() == second.keys()
-    losses = [name for name in first if "/" in name]
+    losses = [name for name in first if "/" in name and name != "generator/diversity"]  # which compares a few pairs
     differences = [abs(first[name] - second[name]) / max(1, abs(first[name])) for name in losses]
     assert 0 < max(differences) < 0.5
     assert set(saved_tensors(full)) == set(saved_tensors(parts))

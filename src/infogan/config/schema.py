@@ -218,7 +218,7 @@ class TrainSettings(Settings):
     compile: bool = False  # compile the networks with torch.compile
     deterministic: bool = False  # the same bits each time on a GPU, too
     # Micro-batches per batch, computed one after another in less memory; their gradients are added. Batch norm,
-    # nt_xent and marginal_kl see one micro-batch at a time. A run can be resumed with another number.
+    # nt_xent, marginal_kl and diversity see one micro-batch at a time. A run can be resumed with another number.
     accumulation_steps: Positive = 1
     sync_batchnorm: bool = True  # batch norm over the samples of all workers, or of each worker alone
     log_every: Positive = 100  # steps

@@ -126,3 +126,48 @@ def test_r1_trains_only_the_discriminator() -> None:
     context, networks = make_context(small_config())
     backward(context, DISCRIMINATOR, {"r1": 1.0})
     assert parts_with_gradient(networks) == {"trunk", "discriminator"}
+
+
+# The diversity.
+
+
+def test_scatter_is_the_mean_squared_distance_within_categories() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(30, 2, 4, 4, generator=generator, dtype=torch.float64)
+    categories = torch.randint(0, 3, (30,), generator=generator)
+    pairs = [(i, j) for i in range(30) for j in range(30) if i != j and categories[i] == categories[j]]
+    expected = torch.stack([(images[i] - images[j]).square().sum() for i, j in pairs]).mean()
+    condition = torch.nn.functional.one_hot(categories, 3).double()
+    torch.testing.assert_close(adversarial.category_scatter(images, condition), expected, rtol=1e-12, atol=0)
+    assert adversarial.category_scatter(images[:3], torch.eye(3, dtype=torch.float64)) == 0  # no pairs
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [(0.5, math.log(0.9 / 0.25)), (0.94, math.log(0.9 / 0.94**2)), (1.0, 0.0)]
+)
+def test_diversity_is_asked_for_up_to_that_of_the_reals(scale: float, expected: float) -> None:
+    context, _ = make_context(small_config(objective={"kind": "gan"}, codes=[]), batch=16)
+    context._images[None] = context.reals * scale
+    forward = begin_update(context, GENERATOR, {"diversity": 1.0})
+    loss = LOSSES["diversity"].compute(forward)
+    torch.testing.assert_close(loss, torch.full((16,), expected), rtol=0, atol=2e-3)
+    torch.testing.assert_close(forward.statistics["diversity"], torch.full((16,), scale**2), rtol=1e-4, atol=0)
+
+
+def test_diversity_pushes_images_of_one_category_apart() -> None:
+    context, _ = make_context(small_config())
+    images = context._images[None] = (context.reals * 0.1).requires_grad_()
+    backward(context, GENERATOR, {"diversity": 1.0})
+    assert images.grad is not None
+    moved = images.detach() - 0.01 * images.grad
+    condition = torch.ones(len(images), 1)
+    before, after = (adversarial.category_scatter(x, condition) for x in (images.detach(), moved))
+    assert after > before
+
+
+def test_a_collapsed_generator_gets_finite_gradients() -> None:
+    context, _ = make_context(small_config())
+    images = context._images[None] = torch.zeros_like(context.reals).requires_grad_()
+    backward(context, GENERATOR, {"diversity": 1.0})
+    assert images.grad is not None
+    assert images.grad.isfinite().all()

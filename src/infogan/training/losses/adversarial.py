@@ -4,6 +4,7 @@ Everything takes logits l, never probabilities, so that nothing saturates: with 
 -log σ(l) = softplus(-l) and -log(1 - σ(l)) = softplus(l), exactly.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,8 +15,12 @@ from torch.nn import functional
 
 from infogan.training.losses.context import ForwardCache
 from infogan.training.losses.registry import register
+from infogan.utils import distributed
 
 Logits = Float[Tensor, " batch"]
+
+MIN_DIVERSITY = 0.9  # scatter of the fakes in a category, relative to that of the reals, from which on it suffices
+TINY = 1e-4
 
 
 def non_saturating_discriminator(real: Logits, fake: Logits) -> Logits:
@@ -94,10 +99,49 @@ def generator_loss(forward: ForwardCache) -> Logits:
     return loss.generator(forward.fake_logits)
 
 
+def category_scatter(
+    images: Float[Tensor, "batch channel height width"], condition: Float[Tensor, "batch condition"]
+) -> Float[Tensor, ""]:
+    """Return the mean squared distance between two images of one category.
+
+    Args:
+        images: The images.
+        condition: The category of each, one-hot.
+
+    Returns:
+        The mean over all pairs; 0 if no two images have the same category.
+    """
+    pixels = images.flatten(1)
+    together = (condition @ condition.T).fill_diagonal_(0)
+    squares = pixels.square().sum(dim=1)
+    distances = (squares + squares.unsqueeze(1) - 2 * pixels @ pixels.T).clamp_min(0)
+    return (together * distances).sum() / together.sum().clamp_min(1)
+
+
 @register("adversarial")
 def adversarial_loss(forward: ForwardCache) -> Logits:
     """Return the side of the network that the update trains; no update trains both."""
     return discriminator_loss(forward) if "discriminator" in forward.trained else generator_loss(forward)
+
+
+@register("diversity")
+def diversity_loss(forward: ForwardCache) -> Logits:
+    """Return max(0, log(target / d)), with d the scatter of the fakes in a category relative to that of the reals.
+
+    A generator that ignores its noise draws one picture per category. The discriminator does not tell it so: it sees
+    one image at a time. Mao et al. 2019 (MSGAN), equation 4, push images of different noise apart without end. Here
+    the reals say how far, and from there on the loss is zero.
+    """
+    context = forward.context
+    reals, fakes = (distributed.all_gather(images, context.batch_size) for images in (context.reals, forward.fakes))
+    conditions = [context.real_condition, context.fake_condition]
+    of_reals, of_fakes = (
+        fakes.new_ones(len(fakes), 1) if condition is None else distributed.all_gather(condition, context.batch_size)
+        for condition in conditions
+    )
+    diversity = category_scatter(fakes, of_fakes) / category_scatter(reals, of_reals).clamp_min(TINY)
+    forward.statistics["diversity"] = diversity.detach().expand(len(forward.fakes))
+    return functional.relu(math.log(MIN_DIVERSITY) - (diversity + TINY).log()).expand(len(forward.fakes))
 
 
 @register("r1", "second_derivatives")
