@@ -13,7 +13,19 @@ import infogan
 from tests import ROOT
 
 SOURCE = ROOT / "src" / "infogan"
-PACKAGES = ["utils", "config", "data", "models", "training", "evaluation", "reports", "api", "explorer", "cli"]
+PACKAGES = [
+    "utils",
+    "config",
+    "data",
+    "features",
+    "models",
+    "training",
+    "evaluation",
+    "reports",
+    "api",
+    "explorer",
+    "cli",
+]
 # Modules that keep a public name; each is a few lines. Everything else is in a package.
 PUBLIC_NAMES = {
     "callbacks",
@@ -146,9 +158,13 @@ def test_no_file_is_executed_or_unpickled(path: Path) -> None:
                 allowed = {"importlib"}  # of public modules and extras, whose names are in the source
             if isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata":
                 allowed = {"importlib"}  # which returns versions, and imports nothing
+            if ast.unparse(node) == "from importlib.util import find_spec":
+                allowed = {"importlib"}  # which looks for packages, and imports none
             assert not names & {"pickle", "cloudpickle", "joblib", "dill", "importlib", "marshal", "shelve"} - allowed
         if isinstance(node, ast.Call):
             function = ast.unparse(node.func)
+            if function == "torch.load" and "weights_only=True" in map(ast.unparse, node.keywords):
+                continue  # tensors alone are read
             assert function not in ("eval", "exec", "__import__", "torch.load", "torch.save"), function
             if function in ("np.load", "numpy.load"):
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ from infogan.data import Progress, describe_skipped
 from infogan.data.dataset import unusable
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
+from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_extractor
 from infogan.models.infogan import InfoGAN
+from infogan.training.feature_head import FeatureHead
+from infogan.training.run_dir import RunFolder
+from infogan.training.teacher import load_teacher
 from infogan.utils import distributed
 from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
@@ -43,6 +48,7 @@ def encode_dataset(
     stream: Stream,
     out: Path,
     *,
+    features: "FiledByFeatures | None" = None,
     sort: Sorter | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -58,6 +64,7 @@ def encode_dataset(
         stream: The images.
         out: The file, which is replaced if it exists, or ``-`` for standard output; Parquet if its name ends in
             ``.parquet``, otherwise CSV.
+        features: What predicts the category instead of the model, for a model that has learned it from there.
         sort: Where to sort the images by category as well.
         strict: Raise an error for images that cannot be used instead of leaving them out.
         progress: Called with the number of images encoded.
@@ -82,7 +89,7 @@ def encode_dataset(
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
             import_parquet()
-    job = EncodeJob(model, stream, out, distributed.broadcast_from_rank0(partial(_make_folder, out)))
+    job = EncodeJob(model, stream, out, distributed.broadcast_from_rank0(partial(_make_folder, out)), features)
     with ExitStack() as stack:
 
         def begin() -> None:
@@ -128,6 +135,38 @@ def encode_dataset(
 
 
 @dataclass(frozen=True)
+class FiledByFeatures:
+    """The pretrained features that a model has learned its categories from, and the images that are encoded.
+
+    Attributes:
+        extractor: The pretrained encoder.
+        head: Turns its vectors into categories.
+        stream: The images at the extractor's size.
+    """
+
+    extractor: FeatureExtractor
+    head: FeatureHead
+    stream: Stream
+
+    @cached_property
+    def identity(self) -> str:
+        """Another string for every other encoder or head."""
+        content = b"".join(array.tobytes() for array in self.head.arrays().values())
+        return f"{self.extractor.identity} {sha256(content).hexdigest()}"
+
+    def probabilities(self, first: int, last: int, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return the probability of each category of the images from a first one to below a last one.
+
+        Raises:
+            UserError: They are not those of these names.
+        """
+        images = self.stream.read(first, last)
+        if list(images.names) != list(names):
+            raise UserError(f"{self.stream.source} changed while it was encoded: run the same command again")
+        return self.head.probabilities(self.extractor(images.images))
+
+
+@dataclass(frozen=True)
 class EncodeJob:
     """The images to encode, and the blocks that are finished.
 
@@ -136,18 +175,21 @@ class EncodeJob:
         stream: The images.
         out: The file to write.
         folder: The folder of the finished blocks.
+        features: What predicts the category instead of the model.
     """
 
     model: InfoGAN
     stream: Stream
     out: Path
     folder: Path
+    features: FiledByFeatures | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the blocks depend on: the model, the images, and the size and format of a block."""
         images = {"images": self.stream.fingerprint, "count": self.stream.count}
-        return {"model": self.model.digest(), **images, "block": BLOCK, "format": FORMAT}
+        features = {} if self.features is None else {"features": self.features.identity}
+        return {"model": self.model.digest(), **images, **features, "block": BLOCK, "format": FORMAT}
 
     @property
     def block_count(self) -> int:
@@ -187,6 +229,9 @@ class EncodeJob:
         """Encode the images of a block and save their codes."""
         images = self.stream.read(index * BLOCK, (index + 1) * BLOCK)
         encoding = self.model.encode(images.images)
+        if self.features is not None and len(images):
+            probabilities = self.features.probabilities(index * BLOCK, (index + 1) * BLOCK, images.names)
+            encoding = encoding.with_probabilities(self.model.first_categorical().name, probabilities)
         arrays: Block = {"names": _pack(images.names), "skipped": _pack(images.skipped), "entropy": encoding.entropy}
         for position, (name, values) in enumerate(encoding.codes.items()):
             arrays[_key(position)] = values
@@ -287,3 +332,32 @@ def _write_parquet(job: EncodeJob) -> None:
             table = pa.table({name: to_arrow(column) for name, column in job.columns(block).items()})
             writer = writer or stack.enter_context(parquet.ParquetWriter(file, table.schema))
             writer.write_table(table)
+
+
+def filing_features(
+    model: InfoGAN, source: str | None = None, device: str = "cpu"
+) -> tuple[FeatureExtractor, FeatureHead] | None:
+    """Return the pretrained encoder and the head that file images for a run that was trained with them.
+
+    Args:
+        model: The model; that of a run folder knows its run.
+        source: The pretrained encoder; ``none`` = file with the model alone; None = that of the run, if it is on this
+            machine.
+        device: The device to compute on.
+
+    Raises:
+        UserError: ``source`` is given, but the run was trained without such features, or it cannot be opened.
+    """
+    run = RunFolder(model.run_path) if model.run_path is not None else None
+    teacher = load_teacher(run) if run is not None and source != "none" else None
+    if teacher is None or run is None:
+        if source not in (None, "none"):
+            raise UserError(f"--features {source}: only a run that was trained with --features can file by them")
+        return None
+    settings = run.read_config().features
+    if source is None and not is_at_hand(settings.source):
+        return None
+    source = source or settings.source
+    if is_vector_file(source):
+        raise UserError(f"--features {source} has vectors of other images: name the pretrained encoder that made them")
+    return open_extractor(source, size=settings.size, device=device), teacher.head

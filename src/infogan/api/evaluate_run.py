@@ -12,6 +12,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.reports.report import report_page
 from infogan.training.checkpoint import load_first_stage
 from infogan.training.run_dir import IMAGES, RunFolder
+from infogan.training.teacher import load_teacher
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
@@ -39,7 +40,16 @@ def evaluation_inputs(
     has_test = has_test_split(config.data.source, follow_links=config.data.follow_links)
     test = load_images(model, config.data, split="test") if has_test else None
     first_stage = load_first_stage(run, model.config.shape) if run is not None else None
-    return EvaluationInputs(model, train_images, test, config.train.seed, config.augment.strengths, first_stage)
+    teacher = load_teacher(run) if run is not None else None
+    return EvaluationInputs(
+        model,
+        train_images,
+        test,
+        config.train.seed,
+        config.augment.strengths,
+        first_stage,
+        None if teacher is None else teacher.space,
+    )
 
 
 def data_of_run(run: RunFolder, source: str | None = None) -> DataSettings:

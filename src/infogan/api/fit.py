@@ -9,20 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infogan.api.progress import TrainingDisplay, log_plan
 from infogan.api.resolve import compose, pick_device, validate, without_none
 from infogan.api.train_run import open_run, plan, train_run
-from infogan.config.load import Number
-from infogan.config.schema import DataSettings
-from infogan.data.preprocess import ImageSpec
+from infogan.config.load import Number, to_plain
+from infogan.config.schema import Config, DataSettings
+from infogan.data import streamed
+from infogan.data.preprocess import LARGEST, ImageSpec
 from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
+from infogan.features import NamedVectors, embed, open_extractor, write_vectors
+from infogan.features.extractor import check_vectors
 from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Callback
 from infogan.training.run_dir import IMAGES
 from infogan.utils.determinism import neutral_state
 from infogan.utils.errors import UserError
+
+VECTORS = "features.npz"  # in the run folder: of images, from a program
 
 
 @neutral_state()
@@ -37,6 +44,7 @@ def fit(
     budget: Number | None = None,
     steps: Number | None = None,
     seed: Number = 0,
+    features: Any = None,
     size: Number | None = None,
     channels: Number | None = None,
     shape: str = "crop",
@@ -64,6 +72,9 @@ def fit(
         budget: Seconds that the run may take; None = as in the recipe.
         steps: The length in steps instead.
         seed: Random seed.
+        features: What finds the categories: the name of a pretrained encoder or a file, as for ``--features``; a
+            PyTorch module or a function, see `infogan.features.open_extractor`; or vectors, (images, features), in the
+            order of the images. None: the run learns its own features.
         size: Height and width of the images in pixels; None = their own.
         channels: 1 for grey, 3 for RGB; None = their own.
         shape: ``crop`` or ``pad`` images that are not square.
@@ -99,6 +110,10 @@ def fit(
         "data": without_none({"source": source or IMAGES, "size": size, "channels": channels, "shape": shape}),
         "train": without_none({"seed": seed, "budget": budget, "steps": steps}),
     }
+    if isinstance(features, str) and features == "none":
+        features = None
+    if features is not None:
+        layer["features"] = {"source": features if isinstance(features, str) else VECTORS}
     composed = compose(
         recipe,
         [layer],
@@ -119,6 +134,11 @@ def fit(
             _save_images(data, test, images, config.data)
             composed["data"] = {**composed["data"], "value_range": None}  # the saved values are scaled
         composed["data"] = {**composed["data"], "source": source or str(images)}
+        if features is not None and not isinstance(features, str):
+            vectors_path = run.path / VECTORS
+            if not vectors_path.exists():
+                write_vectors(vectors_path, _vectors(features, data, config, device))
+            composed["features"] = {**composed["features"], "source": str(vectors_path)}
         planned = plan(composed, run=run.path, device=device)
     except UserError:
         if not had_images:
@@ -131,6 +151,24 @@ def fit(
             log_plan(planned, run)
             callbacks = [stack.enter_context(TrainingDisplay(planned.timing)), *callbacks]
         return train_run(planned, run, device=device, callbacks=callbacks, watch=watch, trackers=trackers)[0]
+
+
+def _vectors(features: Any, data: Any, config: Config, device: str) -> NamedVectors:
+    """Return the vectors of the images of `fit`, from an array, a module or a function."""
+    if not callable(features):
+        values = np.asarray(to_plain(features) if isinstance(features, list) else features)
+        check_vectors(values, len(values), "the given features")
+        return NamedVectors(np.asarray(values, np.float32))
+    extractor = open_extractor(features, size=config.features.size, device=device)
+    reading = config.data.reading
+    strict = reading.pop("strict")
+    form: dict[str, Any] = {"size": extractor.size, "channels": 3, "largest": LARGEST}
+    if is_path(data):
+        opened: AbstractContextManager[Stream] = streamed(str(data), **form, **reading)
+    else:
+        opened = _open(stream_object(data, ImageSpec(**form, **reading)))
+    with opened as stream:
+        return embed(stream, extractor, strict=strict)
 
 
 def _save_images(data: Any, test: Any, folder: Path, settings: DataSettings) -> None:

@@ -21,6 +21,7 @@ from infogan.config.presets import AUTO, PRESETS, STRENGTHS, Options
 from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels, read_labels
+from infogan.features import NamedVectors
 from infogan.models.architectures import ImageShape
 from infogan.models.networks import check_size
 from infogan.training.count_clusters import CategoryRange, count_categories
@@ -113,6 +114,7 @@ class Plan:
         images: The training images.
         categories: How the number of categories was chosen, if it was to be.
         few_labels: The labels in the file ``data.labels``, if there is one.
+        vectors: Of the images, from a pretrained encoder, if the options name one.
         timing: How long the run takes on this machine; None if that was not measured.
         warnings: Sentences: too few images, or too short a budget, for a good model.
     """
@@ -121,12 +123,19 @@ class Plan:
     images: ImageSet
     categories: CategoryRange | None = None
     few_labels: FewLabels | None = None
+    vectors: NamedVectors | None = None
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
 
 
 def resolve(
-    options: Options, images: ImageSet, device: str = "cpu", *, run: Path | None = None, timed: bool = True
+    options: Options,
+    images: ImageSet,
+    device: str = "cpu",
+    *,
+    run: Path | None = None,
+    timed: bool = True,
+    vectors: NamedVectors | None = None,
 ) -> Plan:
     """Fill in what options leave to the images, the device and the clock.
 
@@ -136,6 +145,7 @@ def resolve(
         device: The device whose speed turns a budget into steps.
         run: A run folder that may exist; such a run keeps its number of steps and of categories.
         timed: Whether to measure how long a run of the default length takes; a budget is always measured.
+        vectors: Of the images, from a pretrained encoder.
 
     Raises:
         UserError: As `validate`; or the images do not fit the options.
@@ -160,7 +170,7 @@ def resolve(
         if earlier is not None:
             count = earlier.category_sizes[0] if earlier.category_sizes else 2
         else:
-            categories = count_categories(validate(options), images, device)
+            categories = count_categories(validate(options), images, device, vectors)
             # Two categories of one kind can be merged afterwards; one of two kinds cannot be split.
             count = max(categories.high, len(few_labels.names) if few_labels else 0)
         options = with_categories(options, count)
@@ -176,7 +186,7 @@ def resolve(
         warnings += [warning] if warning else []
     else:
         config = _with_length(config, earlier)
-    return Plan(config, images, categories, few_labels, timing, tuple(warnings))
+    return Plan(config, images, categories, few_labels, vectors, timing, tuple(warnings))
 
 
 def counts_categories(options: Options) -> bool:
@@ -259,17 +269,31 @@ def _complete(options: Options) -> Options:
         options = {**options, "augment": presets.AUGMENTATIONS.get(source, presets.DEFAULT_AUGMENTATION)}
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
+    has_features = bool(options.get("features", {}).get("source"))
+    if has_features and not (kind == "infogan" and categories and options["networks"].get("encoder")):
+        raise UserError(
+            "pretrained features find the categories of an encoder: use --features with --recipe robust, and with "
+            "categories"
+        )
     if kind != "infogan":
         return {**_without_networks(options, {"recognizer", "encoder", "pair_classifier"}), "codes": []}
     if not options["networks"].get("encoder"):
         return options
     if not categories:
         return _without_networks(options, {"encoder"})
+    if has_features:
+        options = {**options, "stages": _distilled(options["stages"])}
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior unless it is given another.
     codes = [{"prior": "learned", **code} if code is categories[0] else code for code in options["codes"]]
     return {**options, "codes": codes}
+
+
+def _distilled(stages: Iterable[Options]) -> list[Options]:
+    """Return stages in which the encoder learns from pretrained features instead of training itself."""
+    others = [stage for stage in stages if any(update["networks"] != ["encoder"] for update in stage["updates"])]
+    return [presets.DISTILL, *others]
 
 
 def _supervised(stage: Options) -> Options:

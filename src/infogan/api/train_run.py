@@ -16,12 +16,15 @@ from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_repo
 from infogan.api.resolve import Plan, resolve, validate
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
-from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices
+from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices, streamed
+from infogan.data.preprocess import LARGEST
+from infogan.features import NamedVectors, absolute_source, embed, is_vector_file, open_extractor, read_vectors
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import image_grid, sample_grid, save_image
 from infogan.training.callbacks import Callback, CallbackList, EncodedSample, Interrupted
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
+from infogan.training.teacher import TEACHER, Teacher, fit_teacher, load_teacher, save_teacher
 from infogan.utils import distributed
 from infogan.utils.determinism import deterministic_algorithms
 from infogan.utils.errors import UserError
@@ -66,9 +69,10 @@ def plan(
         config = validate(options)  # before any data is downloaded, so that a misspelt option is reported at once
         if images is None:
             images = _load(config.data, progress, run if distributed.is_rank0() else None)
+    vectors = load_vectors(config, images, device, run, progress)
     # Categories are counted, and steps timed, with the algorithms of the training.
     with deterministic_algorithms(config.train.deterministic):
-        return resolve(options, images, device, run=run, timed=timed)
+        return resolve(options, images, device, run=run, timed=timed, vectors=vectors)
 
 
 def _with_absolute_source(options: Options) -> Options:
@@ -85,7 +89,33 @@ def _with_absolute_source(options: Options) -> Options:
         data["source"] = resolve_source(source)
     if isinstance(labels := data.get("labels"), str) and labels:
         data["labels"] = os.path.abspath(labels)
-    return {**options, "data": data}
+    options = {**options, "data": data}
+    features = options.get("features")
+    if isinstance(features, dict) and isinstance(source := features.get("source"), str) and source:
+        options["features"] = {**features, "source": absolute_source(source)}
+    return options
+
+
+def load_vectors(
+    config: Config, images: ImageSet, device: str, run: Path | None, progress: Progress | None
+) -> NamedVectors | None:
+    """Return the vectors of the training images; None without a pretrained encoder, or if the run has its teacher.
+
+    Raises:
+        UserError: They cannot be read or computed, or do not belong to these images.
+    """
+    source, is_known = config.features.source, run is not None and (run / TEACHER).is_file()
+    if not source or distributed.any_rank(is_known):
+        return None
+    with distributed.all_or_none():
+        if is_vector_file(source):
+            return read_vectors(Path(source)).of(images.names, source)
+        extractor = open_extractor(source, size=config.features.size, device=device)
+    options = {**config.data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
+    strict = options.pop("strict")
+    with streamed(config.data.source, **options) as stream:
+        vectors = embed(stream, extractor, strict=strict, progress=progress)
+    return vectors.of(images.names, f"the features {extractor.name}")
 
 
 def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> ImageSet:
@@ -215,7 +245,9 @@ def _train_and_evaluate(
     config, images, few_labels = plan.config, plan.images, plan.few_labels
     distributed.on_rank0(partial(_record_data, plan, run, device))
     hooks = [SampleGrids(callbacks), *callbacks.callbacks]
-    model = train(config, images, run, device=device, callbacks=hooks, few_labels=few_labels)
+    teacher = _teacher(plan, run)
+    targets = None if teacher is None else teacher.probabilities
+    model = train(config, images, run, device=device, callbacks=hooks, few_labels=few_labels, targets=targets)
     if not distributed.is_rank0():
         return model, {}
     model.replace_config(InfoGAN.load(run.model).config)  # names may have been given while it trained
@@ -235,6 +267,22 @@ def _train_and_evaluate(
     model.run_path = run.path
     run.log("finished")
     return model, result
+
+
+def _teacher(plan: Plan, run: RunFolder) -> Teacher | None:
+    """Return the teacher of a run with pretrained features; that of a run that is resumed is kept."""
+    if not plan.config.features.source:
+        return None
+
+    def make() -> Teacher:
+        teacher = load_teacher(run)
+        if teacher is None:
+            assert plan.vectors is not None
+            teacher = fit_teacher(plan.vectors, plan.config.category_sizes[0], plan.config.train.seed)
+            save_teacher(run, teacher)
+        return teacher
+
+    return distributed.broadcast_from_rank0(make)
 
 
 def _record_data(plan: Plan, run: RunFolder, device: str) -> None:

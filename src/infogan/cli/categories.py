@@ -9,6 +9,8 @@ import typer
 
 from infogan.cli.options import (
     CHANNELS_HELP,
+    FEATURES_HELP,
+    FEATURES_SIZE_HELP,
     SHAPE_HELP,
     SIZE_HELP,
     Device,
@@ -17,6 +19,7 @@ from infogan.cli.options import (
     Range,
     Source,
     Threads,
+    parse_features,
     parse_range,
 )
 from infogan.cli.workers import join_workers
@@ -30,6 +33,8 @@ def categories_command(
     augment: Annotated[
         str | None, typer.Option(help="Augmentations that categories ignore, as in train. Default: by data set.")
     ] = None,
+    features: Annotated[str | None, typer.Option(help=FEATURES_HELP)] = None,
+    features_size: Annotated[int | None, typer.Option(help=FEATURES_SIZE_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     size: Annotated[int | None, typer.Option(help=SIZE_HELP)] = None,
     channels: Annotated[int | None, typer.Option(help=CHANNELS_HELP)] = None,
@@ -52,6 +57,7 @@ def categories_command(
     layer = {
         "data": without_none({**data, "value_range": parse_range(value_range)}),
         "train": {"seed": seed},
+        "features": parse_features(features, features_size),
         **({} if augment is None else {"augment": parse_augmentations(augment)}),
     }
     with join_workers(device, threads) as own_device, show_progress() as progress:

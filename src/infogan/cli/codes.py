@@ -25,6 +25,10 @@ from infogan.utils.errors import UserError
 
 commands = typer.Typer()
 
+FILING_HELP = (
+    "Pretrained encoder that finds the category, for a run that was trained with it; none: the model alone. Default: "
+    "the run's, if it is on this machine."
+)
 MAX_SKIPPED_LINES = 20  # names of images that were left out that `encode` lists
 
 
@@ -111,6 +115,7 @@ def encode(
         Path | None, typer.Option(help="Folder for sorted copies of the images, with a subfolder per category.")
     ] = None,
     link: Annotated[bool, typer.Option(help="With --sort-into: links to the images instead of copies.")] = False,
+    features: Annotated[str | None, typer.Option(help=FILING_HELP)] = None,
     value_range: Range = None,
     follow_links: FollowLinks = False,
     strict: Annotated[bool, typer.Option(help=STRICT_HELP)] = False,
@@ -118,12 +123,14 @@ def encode(
     threads: Threads = None,
 ) -> None:
     """Predict the codes of images, and sort the images by category. The same command resumes it."""
-    from infogan.api.encode import encode_dataset
+    from infogan.api.encode import FiledByFeatures, encode_dataset, filing_features
     from infogan.api.progress import log, show_progress
     from infogan.api.sort import Sorter
     from infogan.cli.output import log_replaced, print_results
     from infogan.data import describe_skipped, resolve_source, streamed
+    from infogan.data.preprocess import LARGEST
     from infogan.models.infogan import InfoGAN
+    from infogan.training.teacher import TEACHER
     from infogan.utils import distributed
 
     with join_workers(device, threads) as own_device, show_progress() as progress, ExitStack() as stack:
@@ -137,9 +144,19 @@ def encode(
             images = stack.enter_context(
                 streamed(source, size=size, channels=channels, split=split, progress=progress, **reading)
             )
+            filed = filing_features(model, features, own_device)
+            by_features = None
+            if filed is not None:
+                extractor, head = filed
+                large = streamed(source, size=extractor.size, channels=3, split=split, largest=LARGEST, **reading)
+                by_features = FiledByFeatures(extractor, head, stack.enter_context(large))
+            if model.run_path is not None and (model.run_path / TEACHER).is_file():
+                log(f"categories by {extractor.name}" if filed else "categories by the model's own encoder")
             sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_rank0() else None
         with log_replaced([out]):
-            skipped = encode_dataset(model, images, out, sort=sort, strict=strict, progress=progress)
+            skipped = encode_dataset(
+                model, images, out, features=by_features, sort=sort, strict=strict, progress=progress
+            )
     if skipped:
         log(f"{len(skipped)} files are left out: {describe_skipped(skipped)}")
         for line in skipped[:MAX_SKIPPED_LINES]:

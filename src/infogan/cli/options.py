@@ -39,6 +39,11 @@ Json = Annotated[bool, typer.Option("--json", help="Output as one JSON object.")
 
 RANGE_HELP = "Values of black and white, e.g. 0,4095. Default: 0,255; 0,65535 for 16 bits; 0,1 for floats."
 LINKS_HELP = "Follow symbolic links to folders, and those that lead out of the folder."
+FEATURES_HELP = (
+    "Pretrained encoder that finds the categories: lite0, timm:NAME, hf:NAME, open_clip:NAME/TAG, onnx:FILE, or a "
+    ".npy, .npz or .parquet file of vectors. Default: none, the run learns its own features."
+)
+FEATURES_SIZE_HELP = "Height and width of the images that the pretrained encoder sees, in pixels. Default: its own."
 SHAPE_HELP = "How oblong images become square: crop or pad. Default: crop."
 SIZE_HELP = "Height and width in pixels, 8 to 128. Default: those of the images."
 CHANNELS_HELP = "1 for grey, 3 for RGB. Default: those of the images."
@@ -86,6 +91,12 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise UserError(f"--range {text!r} is not of the form BLACK,WHITE, e.g. 0,4095") from None
     return black, white
+
+
+def parse_features(source: str | None, size: int | None) -> dict[str, Any]:
+    """Return the options of the section ``features`` for ``--features`` and ``--features-size``."""
+    values = {"source": "" if source == "none" else source, "size": size}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def parse_codes(assignments: Sequence[str] | None) -> dict[str, str]:

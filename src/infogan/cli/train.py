@@ -12,6 +12,8 @@ import typer
 
 from infogan.cli.options import (
     CHANNELS_HELP,
+    FEATURES_HELP,
+    FEATURES_SIZE_HELP,
     LINKS_HELP,
     RANGE_HELP,
     REQUIRE_TRUST_HELP,
@@ -22,6 +24,7 @@ from infogan.cli.options import (
     THREADS_HELP,
     RenamedOptions,
     exit_unless_trusted,
+    parse_features,
     parse_range,
 )
 from infogan.cli.workers import join_workers
@@ -56,6 +59,8 @@ def train_command(
     augment: Annotated[
         str | None, in_recipe(help="Augmentations that categories ignore: shift,rotate=20,... Default: by data set.")
     ] = None,
+    features: Annotated[str | None, in_recipe(help=FEATURES_HELP)] = None,
+    features_size: Annotated[int | None, in_recipe(help=FEATURES_SIZE_HELP)] = None,
     seed: Annotated[int | None, in_recipe(help="Random seed. Default: 0.")] = None,
     labels: Annotated[str | None, in_data(help="CSV file (image, label) with labels of a few images.")] = None,
     size: Annotated[int | None, in_data(help=SIZE_HELP)] = None,
@@ -135,6 +140,7 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
     if values["augment"] is not None:
         flags["augment"] = resolve.parse_augmentations(values["augment"])
+    flags["features"] = parse_features(values["features"], values["features_size"])
     layers = [read_options(Path(values["config"]))] if values["config"] else []
     return resolve.compose(
         values["recipe"] or "robust",

@@ -69,6 +69,13 @@ class AugmentSettings(Settings):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
+class FeatureSettings(Settings):
+    """Features from a pretrained encoder, in which the categories are found; without them, the run learns its own."""
+
+    source: str = ""  # lite0, timm:NAME, hf:NAME, open_clip:NAME/TAG, onnx:FILE, or a file of vectors; empty = own
+    size: Annotated[int, Field(ge=8, le=1024)] | None = None  # of the images that the encoder sees; None = its own
+
+
 def is_code_name(name: str) -> bool:
     """Return whether a code can have this name: 1 to 64 printable characters, no slash, backslash or equals sign.
 
@@ -251,6 +258,7 @@ class Config(Settings):
     format: Literal[2] = 2  # of config.json; files of version 0.1 have none
     data: DataSettings = DataSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
+    features: FeatureSettings = FeatureSettings()
     noise: NoiseSettings = NoiseSettings()
     codes: tuple[Code, ...] = ()
     augment: AugmentSettings = AugmentSettings()

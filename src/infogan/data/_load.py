@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from infogan.data.dataset import ImageSet, describe_skipped, some_indices
-from infogan.data.preprocess import ImageSpec, Progress, ValueRange
+from infogan.data.preprocess import SIZES, ImageSpec, Progress, ValueRange
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
@@ -97,16 +98,21 @@ def load(
     spec = ImageSpec(size, channels, shape, value_range, follow_links)
     split = _check_split(split)
     path = _locate(source)
-    if path is None:
-        images = convert(read_named(str(source), split, progress, size=spec.size), spec)
-    elif is_sharded(path):
-        images = convert(read_shards(path, split), spec)
-    elif is_image_source(path):
+    if path is not None and _has_image_files(path):
         images = read_images(path, split, spec, strict=strict, progress=progress)
     else:
-        images = convert(read_arrays(_local_file(path), split), spec)
+        images = convert(_read_unconverted(source, path, split, progress, spec.size), spec)
     _warn_of_oddities(images)
     return images
+
+
+def _read_unconverted(
+    source: str | Path, path: Location | None, split: str, progress: Progress | None, size: int | None = None
+) -> ImageSet:
+    """Return the images of a source that has no image files, in their own size and type."""
+    if path is None:
+        return read_named(str(source), split, progress, size=size)
+    return read_shards(path, split) if is_sharded(path) else read_arrays(_local_file(path), split)
 
 
 def _warn_of_oddities(images: ImageSet) -> None:
@@ -131,6 +137,7 @@ def streamed(
     shape: str = "crop",
     value_range: ValueRange | None = None,
     follow_links: bool = False,
+    largest: int = SIZES.stop - 1,
     progress: Progress | None = None,
 ) -> Iterator[Stream]:
     """Open one split of a data set for reading block by block; image files are decoded when their block is read.
@@ -145,6 +152,7 @@ def streamed(
         shape: As for `load`.
         value_range: As for `load`.
         follow_links: As for `load`.
+        largest: The largest ``size`` that is allowed.
         progress: Called with the number of bytes downloaded.
 
     Raises:
@@ -154,7 +162,7 @@ def streamed(
         >>> with infogan.data.streamed("photos.zip", size=32, channels=3) as stream:
         ...     first_images = stream.read(0, 1000)
     """
-    spec = ImageSpec(size, channels, shape, value_range, follow_links)
+    spec = ImageSpec(size, channels, shape, value_range, follow_links, largest)
     checked_split = _check_split(split)
     size, channels, shape, value_range = spec.size or size, spec.channels or channels, spec.shape, spec.value_range
     path = _locate(source)
@@ -162,15 +170,19 @@ def streamed(
         with stream_images(path, checked_split, spec) as stream:
             yield stream
         return
-    images = load(
-        source, split=split, size=size, channels=channels, shape=shape, value_range=value_range, progress=progress
-    )
     fingerprint = f"{source} {split}"
     if path is not None:
         status = _local_file(path).stat()
         fingerprint += f" {status.st_size} {status.st_mtime_ns}"
     fingerprint += f" {size} {channels} {shape} {value_range}"
-    yield Stream.from_images(images, fingerprint)
+    if size in SIZES:
+        images = load(
+            source, split=split, size=size, channels=channels, shape=shape, value_range=value_range, progress=progress
+        )
+        yield Stream.from_images(images, fingerprint)
+        return
+    stream = Stream.from_images(_read_unconverted(source, path, checked_split, progress), fingerprint)
+    yield replace(stream, read=lambda first, last: convert(stream.read(first, last), spec))  # all would fill the memory
 
 
 def has_test_split(source: str | Path, *, follow_links: bool = False) -> bool:

@@ -23,7 +23,8 @@ from infogan.utils.errors import UserError, unknown_name
 Progress = Callable[[str, int, int], None]
 """Called with a description of the work, the amount done and the total: bytes of a download, or images read."""
 
-SIZES = range(8, 129)
+SIZES = range(8, 129)  # of images that networks are trained on, in pixels
+LARGEST = 1_024  # of images for pretrained encoders
 MAX_PIXELS = 64 * 2**20  # of one image before it is resized: 256 MiB as RGBA
 REDUCIBLE = 4  # times as many may a JPEG have; a progressive one takes 6 bytes a pixel before it is reduced
 MAX_DECODE_BYTES = 24 * MAX_PIXELS  # memory that decoding one image may need, with copies, in the deepest format
@@ -76,6 +77,7 @@ class ImageSpec:
         shape: How an image becomes square: a key of ``FITS``.
         value_range: The values of black and white. None: 0 and 255 for bytes, 65,535 for 16 bits, 1 for floats.
         follow_links: Whether to follow symbolic links to folders, and those that lead out of the folder of the images.
+        largest: The largest size that may be requested.
 
     Raises:
         UserError: A value is not allowed.
@@ -86,6 +88,7 @@ class ImageSpec:
     shape: str = "crop"
     value_range: ValueRange | None = None
     follow_links: bool = False
+    largest: int = SIZES.stop - 1
 
     def __post_init__(self) -> None:
         for name in ("size", "channels", "value_range"):
@@ -93,8 +96,8 @@ class ImageSpec:
             plain = tuple(plain) if isinstance(plain, list) else plain
             whole = int(plain) if isinstance(plain, float) and plain.is_integer() else plain
             object.__setattr__(self, name, whole)
-        if self.size is not None and self.size not in SIZES:
-            raise UserError(f"size is {self.size}; choose {SIZES.start} to {SIZES.stop - 1} pixels")
+        if self.size is not None and self.size not in range(SIZES.start, self.largest + 1):
+            raise UserError(f"size is {self.size}; choose {SIZES.start} to {self.largest} pixels")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels is {self.channels}; choose 1 (grey) or 3 (RGB)")
         if self.shape not in FITS:
@@ -345,7 +348,7 @@ def _crop(image: Image.Image, size: int) -> Image.Image:
     """Resize the largest centred square, cut at whole pixels so that an image of the right height is not blurred."""
     side = min(image.size)
     x, y = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.LANCZOS)
+    return _resize(image.crop((x, y, x + side, y + side)), size, size)
 
 
 def _pad(image: Image.Image, size: int) -> Image.Image:
@@ -353,13 +356,19 @@ def _pad(image: Image.Image, size: int) -> Image.Image:
     # Resized before it is padded: a strip of a million pixels by one must not become a square of that side.
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    image = _resize(image, width, height)
     pixels = np.atleast_3d(np.asarray(image))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))
     square = Image.new(image.mode, (size, size), colour if len(colour) > 1 else colour[0])
     square.paste(image, ((size - width) // 2, (size - height) // 2))
     return square
+
+
+def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize an image; one that is enlarged gets no halos, which features of pretrained encoders react to."""
+    is_enlarged = width > image.width or height > image.height
+    return image.resize((width, height), Image.Resampling.BILINEAR if is_enlarged else Image.Resampling.LANCZOS)
 
 
 FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "pad": _pad}

@@ -47,6 +47,8 @@ class EvaluationInputs:
         augmentations: Strength of each augmentation that the categories should ignore.
         first_stage: The encoder as it was before its categories formed, in whose features these are judged; None = not
             known.
+        space: (training images, dimensions), features of a pretrained encoder, which these are judged in if there are
+            some.
     """
 
     model: InfoGAN
@@ -55,6 +57,7 @@ class EvaluationInputs:
     seed: int
     augmentations: Mapping[str, float] = field(default_factory=dict)
     first_stage: Encoder | None = None
+    space: NDArray[np.float32] | None = None
 
     @property
     def reported(self) -> ImageSet:
@@ -314,7 +317,7 @@ def trust(context: MetricContext) -> Result:
     model, images, count = context.model, context.train.images, min(verdict.SAMPLES, context.samples)
     code = model.first_categorical()
     groups = verdict.collect_group_evidence(
-        model, images, context.augmentations, context.seed, context.first_stage, samples=count
+        model, images, context.augmentations, context.seed, context.first_stage, context.space, samples=count
     )
     judged = verdict.judge(groups, _picture_evidence(context), code.name, code.size)
     structure = groups.structure

@@ -48,6 +48,7 @@ def collect_group_evidence(
     augmentations: Mapping[str, float],
     seed: int,
     first_stage: Encoder | None = None,
+    space: NDArray[np.float32] | None = None,
     *,
     samples: int = SAMPLES,
 ) -> GroupEvidence:
@@ -59,6 +60,7 @@ def collect_group_evidence(
         augmentations: Strength of each augmentation that the categories should ignore.
         seed: Random seed of the selected images, the augmentation and the clusterings.
         first_stage: The encoder as it was before its categories formed, from `training.checkpoint.load_first_stage`.
+        space: (images, features), features of a pretrained encoder, to judge the categories in instead.
         samples: Number of images, at most.
     """
     code = model.first_categorical()
@@ -70,8 +72,12 @@ def collect_group_evidence(
     generator = torch.Generator().manual_seed(seed)
     first, second = (_categories_of_views(model, selected, augmentations, generator) for _ in range(2))
     structure = None
-    if first_stage is not None and len(selected) > 2 * code.size:
+    features = None
+    if space is not None:
+        features = space[rows]
+    elif first_stage is not None:
         features = _features(first_stage, selected)
+    if features is not None and len(selected) > 2 * code.size:
         structure = measure_structure(features, selected, categories, code.size, seed=seed % 2**31)
         if structure.example is not None:
             first_image, second_image = rows[[*structure.example]].tolist()

@@ -61,6 +61,16 @@ class Encoding:
     deviations: dict[str, NDArray[np.float32]]
     entropy: NDArray[np.float32]
 
+    def with_probabilities(self, name: str, probabilities: NDArray[np.float32]) -> "Encoding":
+        """Return the encoding with other probabilities (images, values) of a categorical code."""
+        change = _entropy(probabilities) - _entropy(self.probabilities[name])
+        return Encoding(
+            {**self.codes, name: probabilities.argmax(axis=1)},
+            {**self.probabilities, name: probabilities},
+            self.deviations,
+            np.maximum(self.entropy + change, 0).astype(np.float32),
+        )
+
     def to_array(self) -> NDArray[np.float64]:
         """Return the codes as numbers, (images, columns): one column per knob, one per category for its probability."""
         columns = [self.probabilities.get(name, values[:, np.newaxis]) for name, values in self.codes.items()]
@@ -76,6 +86,12 @@ class Encoding:
             else:
                 summaries.append(f"{name} {values.mean():+.2f} on average" if len(values) else name)
         return f"<Encoding of {len(self.entropy)} images: {'; '.join(summaries)}>"
+
+
+def _entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the entropy of each row in nats, (rows,)."""
+    positive = np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny)
+    return np.asarray(-(probabilities * np.log(positive)).sum(axis=1))
 
 
 Answer = Literal["yes", "with care", "no"]

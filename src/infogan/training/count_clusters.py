@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from infogan.config.schema import Config
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
+from infogan.features import NamedVectors
 from infogan.training import clustering
 from infogan.training.clustering import Features
+from infogan.training.feature_head import fit_space, project
 from infogan.training.first_stage import train_first_stage
 from infogan.training.separation import MIN_MEMBERS, Merge, groups_alike, groups_of_several, merge_tree
 from infogan.training.stage_hooks import CLUSTERED_IMAGES, sample_pixels
@@ -68,19 +70,25 @@ class CategoryRange:
         return {**asdict(self), "tree": [merge._asdict() for merge in self.tree]}
 
 
-def count_categories(config: Config, images: ImageSet, device: torch.device | str = "cpu") -> CategoryRange:
+def count_categories(
+    config: Config, images: ImageSet, device: torch.device | str = "cpu", vectors: NamedVectors | None = None
+) -> CategoryRange:
     """Count the categories of images from the features that the first stages of a run learn.
 
     Args:
         config: With stages that train the encoder before its categories start; the size of the code is ignored.
         images: The training images.
         device: The device to compute on.
+        vectors: Of the images, from a pretrained encoder, to count in instead.
 
     Raises:
         UserError: The configuration has no such stages, or there are too few images.
     """
-    encoder = train_first_stage(config, images, device)
     seed = config.train.seed
+    if vectors is not None:
+        points = project(vectors.values, *fit_space(vectors.values, vectors.views))
+        return distributed.broadcast_from_rank0(lambda: count_groups(points, seed=seed % 2**31))
+    encoder = train_first_stage(config, images, device)
 
     def count() -> CategoryRange:
         pixels = sample_pixels(torch.from_numpy(np.ascontiguousarray(images.images)), CLUSTERED_IMAGES, seed)

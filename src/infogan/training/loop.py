@@ -13,7 +13,9 @@ norm and losses that depend on the whole batch are computed over all shares, and
 import time
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
@@ -37,6 +39,7 @@ def train(
     device: torch.device | str = "cpu",
     callbacks: Iterable[Callback] = (),
     few_labels: FewLabels | None = None,
+    targets: NDArray[np.float32] | None = None,
 ) -> InfoGAN:
     """Train the run in a run folder to its end, or resume it; several workers do so together.
 
@@ -47,6 +50,7 @@ def train(
         device: The device to compute on.
         callbacks: Called as training proceeds, see `Callback`.
         few_labels: Labels of a few images, for the loss ``supervised`` and the order of the categories.
+        targets: (images, categories), the probability of each image's categories, for the loss ``distillation``.
 
     Returns:
         The model with the averaged weights, which is also saved in the run's ``model/``.
@@ -57,7 +61,7 @@ def train(
         Interrupted: A callback requested a stop; a checkpoint was written.
     """
     state = TrainState.create(config, images, torch.device(device))
-    sampler = StepSampler(config, images, few_labels, state.device)
+    sampler = StepSampler(config, images, few_labels, state.device, targets)
     means = RunningMeans(state.device)
     checkpoints = CheckpointManager(run)
     checkpoints.restore(state)

@@ -8,6 +8,7 @@ from torch.optim import Adam
 
 from infogan.config.schema import Config, Update
 from infogan.models.networks import Networks
+from infogan.utils.precision import multiplies_bfloat16
 
 Weight = float | tuple[float, float]  # of a loss: constant, or (first, last) for a linear schedule
 
@@ -50,7 +51,7 @@ def _optimizer_settings(update: Update) -> tuple[object, ...]:
 def computes_in_bfloat16(config: Config, device: torch.device) -> bool:
     """Return whether the networks compute in bfloat16: as configured; with ``auto``, if the hardware multiplies it."""
     if config.train.precision == "auto":
-        return torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+        return multiplies_bfloat16(device)
     return config.train.precision == "bf16"
 
 

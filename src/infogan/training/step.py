@@ -2,7 +2,9 @@
 
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from infogan.config.schema import Config, Stage, Update
@@ -27,15 +29,24 @@ class StepSampler:
         images: The training images; their labels are used by a cgan alone.
         few_labels: Labels of a few images, for the loss ``supervised``.
         device: Where the tensors are to be.
+        targets: The probability of each image's categories, for the loss ``distillation``.
 
     Raises:
         UserError: Too few images for a batch, a batch too small for the workers, or a cgan without labels.
     """
 
-    def __init__(self, config: Config, images: ImageSet, few_labels: FewLabels | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        images: ImageSet,
+        few_labels: FewLabels | None,
+        device: torch.device,
+        targets: NDArray[np.float32] | None = None,
+    ) -> None:
         check_enough_images(images, *config.largest_batch)
         _check_batch_size(config)
         self._config, self._images, self._device = config, images, device
+        self._targets = None if targets is None else torch.from_numpy(targets).to(device)
         self._few_labels: tuple[Tensor, Tensor] | None = None
         if few_labels is not None:
             indices, values = torch.from_numpy(few_labels.indices), torch.from_numpy(few_labels.values)
@@ -86,6 +97,7 @@ class StepSampler:
                 batch_size=distributed.micro_batch_size(batch_size, number, count),
                 trains_generator=any("generator" in update.networks for update in stage.updates),
                 labelled=self._labelled(stage, samples, random),
+                targets=None if self._targets is None else self._targets[indices[:samples]],
             )
             micro_batches.append(micro_batch)
             indices, reals = indices[samples:], reals[samples:]

@@ -26,6 +26,7 @@ def _read(name: str) -> Options:
 
 PRESETS: dict[str, Options] = {name: _read(name) for name in ("robust", "plain", "paper", "post", "disentangle")}
 PRESETS["paper-mnist"] = PRESETS["paper"]  # its name in version 0.1
+DISTILL: Options = _read("distill")
 
 _augmentations = _read("augmentations")
 STRENGTHS: dict[str, float] = _augmentations["strengths"]

@@ -51,6 +51,7 @@ class StepContext:
         batch_size: Samples of the micro-batch over all workers.
         trains_generator: Whether any update of the stage trains the generator; if none does, no graph is kept.
         labelled: Some of the real images that a person has labelled, and their categories.
+        targets: The probability of each category of the real images, from pretrained features.
     """
 
     networks: Networks
@@ -64,6 +65,7 @@ class StepContext:
     batch_size: int
     trains_generator: bool
     labelled: tuple[Images, Int64[Tensor, " labelled"]] | None = None
+    targets: Float[Tensor, "batch category"] | None = None
 
     def __post_init__(self) -> None:
         self.latents = self.layout.latents(self.noise, self.codes)

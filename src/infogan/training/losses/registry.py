@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 # codes: an infogan, whose images have codes. encoder, pair_classifier: that network. real_posterior: the encoder's
 # posterior of the real images as they are. views: augmented views of the real images. few_labels: labels of some real
-# images. second_derivatives: gradients of the real images that can be differentiated again.
-Need = Literal["codes", "encoder", "real_posterior", "views", "few_labels", "pair_classifier", "second_derivatives"]
+# images. targets: categories of the real images from pretrained features. second_derivatives: gradients of the real
+# images that can be differentiated again.
+Need = Literal[
+    "codes", "encoder", "real_posterior", "views", "few_labels", "targets", "pair_classifier", "second_derivatives"
+]
 Compute = Callable[["ForwardCache"], Float[Tensor, " batch"]]
 
 
@@ -87,6 +90,8 @@ def _missing(config: Config, needs: frozenset[Need]) -> str | None:
         return "a pair classifier: set networks.pair_classifier=true"
     if "few_labels" in needs and not config.data.labels:
         return "a few labels: name their CSV file with --labels"
+    if "targets" in needs and not config.features.source:
+        return "pretrained features: name them with --features"
     if "views" in needs and not config.augment.strengths:
         return "augmented views: pass --augment, e.g. --augment shift,rotate"
     if "second_derivatives" in needs and config.train.compile:

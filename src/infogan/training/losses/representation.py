@@ -167,3 +167,10 @@ def supervised_loss(forward: ForwardCache) -> Float[Tensor, " labelled"]:
     with forward.encoder.without_running_stats():  # a few images over and over are not the data
         logits = forward.encoder(forward.augment(forward.encoder.resize(images)))
     return functional.cross_entropy(logits, labels, reduction="none")
+
+
+@register("distillation", "encoder", "targets")
+def distillation_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
+    """Hold an augmented view to the category that pretrained features give its image: Hinton et al. 2015, section 2."""
+    assert forward.context.targets is not None
+    return soft_cross_entropy(forward.context.targets, forward.encoder.logits(forward.view_features))

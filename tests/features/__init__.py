@@ -1,0 +1,1 @@
+"""Tests of features from pretrained encoders and files."""
