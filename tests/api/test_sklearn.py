@@ -1,6 +1,7 @@
 """The scikit-learn estimator: scikit-learn's own checks, and what its methods return."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -348,3 +349,19 @@ def test_fit_sets_a_verdict() -> None:
     assert estimator.verdict_.trust == ("no" not in (estimator.verdict_.groups, estimator.verdict_.pictures))
     # The features of the first stage are known, so that categories can be judged.
     assert {"halves", "several_share"} <= {trace.name for trace in estimator.verdict_.evidence}
+
+
+@pytest.mark.parametrize("form", ["array", "file"])
+def test_pretrained_features_find_the_categories(form: str, tmp_path: Path) -> None:
+    random, labels = np.random.default_rng(0), np.arange(150) % 3
+    images = (labels[:, None, None] * 80 + random.normal(0, 8, (150, 8, 8))).clip(0, 255).astype(np.uint8)
+    features: Any = np.eye(3)[labels] @ random.normal(0, 1, (3, 4)) + random.normal(0, 0.05, (150, 4))
+    if form == "file":
+        np.save(tmp_path / "features.npy", features)
+        features = str(tmp_path / "features.npy")
+    options = {"networks.width": 4, "networks.encoder_width": 4, "train.batch_size": 16}
+    estimator = InfoGANEstimator(3, features=features, steps=120, options=options, random_state=0).fit(images)
+    assert adjusted_rand_score(labels, estimator.labels_) > 0.9
+    assert estimator.verdict_.groups in ("yes", "with care")
+    with pytest.raises(ValueError, match="150 vectors, but there are 100 images"):
+        clone(estimator).fit(images[:100])

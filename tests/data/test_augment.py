@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infogan.config.presets import STRENGTHS
 from infogan.config.schema import AugmentSettings
-from infogan.data.augment import augment, random_shift
+from infogan.data.augment import _turn_hue, augment, random_shift
 
 COUNT = 300
 
@@ -157,3 +157,52 @@ def test_random_shifts_pass_gradients_back_to_the_original_pixels() -> None:
     assert images.grad is not None
     assert (images.grad.sum(dim=(1, 2, 3)) == 1).all()
     assert set(images.grad.sum(dim=0).nonzero()[:, 1:].flatten().tolist()) == {1, 2, 3, 4}
+
+
+# Hue and grey.
+
+
+def coloured(count: int = 64) -> Tensor:
+    return torch.rand(count, 3, 4, 4, generator=generator()) * 0.4 - 0.2  # far from the ends, where nothing is clipped
+
+
+def luminance(images: Tensor) -> Tensor:
+    return 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+
+
+def test_a_third_of_a_turn_exchanges_the_colours() -> None:
+    images = coloured()
+    turned = _turn_hue(images, torch.full((64,), 1 / 3))
+    difference = images - luminance(images).unsqueeze(1)
+    expected = difference.roll(1, dims=1)  # red becomes green, green blue, and blue red
+    expected = expected - luminance(expected).unsqueeze(1) + luminance(images).unsqueeze(1)
+    torch.testing.assert_close(turned, expected, rtol=0, atol=1e-5)
+
+
+def test_hue_keeps_luminance_and_turns_by_up_to_its_strength() -> None:
+    images = coloured()
+    changed = augment(images, {"hue": 0.1}, generator())
+    torch.testing.assert_close(luminance(changed), luminance(images), rtol=0, atol=1e-5)
+    difference, before = changed - changed.mean(1, True), images - images.mean(1, True)
+    cosines = (difference * before).sum(1) / (difference.norm(dim=1) * before.norm(dim=1))
+    angles = cosines.clamp(-1, 1).acos().flatten(1).mean(dim=1) / (2 * torch.pi)
+    assert angles.max() <= 0.1 + 1e-3
+    assert 0.03 < angles.mean() < 0.07  # half of the largest on average
+
+
+def test_grey_takes_all_colour_from_some_images() -> None:
+    images = coloured(1000)
+    changed = augment(images, {"grey": 0.2}, generator())
+    is_grey = (changed.amax(1) - changed.amin(1)).flatten(1).amax(1) < 1e-6
+    assert 0.15 < float(is_grey.float().mean()) < 0.25
+    torch.testing.assert_close(changed[is_grey][:, 0], luminance(images[is_grey]), rtol=0, atol=1e-6)
+    assert torch.equal(changed[~is_grey], images[~is_grey])
+
+
+def test_grey_images_have_no_hue() -> None:
+    grey = torch.rand(8, 1, 4, 4, generator=generator()) * 2 - 1
+    first, second = generator(), generator()
+    assert torch.equal(augment(grey, {"hue": 0.5, "grey": 1.0}, first), grey)
+    assert torch.equal(torch.rand(3, generator=first), torch.rand(3, generator=second))  # nothing was drawn
+    as_colour = grey.expand(-1, 3, -1, -1)
+    torch.testing.assert_close(augment(as_colour, {"hue": 0.5}, generator()), as_colour, rtol=0, atol=1e-6)

@@ -9,20 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from infogan.api.features import embed_data, given_vectors
 from infogan.api.progress import TrainingDisplay, log_plan
 from infogan.api.resolve import compose, pick_device, validate, without_none
 from infogan.api.train_run import open_run, plan, train_run
-from infogan.config.load import Number, to_plain
-from infogan.config.schema import Config, DataSettings
-from infogan.data import streamed
-from infogan.data.preprocess import LARGEST, ImageSpec
+from infogan.config.load import Number
+from infogan.config.schema import DataSettings
+from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.shards import write_shards
 from infogan.data.stream import Stream
-from infogan.features import NamedVectors, embed, open_extractor, write_vectors
-from infogan.features.extractor import check_vectors
+from infogan.features import open_extractor, write_vectors
 from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Callback
 from infogan.training.run_dir import IMAGES
@@ -137,7 +134,12 @@ def fit(
         if features is not None and not isinstance(features, str):
             vectors_path = run.path / VECTORS
             if not vectors_path.exists():
-                write_vectors(vectors_path, _vectors(features, data, config, device))
+                if callable(features):
+                    extractor = open_extractor(features, size=config.features.size, device=device)
+                    vectors = embed_data(data, config.data, extractor)
+                else:
+                    vectors = given_vectors(features, len(features))
+                write_vectors(vectors_path, vectors)
             composed["features"] = {**composed["features"], "source": str(vectors_path)}
         planned = plan(composed, run=run.path, device=device)
     except UserError:
@@ -151,24 +153,6 @@ def fit(
             log_plan(planned, run)
             callbacks = [stack.enter_context(TrainingDisplay(planned.timing)), *callbacks]
         return train_run(planned, run, device=device, callbacks=callbacks, watch=watch, trackers=trackers)[0]
-
-
-def _vectors(features: Any, data: Any, config: Config, device: str) -> NamedVectors:
-    """Return the vectors of the images of `fit`, from an array, a module or a function."""
-    if not callable(features):
-        values = np.asarray(to_plain(features) if isinstance(features, list) else features)
-        check_vectors(values, len(values), "the given features")
-        return NamedVectors(np.asarray(values, np.float32))
-    extractor = open_extractor(features, size=config.features.size, device=device)
-    reading = config.data.reading
-    strict = reading.pop("strict")
-    form: dict[str, Any] = {"size": extractor.size, "channels": 3, "largest": LARGEST}
-    if is_path(data):
-        opened: AbstractContextManager[Stream] = streamed(str(data), **form, **reading)
-    else:
-        opened = _open(stream_object(data, ImageSpec(**form, **reading)))
-    with opened as stream:
-        return embed(stream, extractor, strict=strict)
 
 
 def _save_images(data: Any, test: Any, folder: Path, settings: DataSettings) -> None:

@@ -282,7 +282,8 @@ def _complete(options: Options) -> Options:
     if not categories:
         return _without_networks(options, {"encoder"})
     if has_features:
-        options = {**options, "stages": _distilled(options["stages"])}
+        networks = {"encoder_width": presets.DISTILLED_WIDTH, **options["networks"]}
+        options = {**options, "networks": networks, "stages": _distilled(options["stages"])}
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior unless it is given another.

@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from infogan.api.features import vectors_of
 from infogan.api.resolve import Plan, compose, pick_device, without_none
 from infogan.api.train_run import plan
 from infogan.config.load import Number, to_plain, whole_number
@@ -36,11 +37,13 @@ from infogan.training.callbacks import Callback
 from infogan.training.checkpoint import latest_checkpoint_path, load_first_stage
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
+from infogan.training.teacher import Teacher, fit_teacher
 from infogan.utils.determinism import neutral_state
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
 SEEDS = 2**31 - 1
+GIVEN = "given"  # as the source of features that are not named
 VERDICT_SAMPLES = 2_000  # images that the verdict is based on
 RANGE_FACTOR = 8  # values that span so many times the range of the training images, or so little of it, have another
 Shape = tuple[int, int, int]  # channels, height and width
@@ -77,6 +80,8 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         value_range: The values of black and white, such as (255, 0) if black is 255. None: 0 and 255 for uint8,
             otherwise the smallest and the largest value in `fit`.
         pad: Whether rows of any length are accepted; each becomes the top of the smallest square image, on black.
+        features: What finds the categories, as for `infogan.fit`: the name of a pretrained encoder, a PyTorch module, a
+            function, or vectors, (samples, features), of the samples that `fit` gets. None: features of its own.
         options: Any other option of a run by its dotted name, e.g. ``{"train.batch_size": 64}``.
         random_state: Seed, ``RandomState``, or None for a different run each time.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -108,6 +113,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         image_shape: Shape | tuple[int, int] | None = None,
         value_range: tuple[float, float] | None = None,
         pad: bool = False,
+        features: Any = None,
         options: Mapping[str, Any] | None = None,
         random_state: Any = None,
         device: str = "cpu",
@@ -121,6 +127,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         self.image_shape = image_shape
         self.value_range = value_range
         self.pad = pad
+        self.features = features
         self.options = options
         self.random_state = random_state
         self.device = device
@@ -147,9 +154,13 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
         plan = self._resolve(images, without_none({"budget": self.budget, "steps": self.steps}))
         for warning in plan.warnings:
             warnings.warn(warning, ConvergenceWarning, stacklevel=2)
-        first_stage = self._train(plan.config, images)
         augmentations, seed = plan.config.augment.strengths, plan.config.train.seed
-        inputs = EvaluationInputs(self.model_, images, None, seed, augmentations, first_stage)
+        teacher = None
+        if plan.vectors is not None:
+            teacher = fit_teacher(plan.vectors, plan.config.category_sizes[0], seed)
+        first_stage = self._train(plan.config, images, teacher)
+        space = None if teacher is None else teacher.space
+        inputs = EvaluationInputs(self.model_, images, None, seed, augmentations, first_stage, space)
         self.verdict_ = Verdict.parse(evaluate(inputs, ["trust"], samples=VERDICT_SAMPLES)["verdict"])
         return self
 
@@ -183,17 +194,25 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
     def _resolve(self, images: ImageSet, length: dict[str, Any]) -> Plan:
         """Resolve the options of a run."""
         seed = int(check_random_state(to_plain(self.random_state)).randint(SEEDS))
+        layer: dict[str, Any] = {"train": {"seed": seed, **length}}
+        vectors = None
+        if self.features is not None and not (isinstance(self.features, str) and self.features == "none"):
+            is_named = isinstance(self.features, str)
+            layer["features"] = {"source": self.features if is_named else GIVEN}
+            with neutral_state():
+                vectors = vectors_of(images, self.features, pick_device(str(self.device)))
         options = compose(
             self.recipe,
-            [{"train": {"seed": seed, **length}}],
+            [layer],
             (self.options or {}).items(),
             categorical=self.n_categories,
             continuous=self.n_continuous,
         )
         with neutral_state():
-            return plan(options, images=images, device=pick_device(str(self.device)), timed=False)
+            device = pick_device(str(self.device))
+            return plan(options, images=images, device=device, timed=False, vectors=vectors)
 
-    def _train(self, config: Config, images: ImageSet) -> Encoder | None:
+    def _train(self, config: Config, images: ImageSet, teacher: Teacher | None = None) -> Encoder | None:
         """Train, from the files of the last `partial_fit` if there are any, and set the attributes.
 
         Returns:
@@ -204,9 +223,9 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             for name, content in self._run_files.items():
                 write_bytes(run.path / name, content)
             callbacks = [_OnStep(self.on_step, config.train.steps)] if self.on_step is not None else []
-            self.model_ = train(config, images, run, device=pick_device(str(self.device)), callbacks=callbacks).to(
-                "cpu"
-            )
+            targets = None if teacher is None else teacher.probabilities
+            device = pick_device(str(self.device))
+            self.model_ = train(config, images, run, device=device, callbacks=callbacks, targets=targets).to("cpu")
             self.history_ = run.read_stats()
             first_stage = load_first_stage(run, self.model_.config.shape)
             checkpoint = latest_checkpoint_path(run.checkpoints)

@@ -13,18 +13,18 @@ import torch
 
 import infogan
 from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_report
+from infogan.api.features import load_vectors
 from infogan.api.resolve import Plan, resolve, validate
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
-from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices, streamed
-from infogan.data.preprocess import LARGEST
-from infogan.features import NamedVectors, absolute_source, embed, is_vector_file, open_extractor, read_vectors
+from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices
+from infogan.features import NamedVectors, absolute_source
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import image_grid, sample_grid, save_image
 from infogan.training.callbacks import Callback, CallbackList, EncodedSample, Interrupted
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
-from infogan.training.teacher import TEACHER, Teacher, fit_teacher, load_teacher, save_teacher
+from infogan.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 from infogan.utils import distributed
 from infogan.utils.determinism import deterministic_algorithms
 from infogan.utils.errors import UserError
@@ -43,6 +43,7 @@ def plan(
     device: str = "cpu",
     images: ImageSet | None = None,
     timed: bool = True,
+    vectors: NamedVectors | None = None,
 ) -> Plan:
     """Load the training images and resolve the options.
 
@@ -53,6 +54,7 @@ def plan(
         device: The device whose speed turns a budget into steps.
         images: Training images that are already loaded; ``data.source`` is then not read.
         timed: As for `resolve`.
+        vectors: Of these images, from a pretrained encoder; None = as ``features.source`` says.
 
     Raises:
         UserError: As `resolve`; or there is no such data, or workers were given different options.
@@ -69,7 +71,8 @@ def plan(
         config = validate(options)  # before any data is downloaded, so that a misspelt option is reported at once
         if images is None:
             images = _load(config.data, progress, run if distributed.is_rank0() else None)
-    vectors = load_vectors(config, images, device, run, progress)
+    if vectors is None:
+        vectors = load_vectors(config, images, device, run, progress)
     # Categories are counted, and steps timed, with the algorithms of the training.
     with deterministic_algorithms(config.train.deterministic):
         return resolve(options, images, device, run=run, timed=timed, vectors=vectors)
@@ -94,28 +97,6 @@ def _with_absolute_source(options: Options) -> Options:
     if isinstance(features, dict) and isinstance(source := features.get("source"), str) and source:
         options["features"] = {**features, "source": absolute_source(source)}
     return options
-
-
-def load_vectors(
-    config: Config, images: ImageSet, device: str, run: Path | None, progress: Progress | None
-) -> NamedVectors | None:
-    """Return the vectors of the training images; None without a pretrained encoder, or if the run has its teacher.
-
-    Raises:
-        UserError: They cannot be read or computed, or do not belong to these images.
-    """
-    source, is_known = config.features.source, run is not None and (run / TEACHER).is_file()
-    if not source or distributed.any_rank(is_known):
-        return None
-    with distributed.all_or_none():
-        if is_vector_file(source):
-            return read_vectors(Path(source)).of(images.names, source)
-        extractor = open_extractor(source, size=config.features.size, device=device)
-    options = {**config.data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
-    strict = options.pop("strict")
-    with streamed(config.data.source, **options) as stream:
-        vectors = embed(stream, extractor, strict=strict, progress=progress)
-    return vectors.of(images.names, f"the features {extractor.name}")
 
 
 def _load(data: DataSettings, progress: Progress | None, run: Path | None) -> ImageSet:

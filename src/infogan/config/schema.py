@@ -62,6 +62,8 @@ class AugmentSettings(Settings):
     crop: Annotated[float, Field(gt=0, le=0.9)] | None = None  # s: keep an area between 1 - s and 1, and enlarge it
     # s: brightness, contrast and saturation times a factor between 1 - s and 1 + s
     colour: Annotated[float, Field(gt=0, le=1)] | None = None
+    hue: Annotated[float, Field(gt=0, le=0.5)] | None = None  # largest change of hue, as a share of a full turn
+    grey: Annotated[float, Field(gt=0, le=1)] | None = None  # probability of losing all colour
 
     @property
     def strengths(self) -> dict[str, float]:

@@ -19,6 +19,8 @@ from infogan.utils.random import BatchRandom
 Images = Float[Tensor, "batch channel height width"]
 Draw = Callable[[float, float], Float[Tensor, " batch"]]
 """Draws one uniform random number per image from a range."""
+COLOURING = {"colour", "hue", "grey"}  # the augmentations that leave every pixel where it is
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 ELASTIC_GRID = 4  # displacements are drawn on a coarse grid with this many points per side, and interpolated
 
 
@@ -41,7 +43,7 @@ def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom 
     def draw(low: float, high: float) -> Float[Tensor, " batch"]:
         return low + (high - low) * random.uniform(len(images))
 
-    if strengths.keys() - {"colour"}:
+    if strengths.keys() - COLOURING:
         matrix = _affine_matrix(strengths, len(images), random.device, draw)
         grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
         if "elastic" in strengths:
@@ -52,6 +54,11 @@ def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom 
         images = bilinear_sample(images, grid.to(images.dtype))
     if "colour" in strengths:
         images = _jitter_colour(images, strengths["colour"], draw)
+    if "hue" in strengths and images.shape[1] == 3:
+        images = _turn_hue(images, draw(-strengths["hue"], strengths["hue"]))
+    if "grey" in strengths and images.shape[1] == 3:
+        is_grey = (draw(0, 1) < strengths["grey"]).view(-1, 1, 1, 1)
+        images = torch.where(is_grey, _luminance(images), images)
     return images
 
 
@@ -161,3 +168,27 @@ def _jitter_colour(images: Images, strength: float, draw: Draw) -> Images:
         grey = pixels.mean(dim=1, keepdim=True)
         pixels = grey + (pixels - grey) * factor()
     return (2 * pixels - 1).clamp(-1, 1)
+
+
+def _luminance(images: Images) -> Float[Tensor, "batch 1 height width"]:
+    """Return the luminance of images in colour, in [-1, 1]."""
+    weights = torch.tensor(LUMINANCE, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def _turn_hue(images: Images, turns: Float[Tensor, " batch"]) -> Images:
+    """Turn the hue of images in colour, as a rotation about the grey axis that keeps each pixel's luminance.
+
+    Args:
+        images: The images.
+        turns: By how much of a full turn, for each image.
+    """
+    angle = (2 * math.pi * turns).view(-1, 1, 1, 1).to(images.dtype)
+    luminance = _luminance(images)
+    red, green, blue = (images - luminance).unbind(1)
+    # Rodrigues' rotation about (1, 1, 1) / √3 of the difference to grey; the axis product is linear in the colours.
+    difference = torch.stack([red, green, blue], dim=1)
+    crossed = torch.stack([blue - green, red - blue, green - red], dim=1) / math.sqrt(3)
+    along = difference.mean(dim=1, keepdim=True)
+    turned = along + (difference - along) * angle.cos() + crossed * angle.sin()
+    return (luminance + turned - _luminance(turned)).clamp(-1, 1)

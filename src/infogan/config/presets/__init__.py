@@ -17,6 +17,7 @@ STEPS_OF_COLOUR = 1.25  # and images in colour
 TINY = 10**6
 STEPS_OF_TINY, GAN_STEPS_OF_TINY = 0.4, 0.15
 LENGTHS = {"steps", "images_seen", "budget", "default_length"}  # options of `train` that give the length
+DISTILLED_WIDTH = 32  # of the encoder that learns from pretrained features: photographs need more than drawings
 SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any
 
 
