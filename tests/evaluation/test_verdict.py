@@ -173,7 +173,9 @@ def test_distance_of_views_is_relative_to_the_distance_of_neighbours() -> None:
     model, images, shift = small_model(), bar_images(40), {"shift": 0.3}
 
     def views_apart(augmentations: dict[str, float], count: int = 40) -> float:
-        return collect_group_evidence(model, images[:count], augmentations, 5, samples=100).views_apart
+        measured = collect_group_evidence(model, images[:count], augmentations, 5, samples=100).views_apart
+        assert measured is not None
+        return measured
 
     # The same views, drawn after the two that the agreement is measured on; distances computed differently.
     generator = torch.Generator().manual_seed(5)

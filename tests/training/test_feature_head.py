@@ -51,6 +51,14 @@ def test_groups_of_any_shape_are_cut_apart() -> None:
     assert ari(found, reference) == 1
 
 
+def test_many_parts_that_nothing_connects_are_all_found() -> None:
+    random, labels = np.random.default_rng(0), np.arange(600) % 20
+    centres = np.linalg.qr(random.standard_normal((24, 24)))[0]
+    points = centres[labels] + 0.01 * random.standard_normal((600, 24))
+    unit = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    assert ari(cut_graph(unit, 20, seed=0), labels) == 1
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_head_files_images_by_kind(seed: int) -> None:
     vectors, labels = blobs()

@@ -35,14 +35,14 @@ class GroupEvidence:
     Attributes:
         views_apart: Median over images of the distance between the two closest of three augmented views, relative to
             the mean distance to the 10th neighbour. Learning from views requires that views of different images overlap
-            (HaoChen et al. 2021, arXiv:2106.04156).
+            (HaoChen et al. 2021, arXiv:2106.04156). None if the features come from a pretrained encoder.
         view_agreement: Share of images of which two augmented views have the same category.
         sureness: Mean probability of an image's category.
         unused: Categories with less than ``UNUSED`` of an equal share of the images.
         structure: How the categories lie in the features of the first stage; None if these are not known.
     """
 
-    views_apart: float
+    views_apart: float | None
     view_agreement: float
     sureness: float
     unused: tuple[int, ...] = ()

@@ -83,7 +83,7 @@ def collect_group_evidence(
             first_image, second_image = rows[[*structure.example]].tolist()
             structure = replace(structure, example=(first_image, second_image))
     return GroupEvidence(
-        views_apart=_view_distance(model, selected, augmentations, generator),
+        views_apart=_view_distance(model, selected, augmentations, generator) if space is None else None,
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         unused=unused_categories(categories, code.size),
