@@ -3,7 +3,7 @@
 The features of a pretrained encoder tell apart more than kinds of image: position, size, light, background. Directions
 in which two augmented views of the same image differ as much as two images do say nothing of kinds. They are scaled
 down (within-class covariance normalisation, Hatch et al. 2006, with an image as the class). The graph of nearest
-neighbours is then cut into groups (Ng et al. 2002), and a linear head learns to file any image.
+neighbours is then cut into groups, and a linear head learns to file any image.
 """
 
 from dataclasses import dataclass, fields
@@ -24,9 +24,10 @@ DIMENSIONS = 64  # principal components that are kept
 VIEW_SHRINKAGE = 3.0  # of the covariance within images towards a sphere, in multiples of its mean variance
 NEIGHBOURS = 15  # of an image in the graph
 CLUSTERED = 10_000  # images whose graph is cut
-EXTRA_VECTORS = 5  # beyond the number of groups, with which the eigenvectors converge faster
+WALK = 6  # steps of the random walk on the graph by which points are compared
+EXTRA_VECTORS = 5  # with which the eigenvectors converge faster
 EIGENVECTOR_STEPS = 200
-STARTS = 10  # of k-means in the eigenvectors
+STARTS = 20  # of k-means in the eigenvectors
 RIDGE = 1.0  # inverse weight of the head's penalty
 SHARPNESS = 10.0  # factor on unit vectors before the head
 
@@ -137,7 +138,11 @@ def fit_head(
 
 
 def cut_graph(points: Vectors, groups: int, *, seed: int) -> Labels:
-    """Cut the graph of nearest neighbours into groups: Ng, Jordan & Weiss 2002.
+    """Cut the graph of nearest neighbours into groups.
+
+    As in Ng, Jordan & Weiss 2002, k-means finds the groups in the rows of the largest eigenvectors of the normalised
+    graph. More eigenvectors than groups are taken, and those of smaller eigenvalues λ count less, by λ^6: points are
+    near if six steps of a random walk lead from one to the other (diffusion maps, Coifman & Lafon 2006).
 
     Args:
         points: (points, dimensions), unit vectors.
@@ -160,12 +165,14 @@ def cut_graph(points: Vectors, groups: int, *, seed: int) -> Labels:
     graph = (graph + graph.T) / 2
     scale = diags(np.asarray(graph.sum(axis=1)).ravel() ** -0.5)
     # All vectors at once: methods with a single start vector miss some of several parts that nothing connects.
-    count = min(groups + EXTRA_VECTORS, len(points))
+    used = min(max(3 * groups, groups + 10), len(points))
+    count = min(used + EXTRA_VECTORS, len(points))
     start = np.random.default_rng(seed).standard_normal((len(points), count))
     with threadpool_limits(1), catch_warnings():
         simplefilter("ignore")  # of k-means: fewer distinct points than groups
         values, vectors = lobpcg(scale @ graph @ scale, start, largest=True, tol=1e-5, maxiter=EIGENVECTOR_STEPS)
-        vectors = vectors[:, np.argsort(-values)[:groups]]
+        largest = np.argsort(-values)[:used]
+        vectors = vectors[:, largest] * values[largest].clip(min=0) ** WALK
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         kmeans = KMeans(groups, n_init=STARTS, random_state=seed % 2**31)
         return np.asarray(kmeans.fit_predict(vectors), np.int64)
