@@ -174,3 +174,18 @@ def test_features_are_given_in_python(photos: Path, form: str, tmp_path: Path) -
     )
     found = model.encode(images.images).codes["category"]
     assert ari(found, colours_of([*images.names])) > 0.9
+
+
+def test_auto_takes_the_better_features_and_shows_the_scores(
+    photos: Path, encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infogan.training.first_stage.MIN_STEPS", 1)
+    arguments = ["--size", "16", "--categorical", "3", "--features", f"auto:{encoder}", "--steps", "150", *SMALL]
+    result = invoke("train", photos, *arguments, "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    (scores,) = [line for line in result.stderr.splitlines() if line.startswith("features: ")]
+    chosen = json.loads((tmp_path / "run" / "config.json").read_text())["features"]["source"]
+    assert (chosen in scores.partition(" (")[0]) if chosen else "the run's own" in scores.partition(" (")[0]
+    again = invoke("train", photos, *arguments, "--out", tmp_path / "run")  # the choice is kept
+    assert again.returncode == 0, again.stderr
+    assert "features: " not in again.stderr

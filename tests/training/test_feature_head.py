@@ -7,7 +7,15 @@ from sklearn.cluster import SpectralClustering
 from sklearn.datasets import make_moons
 
 from infogan.evaluation.metrics.clustering import ari
-from infogan.training.feature_head import VIEW_SHRINKAGE, FeatureHead, cut_graph, fit_head, fit_space, project
+from infogan.training.feature_head import (
+    VIEW_SHRINKAGE,
+    FeatureHead,
+    compare_spaces,
+    cut_graph,
+    fit_head,
+    fit_space,
+    project,
+)
 from infogan.utils.errors import UserError
 
 
@@ -92,3 +100,15 @@ def test_images_that_are_all_the_same_have_a_head() -> None:
     head = fit_head(np.ones((50, 4), np.float32), 3, seed=0)
     assert isinstance(head, FeatureHead)
     assert np.isfinite(head.probabilities(np.ones((2, 4), np.float32))).all()
+
+
+@pytest.mark.parametrize("better", ["own", "pretrained"])
+def test_the_space_whose_groups_are_real_scores_higher(better: str) -> None:
+    random, labels = np.random.default_rng(0), np.arange(600) % 3
+    real = np.eye(3, 8)[labels] * 3 + random.normal(0, 0.6, (600, 8))
+    other = random.normal(0, 1, (600, 8)) + real * 0.15
+    spaces = [space / np.linalg.norm(space, axis=1, keepdims=True) for space in (real, other)]
+    own, pretrained = (space.astype(np.float32) for space in (spaces if better == "own" else spaces[::-1]))
+    scores = compare_spaces(own, pretrained, 3, seed=0)
+    assert (scores[0] > scores[1] + 0.1) == (better == "own")
+    assert (scores[1] > scores[0] + 0.1) == (better == "pretrained")

@@ -1,15 +1,18 @@
 """The vectors of a run's images, from a pretrained encoder or a file."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from infogan.config.load import to_plain
 from infogan.config.schema import Config, DataSettings
-from infogan.data import ImageSet, Progress, streamed
+from infogan.data import ImageSet, Progress, some_indices, streamed
+from infogan.data.batches import to_network
 from infogan.data.preprocess import LARGEST, ImageSpec
 from infogan.data.readers.arrays import convert
 from infogan.data.readers.in_memory import is_path, stream_object
@@ -23,8 +26,15 @@ from infogan.features import (
     read_vectors,
 )
 from infogan.features.extractor import check_vectors
+from infogan.training.feature_head import compare_spaces, fit_space, project
+from infogan.training.first_stage import train_first_stage
+from infogan.training.run_dir import RunFolder
 from infogan.training.teacher import TEACHER
 from infogan.utils import distributed
+
+AUTO = "auto"  # as the source of features: those of a pretrained encoder or the run's own, whichever are better
+TRIED = 3_000  # images on which they are compared
+USUAL_CATEGORIES = 10  # that are looked for if their number is not known
 
 
 def load_vectors(
@@ -47,6 +57,78 @@ def load_vectors(
     with streamed(config.data.source, **options) as stream:
         vectors = embed(stream, extractor, strict=strict, progress=progress)
     return vectors.of(images.names, f"the features {extractor.name}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which features a run uses.
+
+    Attributes:
+        source: The pretrained encoder; empty = the run's own features.
+        note: The scores, as a sentence.
+    """
+
+    source: str
+    note: str
+
+
+def choose_features(
+    config: Config, images: ImageSet, device: str, run: Path | None, progress: Progress | None
+) -> Choice:
+    """Choose between a run's own features and those of a pretrained encoder, without labels.
+
+    Both are tried on up to ``TRIED`` images; see `training.feature_head.compare_spaces`.
+
+    Args:
+        config: With ``auto`` or ``auto:SOURCE`` as ``features.source``, and the stages of a run with own features.
+        images: The training images.
+        device: The device to compute on.
+        run: A run folder that may exist; such a run keeps its choice.
+        progress: Called with the number of images whose vectors are known.
+
+    Raises:
+        UserError: As `load_vectors`.
+    """
+    if run is not None and (run / "config.json").is_file():
+        return Choice(RunFolder(run).read_config().features.source, "")
+    source = config.features.source.removeprefix(AUTO).removeprefix(":") or "lite0"
+    with distributed.all_or_none():
+        extractor = open_extractor(source, size=config.features.size, device=device)
+    rows = some_indices(len(images), TRIED)
+    options = {**config.data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
+    options.pop("strict")
+    tried = images.subset(rows)
+    with streamed(config.data.source, **options) as stream:
+        vectors = embed(_drawn(stream, len(images), rows), extractor, progress=progress)
+    encoder = train_first_stage(config, images, device)
+
+    def choose() -> Choice:
+        pixels = to_network(torch.from_numpy(np.ascontiguousarray(tried.images)).to(device))
+        of_images = vectors.of(tried.names, f"the features {extractor.name}")
+        space = project(of_images.values, *fit_space(of_images.values, of_images.views))
+        groups = config.category_sizes[0] if config.category_sizes[0] > 2 else USUAL_CATEGORIES
+        own, pretrained = compare_spaces(
+            encoder.features_in_batches(pixels).cpu().numpy(), space, groups, seed=config.train.seed
+        )
+        name = source if pretrained > own else "the run's own"
+        note = f"features: {name} ({source} scores {pretrained:.2f}, the run's own {own:.2f})"
+        return Choice(source if pretrained > own else "", note)
+
+    return distributed.broadcast_from_rank0(choose)
+
+
+def _drawn(stream: Stream, count: int, rows: NDArray[np.int64]) -> Stream:
+    """Return a stream of some of the images of another, whose unusable images are those that were left out before."""
+    if stream.count != count:  # some are unusable, so that numbers do not agree: read all
+        return stream
+
+    def read(first: int, last: int) -> ImageSet:
+        parts = [stream.read(row, row + 1) for row in rows[first:last].tolist()]
+        names = [name for part in parts for name in part.names]
+        skipped = tuple(line for part in parts for line in part.skipped)
+        return ImageSet(np.concatenate([part.images for part in parts]), names, stream.source, skipped=skipped)
+
+    return replace(stream, count=len(rows), fingerprint=f"{stream.fingerprint} {len(rows)} drawn", read=read)
 
 
 def vectors_of(images: ImageSet, features: Any, device: str) -> NamedVectors:

@@ -50,8 +50,8 @@ def log_plan(plan: Plan, run: RunFolder) -> None:
     if plan.timing:
         seconds = plan.timing.total(config)
         log(f"{config.train.steps} steps, which take about {format_seconds(seconds)} on this machine when it is idle")
-    for warning in plan.warnings:
-        log(warning)
+    for sentence in (*plan.notes, *plan.warnings):
+        log(sentence)
 
 
 def format_seconds(seconds: float) -> str:

@@ -117,6 +117,7 @@ class Plan:
         vectors: Of the images, from a pretrained encoder, if the options name one.
         timing: How long the run takes on this machine; None if that was not measured.
         warnings: Sentences: too few images, or too short a budget, for a good model.
+        notes: Sentences on what was chosen.
     """
 
     config: Config
@@ -126,6 +127,7 @@ class Plan:
     vectors: NamedVectors | None = None
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def resolve(
@@ -269,8 +271,8 @@ def _complete(options: Options) -> Options:
         options = {**options, "augment": presets.AUGMENTATIONS.get(source, presets.DEFAULT_AUGMENTATION)}
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
-    has_features = bool(options.get("features", {}).get("source"))
-    if has_features and not (kind == "infogan" and categories and options["networks"].get("encoder")):
+    features = options.get("features", {}).get("source")
+    if features and not (kind == "infogan" and categories and options["networks"].get("encoder")):
         raise UserError(
             "pretrained features find the categories of an encoder: use --features with --recipe robust, and with "
             "categories"
@@ -281,14 +283,27 @@ def _complete(options: Options) -> Options:
         return options
     if not categories:
         return _without_networks(options, {"encoder"})
-    if has_features:
-        networks = {"encoder_width": presets.DISTILLED_WIDTH, **options["networks"]}
-        options = {**options, "networks": networks, "stages": _distilled(options["stages"])}
+    if features and not features_are_chosen(options):
+        options = with_features(options, features)
     if options.get("data", {}).get("labels"):
         options = {**options, "stages": [_supervised(stage) for stage in options["stages"]]}
     # The encoder's code has a learned prior unless it is given another.
     codes = [{"prior": "learned", **code} if code is categories[0] else code for code in options["codes"]]
     return {**options, "codes": codes}
+
+
+def features_are_chosen(options: Options) -> bool:
+    """Return whether it is to be found out if pretrained features are better than the run's own."""
+    return str(options.get("features", {}).get("source", "")).partition(":")[0] == AUTO
+
+
+def with_features(options: Options, source: str) -> Options:
+    """Return the options of a run that uses pretrained features, or its own if ``source`` is empty."""
+    options = {**options, "features": {**options["features"], "source": source}}
+    if not source:
+        return options
+    networks = {"encoder_width": presets.DISTILLED_WIDTH, **options["networks"]}
+    return {**options, "networks": networks, "stages": _distilled(options["stages"])}
 
 
 def _distilled(stages: Iterable[Options]) -> list[Options]:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import torch
 
 import infogan
 from infogan.api.evaluate_run import evaluate_run, evaluation_inputs, write_report
-from infogan.api.features import load_vectors
-from infogan.api.resolve import Plan, resolve, validate
+from infogan.api.features import choose_features, load_vectors
+from infogan.api.resolve import Plan, features_are_chosen, resolve, validate, with_features
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
 from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices
@@ -71,11 +72,17 @@ def plan(
         config = validate(options)  # before any data is downloaded, so that a misspelt option is reported at once
         if images is None:
             images = _load(config.data, progress, run if distributed.is_rank0() else None)
-    if vectors is None:
-        vectors = load_vectors(config, images, device, run, progress)
-    # Categories are counted, and steps timed, with the algorithms of the training.
+    notes: tuple[str, ...] = ()
+    # Categories are counted, features compared and steps timed with the algorithms of the training.
     with deterministic_algorithms(config.train.deterministic):
-        return resolve(options, images, device, run=run, timed=timed, vectors=vectors)
+        if features_are_chosen(options):
+            choice = choose_features(config, images, device, run, progress)
+            options, notes = with_features(options, choice.source), (choice.note,) if choice.note else ()
+            config = validate(options)
+        if vectors is None:
+            vectors = load_vectors(config, images, device, run, progress)
+        plan = resolve(options, images, device, run=run, timed=timed, vectors=vectors)
+    return replace(plan, notes=notes)
 
 
 def _with_absolute_source(options: Options) -> Options:
@@ -270,8 +277,8 @@ def _record_data(plan: Plan, run: RunFolder, device: str) -> None:
     images = plan.images
     workers = f", {distributed.world_size()} workers" if distributed.is_distributed() else ""
     run.log(f"training on {images.source}: {len(images)} images of {images.size}x{images.size}, on {device}{workers}")
-    for warning in plan.warnings:
-        run.log(warning)
+    for sentence in (*plan.notes, *plan.warnings):
+        run.log(sentence)
     if plan.categories:
         write_json(run.path / "categories.json", plan.categories.to_dict())
     if images.skipped:

@@ -41,7 +41,8 @@ RANGE_HELP = "Values of black and white, e.g. 0,4095. Default: 0,255; 0,65535 fo
 LINKS_HELP = "Follow symbolic links to folders, and those that lead out of the folder."
 FEATURES_HELP = (
     "Pretrained encoder that finds the categories: lite0, timm:NAME, hf:NAME, open_clip:NAME/TAG, onnx:FILE, or a "
-    ".npy, .npz or .parquet file of vectors. Default: none, the run learns its own features."
+    ".npy, .npz or .parquet file of vectors; auto or auto:NAME compares it with the run's own features. Default: none, "
+    "the run learns its own features."
 )
 FEATURES_SIZE_HELP = "Height and width of the images that the pretrained encoder sees, in pixels. Default: its own."
 SHAPE_HELP = "How oblong images become square: crop or pad. Default: crop."

@@ -112,6 +112,8 @@ def train_command(
     if print_config:
         if resolve.counts_categories(options):
             raise UserError("the number of categories is found by training: give a number to print the configuration")
+        if resolve.features_are_chosen(options):
+            raise UserError("the features are chosen by training: name them to print the configuration")
         typer.echo(resolve.validate(options).model_dump_json(indent=2))
         return
     with join_workers(device, threads) as own_device:

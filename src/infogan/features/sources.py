@@ -65,6 +65,8 @@ def absolute_source(source: str) -> str:
     if is_vector_file(source):
         return os.path.abspath(os.path.expanduser(source))
     prefix, colon, name = source.partition(":")
+    if prefix == "auto" and name:
+        return f"{prefix}{colon}{absolute_source(name)}"
     if prefix == "onnx" and name:
         return f"{prefix}{colon}{os.path.abspath(os.path.expanduser(name))}"
     model, at, file = name.partition("@")

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from infogan.training import clustering
 from infogan.training.clustering import Labels
+from infogan.training.separation import agreement_of_halves, predictability
 from infogan.utils.errors import UserError
 
 Vectors = Float32[np.ndarray, "image feature"]
@@ -27,6 +28,7 @@ CLUSTERED = 10_000  # images whose graph is cut
 WALK = 6  # steps of the random walk on the graph by which points are compared
 EXTRA_VECTORS = 5  # with which the eigenvectors converge faster
 EIGENVECTOR_STEPS = 200
+HALVINGS = 4  # pairs of halves by which two spaces are compared
 STARTS = 20  # of k-means in the eigenvectors
 RIDGE = 1.0  # inverse weight of the head's penalty
 SHARPNESS = 10.0  # factor on unit vectors before the head
@@ -195,3 +197,32 @@ def _fit_logits(points: Vectors, labels: Labels, categories: int) -> tuple[NDArr
         coefficients, intercepts = np.concatenate([-coefficients, coefficients]) / 2, np.r_[-intercepts, intercepts] / 2
     weights[used], biases[used] = SHARPNESS * coefficients, intercepts
     return weights, biases
+
+
+def compare_spaces(own: Vectors, pretrained: Vectors, groups: int, *, seed: int) -> tuple[float, float]:
+    """Return how far the groups in each of two spaces are to be relied on, without labels, each in [0, 1].
+
+    Groups are real if they are found again in halves of the images, and if images that are neighbours in the other
+    space, which knows nothing of them, share them: the mean of `agreement_of_halves` and `predictability`.
+
+    Args:
+        own: (images, features), features that a run has learned itself, unit vectors.
+        pretrained: (images, dimensions), the same images in the space of pretrained features, unit vectors.
+        groups: Number of groups.
+        seed: Seed of the clusterings and of the halves.
+    """
+    scores = []
+    for space, other, cut in ((own, pretrained, _cluster), (pretrained, own, _cut_graph)):
+        stability = agreement_of_halves(space, groups, seed=seed % 2**31, halvings=HALVINGS, cut=cut)
+        scores.append((stability + predictability(other, cut(space, groups, seed % 2**31))) / 2)
+    return scores[0], scores[1]
+
+
+def _cluster(points: Vectors, groups: int, seed: int) -> Labels:
+    """Find groups as a run with its own features does."""
+    return clustering.cluster(points, groups, seed=seed).labels
+
+
+def _cut_graph(points: Vectors, groups: int, seed: int) -> Labels:
+    """Find groups as a run with pretrained features does."""
+    return cut_graph(points, groups, seed=seed)

@@ -3,7 +3,7 @@
 Arrays in, numbers out, as in `training.clustering`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 from warnings import catch_warnings, simplefilter
@@ -16,6 +16,8 @@ from infogan.training import clustering
 from infogan.training.clustering import Features, Labels
 from infogan.utils.dip import dip
 from infogan.utils.matching import matched_share
+
+Cut = Callable[[Features, int, int], Labels]
 
 MIN_MEMBERS = 30  # images of a group, from which on it is examined
 SEVERAL_SHARE = 0.15  # of a group's images, from which on a part can be a kind of its own
@@ -173,7 +175,9 @@ def _valley(
     return float(np.mean(dips)), 2 * half
 
 
-def agreement_of_halves(features: Features, count: int, *, seed: int, halvings: int = HALVINGS) -> float:
+def agreement_of_halves(
+    features: Features, count: int, *, seed: int, halvings: int = HALVINGS, cut: Cut | None = None
+) -> float:
     """Return the share of images on which clusterings of two halves agree (Lange et al. 2004, Neural Computation 16).
 
     The images of the second half get the clusters of the first by their nearest direction.
@@ -183,12 +187,14 @@ def agreement_of_halves(features: Features, count: int, *, seed: int, halvings: 
         count: Number of clusters.
         seed: Seed of the halves.
         halvings: Number of pairs of halves, whose mean is returned.
+        cut: Clusters (features, count, seed); None = `clustering.cluster`.
     """
+    cut = cut or (lambda points, clusters, seed: clustering.cluster(points, clusters, seed=seed).labels)
     random = np.random.default_rng(seed)
     shares = []
     for _ in range(halvings):
         first, second = np.array_split(random.permutation(len(features)), 2)
-        labels = [clustering.cluster(features[half], count, seed=seed).labels for half in (first, second)]
+        labels = [cut(features[half], count, seed) for half in (first, second)]
         directions = clustering.directions(features[first], labels[0], count)
         shares.append(matched_share((features[second] @ directions.T).argmax(axis=1), labels[1], count))
     return float(np.mean(shares))
