@@ -78,3 +78,15 @@ def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.array([{}, {}], object), allow_pickle=True)
     with pytest.raises(UserError, match="cannot read"):
         read_vectors(tmp_path / "v.npy")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_files_that_claim_gigabytes_are_refused_before_they_are_unpacked(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"v{ending}"
+    if ending == ".npz":
+        np.savez_compressed(path, features=np.zeros((200_000, 500), np.float32))
+    else:
+        header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3)}"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + bytes(99))
+    with pytest.raises(UserError, match=r"claims to unpack|cannot read"):
+        read_vectors(path)

@@ -1,6 +1,5 @@
 """Files of vectors, one for each image, and which image each belongs to."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import NumberedNames
 from infogan.data.preprocess import wrap_read_errors
+from infogan.data.readers.arrays import check_expansion, check_npy_header, open_npz, read_members
 from infogan.data.readers.parquet import import_parquet
 from infogan.features.extractor import check_vectors
 from infogan.utils.errors import UserError
@@ -134,12 +134,18 @@ def write_vectors(path: Path, vectors: NamedVectors) -> None:
 
 
 def _read_numpy(path: Path) -> dict[str, NDArray[Any]]:
-    content = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    return {FEATURES: content} if isinstance(content, np.ndarray) else dict(content)
+    if path.suffix.lower() == ".npy":
+        check_npy_header(path)
+        return {FEATURES: np.array(np.lib.format.open_memmap(path, mode="r"))}
+    with open_npz(path) as archive:
+        return read_members(archive, path, {key: key for key in archive.files})
 
 
 def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
-    table = import_parquet().read_table(path)
+    parquet = import_parquet()
+    groups = parquet.ParquetFile(path).metadata
+    check_expansion(path, sum(groups.row_group(number).total_byte_size for number in range(groups.num_row_groups)))
+    table = parquet.read_table(path)
     arrays = {}
     for name in table.column_names:
         values = table[name].to_numpy(zero_copy_only=False)

@@ -2,7 +2,7 @@
 
 import gzip
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -54,7 +54,7 @@ def read_arrays(path: Path, split: str) -> ImageSet:
         raise UserError(f"{path} has no test split: only folders, .zip and .npz files can have one")
     if path.suffix.lower() == ".npy":
         with wrap_read_errors(path):
-            _check_npy_header(path)
+            check_npy_header(path)
             # Mapped, because the images may exceed the memory; copy-on-write, because torch wants writable arrays.
             return ImageSet(np.lib.format.open_memmap(path, mode="c"), (), str(path))
     labels = _find_idx_labels(path)
@@ -70,7 +70,7 @@ def array_splits(path: Path) -> tuple[str, ...]:
     """
     if path.suffix.lower() != ".npz":
         return ("train",)
-    with _open_npz(path) as archive:
+    with open_npz(path) as archive:
         return tuple(_npz_keys(archive.files, path))
 
 
@@ -143,7 +143,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         # A header may claim any size. No more memory is allocated than the file can fill.
         limit = path.stat().st_size * (_MAX_DEFLATE_RATIO if compressed else 1)
         if compressed:
-            _check_expansion(path, math.prod(shape))
+            check_expansion(path, math.prod(shape))
         content = bytearray(file.read(min(math.prod(shape), limit) + 1))
     if len(header) < header_bytes or len(content) != math.prod(shape):
         size = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
@@ -151,7 +151,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _check_npy_header(path: Path) -> None:
+def check_npy_header(path: Path) -> None:
     """Raise ValueError if the header of a .npy file claims to exceed the file, before memory is allocated for it."""
     with BoundedReader(path) as file:
         major, _ = np.lib.format.read_magic(file)
@@ -169,7 +169,8 @@ def _find_idx_labels(path: Path) -> Path | None:
 
 
 @contextmanager
-def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open a .npz file; raises UserError if it is damaged or has a single array."""
     with wrap_read_errors(path), open(path, "rb") as file:  # opened here, because numpy does not close a broken one
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -179,15 +180,12 @@ def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 def _read_npz(path: Path, split: str) -> ImageSet:
-    with _open_npz(path) as archive:
+    with open_npz(path) as archive:
         keys = _npz_keys(archive.files, path)
         if split not in keys:
             found = ", ".join(archive.files)
             raise UserError(f"{path} has no test split: it needs test_images or x_test, and has {found}")
-        assert archive.zip is not None  # it is open
-        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
-        _check_expansion(path, sum(sizes.get(key, 0) for key in keys[split].values()))
-        arrays = {name: archive[key] for name, key in keys[split].items()}
+        arrays = read_members(archive, path, keys[split])
     for name, (kinds, dimensions, form) in _NPZ_FORMS.items():
         array = arrays.get(name)
         if array is not None and (array.dtype.kind not in kinds or array.ndim != dimensions):
@@ -198,7 +196,19 @@ def _read_npz(path: Path, split: str) -> ImageSet:
     return ImageSet(arrays["images"], names, str(path), arrays.get("labels"), label_names, factors=factors)
 
 
-def _check_expansion(path: Path, required: int) -> None:
+def read_members(archive: np.lib.npyio.NpzFile, path: Path, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Return arrays of a .npz file by name, given the key of each.
+
+    Raises:
+        UserError: They would unpack to more than the memory, or to far more than such a file holds.
+    """
+    assert archive.zip is not None  # it is open
+    sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.zip.infolist()}
+    check_expansion(path, sum(sizes.get(key, 0) for key in keys.values()))
+    return {name: archive[key] for name, key in keys.items()}
+
+
+def check_expansion(path: Path, required: int) -> None:
     """Raise UserError if a file would unpack to more than the memory, or to far more than images do."""
     available = usable_bytes()
     if required > available:
