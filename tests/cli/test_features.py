@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,9 @@ from PIL import Image
 
 import infogan
 from infogan.evaluation.metrics.clustering import ari
-from infogan.features import read_vectors
+from infogan.features import open_extractor, read_vectors
 from infogan.models.infogan import InfoGAN
-from tests.commands import invoke
+from tests.commands import infogan_workers, invoke
 from tests.features.test_providers import write_onnx
 
 COLOURS = [(220, 30, 30), (30, 200, 40), (40, 50, 230)]
@@ -189,3 +191,58 @@ def test_auto_takes_the_better_features_and_shows_the_scores(
     again = invoke("train", photos, *arguments, "--out", tmp_path / "run")  # the choice is kept
     assert again.returncode == 0, again.stderr
     assert "features: " not in again.stderr
+
+
+@pytest.fixture
+def named_colours(photos: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained run whose encoder reads the words red, green and blue, and others."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    config = json.loads((run / "config.json").read_text())
+    config["features"]["source"] = "open_clip:colours"
+    (run / "config.json").write_text(json.dumps(config))
+    means = open_extractor(json.loads((trained / "config.json").read_text())["features"]["source"], size=16)
+    words = {"red": (2, -1, -1), "green": (-1, 2, -1), "blue": (-1, -1, 2), "grey": (0.1, 0.1, 0.1), "all": (1, 1, 1)}
+
+    def embed_texts(texts: list[str]) -> NDArray[np.float32]:
+        return np.array([words[text.split()[-1]] for text in texts], np.float32)
+
+    extractor = replace(means, embed_texts=embed_texts)
+    monkeypatch.setattr("infogan.api.suggest_names.open_extractor", lambda *_, **__: extractor)
+    return run
+
+
+def test_names_are_suggested_from_words(named_colours: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("grey\nblue\n\nall\nred\ngreen\nblue\n")
+    result = invoke("name", named_colours, "--suggest-names", tmp_path / "words.txt")
+    assert result.returncode == 0, result.stderr
+    model = InfoGAN.load(named_colours)
+    images = infogan.data.load(photos, size=16)
+    found = model.encode(images.images).codes["category"]
+    expected = np.array(["red", "green", "blue"])[colours_of([*images.names])]
+    names = [model.value_name("category", int(value)) for value in found]
+    assert np.mean(np.array(names) == expected) > 0.9
+
+
+def test_names_are_suggested_by_models_of_text_alone(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("red\n")
+    result = invoke("name", trained, "--suggest-names", tmp_path / "words.txt")
+    assert result.returncode == 2
+    assert "open_clip" in result.stderr
+    for content in (b"", b"\xff\xfe"):
+        (tmp_path / "words.txt").write_bytes(content)
+        assert invoke("name", trained, "--suggest-names", tmp_path / "words.txt").returncode == 2
+    assert invoke("name", trained, "--suggest-names", tmp_path / "missing.txt").returncode == 2
+
+
+@pytest.mark.integration
+def test_workers_share_the_images(photos: Path, encoder: str, tmp_path: Path) -> None:
+    arguments = ["--size", "16", "--categorical", "3", "--features", encoder, "--steps", "40", *SMALL]
+    results = infogan_workers(2, "train", photos, *arguments, "--out", tmp_path / "run")
+    assert [result.returncode for result in results] == [0, 0], results[0].stderr
+    results = infogan_workers(2, "embed", photos, "--features", encoder, "--out", tmp_path / "two.npz")
+    assert [result.returncode for result in results] == [0, 0], results[0].stderr
+    assert invoke("embed", photos, "--features", encoder, "--out", tmp_path / "one.npz").returncode == 0
+    one, two = (read_vectors(tmp_path / f"{name}.npz") for name in ("one", "two"))
+    assert one.names == two.names
+    assert one.values.tolist() == two.values.tolist()

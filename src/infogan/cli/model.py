@@ -19,14 +19,22 @@ def name(
     labels_of: Annotated[
         str | None, typer.Option(help="Data set whose labels become the names, matched one to one.")
     ] = None,
+    suggest_names: Annotated[
+        Path | None,
+        typer.Option(help="Text file of words, one a line: each category gets the one that suits its images best."),
+    ] = None,
     code: Annotated[str | None, typer.Option(help="Code to name. Default: the first categorical one.")] = None,
     rename: Annotated[list[str] | None, typer.Option(help="CODE=NAME, e.g. knob1=slant. Repeatable.")] = None,
 ) -> None:
     """Name codes and their categories, for use in sample, traverse, encode and report."""
     from infogan.api.evaluate_run import load_images
+    from infogan.api.progress import show_progress
+    from infogan.api.suggest_names import read_words
+    from infogan.api.suggest_names import suggest_names as suggest
     from infogan.config.schema import DataSettings
     from infogan.models.infogan import InfoGAN
     from infogan.models.serialization import model_folder
+    from infogan.training.run_dir import RunFolder
 
     model = InfoGAN.load(run)
     before = model.config
@@ -34,6 +42,12 @@ def name(
         old, _, new = text.partition("=")
         model.rename_code(old, new)
         typer.echo(f"{old}: {new}")
+    if suggest_names is not None:
+        if code is not None and code != model.first_categorical().name:
+            raise UserError(f"names can be suggested for {model.first_categorical().name} only, not for {code}")
+        with show_progress() as progress:
+            words = suggest(RunFolder.existing(Path(run)), read_words(suggest_names), progress)
+        model.name_codes({model.first_categorical().name: words})
     if names or labels_of is not None or not rename:
         code = code or model.first_categorical().name
         if labels_of is not None:

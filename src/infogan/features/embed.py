@@ -91,7 +91,8 @@ def embed(
             views = [block[3] for block in blocks if block[3].size]
             return NamedVectors(vectors, names, np.concatenate(views, axis=1) if views else None, tuple(skipped))
 
-        return distributed.broadcast_from_rank0(collect)
+        with distributed.all_or_none():  # every worker reads the blocks; a temporary folder goes when all have
+            return collect()
 
 
 def _key(stream: Stream, extractor: FeatureExtractor) -> str:
