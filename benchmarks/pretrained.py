@@ -23,7 +23,6 @@ from infogan.api.features import load_vectors
 from infogan.api.resolve import compose, resolve, validate
 from infogan.api.sweep import parse_seeds
 from infogan.data import ImageSet, has_test_split, load, streamed
-from infogan.data.preprocess import LARGEST
 from infogan.evaluation.metrics.clustering import accuracy, hungarian_mapping
 from infogan.features import embed, open_extractor
 from infogan.training.loop import train
@@ -74,7 +73,7 @@ def measure(arguments: argparse.Namespace, images: ImageSet, test: ImageSet | No
     line["pretrained"] = _accuracy(predicted, images, predicted, images, categories)
     if test is not None:
         extractor = open_extractor(arguments.features, size=arguments.features_size)
-        with streamed(arguments.data, size=extractor.size, channels=3, split="test", largest=LARGEST) as stream:
+        with streamed(arguments.data, size=extractor.size, channels=3, split="test", for_encoder=True) as stream:
             of_test = embed(stream, extractor).of(test.names, arguments.data)
         found = teacher.head.probabilities(of_test.values).argmax(axis=1)
         line["pretrained_test"] = _accuracy(predicted, images, found, test, categories)

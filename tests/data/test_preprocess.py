@@ -338,3 +338,22 @@ def test_a_real_shortage_of_memory_is_not_blamed_on_an_image(monkeypatch: pytest
     monkeypatch.setattr(preprocess, "MAX_DECODE_BYTES", 2**62)  # more than any machine has
     with pytest.raises(MemoryError), skip_unusable("a.png", skipped):
         fail()
+
+
+def test_images_for_pretrained_encoders_are_enlarged_without_halos() -> None:
+    edge = np.zeros((8, 8), np.uint8)
+    edge[:, 4:] = 200
+    enlarged = render(Image.fromarray(edge), 32, 1, "crop", for_encoder=True)[0]
+    assert enlarged.max() == 200
+    assert (np.diff(enlarged[16].astype(int)) >= 0).all()
+    assert render(Image.fromarray(edge), 32, 1, "crop").max() > 200  # Lanczos overshoots
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8))
+    np.testing.assert_array_equal(render(small, 8, 1, "crop", for_encoder=True), render(small, 8, 1, "crop"))
+
+
+def test_pretrained_encoders_may_see_larger_images() -> None:
+    assert ImageSpec(size=518, for_encoder=True).size == 518
+    with pytest.raises(UserError, match="8 to 128"):
+        ImageSpec(size=518)
+    with pytest.raises(UserError, match="8 to 1024"):
+        ImageSpec(size=1025, for_encoder=True)

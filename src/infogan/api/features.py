@@ -13,7 +13,7 @@ from infogan.config.load import to_plain
 from infogan.config.schema import Config, DataSettings
 from infogan.data import ImageSet, Progress, some_indices, streamed
 from infogan.data.batches import to_network
-from infogan.data.preprocess import LARGEST, ImageSpec
+from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.arrays import convert
 from infogan.data.readers.in_memory import is_path, stream_object
 from infogan.data.stream import Stream
@@ -52,7 +52,7 @@ def load_vectors(
         if is_vector_file(source):
             return read_vectors(Path(source)).of(images.names, source)
         extractor = open_extractor(source, size=config.features.size, device=device)
-    options = {**config.data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
+    options = {**config.data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
     strict = options.pop("strict")
     with streamed(config.data.source, **options) as stream:
         vectors = embed(stream, extractor, strict=strict, progress=progress)
@@ -95,7 +95,7 @@ def choose_features(
     with distributed.all_or_none():
         extractor = open_extractor(source, size=config.features.size, device=device)
     rows = some_indices(len(images), TRIED)
-    options = {**config.data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
+    options = {**config.data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
     options.pop("strict")
     tried = images.subset(rows)
     with streamed(config.data.source, **options) as stream:
@@ -147,7 +147,7 @@ def vectors_of(images: ImageSet, features: Any, device: str) -> NamedVectors:
     if not isinstance(features, str) and not callable(features):
         return given_vectors(features, len(images))
     extractor = open_extractor(features, device=device)
-    spec = ImageSpec(extractor.size, 3, largest=LARGEST)
+    spec = ImageSpec(extractor.size, 3, for_encoder=True)
     unconverted = Stream.from_images(images, images.digest())
     stream = replace(unconverted, read=lambda first, last: convert(unconverted.read(first, last), spec))
     return embed(stream, extractor, strict=True).of(images.names, f"the features {extractor.name}")
@@ -164,7 +164,7 @@ def embed_data(data: Any, settings: DataSettings, extractor: FeatureExtractor) -
     """Return the vectors of the images that `infogan.fit` takes."""
     reading = settings.reading
     strict = reading.pop("strict")
-    form: dict[str, Any] = {"size": extractor.size, "channels": 3, "largest": LARGEST}
+    form: dict[str, Any] = {"size": extractor.size, "channels": 3, "for_encoder": True}
     opened: AbstractContextManager[Stream]
     if is_path(data):
         opened = streamed(str(data), **form, **reading)

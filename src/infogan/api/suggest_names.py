@@ -6,7 +6,6 @@ import numpy as np
 
 from infogan.api.evaluate_run import data_of_run
 from infogan.data import Progress, streamed
-from infogan.data.preprocess import LARGEST
 from infogan.features import embed, open_extractor
 from infogan.training.run_dir import RunFolder
 from infogan.training.teacher import load_teacher
@@ -46,7 +45,7 @@ def suggest_names(run: RunFolder, words: list[str], progress: Progress | None = 
             "--features open_clip:ViT-B-32/laion2b_s34b_b79k"
         )
     data = data_of_run(run)
-    options = {**data.reading, "size": extractor.size, "channels": 3, "largest": LARGEST}
+    options = {**data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
     options.pop("strict")
     with streamed(data.source, **options) as stream:
         vectors = embed(stream, extractor, progress=progress).values

@@ -128,7 +128,6 @@ def encode(
     from infogan.api.sort import Sorter
     from infogan.cli.output import log_replaced, print_results
     from infogan.data import describe_skipped, resolve_source, streamed
-    from infogan.data.preprocess import LARGEST
     from infogan.models.infogan import InfoGAN
     from infogan.training.teacher import TEACHER
     from infogan.utils import distributed
@@ -148,7 +147,7 @@ def encode(
             by_features = None
             if filed is not None:
                 extractor, head = filed
-                large = streamed(source, size=extractor.size, channels=3, split=split, largest=LARGEST, **reading)
+                large = streamed(source, size=extractor.size, channels=3, split=split, for_encoder=True, **reading)
                 by_features = FiledByFeatures(extractor, head, stack.enter_context(large))
             if model.run_path is not None and (model.run_path / TEACHER).is_file():
                 log(f"categories by {extractor.name}" if filed else "categories by the model's own encoder")

@@ -45,7 +45,6 @@ def embed_command(
     from infogan.api.progress import log, show_progress
     from infogan.cli.output import log_replaced, print_results
     from infogan.data import describe_skipped, resolve_source, streamed
-    from infogan.data.preprocess import LARGEST
     from infogan.features import check_destination, embed, is_vector_file, open_extractor, write_vectors
     from infogan.utils import distributed
 
@@ -61,7 +60,7 @@ def embed_command(
                 "follow_links": follow_links,
             }
             images = streamed(
-                resolve_source(source), size=extractor.size, channels=3, split=split, largest=LARGEST, **reading
+                resolve_source(source), size=extractor.size, channels=3, split=split, for_encoder=True, **reading
             )
         with images as stream:
             vectors = embed(stream, extractor, strict=strict, progress=progress)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from infogan.data.dataset import ImageSet, describe_skipped, some_indices
-from infogan.data.preprocess import SIZES, ImageSpec, Progress, ValueRange
+from infogan.data.preprocess import ImageSpec, Progress, ValueRange
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
@@ -137,7 +137,7 @@ def streamed(
     shape: str = "crop",
     value_range: ValueRange | None = None,
     follow_links: bool = False,
-    largest: int = SIZES.stop - 1,
+    for_encoder: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Stream]:
     """Open one split of a data set for reading block by block; image files are decoded when their block is read.
@@ -152,7 +152,7 @@ def streamed(
         shape: As for `load`.
         value_range: As for `load`.
         follow_links: As for `load`.
-        largest: The largest ``size`` that is allowed.
+        for_encoder: Whether the images are for a pretrained encoder: of up to 1,024 pixels, and enlarged without halos.
         progress: Called with the number of bytes downloaded.
 
     Raises:
@@ -162,7 +162,7 @@ def streamed(
         >>> with infogan.data.streamed("photos.zip", size=32, channels=3) as stream:
         ...     first_images = stream.read(0, 1000)
     """
-    spec = ImageSpec(size, channels, shape, value_range, follow_links, largest)
+    spec = ImageSpec(size, channels, shape, value_range, follow_links, for_encoder)
     checked_split = _check_split(split)
     size, channels, shape, value_range = spec.size or size, spec.channels or channels, spec.shape, spec.value_range
     path = _locate(source)
@@ -175,7 +175,7 @@ def streamed(
         status = _local_file(path).stat()
         fingerprint += f" {status.st_size} {status.st_mtime_ns}"
     fingerprint += f" {size} {channels} {shape} {value_range}"
-    if size in SIZES:
+    if not for_encoder:
         images = load(
             source, split=split, size=size, channels=channels, shape=shape, value_range=value_range, progress=progress
         )

@@ -59,12 +59,14 @@ class Target(NamedTuple):
         channels: 1 or 3.
         shape: A key of ``FITS``.
         value_range: The values of black and white in the source; None = those of the type.
+        for_encoder: As for `ImageSpec`.
     """
 
     size: int
     channels: int
     shape: str
     value_range: ValueRange | None = None
+    for_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class ImageSpec:
         shape: How an image becomes square: a key of ``FITS``.
         value_range: The values of black and white. None: 0 and 255 for bytes, 65,535 for 16 bits, 1 for floats.
         follow_links: Whether to follow symbolic links to folders, and those that lead out of the folder of the images.
-        largest: The largest size that may be requested.
+        for_encoder: Whether the images are for a pretrained encoder. They may then have up to ``LARGEST`` pixels, and
+            are enlarged without the halos around edges that such encoders react to.
 
     Raises:
         UserError: A value is not allowed.
@@ -88,7 +91,7 @@ class ImageSpec:
     shape: str = "crop"
     value_range: ValueRange | None = None
     follow_links: bool = False
-    largest: int = SIZES.stop - 1
+    for_encoder: bool = False
 
     def __post_init__(self) -> None:
         for name in ("size", "channels", "value_range"):
@@ -96,8 +99,9 @@ class ImageSpec:
             plain = tuple(plain) if isinstance(plain, list) else plain
             whole = int(plain) if isinstance(plain, float) and plain.is_integer() else plain
             object.__setattr__(self, name, whole)
-        if self.size is not None and self.size not in range(SIZES.start, self.largest + 1):
-            raise UserError(f"size is {self.size}; choose {SIZES.start} to {self.largest} pixels")
+        sizes = range(SIZES.start, LARGEST + 1) if self.for_encoder else SIZES
+        if self.size is not None and self.size not in sizes:
+            raise UserError(f"size is {self.size}; choose {sizes.start} to {sizes.stop - 1} pixels")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels is {self.channels}; choose 1 (grey) or 3 (RGB)")
         if self.shape not in FITS:
@@ -124,7 +128,8 @@ class ImageSpec:
         names = {header.channels: name for header, name in examples.items()}
         if self.channels is None and len(names) > 1:
             raise UserError(f"{source} mixes grey ({names[1]}) and colour images ({names[3]}); pass --channels 1 or 3")
-        return Target(self.size or first.width, self.channels or first.channels, self.shape, self.value_range)
+        size, channels = self.size or first.width, self.channels or first.channels
+        return Target(size, channels, self.shape, self.value_range, self.for_encoder)
 
 
 def check_value_range(value_range: ValueRange) -> None:
@@ -255,7 +260,12 @@ def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:
 
 
 def render(
-    image: Image.Image | NDArray[Any], size: int, channels: int, shape: str, value_range: ValueRange | None = None
+    image: Image.Image | NDArray[Any],
+    size: int,
+    channels: int,
+    shape: str,
+    value_range: ValueRange | None = None,
+    for_encoder: bool = False,
 ) -> NDArray[np.uint8]:
     """Convert an image to uint8 pixels of shape (channels, size, size).
 
@@ -269,6 +279,7 @@ def render(
         channels: Channels of the result.
         shape: A key of ``FITS``.
         value_range: The values of black and white; None as in `ImageSpec`.
+        for_encoder: As for `ImageSpec`.
 
     Raises:
         ValueError: The type or the range of an array's values is not allowed.
@@ -285,7 +296,8 @@ def render(
     if image.width * image.height > MAX_PIXELS:  # a strip, which cannot be reduced
         raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
     image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image), value_range))
-    pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size))
+    enlarging = Image.Resampling.BILINEAR if for_encoder else Image.Resampling.LANCZOS
+    pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size, enlarging))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
@@ -344,19 +356,19 @@ def _composite_on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
-def _crop(image: Image.Image, size: int) -> Image.Image:
+def _crop(image: Image.Image, size: int, enlarging: Image.Resampling) -> Image.Image:
     """Resize the largest centred square, cut at whole pixels so that an image of the right height is not blurred."""
     side = min(image.size)
     x, y = (image.width - side) // 2, (image.height - side) // 2
-    return _resize(image.crop((x, y, x + side, y + side)), size, size)
+    return _resize(image.crop((x, y, x + side, y + side)), size, size, enlarging)
 
 
-def _pad(image: Image.Image, size: int) -> Image.Image:
+def _pad(image: Image.Image, size: int, enlarging: Image.Resampling) -> Image.Image:
     """Resize the whole image and pad it with the median colour of its border: black for MNIST, paper for a scan."""
     # Resized before it is padded: a strip of a million pixels by one must not become a square of that side.
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
-    image = _resize(image, width, height)
+    image = _resize(image, width, height, enlarging)
     pixels = np.atleast_3d(np.asarray(image))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     colour = tuple(int(value) for value in np.median(border, axis=0))
@@ -365,13 +377,12 @@ def _pad(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
-def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Resize an image; one that is enlarged gets no halos, which features of pretrained encoders react to."""
+def _resize(image: Image.Image, width: int, height: int, enlarging: Image.Resampling) -> Image.Image:
     is_enlarged = width > image.width or height > image.height
-    return image.resize((width, height), Image.Resampling.BILINEAR if is_enlarged else Image.Resampling.LANCZOS)
+    return image.resize((width, height), enlarging if is_enlarged else Image.Resampling.LANCZOS)
 
 
-FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "pad": _pad}
+FITS: dict[str, Callable[[Image.Image, int, Image.Resampling], Image.Image]] = {"crop": _crop, "pad": _pad}
 
 
 @functools.cache
