@@ -37,6 +37,7 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
         "steps": config.train.steps,
         "steps_done": stats[-1]["step"] if stats else 0,
         "seed": config.train.seed,
+        "features": config.features.source or None,
         "information_to": sorted(config.information_to) if config.objective.kind == "infogan" else [],
         "last_report": stats[-1] if stats else None,
         "last_metrics": metrics[-1] if metrics else None,

@@ -81,6 +81,8 @@ def plan(
             config = validate(options)
         if vectors is None:
             vectors = load_vectors(config, images, device, run, progress)
+        if vectors is not None and vectors.origin:
+            notes += (f"categories by the features of {vectors.origin}",)
         plan = resolve(options, images, device, run=run, timed=timed, vectors=vectors)
     return replace(plan, notes=notes)
 

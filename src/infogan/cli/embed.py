@@ -70,8 +70,7 @@ def embed_command(
         with log_replaced([out]):
             write_vectors(out, vectors)
     count, length = vectors.values.shape
-    licence = f" (licence of the weights: {extractor.licence})" if extractor.licence else ""
-    log(f"{count} vectors of {length} numbers from {extractor.name} at {extractor.size} pixels{licence}")
+    log(f"{count} vectors of {length} numbers from {extractor.description}")
     if left_out:
         log(f"{left_out} files are left out: {describe_skipped(vectors.skipped)}")
     print_results(out)

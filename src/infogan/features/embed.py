@@ -89,7 +89,8 @@ def embed(
                 raise unusable(stream.source, skipped)
             vectors = np.concatenate([block[1] for block in blocks if len(block[1])])
             views = [block[3] for block in blocks if block[3].size]
-            return NamedVectors(vectors, names, np.concatenate(views, axis=1) if views else None, tuple(skipped))
+            of_views = np.concatenate(views, axis=1) if views else None
+            return NamedVectors(vectors, names, of_views, tuple(skipped), extractor.description)
 
         with distributed.all_or_none():  # every worker reads the blocks; a temporary folder goes when all have
             return collect()

@@ -48,6 +48,12 @@ class FeatureExtractor:
     licence: str = ""
     embed_texts: Callable[[list[str]], NDArray[np.float32]] | None = None
 
+    @property
+    def description(self) -> str:
+        """Its name, size and licence, for people."""
+        licence = f" (licence of the weights: {self.licence})" if self.licence else ""
+        return f"{self.name} at {self.size} pixels{licence}"
+
     def __call__(self, images: Images) -> Vectors:
         """Return the vectors of images of the extractor's size.
 

@@ -31,12 +31,14 @@ class NamedVectors:
         names: The name of each image; None = they are in the order of the images.
         views: Vectors of augmented views of some of the images; None = not known.
         skipped: One line ``"name: reason"`` for each image that could not be used.
+        origin: Where they come from, for people, with the licence of the weights.
     """
 
     values: Float32[np.ndarray, "image feature"]
     names: Sequence[str] | None = None
     views: Float32[np.ndarray, "view image feature"] | None = None
     skipped: tuple[str, ...] = ()
+    origin: str = ""
 
     def of(self, names: Sequence[str], source: str) -> "NamedVectors":
         """Return the vectors of images in their order, found by their names if both have names.
