@@ -16,6 +16,7 @@ from infogan.cli.options import (
     Range,
     Seed,
     Source,
+    Split,
     Threads,
     parse_codes,
     parse_range,
@@ -107,9 +108,7 @@ def traverse(
 def encode(
     run: Model,
     data: Source,
-    split: Annotated[
-        str | None, typer.Option(help="Split: train or test. Default: train, or all images if there are no splits.")
-    ] = None,
+    split: Split = None,
     out: Annotated[Path, typer.Option(help="CSV or .parquet file, or - for standard output.")] = Path("codes.csv"),
     sort_into: Annotated[
         Path | None, typer.Option(help="Folder for sorted copies of the images, with a subfolder per category.")

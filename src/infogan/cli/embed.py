@@ -14,6 +14,7 @@ from infogan.cli.options import (
     FollowLinks,
     Range,
     Source,
+    Split,
     Threads,
     parse_range,
 )
@@ -28,9 +29,7 @@ def embed_command(
     source: Source,
     features: Annotated[str, typer.Option(help=FEATURES_HELP)] = "lite0",
     features_size: Annotated[int | None, typer.Option(help=FEATURES_SIZE_HELP)] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Split: train or test. Default: train, or all images if there are no splits.")
-    ] = None,
+    split: Split = None,
     out: Annotated[Path, typer.Option(help="A .npy, .npz (with names) or .parquet file (with names).")] = Path(
         "embeddings.npy"
     ),

@@ -25,6 +25,9 @@ Model = Annotated[
 ]
 SOURCE_HELP = "Name of a data set, or a folder, .zip, .parquet, .npz, .npy or IDX file, or an address such as s3://..."
 Source = Annotated[str, typer.Argument(metavar="DATA", help=SOURCE_HELP, show_default=False)]
+Split = Annotated[
+    str | None, typer.Option(help="Split: train or test. Default: train, or all images if there are no splits.")
+]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Fixed code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Random seed of noise and codes.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
