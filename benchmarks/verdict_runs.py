@@ -35,7 +35,7 @@ from infogan.data.batches import to_network
 from infogan.data.dataset import NumberedNames
 from infogan.evaluation.group_evidence import GroupEvidence, measure_structure, unused_categories
 from infogan.evaluation.metrics.clustering import accuracy, hungarian_mapping
-from infogan.evaluation.verdict import SAMPLES
+from infogan.evaluation.verdict import SAMPLES, view_distance
 from infogan.models.encoder import Encoder
 from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
@@ -120,7 +120,7 @@ def measure(kept: Path, out: Path, photographs: Path | None) -> None:
             categories, *views = probabilities.argmax(axis=2)
             structure = measure_structure(features[rows], pixels, categories, count, seed=int(seed))
             evidence = GroupEvidence(
-                views_apart=1.0,  # measured on pixels, which are not kept
+                views_apart=float(first["views_apart"]),
                 view_agreement=float((views[0] == views[1]).mean()),
                 sureness=float(probabilities[0].max(axis=1).mean()),
                 unused=unused_categories(categories, count),
@@ -256,7 +256,9 @@ def keep_first(folder: Path, encoder: Encoder, images: ImageSet, augmentations: 
     ]
     features = torch.cat(parts, dim=1).numpy().astype(np.float16)
     labels = images.labels[kept] if images.labels is not None else np.zeros(len(kept), np.int64)
-    np.savez(folder / "first.npz", features=features, labels=labels, kept=kept)
+    pixels = torch.cat([*batches(encoder, images.images[some_indices(len(images), SAMPLES)])])
+    apart = view_distance(pixels, augmentations, generator)
+    np.savez(folder / "first.npz", features=features, labels=labels, kept=kept, views_apart=apart)
 
 
 def keep_run(

@@ -14,7 +14,14 @@ from infogan.training.run_dir import RunFolder
 
 def test_verdicts_are_compared_with_accuracies(tmp_path: Path) -> None:
     def line(data: str, count: int, accuracy: float, **changes: object) -> str:
-        structure = {"predictable": 0.97, "agreement": 0.96, "halves": 0.97, "several": [], "several_share": 0.0}
+        structure = {
+            "predictable": 0.97,
+            "agreement": 0.96,
+            "halves": 0.97,
+            "seeds": 0.98,
+            "several": [],
+            "several_share": 0.0,
+        }
         structure |= {"alike": [[0, 1]], "alike_share": 0.02, "follows": {"brightness": 0.1}, "tree": []} | changes
         evidence = {"views_apart": 1.0, "view_agreement": 0.9, "sureness": 0.98, "unused": [], "structure": structure}
         run = {"data": data, "condition": "recommended", "seed": 0, "categories": count, "accuracy": accuracy}

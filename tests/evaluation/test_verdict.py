@@ -23,7 +23,9 @@ from infogan.models.results import Verdict
 from tests.helpers import bar_images, image_set, small_model
 from tests.training.test_separation import kinds
 
-STRUCTURE = Structure(predictable=0.97, agreement=0.96, halves=0.97, follows={"brightness": 0.1, "colour": 0.3})
+STRUCTURE = Structure(
+    predictable=0.97, agreement=0.96, halves=0.97, seeds=0.98, follows={"brightness": 0.1, "colour": 0.3}
+)
 GROUPS = GroupEvidence(views_apart=1.2, view_agreement=0.9, sureness=0.98, structure=STRUCTURE)
 PICTURES = PictureEvidence(
     read_back=0.99, diversity=0.9, precision=0.9, recall=0.6, coverage=0.8, copies=0.02, ignored_share=0.0
@@ -136,7 +138,7 @@ def test_structure_of_right_merged_and_split_categories() -> None:
     images = np.zeros((900, 3, 16, 16), np.uint8)
     images[:, 0] = 100 * labels[:, None, None]
     right = measure_structure(points, images, labels, 3, seed=0)
-    assert min(right.predictable, right.agreement, right.halves) > 0.99
+    assert min(right.predictable, right.agreement, right.halves, right.seeds) > 0.99
     assert (right.several_share, right.alike_share) == (0, 0)
     assert right.follows["colour"] == pytest.approx(1)
     assert len(right.tree) == 2
@@ -151,6 +153,14 @@ def test_structure_of_right_merged_and_split_categories() -> None:
     assert split.alike_share == pytest.approx(1 / 6, abs=0.02)
     other = measure_structure(points, random.integers(0, 256, images.shape, dtype=np.uint8), labels, 3, seed=0)
     assert max(other.follows.values()) < 0.2
+
+
+def test_clusterings_of_images_without_kinds_disagree() -> None:
+    points = np.random.default_rng(0).standard_normal((800, 16)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    labels = np.random.default_rng(1).integers(0, 8, 800)
+    structure = measure_structure(points, np.zeros((800, 1, 8, 8), np.uint8), labels, 8, seed=0)
+    assert max(structure.seeds, structure.halves) < 0.7
 
 
 def test_two_images_show_what_the_groups_follow() -> None:

@@ -58,6 +58,7 @@ class Structure:
             1 = always.
         agreement: Share of images on which the categories agree with a clustering of the features, matched one to one.
         halves: The same for two clusterings, each of one half of the images.
+        seeds: The same for two clusterings of all images that differ in their random start alone.
         several: Categories that contain several kinds of image.
         several_share: Share of the images that these have.
         alike: Pairs of categories that nothing separates.
@@ -72,6 +73,7 @@ class Structure:
     predictable: float
     agreement: float
     halves: float
+    seeds: float
     several: tuple[int, ...] = ()
     several_share: float = 0.0
     alike: tuple[tuple[int, int], ...] = ()
@@ -111,7 +113,7 @@ def measure_structure(
     alike = tuple(groups_alike(features, categories, count, seed=seed))
     predictable = predictability(features, categories)
     used = max(2, count - len(unused_categories(categories, count)))
-    clusters = clustering.cluster(features, used, seed=seed).labels
+    clusters, others = (clustering.cluster(features, used, seed=start).labels for start in (seed, seed + 1))
     moved = sum(min(sizes[first], sizes[second]) for first, second in alike)
     known = references(images)
     follows = {
@@ -122,6 +124,7 @@ def measure_structure(
         predictable=predictable,
         agreement=matched_share(clusters, categories, count),
         halves=agreement_of_halves(features, used, seed=seed),
+        seeds=matched_share(clusters, others, used),
         several=several,
         several_share=float(sizes[[*several]].sum() / len(images)),
         alike=alike,

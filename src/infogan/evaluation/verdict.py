@@ -83,7 +83,7 @@ def collect_group_evidence(
             first_image, second_image = rows[[*structure.example]].tolist()
             structure = replace(structure, example=(first_image, second_image))
     return GroupEvidence(
-        views_apart=_view_distance(model, selected, augmentations, generator) if space is None else None,
+        views_apart=view_distance(_as_seen(model, selected), augmentations, generator) if space is None else None,
         view_agreement=float((first == second).mean()),
         sureness=float(probabilities.max(axis=1).mean()),
         unused=unused_categories(categories, code.size),
@@ -156,7 +156,7 @@ def _group_measurements(evidence: GroupEvidence) -> dict[str, Measurement]:
     measurements: dict[str, Measurement] = {
         name: (getattr(evidence, name), {}) for name in ("views_apart", "view_agreement", "sureness")
     }
-    for name in ("several_share", "halves", "agreement", "alike_share", "predictable"):
+    for name in ("several_share", "halves", "seeds", "agreement", "alike_share", "predictable"):
         measurements[name] = None if structure is None else getattr(structure, name), {}
     measurements["follows"] = None, {}
     if structure is not None:
@@ -193,19 +193,20 @@ def _features(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32
     return np.concatenate(parts)
 
 
-def _view_distance(
-    model: InfoGAN, images: NDArray[np.uint8], augmentations: Mapping[str, float], generator: torch.Generator
-) -> float:
-    """Return `GroupEvidence.views_apart` in pixels, at the encoder's resolution if the model has an encoder."""
-    batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
-    if model.networks.encoder is not None:
-        batch = model.networks.encoder.resize(batch)
+def view_distance(batch: torch.Tensor, augmentations: Mapping[str, float], generator: torch.Generator) -> float:
+    """Return `GroupEvidence.views_apart` of images, (images, channels, height, width), in pixels."""
     neighbour_distance = clustering.neighbour_distance(batch.flatten(1).numpy())
     selected = batch[:: -(-len(batch) // DISTANCE_SAMPLES)]
     views = [augment(selected, augmentations, generator).flatten(1) for _ in range(VIEWS)]
     distances = [(a - b).norm(dim=1) for a, b in itertools.combinations(views, 2)]
     closest = torch.stack(distances).amin(dim=0)
     return float(closest.median()) / max(neighbour_distance, 1e-12)
+
+
+def _as_seen(model: InfoGAN, images: NDArray[np.uint8]) -> torch.Tensor:
+    """Return images for a network, at the encoder's resolution if the model has an encoder."""
+    batch = to_network(torch.from_numpy(np.ascontiguousarray(images)))
+    return batch if model.networks.encoder is None else model.networks.encoder.resize(batch)
 
 
 def _categories_of_views(
