@@ -10,7 +10,7 @@ FULL := $(VENV)/.full-installed
 PARALLEL := --numprocesses=auto --dist=worksteal
 
 # Everything that makes a difference to the tests; the extra `inception` would download weights of its own.
-EXTRAS := dev,integration,explorer,heif,onnx,hub,keras,parquet,remote,tensorboard,wandb,mlflow
+EXTRAS := dev,integration,explorer,heif,tiff,onnx,hub,keras,parquet,remote,tensorboard,wandb,mlflow
 
 .PHONY: help demo test test-all test-slow test-lowest test-newest reliability format clean
 

@@ -170,9 +170,11 @@ def small_model(
     distribution: str = "normal",
     seed: int = 0,
     architecture: str = "conv",
+    data: dict[str, Any] | None = None,
 ) -> InfoGAN:
     """Return an untrained model."""
     sections: dict[str, Any] = {} if codes is None else {"codes": codes}
+    sections |= {} if data is None else {"data": data}
     noise = {"size": 5, "distribution": distribution}
     config = small_config(noise=noise, networks={"architecture": architecture}, **sections)
     shape = ImageShape(channels, size)

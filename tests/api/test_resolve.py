@@ -231,6 +231,18 @@ def test_too_few_images_for_the_categories_are_refused(count: int, categories: i
     assert resolve.resolve(options, image_set(least), timed=False).config.largest_batch[0] == least
 
 
+def test_fewer_images_are_generated_for_evaluation_if_they_are_large() -> None:
+    def samples(size: int, channels: int, *assignments: str) -> int:
+        pixels = np.broadcast_to(np.uint8(0), (300, channels, size, size))
+        images = ImageSet(pixels, NumberedNames(300), "zeros")
+        return resolve.resolve(compose("robust", (), assignments), images, timed=False).config.evaluation.samples
+
+    assert samples(256, 1) == 8192
+    assert samples(256, 3) == 2730
+    assert samples(128, 3) == samples(133, 3) == 10_000
+    assert samples(256, 3, "evaluation.samples=5000") == 5000
+
+
 def test_large_images_have_spectral_norm_and_smaller_learning_rates() -> None:
     def rates(options: presets.Options) -> list[float]:
         return [update["learning_rate"] for update in options["stages"][-1]["updates"]]

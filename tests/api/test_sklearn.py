@@ -229,7 +229,7 @@ def test_few_images_are_enough_to_train(count: int) -> None:
     [
         (np.zeros((40, 70)), {}, "70 features.*image_shape.*pad=True"),
         (np.zeros((40, 64)), {"image_shape": (1, 9, 9)}, r"64 features.*\(1, 9, 9\)"),
-        (np.zeros((40, 2, 8, 8)), {}, r"\(2, 8, 8\).*1 or 3 channels"),
+        (np.zeros((40, 17, 20, 20)), {}, r"\(17, 20, 20\).*1 to 16 channels"),
         (np.full((40, 64), np.nan), {}, "NaN"),
         (np.full((40, 64), 2.0), {"value_range": (0, 1)}, "from 2 to 2.*allows 0 to 1"),
         (np.zeros((1, 64)), {}, "minimum of 2 is required"),

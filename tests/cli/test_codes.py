@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infogan.data.preprocess import render
 from infogan.models.infogan import InfoGAN
 from infogan.utils.errors import UserError
 from tests.commands import Command, invoke
@@ -89,6 +90,51 @@ def test_a_named_data_set_is_encoded_by_split_and_index(run: Path, tmp_path: Pat
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert len(lines) == 361
     assert [line.split(",")[0] for line in lines[1:4]] == ["0", "1", "2"]
+
+
+def test_images_are_read_like_those_of_the_training(tmp_path: Path) -> None:
+    """In a model's shape and range of values, unless another range is given."""
+    model = small_model(data={"shape": "pad", "value_range": (0, 4095)})
+    model.save(tmp_path / "model")
+    (tmp_path / "images").mkdir()
+    scans = np.random.default_rng(0).integers(0, 4096, (5, 20, 12)).astype(np.uint16)
+    for number, scan in enumerate(scans):
+        Image.fromarray(scan).save(tmp_path / "images" / f"{number}.png")
+
+    def knobs(*options: str) -> list[float]:
+        result = invoke("encode", tmp_path / "model", tmp_path / "images", *options, "--out", tmp_path / "a.csv")
+        assert result.returncode == 0, result.stderr
+        with open(tmp_path / "a.csv") as file:
+            return [float(row["knob1"]) for row in csv.DictReader(file)]
+
+    def expected(shape: str, white: int) -> list[float]:
+        images = np.stack([render(scan[None], 8, 1, shape, (0, white)) for scan in scans])
+        knob: list[float] = model.encode(images).codes["knob1"].tolist()
+        return knob
+
+    assert knobs() == pytest.approx(expected("pad", 4095), abs=1e-4)
+    assert knobs("--range", "0,9999") == pytest.approx(expected("pad", 9999), abs=1e-4)
+    assert model.encode(tmp_path / "images").codes["knob1"].tolist() == pytest.approx(expected("pad", 4095), abs=1e-4)
+    assert np.abs(np.subtract(expected("pad", 4095), expected("crop", 4095))).max() > 1e-3
+
+
+def test_images_of_many_channels_are_sampled_sorted_and_encoded_again(tmp_path: Path) -> None:
+    model = small_model(channels=5, data={"bands": (5, 1, 2)})
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "images.npy", model.sample(12, seed=3).images.transpose(0, 2, 3, 1))
+    folder, rows = tmp_path / "sorted", []
+    for source in (tmp_path / "images.npy", folder):
+        options: list[str | Path] = ["--sort-into", folder] if source != folder else []
+        result = invoke("encode", tmp_path / "model", source, "--out", tmp_path / "a.csv", *options)
+        assert result.returncode == 0, result.stderr
+        with open(tmp_path / "a.csv") as file:
+            rows.append({Path(row.pop("image")).stem: row for row in csv.DictReader(file)})
+    assert len(rows[0]) == 12
+    assert rows[0] == rows[1]
+    assert invoke("sample", tmp_path / "model", "--out", tmp_path / "a.png", "--count", "1").returncode == 0
+    with Image.open(tmp_path / "a.png") as image:
+        shown = np.asarray(image)[2:-2, 2:-2][::8, ::8].transpose(2, 0, 1)
+    np.testing.assert_array_equal(shown, model.sample(1).images[0][[4, 0, 1]])
 
 
 def test_figures_of_codes_do_not_replace_one_another(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_any_tree_gives_a_configuration_or_one_sentence(value: Any, section: str
         ("train.steps=0", "at least 1"),
         ("train.steps=1.5", "a whole number"),
         ("train.steps=many", "a whole number"),
-        ("data.size=200", "at most 128"),
+        ("data.size=300", "at most 256"),
         ("train.budget=often", "a number"),
         ("networks.pair_classifier=maybe", "true or false"),
         ("data.source=3", "text"),

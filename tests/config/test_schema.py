@@ -56,7 +56,7 @@ def test_names_of_codes_may_have_spaces_and_other_letters() -> None:
         ({"networks": {"encoder": True}, "codes": [{"kind": "continuous"}]}, ["networks.encoder", "categorical"]),
         ({"networks": {"pair_classifier": True}, "codes": [{"kind": "continuous"}]}, ["pair_classifier", "two codes"]),
         ({"networks": {"architecture": "resnet"}}, ["networks.architecture", "resnet", "conv"]),
-        ({"data": {"size": 200}}, ["data.size", "200", "128"]),
+        ({"data": {"size": 300}}, ["data.size", "300", "256"]),
         ({"train": {"batch_size": float("nan")}}, ["train.batch_size"]),
         ({"train": {"batch_size": 1}}, ["train.batch_size", "2"]),
         ({"train": {"seed": -1}}, ["train.seed", "-1", "0"]),

@@ -114,7 +114,7 @@ def test_unknown_names_are_refused_with_suggestions() -> None:
         load("mnits")
     with pytest.raises(UserError, match=r"split 'tset'.*'test'"):
         load("digits", split="tset")
-    with pytest.raises(UserError, match=r"size is 4.*8 to 128"):
+    with pytest.raises(UserError, match=r"size is 4.*8 to 256"):
         load("no such thing", size=4)
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from infogan.data.preprocess import (
     ImageSpec,
     ImageTooLargeError,
     Target,
+    channels_first,
     check_value_range,
     image_extensions,
     open_image,
     read_header,
     render,
+    shown,
     skip_unusable,
     to_uint8,
 )
@@ -293,9 +296,12 @@ def test_arrays_become_grey_or_colour_like_images() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 7}, "size is 7.*8 to 128"),
-        ({"size": 129}, "size is 129.*8 to 128"),
-        ({"channels": 2}, "channels is 2.*1 .*3"),
+        ({"size": 7}, "size is 7.*8 to 256"),
+        ({"size": 257}, "size is 257.*8 to 256"),
+        ({"channels": 0}, "channels is 0.*1 .*3"),
+        ({"channels": 17}, "channels is 17.*16"),
+        ({"bands": (1, 2)}, "three channels"),
+        ({"bands": (0, 1, 2)}, "counted from 1"),
         ({"shape": "corp"}, "'corp'.*'crop'"),
     ],
 )
@@ -305,7 +311,7 @@ def test_wrong_sizes_channels_and_shapes_are_refused(arguments: dict[str, Any], 
 
 
 def test_the_smallest_and_largest_size_are_allowed() -> None:
-    for size in (8, 128):
+    for size in (8, 256):
         assert ImageSpec(size, 1).resolve({Header(3, 4, 3): "a"}, "x") == Target(size, 1, "crop")
 
 
@@ -313,18 +319,98 @@ def test_a_common_square_size_and_common_channels_are_kept() -> None:
     assert ImageSpec(shape="pad").resolve({Header(28, 28, 3): "a.png"}, "x") == Target(28, 3, "pad")
 
 
-@pytest.mark.parametrize("sizes", [[(28, 28), (32, 32)], [(28, 27)], [(7, 7)], [(129, 129)]])
-def test_other_sizes_must_be_requested(sizes: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(400, 533), (64, 64)], 64),
+        ([(400, 533)], 64),
+        ([(257, 257)], 64),
+        ([(28, 28), (32, 20)], 28),  # the larger of the shorter sides
+        ([(300, 5)], 8),
+        ([(7, 7)], 8),
+    ],
+)
+def test_images_without_a_common_size_get_the_usual_one(sizes: list[tuple[int, int]], expected: int) -> None:
     headers = {Header(*size, 1): f"{number}.png" for number, size in enumerate(sizes)}
-    with pytest.raises(UserError, match=r"0\.png.*--size N"):
-        ImageSpec().resolve(headers, "x")
+    assert ImageSpec().resolve(headers, "x").size == expected
 
 
-def test_the_channels_of_mixed_images_must_be_requested() -> None:
+def test_grey_images_among_coloured_ones_become_coloured() -> None:
     headers = {Header(28, 28, 1): "a.png", Header(28, 28, 3): "b.png"}
-    with pytest.raises(UserError, match=r"grey \(a\.png\) and colour images \(b\.png\).*--channels"):
-        ImageSpec().resolve(headers, "x")
+    assert ImageSpec().resolve(headers, "x").channels == 3
     assert ImageSpec(channels=1).resolve(headers, "x").channels == 1
+
+
+def test_other_numbers_of_channels_must_agree() -> None:
+    headers = {Header(28, 28, 3): "a.png", Header(28, 28, 5): "b.tif"}
+    with pytest.raises(UserError, match=r"3 \(a\.png\) and 5 \(b\.tif\).*--channels"):
+        ImageSpec().resolve(headers, "x")
+    with pytest.raises(UserError, match=r"17 channels \(b\.tif\).*--channels 1"):
+        ImageSpec().resolve({Header(28, 28, 17): "b.tif"}, "x")
+    with pytest.raises(UserError, match="5 channels"):
+        ImageSpec(bands=(6, 1, 2)).resolve({Header(28, 28, 5): "b.tif"}, "x")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2, 30, 40), (2, 1, 30, 40)),
+        ((2, 3, 30, 40), (2, 3, 30, 40)),
+        ((2, 30, 40, 3), (2, 3, 30, 40)),
+        ((2, 5, 30, 40), (2, 5, 30, 40)),
+        ((2, 30, 40, 16), (2, 16, 30, 40)),
+        ((2, 8, 8, 3), (2, 3, 8, 8)),
+        ((2, 12, 12, 5), (2, 5, 12, 12)),
+        ((2, 5, 12, 12), (2, 5, 12, 12)),
+        ((2, 12, 12, 12), (2, 12, 12, 12)),
+    ],
+)
+def test_channels_are_found_first_or_last(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert channels_first(np.zeros(shape, np.uint8), "x").shape == expected
+
+
+def test_each_band_is_resized_like_a_grey_image() -> None:
+    bands = np.random.default_rng(0).integers(0, 65536, (5, 20, 30)).astype(np.uint16)
+    for shape in ("crop", "pad"):
+        rendered = render(bands, 8, 5, shape)
+        expected = [render(band[None], 8, 1, shape)[0] for band in bands]
+        np.testing.assert_array_equal(rendered, expected)
+    with pytest.raises(ValueError, match="5 channels, and 3"):
+        render(bands, 8, 3, "crop")
+    with pytest.raises(ValueError, match="3 channels, and 5"):
+        render(Image.new("RGB", (9, 9)), 8, 5, "crop")
+
+
+def test_three_bands_are_shown_and_go_to_a_pretrained_encoder() -> None:
+    images = np.arange(5, dtype=np.uint8)[:, None, None].repeat(9, 1).repeat(9, 2)
+    assert shown(images)[:, 0, 0].tolist() == [0, 1, 2]
+    assert shown(images, (5, 1, 4))[:, 0, 0].tolist() == [4, 0, 3]
+    assert shown(images[:2] + 7)[:, 0, 0].tolist() == [7, 8, 0]
+    assert shown(images[:3], (3, 2, 1)) is not None
+    np.testing.assert_array_equal(shown(images[:3], (3, 2, 1)), images[:3])  # RGB stays as it is
+    assert render(images, 9, 3, "crop", for_encoder=True, bands=(5, 1, 4))[:, 0, 0].tolist() == [4, 0, 3]
+
+
+def tiff(path: Path, pages: list[Image.Image]) -> Path:
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return path
+
+
+@pytest.mark.parametrize("type", [np.uint8, np.uint16])
+def test_the_pages_of_a_tiff_are_its_channels(type: Any, tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, np.iinfo(type).max, (5, 12, 12)).astype(type)
+    path = tiff(tmp_path / "a.tif", [Image.fromarray(band) for band in bands])
+    with open(path, "rb") as file, open_image(file) as image:
+        assert read_header(image) == Header(12, 12, 5)
+        np.testing.assert_array_equal(render(image, 12, 5, "crop"), to_uint8(bands))
+        np.testing.assert_array_equal(render(image, 12, 1, "crop"), to_uint8(bands[:1]))  # the first page
+
+
+def test_pages_of_several_sizes_or_in_colour_are_no_channels(tmp_path: Path) -> None:
+    page, thumbnail = Image.new("L", (12, 12)), Image.new("L", (6, 6))
+    for number, pages in enumerate(([page, thumbnail], [page.convert("RGB")] * 2)):
+        with open(tiff(tmp_path / f"{number}.tif", pages), "rb") as file, open_image(file) as image:
+            assert read_header(image).channels == (1, 3)[number]
 
 
 def test_a_real_shortage_of_memory_is_not_blamed_on_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +439,7 @@ def test_images_for_pretrained_encoders_are_enlarged_without_halos() -> None:
 
 def test_pretrained_encoders_may_see_larger_images() -> None:
     assert ImageSpec(size=518, for_encoder=True).size == 518
-    with pytest.raises(UserError, match="8 to 128"):
+    with pytest.raises(UserError, match="8 to 256"):
         ImageSpec(size=518)
     with pytest.raises(UserError, match="8 to 1024"):
         ImageSpec(size=1025, for_encoder=True)

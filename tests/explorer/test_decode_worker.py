@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from infogan.data.preprocess import Target
 from infogan.explorer.decode_worker import DecodeWorker, UnreadableImage
 from tests.explorer_client import ExplorerClient, explorer_process
 from tests.helpers import image_set
@@ -27,7 +28,7 @@ def worker() -> Iterator[DecodeWorker]:
 
 
 def decode(worker: DecodeWorker, content: bytes) -> NDArray[np.uint8]:
-    return asyncio.run(worker.decode(content, size=8, channels=1))
+    return asyncio.run(worker.decode(content, Target(8, 1, "crop")))
 
 
 def small_png() -> tuple[bytes, NDArray[np.uint8]]:

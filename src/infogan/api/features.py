@@ -52,10 +52,8 @@ def load_vectors(
         if is_vector_file(source):
             return read_vectors(Path(source)).of(images.names, source)
         extractor = open_extractor(source, size=config.features.size, device=device)
-    options = {**config.data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
-    strict = options.pop("strict")
-    with streamed(config.data.source, **options) as stream:
-        vectors = embed(stream, extractor, strict=strict, progress=progress)
+    with streamed(config.data.source, size=extractor.size, **config.data.reading_for_encoder) as stream:
+        vectors = embed(stream, extractor, strict=config.data.strict, progress=progress)
     return vectors.of(images.names, f"the features {extractor.name}")
 
 
@@ -95,10 +93,8 @@ def choose_features(
     with distributed.all_or_none():
         extractor = open_extractor(source, size=config.features.size, device=device)
     rows = some_indices(len(images), TRIED)
-    options = {**config.data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
-    options.pop("strict")
     tried = images.subset(rows)
-    with streamed(config.data.source, **options) as stream:
+    with streamed(config.data.source, size=extractor.size, **config.data.reading_for_encoder) as stream:
         vectors = embed(_drawn(stream, len(images), rows), extractor, progress=progress)
     encoder = train_first_stage(config, images, device)
 
@@ -162,13 +158,8 @@ def given_vectors(features: Any, count: int) -> NamedVectors:
 
 def embed_data(data: Any, settings: DataSettings, extractor: FeatureExtractor) -> NamedVectors:
     """Return the vectors of the images that `infogan.fit` takes."""
-    reading = settings.reading
-    strict = reading.pop("strict")
-    form: dict[str, Any] = {"size": extractor.size, "channels": 3, "for_encoder": True}
+    options: dict[str, Any] = {"size": extractor.size, **settings.reading_for_encoder}
     opened: AbstractContextManager[Stream]
-    if is_path(data):
-        opened = streamed(str(data), **form, **reading)
-    else:
-        opened = nullcontext(stream_object(data, ImageSpec(**form, **reading)))
+    opened = streamed(str(data), **options) if is_path(data) else nullcontext(stream_object(data, ImageSpec(**options)))
     with opened as stream:
-        return embed(stream, extractor, strict=strict)
+        return embed(stream, extractor, strict=settings.strict)

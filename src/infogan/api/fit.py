@@ -72,8 +72,8 @@ def fit(
         features: What finds the categories: the name of a pretrained encoder or a file, as for ``--features``; a
             PyTorch module or a function, see `infogan.features.open_extractor`; or vectors, (images, features), in the
             order of the images. None: the run learns its own features.
-        size: Height and width of the images in pixels; None = their own.
-        channels: 1 for grey, 3 for RGB; None = their own.
+        size: Height and width of the images in pixels; None = their own if all agree, else 64.
+        channels: 1 for grey, 3 for RGB, up to 16 for other bands; None = their own.
         shape: ``crop`` or ``pad`` images that are not square.
         options: Any other option by its dotted name, e.g. ``{"train.batch_size": 64}``.
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -422,12 +422,15 @@ def _check_categories(config: Config, few_labels: FewLabels | None) -> None:
 
 
 def _for_images(options: Options, images: ImageSet) -> Options:
-    """Return the options with the length, spectral norm and learning rates that images of a size and colour need.
+    """Return the options with the length, spectral norm, learning rates and evaluation that images of a form need.
 
     The default length depends on nothing else, so that the same command trains the same model on every machine.
     Learning rates and spectral norm change only where they are those of the robust recipe.
     """
     is_large = images.size > presets.SMALL
+    evaluation, samples = options.get("evaluation", {}), presets.SAMPLED_VALUES // (images.channels * images.size**2)
+    if evaluation.get("samples", presets.SAMPLES) == presets.SAMPLES > samples:
+        options = {**options, "evaluation": {**evaluation, "samples": samples}}
     if options.get("train", {}).get("default_length"):
         encoder_factor, gan_factor = _length_factors(images)
         stages = [

@@ -27,7 +27,7 @@ from infogan.config.presets import PRESETS
 from infogan.config.schema import Config
 from infogan.data.batches import check_enough_images
 from infogan.data.dataset import ImageSet, NumberedNames
-from infogan.data.preprocess import SIZES, ImageSpec, channels_first, check_value_range
+from infogan.data.preprocess import MAX_CHANNELS, SIZES, ImageSpec, channels_first, check_value_range
 from infogan.data.readers.in_memory import as_numbers
 from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
@@ -440,10 +440,10 @@ def _checked_shape(shape: Any) -> Shape:
     if not isinstance(numbers, list) or len(numbers) != 3:
         raise UserError(f"image_shape is {shape!r}; give (channels, height, width), or (height, width) for grey images")
     channels, height, width = (whole_number(number, "a number in image_shape", 1) for number in numbers)
-    if channels not in (1, 3) or height != width or height not in SIZES:
+    if channels > MAX_CHANNELS or height != width or height not in SIZES:
         raise UserError(
-            f"X has images of shape {tuple(numbers)}: allowed are 1 or 3 channels and squares of {SIZES.start} to "
-            f"{SIZES.stop - 1} pixels"
+            f"X has images of shape {tuple(numbers)}: allowed are 1 to {MAX_CHANNELS} channels and squares of "
+            f"{SIZES.start} to {SIZES.stop - 1} pixels"
         )
     return channels, height, width
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from infogan.data.folder_layout import OUTPUT_MARKER, has_image_extension
 from infogan.models.infogan import InfoGAN
-from infogan.reports.figures import save_image, to_image
+from infogan.reports.figures import pixels_extension, save_pixels
 from infogan.utils.errors import UserError
 from infogan.utils.files import make_output_folder, write_bytes
 from infogan.utils.names import FileNames
@@ -108,7 +108,8 @@ class Sorter:
                 # Files in two folders may have the same name, so the new name is made of the whole path.
                 if self._root is None:
                     stem = os.path.splitext(name)[0] if has_image_extension(name) else name
-                    save_image(to_image(pixels[index]), folder / self._file_names[folder].add(name, stem, ".png"))
+                    extension = pixels_extension(len(pixels[index]))
+                    save_pixels(pixels[index], folder / self._file_names[folder].add(name, stem, extension))
                 else:
                     self._add_file(self._root / name, folder / self._file_names[folder].add(name))
         except OSError as error:

@@ -45,9 +45,7 @@ def suggest_names(run: RunFolder, words: list[str], progress: Progress | None = 
             "--features open_clip:ViT-B-32/laion2b_s34b_b79k"
         )
     data = data_of_run(run)
-    options = {**data.reading, "size": extractor.size, "channels": 3, "for_encoder": True}
-    options.pop("strict")
-    with streamed(data.source, **options) as stream:
+    with streamed(data.source, size=extractor.size, **data.reading_for_encoder) as stream:
         vectors = embed(stream, extractor, progress=progress).values
     categories = teacher.head.probabilities(vectors).argmax(axis=1)
     directions = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -19,6 +19,7 @@ from infogan.api.resolve import Plan, features_are_chosen, resolve, validate, wi
 from infogan.config.presets import Options
 from infogan.config.schema import Config, ContinuousCode, DataSettings
 from infogan.data import ImageSet, Progress, describe_skipped, load, resolve_source, some_indices
+from infogan.data.preprocess import shown
 from infogan.features import NamedVectors, absolute_source
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import image_grid, sample_grid, save_image
@@ -288,7 +289,7 @@ def _record_data(plan: Plan, run: RunFolder, device: str) -> None:
     for skipped in images.skipped:
         run.log(f"skipped {skipped}")
     reals = images.images[some_indices(len(images), 100)]
-    save_image(image_grid(np.ascontiguousarray(reals), 10), run.samples / "reals.png")
+    save_image(image_grid(shown(reals, plan.config.data.bands), 10), run.samples / "reals.png")
 
 
 def encode_sample(model: InfoGAN, images: ImageSet) -> EncodedSample:
@@ -304,5 +305,5 @@ def encode_sample(model: InfoGAN, images: ImageSet) -> EncodedSample:
         is_knob = isinstance(model.layout.code(name), ContinuousCode)
         codes[name] = values.tolist() if is_knob else [model.value_name(name, value) for value in values.tolist()]
     features = encoding.to_array().astype(np.float32) if model.networks.encoder is None else model.features(sample)
-    grid = np.asarray(image_grid(sample, 20, padding=0, scale=1))
+    grid = np.asarray(image_grid(model.shown(sample), 20, padding=0, scale=1))
     return EncodedSample(sample, grid, features, codes)

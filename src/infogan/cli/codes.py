@@ -64,8 +64,8 @@ def sample(
         if not distributed.is_rank0():
             return
     names = None if numbers is None else [f"seed{number}" for number in numbers]
-    with log_replaced(sample_paths(len(samples.images), out, names)):
-        paths = save_samples(samples, out, names)
+    with log_replaced(sample_paths(samples.images.shape[:2], out, names)):
+        paths = save_samples(samples, out, names, model.config.reading.bands)
     print_results(out if len(paths) == 1 else f"{len(paths)} images in {out}", out=out)
 
 
@@ -135,7 +135,9 @@ def encode(
         with distributed.all_or_none():
             model = InfoGAN.load(run).to(own_device)
             size, channels = model.config.size, model.config.channels
-            reading: dict[str, Any] = {"value_range": parse_range(value_range), "follow_links": follow_links}
+            known, values = model.config.reading, parse_range(value_range)
+            reading: dict[str, Any] = {"shape": known.shape, "value_range": values or known.value_range}
+            reading["follow_links"] = follow_links
             source = resolve_source(data)
             if out.is_file() and os.path.exists(source) and os.path.samefile(out, source):
                 raise UserError(f"--out {out} is the file of the images: name another file for the codes")
@@ -146,7 +148,8 @@ def encode(
             by_features = None
             if filed is not None:
                 extractor, head = filed
-                large = streamed(source, size=extractor.size, channels=3, split=split, for_encoder=True, **reading)
+                form: dict[str, Any] = {"channels": 3, "for_encoder": True, "bands": known.bands}
+                large = streamed(source, size=extractor.size, split=split, **form, **reading)
                 by_features = FiledByFeatures(extractor, head, stack.enter_context(large))
             if model.run_path is not None and (model.run_path / TEACHER).is_file():
                 log(f"categories by {extractor.name}" if filed else "categories by the model's own encoder")

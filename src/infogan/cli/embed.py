@@ -10,12 +10,14 @@ from infogan.cli.options import (
     FEATURES_SIZE_HELP,
     SHAPE_HELP,
     STRICT_HELP,
+    Bands,
     Device,
     FollowLinks,
     Range,
     Source,
     Split,
     Threads,
+    parse_bands,
     parse_range,
 )
 from infogan.cli.workers import join_workers
@@ -36,6 +38,7 @@ def embed_command(
     shape: Annotated[str, typer.Option(help=SHAPE_HELP, show_default=False)] = "crop",
     value_range: Range = None,
     follow_links: FollowLinks = False,
+    bands: Bands = None,
     strict: Annotated[bool, typer.Option(help=STRICT_HELP)] = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -57,6 +60,7 @@ def embed_command(
                 "shape": shape,
                 "value_range": parse_range(value_range),
                 "follow_links": follow_links,
+                "bands": parse_bands(bands),
             }
             images = streamed(
                 resolve_source(source), size=extractor.size, channels=3, split=split, for_encoder=True, **reading

@@ -49,10 +49,12 @@ FEATURES_HELP = (
 )
 FEATURES_SIZE_HELP = "Height and width of the images that the pretrained encoder sees, in pixels. Default: its own."
 SHAPE_HELP = "How oblong images become square: crop or pad. Default: crop."
-SIZE_HELP = "Height and width in pixels, 8 to 128. Default: those of the images."
-CHANNELS_HELP = "1 for grey, 3 for RGB. Default: those of the images."
+SIZE_HELP = "Height and width in pixels, 8 to 256. Default: those of the images if all agree, else 64."
+CHANNELS_HELP = "1 for grey, 3 for RGB, up to 16 for other bands. Default: those of the images."
+BANDS_HELP = "Three channels of other bands that are shown as red, green and blue, e.g. 4,3,2. Default: 1,2,3."
 STRICT_HELP = "Error for files that cannot be read instead of leaving them out."
 Range = Annotated[str | None, typer.Option("--range", help=RANGE_HELP)]
+Bands = Annotated[str | None, typer.Option("--bands", help=BANDS_HELP)]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help=LINKS_HELP)]
 
 
@@ -95,6 +97,22 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise UserError(f"--range {text!r} is not of the form BLACK,WHITE, e.g. 0,4095") from None
     return black, white
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """Return bands such as ``4,3,2`` as numbers; raise UserError if they have another form.
+
+    Example:
+        >>> parse_bands("4,3,2")
+        (4, 3, 2)
+    """
+    if text is None:
+        return None
+    try:
+        red, green, blue = map(int, text.split(","))
+    except ValueError:
+        raise UserError(f"--bands {text!r} is not of the form RED,GREEN,BLUE, e.g. 4,3,2") from None
+    return red, green, blue
 
 
 def parse_features(source: str | None, size: int | None) -> dict[str, Any]:

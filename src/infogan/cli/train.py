@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from infogan.cli.options import (
+    BANDS_HELP,
     CHANNELS_HELP,
     FEATURES_HELP,
     FEATURES_SIZE_HELP,
@@ -24,6 +25,7 @@ from infogan.cli.options import (
     THREADS_HELP,
     RenamedOptions,
     exit_unless_trusted,
+    parse_bands,
     parse_features,
     parse_range,
 )
@@ -38,7 +40,7 @@ in_recipe, in_data, in_codes, in_length, in_output, in_hardware = (
 )
 
 OPTIONS = {  # by section of the configuration: the options that a parameter of `train_command` sets
-    "data": ["source", "labels", "size", "channels", "shape", "value_range", "follow_links", "strict"],
+    "data": ["source", "labels", "size", "channels", "bands", "shape", "value_range", "follow_links", "strict"],
     "objective": ["kind"],
     "train": ["seed", "budget", "steps", "images_seen", "precision", "compile", "deterministic"],
 }
@@ -65,6 +67,7 @@ def train_command(
     labels: Annotated[str | None, in_data(help="CSV file (image, label) with labels of a few images.")] = None,
     size: Annotated[int | None, in_data(help=SIZE_HELP)] = None,
     channels: Annotated[int | None, in_data(help=CHANNELS_HELP)] = None,
+    bands: Annotated[str | None, in_data(help=BANDS_HELP)] = None,
     shape: Annotated[str | None, in_data(help=SHAPE_HELP)] = None,
     value_range: Annotated[str | None, in_data("--range", help=RANGE_HELP)] = None,
     follow_links: Annotated[bool | None, in_data("--follow-links", help=LINKS_HELP)] = None,
@@ -133,6 +136,7 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     renamed = {"source": parameters["data"], "kind": parameters["objective"], "compile": parameters["compile_"]}
     values = {**parameters, **renamed, "value_range": parse_range(parameters["value_range"])}
+    values["bands"] = parse_bands(parameters["bands"])
     if values["budget"] is not None:
         values["budget"] = parse_seconds(values["budget"])
     if sum(values[length] is not None for length in ("budget", "steps", "images_seen")) > 1:

@@ -24,12 +24,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Channel = Annotated[int, Field(ge=1, le=16)]
+
+
 class DataSettings(Settings):
     """The images, and how they are brought to one shape."""
 
     source: str = ""  # a named data set, or the path of a folder, zip, npz, npy or IDX file
-    size: Annotated[int, Field(ge=8, le=128)] | None = None  # height = width in pixels; None = the images' own
-    channels: Literal[1, 3] | None = None  # 1 grey, 3 RGB; None = the images' own
+    size: Annotated[int, Field(ge=8, le=256)] | None = None  # height = width in pixels; None = the images' own, or 64
+    channels: Annotated[int, Field(ge=1, le=16)] | None = None  # 1 grey, 3 RGB, other bands; None = the images' own
+    # The channels, counted from 1, shown as red, green and blue if there are other bands; None = the first three.
+    bands: tuple[Channel, Channel, Channel] | None = None
     shape: Literal["crop", "pad"] = "crop"  # how an image that is not square is made square
     # The values of black and white, e.g. 0 and 4095 for 12 bits; None = 0 and 255, 65,535 (16 bits) or 1 (floats).
     value_range: tuple[float, float] | None = None
@@ -41,6 +46,12 @@ class DataSettings(Settings):
     def reading(self) -> dict[str, Any]:
         """The options for `infogan.data.load`, except size, channels and split."""
         return self.model_dump(include={"shape", "value_range", "follow_links", "strict"})
+
+    @property
+    def reading_for_encoder(self) -> dict[str, Any]:
+        """The options for `infogan.data.streamed`, for a pretrained encoder, except size and split."""
+        reading = {name: value for name, value in self.reading.items() if name != "strict"}
+        return {**reading, "channels": 3, "for_encoder": True, "bands": self.bands}
 
     @field_validator("value_range")
     @classmethod
@@ -240,7 +251,9 @@ class TrainSettings(Settings):
 class EvaluationSettings(Settings):
     """How thoroughly a finished run is evaluated."""
 
-    samples: Annotated[int, Field(ge=100)] = 10_000  # generated images for distances and information
+    samples: Annotated[int, Field(ge=100)] = (
+        10_000  # generated images for distances and information; fewer if they are large
+    )
     bootstrap_draws: Annotated[int, Field(ge=2)] = 400  # for the intervals
 
 

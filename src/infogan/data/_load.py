@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from infogan.data.dataset import ImageSet, describe_skipped, some_indices
-from infogan.data.preprocess import ImageSpec, Progress, ValueRange
+from infogan.data.preprocess import Bands, ImageSpec, Progress, ValueRange
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
@@ -71,8 +71,10 @@ def load(
         source: A name from ``DATASETS``, or the path or address of a folder of images, a .zip of one, a .parquet or a
             folder of them, a folder of shards (`prepare_shards`), or a .npz, .npy or IDX file (.gz too).
         split: ``"train"`` or ``"test"``. None means ``"train"``, which is everything if there is no test split.
-        size: Height and width in pixels, 8 to 128. None keeps the images' size if all are square and of one size.
-        channels: 1 for grey, 3 for RGB. None keeps the images' channels if all agree.
+        size: Height and width in pixels, 8 to 256. None keeps the images' size if all are square and of one such size;
+            otherwise it is 64, or less if all images are smaller.
+        channels: 1 for grey, 3 for RGB, up to 16 for other bands. None keeps the images' channels if all agree, and
+            makes grey images among coloured ones coloured.
         shape: ``"crop"`` cuts a centred square out of an oblong image, ``"pad"`` adds bars around it.
         value_range: The values of black and white, e.g. ``(0, 4095)`` for 12-bit data in 16-bit files. None: 0 and 255
             for bytes, 65,535 for 16 bits, 1 for floats.
@@ -138,6 +140,7 @@ def streamed(
     value_range: ValueRange | None = None,
     follow_links: bool = False,
     for_encoder: bool = False,
+    bands: Bands | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Stream]:
     """Open one split of a data set for reading block by block; image files are decoded when their block is read.
@@ -147,12 +150,13 @@ def streamed(
     Args:
         source: As for `load`.
         size: Height and width in pixels.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey, 3 for RGB, up to 16 for other bands.
         split: As for `load`.
         shape: As for `load`.
         value_range: As for `load`.
         follow_links: As for `load`.
         for_encoder: Whether the images are for a pretrained encoder: of up to 1,024 pixels, and enlarged without halos.
+        bands: The channels, counted from 1, that a pretrained encoder gets of images that are neither grey nor RGB.
         progress: Called with the number of bytes downloaded.
 
     Raises:
@@ -162,7 +166,7 @@ def streamed(
         >>> with infogan.data.streamed("photos.zip", size=32, channels=3) as stream:
         ...     first_images = stream.read(0, 1000)
     """
-    spec = ImageSpec(size, channels, shape, value_range, follow_links, for_encoder)
+    spec = ImageSpec(size, channels, shape, value_range, follow_links, for_encoder, bands)
     checked_split = _check_split(split)
     size, channels, shape, value_range = spec.size or size, spec.channels or channels, spec.shape, spec.value_range
     path = _locate(source)

@@ -6,8 +6,9 @@ by the same rules.
 
 import contextlib
 import functools
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -23,11 +24,16 @@ from infogan.utils.errors import UserError, unknown_name
 Progress = Callable[[str, int, int], None]
 """Called with a description of the work, the amount done and the total: bytes of a download, or images read."""
 
-SIZES = range(8, 129)  # of images that networks are trained on, in pixels
+SIZES = range(8, 257)  # of images that networks are trained on, in pixels
+DEFAULT_SIZE = 64  # of images that differ in size, or are not square
+MAX_CHANNELS = 16
 LARGEST = 1_024  # of images for pretrained encoders
 MAX_PIXELS = 64 * 2**20  # of one image before it is resized: 256 MiB as RGBA
 REDUCIBLE = 4  # times as many may a JPEG have; a progressive one takes 6 bytes a pixel before it is reduced
 MAX_DECODE_BYTES = 24 * MAX_PIXELS  # memory that decoding one image may need, with copies, in the deepest format
+
+# Pillow reports TIFFs of more bands than it reads, which `readers.tiff` reads.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 _GIVE_RANGE = "give the values of black and white (--range)"
 
@@ -40,7 +46,7 @@ class ImageTooLargeError(ValueError):
 
 
 class Header(NamedTuple):
-    """Width and height of an image in pixels, and its channels: 1 or 3."""
+    """Width and height of an image in pixels, and its number of channels."""
 
     width: int
     height: int
@@ -49,6 +55,8 @@ class Header(NamedTuple):
 
 ValueRange = tuple[float, float]
 """The values of black and of white, in this order; white may be the smaller one."""
+Bands = tuple[int, int, int]
+"""The channels, counted from 1, that are shown as red, green and blue."""
 
 
 class Target(NamedTuple):
@@ -56,10 +64,11 @@ class Target(NamedTuple):
 
     Attributes:
         size: Height and width in pixels.
-        channels: 1 or 3.
+        channels: 1 for grey, 3 for RGB, up to ``MAX_CHANNELS`` for other bands.
         shape: A key of ``FITS``.
         value_range: The values of black and white in the source; None = those of the type.
         for_encoder: As for `ImageSpec`.
+        bands: As for `ImageSpec`.
     """
 
     size: int
@@ -67,6 +76,7 @@ class Target(NamedTuple):
     shape: str
     value_range: ValueRange | None = None
     for_encoder: bool = False
+    bands: Bands | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +84,17 @@ class ImageSpec:
     """The requested size, channels and shape of the images of a set, and how their values are read.
 
     Attributes:
-        size: Height and width in pixels, 8 to 128. None keeps the images' size if all are square and of one size.
-        channels: 1 for grey, 3 for RGB. None keeps the images' channels if all agree.
+        size: Height and width in pixels, 8 to 256. None keeps the images' size if all are square and of one such size;
+            otherwise it is 64, or less if all images are smaller.
+        channels: 1 for grey, 3 for RGB, up to 16 for other bands. None keeps the images' channels if all agree, and
+            makes grey images among coloured ones coloured.
         shape: How an image becomes square: a key of ``FITS``.
         value_range: The values of black and white. None: 0 and 255 for bytes, 65,535 for 16 bits, 1 for floats.
         follow_links: Whether to follow symbolic links to folders, and those that lead out of the folder of the images.
         for_encoder: Whether the images are for a pretrained encoder. They may then have up to ``LARGEST`` pixels, and
             are enlarged without the halos around edges that such encoders react to.
+        bands: What is shown of images that are neither grey nor RGB, and what a pretrained encoder gets of them. None =
+            the first three channels.
 
     Raises:
         UserError: A value is not allowed.
@@ -92,9 +106,10 @@ class ImageSpec:
     value_range: ValueRange | None = None
     follow_links: bool = False
     for_encoder: bool = False
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
-        for name in ("size", "channels", "value_range"):
+        for name in ("size", "channels", "value_range", "bands"):
             plain = to_plain(getattr(self, name))
             plain = tuple(plain) if isinstance(plain, list) else plain
             whole = int(plain) if isinstance(plain, float) and plain.is_integer() else plain
@@ -102,12 +117,14 @@ class ImageSpec:
         sizes = range(SIZES.start, LARGEST + 1) if self.for_encoder else SIZES
         if self.size is not None and self.size not in sizes:
             raise UserError(f"size is {self.size}; choose {sizes.start} to {sizes.stop - 1} pixels")
-        if self.channels not in (None, 1, 3):
-            raise UserError(f"channels is {self.channels}; choose 1 (grey) or 3 (RGB)")
+        if self.channels is not None and self.channels not in range(1, MAX_CHANNELS + 1):
+            raise UserError(f"channels is {self.channels}; choose 1 (grey), 3 (RGB), or up to {MAX_CHANNELS} bands")
         if self.shape not in FITS:
             raise unknown_name("shape", self.shape, FITS)
         if self.value_range is not None:
             check_value_range(self.value_range)
+        if self.bands is not None:
+            check_bands(self.bands)
 
     def resolve(self, examples: Mapping[Header, str], source: str) -> Target:
         """Return the target for a set of images, taking from the images what is not requested.
@@ -117,19 +134,38 @@ class ImageSpec:
             source: The name of the set, for errors.
 
         Raises:
-            UserError: The size or the channels are not requested and the images differ in them.
+            UserError: The channels are not requested and the images differ in them, other than in being grey or RGB.
         """
         first = next(iter(examples))
-        sizes = {(header.width, header.height): name for header, name in examples.items()}
-        if self.size is None and (len(sizes) > 1 or first.width != first.height or first.width not in SIZES):
-            some = " and ".join(f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2])
-            allowed = f"one square size from {SIZES.start} to {SIZES.stop - 1}"
-            raise UserError(f"{source} has images of {some} pixels, not of {allowed}; pass --size N")
+        size = self.size or _default_size(examples)
         names = {header.channels: name for header, name in examples.items()}
-        if self.channels is None and len(names) > 1:
-            raise UserError(f"{source} mixes grey ({names[1]}) and colour images ({names[3]}); pass --channels 1 or 3")
-        size, channels = self.size or first.width, self.channels or first.channels
-        return Target(size, channels, self.shape, self.value_range, self.for_encoder)
+        if self.channels is None and names.keys() - {1, 3} and len(names) > 1:
+            some = " and ".join(f"{count} ({name})" for count, name in list(names.items())[:2])
+            raise UserError(f"{source} has images of different numbers of channels, {some}; pass --channels N")
+        channels = self.channels or (first.channels if len(names) == 1 else 3)
+        if channels > MAX_CHANNELS:
+            raise UserError(
+                f"{source} has images of {channels} channels ({names[channels]}), and at most {MAX_CHANNELS} are read; "
+                "pass --channels 1 if only the first page of each file is wanted"
+            )
+        if self.bands is not None and channels not in (1, 3) and max(self.bands) > channels:
+            raise UserError(f"the bands are {self.bands}, but the images of {source} have {channels} channels")
+        return Target(size, channels, self.shape, self.value_range, self.for_encoder, self.bands)
+
+
+def _default_size(headers: Collection[Header]) -> int:
+    """Return the size of images that have none in common: ``DEFAULT_SIZE``, or less if all images are smaller."""
+    sizes = {(header.width, header.height) for header in headers}
+    (width, height), *others = sizes
+    if not others and width == height and width in SIZES:
+        return width
+    return int(np.clip(max(min(sides) for sides in sizes), SIZES.start, DEFAULT_SIZE))
+
+
+def check_bands(bands: Bands) -> None:
+    """Raise UserError unless bands are three channels, counted from 1."""
+    if len(bands) != 3 or not all(isinstance(band, int) and 1 <= band <= MAX_CHANNELS for band in bands):
+        raise UserError(f"the bands are {bands}; give three channels, counted from 1, such as 4,3,2")
 
 
 def check_value_range(value_range: ValueRange) -> None:
@@ -223,10 +259,13 @@ def error_reason(error: Exception) -> str:
 def read_header(image: Image.Image | NDArray[Any]) -> Header:
     """Return the header of an image or of an array (channels, height, width).
 
-    An image has 1 channel if its colour model, or its whole palette, is grey.
+    An image has 1 channel if its colour model, or its whole palette, is grey. The pages of a TIFF are its channels if
+    all are grey and of one size.
     """
     if isinstance(image, np.ndarray):
         return Header(image.shape[2], image.shape[1], image.shape[0])
+    if (pages := _count_pages(image)) > 1:
+        return Header(image.width, image.height, pages)
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
         is_grey = bool((palette == palette[:, :1]).all())
@@ -239,24 +278,39 @@ def channels_first(images: NDArray[Any], source: str) -> NDArray[Any]:
     """Return images of shape (count, channels, height, width), without copying.
 
     Args:
-        images: (count, height, width), (count, channels, height, width) or (count, height, width, channels), with 1 or
-            3 channels.
+        images: (count, height, width), (count, channels, height, width) or (count, height, width, channels), with 1 to
+            16 channels. If the channels could come first or last, they are what is 1 or 3, else what is smaller.
         source: The name of the images, for errors.
 
     Raises:
         UserError: The shape is none of these.
     """
-    transposed = images
-    if images.ndim == 3:
-        transposed = images[:, None]
-    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        transposed = images.transpose(0, 3, 1, 2)
-    if transposed.ndim != 4 or transposed.shape[1] not in (1, 3) or 0 in transposed.shape[1:]:
+    transposed = images[:, None] if images.ndim == 3 else images
+    if images.ndim == 4:
+        first, last = images.shape[1], images.shape[3]
+        if (first not in (1, 3), first > MAX_CHANNELS, first) > (last not in (1, 3), last > MAX_CHANNELS, last):
+            transposed = images.transpose(0, 3, 1, 2)
+    if transposed.ndim != 4 or transposed.shape[1] > MAX_CHANNELS or 0 in transposed.shape[1:]:
         raise UserError(
             f"{source} has the image shape {images.shape[1:]}; allowed are (height, width), (channels, height, width) "
-            "and (height, width, channels) with 1 or 3 channels"
+            f"and (height, width, channels) with 1 to {MAX_CHANNELS} channels"
         )
     return transposed
+
+
+def shown(images: NDArray[np.uint8], bands: Bands | None = None) -> NDArray[np.uint8]:
+    """Return what is shown of images, (..., channels, height, width): themselves if they are grey or RGB, else bands.
+
+    Args:
+        images: The images.
+        bands: The channels, counted from 1, that are shown as red, green and blue. None = the first three. A channel
+            that images lack is black.
+    """
+    channels = images.shape[-3]
+    if channels in (1, 3):
+        return images
+    padded = images if channels > 2 else np.concatenate([images, np.zeros_like(images[..., :1, :, :])], axis=-3)
+    return padded[..., [band - 1 for band in bands or (1, 2, 3)], :, :]
 
 
 def render(
@@ -266,6 +320,7 @@ def render(
     shape: str,
     value_range: ValueRange | None = None,
     for_encoder: bool = False,
+    bands: Bands | None = None,
 ) -> NDArray[np.uint8]:
     """Convert an image to uint8 pixels of shape (channels, size, size).
 
@@ -274,31 +329,73 @@ def render(
     range are clipped.
 
     Args:
-        image: Pillow's, or an array of shape (1 or 3, height, width); see `to_uint8` for its type.
+        image: Pillow's, or an array of shape (channels, height, width); see `to_uint8` for its type.
         size: Height and width of the result.
         channels: Channels of the result.
         shape: A key of ``FITS``.
         value_range: The values of black and white; None as in `ImageSpec`.
         for_encoder: As for `ImageSpec`.
+        bands: As for `ImageSpec`.
 
     Raises:
-        ValueError: The type or the range of an array's values is not allowed.
+        ValueError: The type or the range of an array's values is not allowed, or images of other bands have another
+            number of channels.
         Exception: The image is broken; Pillow raises exceptions of many types.
     """
+    enlarging = Image.Resampling.BILINEAR if for_encoder else Image.Resampling.LANCZOS
+    if not isinstance(image, np.ndarray) and channels not in (1, 3) and _count_pages(image) > 1:
+        image = _read_pages(image)
     if isinstance(image, np.ndarray):
         pixels = to_uint8(image, value_range)
         value_range = None
+        if for_encoder and channels == 3:
+            pixels = shown(pixels, bands)
         if pixels.shape == (channels, size, size):
             return pixels
+        if channels not in (1, 3) or len(pixels) not in (1, 3):
+            if len(pixels) != channels:
+                raise ValueError(f"it has {len(pixels)} channels, and {channels} are expected")
+            planes = [FITS[shape](Image.fromarray(plane), size, enlarging) for plane in pixels]
+            return np.stack([np.asarray(plane) for plane in planes])
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     # Lets the JPEG decoder skip detail far below a pixel of the result: several times faster on photographs.
     image.draft(None, (2 * size, 2 * size))
     if image.width * image.height > MAX_PIXELS:  # a strip, which cannot be reduced
         raise ImageTooLargeError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
     image = _composite_on_white(_to_eight_bits(ImageOps.exif_transpose(image), value_range))
-    enlarging = Image.Resampling.BILINEAR if for_encoder else Image.Resampling.LANCZOS
+    if channels not in (1, 3):
+        raise ValueError(f"it has {read_header(image).channels} channels, and {channels} are expected")
     pixels = np.asarray(FITS[shape](image.convert("L" if channels == 1 else "RGB"), size, enlarging))
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _count_pages(image: Image.Image) -> int:
+    """Return the number of pages of a TIFF whose pages are all grey and of one size, and 1 for other images."""
+    pages = getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or pages == 1 or Image.getmodebase(image.mode) != "L":
+        return 1
+    form = image.size, image.mode
+    try:
+        if pages > MAX_CHANNELS:
+            return int(pages)  # which is refused
+        for page in range(1, pages):
+            image.seek(page)
+            if (image.size, image.mode) != form:
+                return 1
+        return int(pages)
+    finally:
+        image.seek(0)
+
+
+def _read_pages(image: Image.Image) -> NDArray[Any]:
+    """Return the pages of a TIFF as an array (channels, height, width)."""
+    pages = []
+    for page in range(_count_pages(image)):
+        image.seek(page)
+        values = np.asarray(image)
+        pages.append(values.astype(np.uint16) if image.mode.startswith("I;16") else values)
+    image.seek(0)
+    return np.stack(pages)
 
 
 def to_uint8(pixels: NDArray[Any], value_range: ValueRange | None = None) -> NDArray[np.uint8]:
@@ -307,12 +404,14 @@ def to_uint8(pixels: NDArray[Any], value_range: ValueRange | None = None) -> NDA
     Args:
         pixels: uint8, which is unchanged; bool; uint16; floats in [0, 1], or so close to it that they round to 0 or
             255. With a range: any numbers.
-        value_range: The values of black and white; numbers beyond them are clipped.
+        value_range: The values of black and white; numbers beyond them are clipped. A range that is beyond bytes
+            concerns deeper images alone.
 
     Raises:
         ValueError: The array has another type, or floats that are NaN or outside [0, 1].
     """
-    if value_range is not None and pixels.dtype.kind in "biuf":
+    of_deeper_images = value_range is not None and pixels.dtype == np.uint8 and max(map(abs, value_range)) > 255
+    if value_range is not None and pixels.dtype.kind in "biuf" and not of_deeper_images:
         low, high = value_range
         with np.errstate(all="ignore"):  # of numbers that are not finite, which are looked for below
             scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped, unusable
 from infogan.data.factors import Factors
-from infogan.data.preprocess import SIZES, Progress, wrap_read_errors
+from infogan.data.preprocess import MAX_CHANNELS, SIZES, Progress, wrap_read_errors
 from infogan.data.readers.remote import Location
 from infogan.data.stream import Stream
 from infogan.utils.distributed import local_shard_slice
@@ -61,7 +61,7 @@ class _Index(BaseModel):
     """Contents of ``index.json``."""
 
     format: Literal["infogan shards 1"] = FORMAT
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
     label_names: tuple[str, ...]
     named: bool

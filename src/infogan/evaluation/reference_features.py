@@ -22,7 +22,12 @@ def brightness(images: Images) -> References:
 
 
 def colour(images: Images) -> References:
-    """Return the share of each image's pixels in each bin of colour, (images, ``COLOUR_BINS`` ** channels)."""
+    """Return the share of each image's pixels in each bin of colour, (images, ``COLOUR_BINS`` ** channels).
+
+    Of images with more than three channels, each channel has bins of its own, as brightness has.
+    """
+    if images.shape[1] > 3:
+        return np.concatenate([_histogram(images[:, [band]], GREY_BINS) for band in range(images.shape[1])], axis=1)
     return _histogram(images, COLOUR_BINS)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from infogan.data.preprocess import ImageTooLargeError, error_reason, open_image, render
+from infogan.data.preprocess import ImageTooLargeError, Target, error_reason, open_image, render
 
 try:
     import resource
@@ -65,8 +65,8 @@ class DecodeWorker:
                 self._pool = ProcessPoolExecutor(1, context, _limit_process, (self._memory_bytes,))
                 self._pid = self._pool.submit(os.getpid)
 
-    async def decode(self, content: bytes, size: int, channels: int) -> NDArray[np.uint8]:
-        """Decode an image file to uint8 pixels (1, channels, size, size).
+    async def decode(self, content: bytes, target: Target) -> NDArray[np.uint8]:
+        """Decode an image file to uint8 pixels (1, channels, size, size), as a target says.
 
         Raises:
             UnreadableImage: not an image, a damaged one, or one that exceeds a limit.
@@ -78,7 +78,7 @@ class DecodeWorker:
             try:
                 await asyncio.wait_for(asyncio.wrap_future(self._pid), TIMEOUT_S)
                 start = time.monotonic()
-                job = asyncio.wrap_future(pool.submit(decode, content, size, channels, self._cpu_seconds))
+                job = asyncio.wrap_future(pool.submit(decode, content, target, self._cpu_seconds))
                 return (await asyncio.wait_for(job, self._timeout_s))[np.newaxis]
             except (BrokenProcessPool, TimeoutError):
                 seconds = time.monotonic() - start
@@ -139,7 +139,7 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def decode(content: bytes, size: int, channels: int, cpu_seconds: int) -> NDArray[np.uint8]:
+def decode(content: bytes, target: Target, cpu_seconds: int) -> NDArray[np.uint8]:
     """Decode an image file to uint8 pixels (channels, size, size); the process is killed after ``cpu_seconds``.
 
     Raises:
@@ -150,7 +150,7 @@ def decode(content: bytes, size: int, channels: int, cpu_seconds: int) -> NDArra
         _set_soft_limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds)
     try:
         with open_image(io.BytesIO(content), max_pixels=MAX_PIXELS, formats=FORMATS) as image:
-            return render(image, size, channels, "crop")
+            return render(image, *target)
     except (ImageTooLargeError, Image.DecompressionBombError) as error:
         raise UnreadableImage(413, f"the image is too large: {str(error).splitlines()[0]}") from None
     except MemoryError:

@@ -277,7 +277,7 @@ class ImageIndex:
             )
         order = np.argsort(indices)  # a memory-mapped file is read front to back
         pixels = self.images.images[np.asarray(indices)[order]][np.argsort(order)]
-        return {"items": items, "image": tiled_data_url(pixels[np.newaxis])}
+        return {"items": items, "image": tiled_data_url(self.model.shown(pixels[np.newaxis]))}
 
     def codes_csv(self) -> bytes:
         """Return a CSV file with a row for each encoded image.

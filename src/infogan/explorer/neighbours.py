@@ -41,7 +41,7 @@ class Neighbours:
         distances = ((features - self._features(image)) ** 2).sum(axis=1)
         picks = np.argsort(distances, kind="stable")[:count].tolist()
         codes = [[float(values[pick]) for values in samples.codes.values()] for pick in picks]
-        url = tiled_data_url(samples.images[np.newaxis, picks])
+        url = tiled_data_url(self._model.shown(samples.images[np.newaxis, picks]))
         return {"image": url, "codes": codes, "picks": picks, "seed": BANK_SEED}
 
     def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from infogan.config.schema import CategoricalCode
+from infogan.data.preprocess import shown
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import CodeValues
 from infogan.reports.figures import to_image
@@ -78,7 +79,7 @@ class Table(NamedTuple):
     """The images of a view.
 
     Attributes:
-        images: uint8 (rows, columns, channels, height, width).
+        images: uint8 (rows, columns, channels, height, width), grey or RGB.
         across: For each column, the value of the code that varies, or the index of the noise.
         down: The same for each row.
     """
@@ -113,7 +114,7 @@ def render_table(model: InfoGAN, view: View) -> Table:
         picks += torch.arange(columns)
     images = model.generate(view_noise(model, view, picks.flatten()), codes)
     return Table(
-        images.reshape(rows, columns, *images.shape[1:]),
+        model.shown(images.reshape(rows, columns, *images.shape[1:])),
         [float(pick) for pick in picks[0]] if view.across == NOISE else across,
         [float(pick) for pick in picks[:, 0]] if view.down == NOISE else down,
     )
@@ -164,6 +165,7 @@ def axis_labels(model: InfoGAN, axis: int, values: list[float]) -> list[str]:
 
 def tiled_data_url(table: NDArray[np.uint8]) -> str:
     """Return a table of images without gaps, (rows, columns, channels, height, width), as the data URL of a PNG."""
+    table = shown(table)
     rows, columns, channels, height, width = table.shape
     pixels = table.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
     return png_data_url(to_image(pixels), optimize=False)

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infogan.data.preprocess import Target
 from infogan.explorer import requests
 from infogan.explorer.app import Explorer
 from infogan.explorer.image_index import Predictions
@@ -232,11 +233,13 @@ async def read(explorer: Explorer, request: Request) -> Response:
     check_declared_length(request, requests.MAX_UPLOAD_BYTES)  # at once: a slot may be free only after a minute
     async with explorer.upload_slots:
         content = await read_body(request, requests.MAX_UPLOAD_BYTES)
-        pixels = await explorer.decoder.decode(content, model.shape.size, model.shape.channels)
+        reading = model.config.reading
+        target = Target(model.shape.size, model.shape.channels, reading.shape, reading.value_range)
+        pixels = await explorer.decoder.decode(content, target)
 
     def encode() -> dict[str, Any]:
         prediction = Predictions.from_encoding(model.encode(pixels))
-        answer = {"image": tiled_data_url(pixels[np.newaxis]), "predictions": prediction.first_as_lists()}
+        answer = {"image": tiled_data_url(model.shown(pixels[np.newaxis])), "predictions": prediction.first_as_lists()}
         return answer | _neighbours(explorer, pixels, prediction)
 
     return JSONResponse(await explorer.compute.run(encode))

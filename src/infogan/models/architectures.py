@@ -1,4 +1,4 @@
-"""Architectures of generators, trunks and recognizer heads, for square images of 8 to 128 pixels in [-1, 1].
+"""Architectures of generators, trunks and recognizer heads, for square images of 8 to 256 pixels in [-1, 1].
 
 A generator maps latents to images, a trunk images to features, a recognizer head features to a posterior.
 `infogan.models.networks` combines them.
@@ -26,7 +26,7 @@ class ImageShape(NamedTuple):
     """Shape of square images.
 
     Attributes:
-        channels: 1 or 3.
+        channels: 1 for grey, 3 for RGB, others for other bands.
         size: Height and width in pixels.
     """
 
@@ -229,7 +229,7 @@ def conv_trunk(shape: ImageShape, width: int) -> tuple[nn.Module, int]:
 
 
 def _pyramid(size: int) -> tuple[int, int]:
-    """Return how often a map is halved, and the remaining side: 4 to 7 for image sizes from 8 to 128."""
+    """Return how often a map is halved, and the remaining side: 4 to 7 for image sizes from 8 to 256."""
     levels = int(math.log2(size / 4))
     return levels, math.ceil(size / 2**levels)
 

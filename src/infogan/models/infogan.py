@@ -19,7 +19,7 @@ from torch import Tensor
 from infogan.config.load import Number, to_plain, whole_number
 from infogan.data.batches import stream_seed, to_network, to_pixels
 from infogan.data.dataset import ImageSet
-from infogan.data.preprocess import ImageSpec
+from infogan.data.preprocess import ImageSpec, shown
 from infogan.data.readers.in_memory import read_object
 from infogan.data.shards import Shards, as_shards
 from infogan.models import hub
@@ -259,7 +259,7 @@ class InfoGAN(CodeNames, hub.HubMixin):
         images = self.sample(count, codes=codes, seed=seed).images
         if output_type == "pt":
             return torch.from_numpy(images.astype(np.float32) / 255)
-        rows = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        rows = np.ascontiguousarray((self.shown(images) if output_type == "pil" else images).transpose(0, 2, 3, 1))
         if output_type == "pil":
             return [Image.fromarray(row[:, :, 0] if row.shape[2] == 1 else row) for row in rows]
         return rows.astype(np.float32) / 255
@@ -603,6 +603,15 @@ class InfoGAN(CodeNames, hub.HubMixin):
         names = [label_names[label] if label >= 0 and counts[value, label] else "" for value, label in mapping]
         self.name_codes({spec.name: names})
 
+    def shown(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what is shown of images, (..., channels, height, width): if they are not grey or RGB, three bands.
+
+        Example:
+            >>> model.shown(model.sample(16).images).shape  # of a model of 5 channels
+            (16, 3, 64, 64)
+        """
+        return shown(images, self.config.reading.bands)
+
     def _posterior(self, images: NDArray[np.uint8] | Shards, batch_size: Number) -> Tensor:
         """Return the recognizer's output for images of the model's shape, on the CPU."""
         batch_size = whole_number(batch_size, "the batch size", 1)
@@ -622,7 +631,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
         is_array = isinstance(pixels, np.ndarray) or as_shards(pixels) is not None
         if is_array and pixels.dtype == np.uint8 and pixels.shape[1:] == (channels, size, size):
             return pixels
-        return read_object(images, ImageSpec(size, channels))
+        reading = self.config.reading
+        return read_object(images, ImageSpec(size, channels, reading.shape, reading.value_range))
 
     def _batches(self, count: int, batch_size: int) -> Iterator[slice]:
         """Yield the batches of this process."""
@@ -669,7 +679,8 @@ class InfoGAN(CodeNames, hub.HubMixin):
 
         values = self.display_values(code, limit)
         images = self.traverse(code, values=values, rows=rows, seed=seed, codes=codes)
-        return figures.labelled_sheet(images, column_labels=self.value_labels(code, values), title=code)
+        labels = self.value_labels(code, values)
+        return figures.labelled_sheet(self.shown(images), column_labels=labels, title=code)
 
     def __repr__(self) -> str:
         kind = "" if self.config.kind == "infogan" else f" ({self.config.kind})"

@@ -1,4 +1,4 @@
-"""The networks of a model: generator, discriminator and recognizer, for square images of 8 to 128 pixels in [-1, 1].
+"""The networks of a model: generator, discriminator and recognizer, for square images of 8 to 256 pixels in [-1, 1].
 
 An architecture (`infogan.models.architectures`) builds a generator, a trunk (images to features) and a recognizer's
 head (features to posterior). The discriminator is a trunk with a linear head. The recognizer is a head on that trunk,

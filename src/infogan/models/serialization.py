@@ -15,7 +15,7 @@ from torch import Tensor
 
 from infogan.config.migrate import migrate_model_config, migrate_model_tensors
 from infogan.config.schema import RUNTIME_OPTIONS, Code, Config, NetworkSettings, NoiseSettings, Settings
-from infogan.data.preprocess import SIZES, error_reason
+from infogan.data.preprocess import MAX_CHANNELS, SIZES, Bands, ValueRange, error_reason
 from infogan.models.architectures import ARCHITECTURES, ImageShape
 from infogan.models.latents import CodeLayout
 from infogan.models.networks import Networks, build_networks
@@ -29,6 +29,14 @@ MAX_CONFIG_BYTES = 2**20
 MAX_HEADER_BYTES = 2**20  # of a safetensors file
 
 
+class ReadingSettings(Settings):
+    """How images are read, as in `DataSettings`."""
+
+    shape: Literal["crop", "pad"] = "crop"
+    value_range: ValueRange | None = None
+    bands: Bands | None = None
+
+
 class ModelConfig(Settings):
     """Content of a model folder's ``config.json``: all that is needed to rebuild a model without its weights.
 
@@ -37,6 +45,7 @@ class ModelConfig(Settings):
         kind: Objective that the model was trained with.
         channels: Channels of the images.
         size: Height and width of the images in pixels.
+        reading: How the training images were read, and others should be.
         noise: Size and distribution of z.
         codes: Latent codes, in the order of their columns.
         networks: Architecture and widths.
@@ -47,8 +56,9 @@ class ModelConfig(Settings):
 
     format: Literal[2] = 2
     kind: Literal["gan", "cgan", "infogan"]
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]
+    reading: ReadingSettings = Field(default_factory=ReadingSettings)
     noise: NoiseSettings
     codes: tuple[Code, ...]
     networks: NetworkSettings
@@ -98,8 +108,9 @@ class ModelConfig(Settings):
         """
         return cls(
             kind=config.objective.kind,
-            channels=1 if shape.channels == 1 else 3,
+            channels=shape.channels,
             size=shape.size,
+            reading=ReadingSettings(**config.data.model_dump(include={*ReadingSettings.model_fields})),
             noise=config.noise,
             codes=config.codes,
             networks=config.networks,
@@ -115,7 +126,10 @@ class ModelConfig(Settings):
     @property
     def image_summary(self) -> str:
         """Description of the images, such as ``28x28 grey images``."""
-        return f"{self.size}x{self.size} {'grey' if self.channels == 1 else 'colour'} images"
+        side = f"{self.size}x{self.size}"
+        if self.channels in (1, 3):
+            return f"{side} {'grey' if self.channels == 1 else 'colour'} images"
+        return f"{side} images of {self.channels} channels"
 
     @property
     def code_summary(self) -> str:

@@ -107,7 +107,7 @@ def comparison_page(runs: Sequence[ComparedRun], ranking: Mapping[str, Any] | No
 def _sheet(runs: Sequence[ComparedRun], code: str) -> Image.Image:
     """Return the generated images of one code: a column per value, and rows of each run."""
     values = runs[0].model.display_values(code)
-    images = [run.model.traverse(code, values=values, rows=ROWS) for run in runs]
+    images = [run.model.shown(run.model.traverse(code, values=values, rows=ROWS)) for run in runs]
     row_labels = [run.name for run in runs for _ in range(ROWS)]
     column_labels = runs[0].model.value_labels(code, values)
     return figures.labelled_sheet(np.concatenate(images), column_labels=column_labels, row_labels=row_labels)

@@ -1,6 +1,7 @@
 """Figures as Pillow images: grids of images, labelled sheets and animations.
 
-Inputs are uint8 arrays of images (channels, height, width) with 1 or 3 channels. A sheet has one code value per column
+Inputs are uint8 arrays of images (channels, height, width). Of images that are neither grey nor RGB, the first three
+channels are shown; `InfoGAN.shown` chooses others. A sheet has one code value per column
 and the same noise per row, like figure 2 of Chen et al. 2016. Text is set in Pillow's bundled font, which has few
 letters beyond ASCII; accents that it lacks are dropped.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from infogan.config.schema import Config, ContinuousCode
+from infogan.data.preprocess import shown
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import CodeValues
 from infogan.utils.errors import UserError
@@ -123,8 +125,8 @@ def sample_grid(model: InfoGAN, config: Config, step: int) -> Image.Image:
     if config.train.sample_grid == "one-value" and model.layout.categorical:
         code = model.first_categorical()
         value = int(np.random.default_rng([config.train.seed, step]).integers(code.size))
-        return image_grid(model.sample(16, codes={code.name: value}, seed=step).images, 4)
-    return image_grid(model.sample(100).images, 10)
+        return image_grid(model.shown(model.sample(16, codes={code.name: value}, seed=step).images), 4)
+    return image_grid(model.shown(model.sample(100).images), 10)
 
 
 def traversal_gif(
@@ -148,7 +150,7 @@ def traversal_gif(
     """
     continuous = isinstance(model.layout.code(code), ContinuousCode)
     values = np.linspace(-1, 1, 25).tolist() if continuous else model.display_values(code, limit)
-    images = model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes)
+    images = model.shown(model.traverse(code, values=values, rows=rows * rows, seed=seed, codes=codes))
     captions = [f"{code} {value:+.2f}" if continuous else f"{code} {model.value_name(code, value)}" for value in values]
     frames = animation_frames(np.ascontiguousarray(images.swapaxes(0, 1)), rows, captions=captions)
     return gif_bytes(frames, 60 if continuous else 700)
@@ -218,8 +220,28 @@ def save_image(image: Image.Image, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def save_pixels(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write one image, (channels, height, width), atomically as a PNG, or as a TIFF with one page a channel.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    if len(pixels) in (1, 3):
+        save_image(to_image(pixels), path)
+        return
+    buffer, (first, *others) = io.BytesIO(), map(Image.fromarray, pixels)
+    first.save(buffer, format="TIFF", save_all=True, append_images=others)
+    write_bytes(path, buffer.getvalue())
+
+
+def pixels_extension(channels: int) -> str:
+    """Return the extension of the files that `save_pixels` writes."""
+    return ".png" if channels in (1, 3) else ".tif"
+
+
 def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
     """Return one image, (channels, height, width), as a Pillow image of equal size."""
+    pixels = shown(pixels)
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
@@ -263,11 +285,9 @@ def _width(text: str, font: ImageFont.FreeTypeFont) -> int:
 
 
 def _check_images(images: Images, dimensions: int) -> None:
-    if images.ndim != dimensions or images.size == 0 or images.shape[-3] not in (1, 3):
+    if images.ndim != dimensions or images.size == 0 or images.shape[-3] == 0:
         axes = {4: "count", 5: "rows, columns"}[dimensions]
-        raise ValueError(
-            f"images have shape {images.shape}; expected ({axes}, channels, height, width) with 1 or 3 channels"
-        )
+        raise ValueError(f"images have shape {images.shape}; expected ({axes}, channels, height, width)")
 
 
 def _check_labels(kind: str, labels: Sequence[str] | None, count: int) -> None:

@@ -53,7 +53,7 @@ def card_files(model: InfoGAN, *, repo_id: str | None = None, license: str | Non
         training=_training(model, run, result) if run else None,
         digest=model.digest(),
     )
-    images = {SAMPLES: figures.image_grid(model.sample(N_SAMPLES, seed=1).images, 8)}
+    images = {SAMPLES: figures.image_grid(model.shown(model.sample(N_SAMPLES, seed=1).images), 8)}
     images |= {file: model.sheet(code, rows=SHEET_ROWS, limit=SHEET_VALUES) for code, file in sheets.items()}
     return {name: html_page.png_bytes(image) for name, image in images.items()} | {README: card.encode()}
 

@@ -116,7 +116,7 @@ def _frames(
     noise = model.noise(count, seed=seed).repeat(frames, 1)
     all_codes: dict[str, Any] = {name: np.tile(values, frames).tolist() for name, values in sampled.items()}
     all_codes |= {name: knob_values[:, i].repeat(count).tolist() for i, name in enumerate(knobs)}
-    images = model.generate(noise, all_codes)
+    images = model.shown(model.generate(noise, all_codes))
     images = images.reshape(frames, count, *images.shape[1:])
     return [figures.image_grid(frame, side, padding=1, scale=1) for frame in images]
 

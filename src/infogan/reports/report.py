@@ -56,9 +56,9 @@ def report_page(
         model=model,
         verdict=Verdict.parse(result["verdict"]) if "verdict" in result else None,
         overview=_overview(run, config, model, images),
-        real=figures.image_grid(np.ascontiguousarray(images.images[indices]), columns),
+        real=figures.image_grid(model.shown(images.images[indices]), columns),
         real_count=len(indices),
-        generated=figures.image_grid(model.sample(GRID_IMAGES, seed=1).images, columns),
+        generated=figures.image_grid(model.shown(model.sample(GRID_IMAGES, seed=1).images), columns),
         generated_count=GRID_IMAGES,
         frames={code.name: _frames(model, code.name) for code in model.layout.continuous},
         frame_labels=[f"{value:+.1f}" for value in FRAME_VALUES],
@@ -66,7 +66,7 @@ def report_page(
         frame_count=FRAME_SIDE**2,
         lattice=_lattice(model),
         gallery=_category_gallery(model, test or images, config.train.seed) if sorts_images else None,
-        example=_example(images, result.get("example", [])),
+        example=_example(model, images, result.get("example", [])),
         tree=category_tree(model, result),
         charts=training_charts(run.read_stats(), model, code_names),
         metrics=metric_rows(result, code_names),
@@ -90,16 +90,16 @@ def _overview(run: RunFolder, config: Config, model: InfoGAN, images: ImageSet) 
     return [[name, value] for name, value in rows.items() if value]
 
 
-def _example(images: ImageSet, rows: Sequence[int]) -> Image.Image | None:
+def _example(model: InfoGAN, images: ImageSet, rows: Sequence[int]) -> Image.Image | None:
     """Return two images side by side that show what the categories follow; None if there are none."""
     if len(rows) != 2 or max(rows) >= len(images):
         return None
-    return figures.image_grid(np.ascontiguousarray(images.images[np.array(rows)]), 2)
+    return figures.image_grid(model.shown(images.images[np.array(rows)]), 2)
 
 
 def _frames(model: InfoGAN, knob: str) -> list[Image.Image]:
     """Return a grid of images for each value of a knob."""
-    images = model.traverse(knob, values=FRAME_VALUES, rows=FRAME_SIDE**2, seed=1).swapaxes(0, 1)
+    images = model.shown(model.traverse(knob, values=FRAME_VALUES, rows=FRAME_SIDE**2, seed=1)).swapaxes(0, 1)
     return [figures.image_grid(np.ascontiguousarray(step), FRAME_SIDE, padding=1, scale=1) for step in images]
 
 
@@ -117,7 +117,7 @@ def _lattice(model: InfoGAN) -> dict[str, Any] | None:
         rows = np.linspace(-1, 1, LATTICE_ROWS).round(2).tolist()
         row_labels = [f"{down} {row:+.2f}" for row in rows]
     columns = model.display_values(across)
-    images = model.lattice(across, down, columns=columns, rows=rows, seed=2)
+    images = model.shown(model.lattice(across, down, columns=columns, rows=rows, seed=2))
     sheet = figures.labelled_sheet(images, column_labels=model.value_labels(across, columns), row_labels=row_labels)
     return {"sheet": sheet, "across": across, "down": down}
 
@@ -138,7 +138,7 @@ def _category_gallery(model: InfoGAN, images: ImageSet, seed: int) -> dict[str, 
         rows.append(np.concatenate([_pad(pixels[certain], MOST_CERTAIN), _pad(pixels[uncertain], LEAST_CERTAIN)]))
         row_labels.append(f"{model.value_name(code.name, value)} ({len(members)})")
     column_labels = ["certain"] * MOST_CERTAIN + ["uncertain"] * LEAST_CERTAIN
-    sheet = figures.labelled_sheet(np.stack(rows), column_labels=column_labels, row_labels=row_labels)
+    sheet = figures.labelled_sheet(model.shown(np.stack(rows)), column_labels=column_labels, row_labels=row_labels)
     labels = None if images.labels is None else images.labels[indices]
     return {
         "sheet": sheet,

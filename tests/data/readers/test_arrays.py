@@ -65,8 +65,7 @@ def test_arrays_are_resized_cropped_and_made_grey_like_images(tmp_path: Path) ->
     assert (load(path, size=16, channels=1).images == 76).all()
     padded = load(path, size=20, shape="pad").images[0, 0]
     assert (padded[5:15, 5:15] == 255).all() and (padded[:5] == 0).all()
-    with pytest.raises(UserError, match=r"20x10 .*--size N"):
-        load(path)
+    assert load(path).images.shape == (1, 3, 10, 10)
 
 
 def test_an_npy_of_the_right_form_is_mapped_and_never_written(tmp_path: Path) -> None:
@@ -117,9 +116,8 @@ def test_the_array_names_of_keras_and_of_savez_are_accepted(tmp_path: Path) -> N
         ({"images": GREY.astype(np.int64)}, "image 0.*int64.*uint8, uint16 and float"),
         ({"images": GREY * 1.5}, "image 0.*0 to 94.5.*0 to 1"),
         ({"images": np.where(GREY == 70, np.nan, 0.5)}, "image 1.*nan to nan.*0 to 1"),
-        ({"images": GREY[:, :, :4]}, "4x8 .*--size N"),
         ({"images": np.zeros((2, 784), np.uint8)}, r"\(784,\).*height, width"),
-        ({"images": np.zeros((2, 2, 8, 8), np.uint8)}, r"\(2, 8, 8\).*1 or 3 channels"),
+        ({"images": np.zeros((2, 17, 20, 20), np.uint8)}, r"\(17, 20, 20\).*1 to 16 channels"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, "no images"),
         ({"images": np.array([{}, None])}, "Object arrays"),
         ({"images": GREY, "labels": np.array([0])}, r"labels .*\(1,\).*\(2,\)"),

@@ -190,11 +190,11 @@ def test_mixed_images_are_read_if_size_and_channels_are_requested(tmp_path: Path
     assert images.skipped == ("c.png: not an image that can be read",)
 
 
-def test_mixed_images_are_refused_otherwise(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"8x8 \(a\.png\) and 9x8 \(b\.png\).*--size N"):
-        load(folder(tmp_path / "1", {"a.png": png(1), "b.png": png(1, (9, 8))}))
-    with pytest.raises(UserError, match=r"grey .*a\.png.* colour .*b\.png"):
-        load(folder(tmp_path / "2", {"a.png": png(1), "b.png": png((1, 2, 3))}))
+def test_mixed_images_get_one_size_and_colours(tmp_path: Path) -> None:
+    mixed = load(folder(tmp_path / "1", {"a.png": png(1, (20, 12)), "b.png": png((1, 2, 3), (9, 10))})).images
+    assert mixed.shape == (2, 3, 12, 12)
+    assert mixed[:, :, 6, 6].tolist() == [[1, 1, 1], [1, 2, 3]]
+    assert load(folder(tmp_path / "2", {"a.png": png(1, (900, 600)), "b.png": png(1, (640, 480))})).size == 64
     assert load(folder(tmp_path / "3", {"a.png": png((1, 2, 3))})).channels == 3
 
 

@@ -16,6 +16,8 @@ STEPS_OF_COLOUR = 1.25  # and images in colour
 # Sets with fewer values (images x channels x pixels), such as digits of 8x8 pixels, are learned in fewer steps.
 TINY = 10**6
 STEPS_OF_TINY, GAN_STEPS_OF_TINY = 0.4, 0.15
+SAMPLES = 10_000  # images that an evaluation generates
+SAMPLED_VALUES = 2**29  # values that they have at most: fewer images of more than 133 pixels in colour
 LENGTHS = {"steps", "images_seen", "budget", "default_length"}  # options of `train` that give the length
 DISTILLED_WIDTH = 32  # of the encoder that learns from pretrained features: photographs need more than drawings
 SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any

@@ -6,13 +6,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from infogan.data.dataset import ImageSet
 from infogan.data.folder_layout import ImageFiles
 from infogan.data.preprocess import Header, ImageSpec, Progress, Target, open_image
+from infogan.data.readers import tiff
 from infogan.data.readers.containers import folder_opener, open_files
 from infogan.data.readers.lazy_images import Headers, Item, LazyImages
 from infogan.data.readers.parquet import is_parquet, open_tables
@@ -128,8 +130,17 @@ def _images_of(files: ImageFiles, path: Location, split: str) -> LazyImages:
 
 
 @contextmanager
-def _open_image(open_file: Callable[[str], BinaryIO], name: str) -> Iterator[Image.Image]:
-    with open_file(name) as file, open_image(file) as image:
+def _open_image(open_file: Callable[[str], BinaryIO], name: str) -> Iterator[Image.Image | NDArray[Any]]:
+    with ExitStack() as stack:
+        file = stack.enter_context(open_file(name))
+        image: Image.Image | NDArray[Any]
+        try:
+            image = stack.enter_context(open_image(file))
+        except UnidentifiedImageError:
+            if not name.lower().endswith(tiff.EXTENSIONS):
+                raise
+            file.seek(0)
+            image = tiff.read_bands(file)
         yield image
 
 

@@ -80,7 +80,8 @@ def read_object(data: Any, spec: ImageSpec) -> NDArray[np.uint8]:
         UserError: As `stream_object` and `infogan.data.load`; or an image cannot be used, which the error names.
     """
     if is_path(data):
-        return load(data, size=spec.size, channels=spec.channels, shape=spec.shape, strict=True).images
+        form: dict[str, Any] = {"size": spec.size, "channels": spec.channels, "shape": spec.shape}
+        return load(data, value_range=spec.value_range, strict=True, **form).images
     stream = stream_object(data, spec)
     images = stream.read(0, stream.count)
     if images.skipped:

@@ -63,7 +63,7 @@ class LazyImages:
             UserError: The size or channels must be requested because the images differ, or no image can be read.
         """
         if spec.size is not None and spec.channels is not None:
-            return Target(spec.size, spec.channels, spec.shape, spec.value_range, spec.for_encoder)
+            return Target(spec.size, spec.channels, spec.shape, spec.value_range, spec.for_encoder, spec.bands)
         examples, unreadable = headers or self.read_headers()
         if not examples:
             raise self._no_usable_image([*self.skipped, *unreadable])

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from infogan.data.preprocess import shown
+
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"  # as published by pytorch-fid
 DIGEST = "6726825d"  # first digits of its SHA-256
 FEATURES = 2048
@@ -48,13 +50,14 @@ class InceptionFeatures:
         """Return the features of images, (images, 2048); takes about 0.1 s per image on a CPU.
 
         Args:
-            images: uint8 (images, channels, height, width) with 1 or 3 channels.
+            images: uint8 (images, channels, height, width); of other than 1 or 3 channels, the first three are used.
 
         Raises:
             ValueError: images of another shape.
         """
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ValueError(f"images have shape {images.shape}; expected (images, 1 or 3 channels, height, width)")
+        if images.ndim != 4:
+            raise ValueError(f"images have shape {images.shape}; expected (images, channels, height, width)")
+        images = shown(images)
         features = np.empty((len(images), FEATURES))
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).float() / 255
