@@ -68,6 +68,8 @@ def expected_rows(model: InfoGAN, images: NDArray[np.uint8], names: list[str]) -
             "category": model.value_name("category", int(encoding.codes["category"][i])),
             "category_probability": f"{probabilities[i].max():.6f}",
             "entropy": f"{-(probabilities[i] * np.log(probabilities[i])).sum():.6f}",
+            "category_number": str(encoding.codes["category"][i]),
+            "source": "model",
         }
         for i, name in enumerate(names)
     ]
@@ -78,7 +80,7 @@ def assert_close(rows: list[dict[str, str]], expected: list[dict[str, str]]) -> 
     assert [list(row) for row in rows] == [list(row) for row in expected]
     for row, other in zip(rows, expected, strict=True):
         for key, text in row.items():
-            if key in ("image", "category"):
+            if key in ("image", "category", "category_number", "source"):
                 assert text == other[key]
             else:
                 assert float(text) == pytest.approx(float(other[key]), abs=2e-6)
@@ -143,9 +145,10 @@ def test_parquet_has_the_same_rows_as_csv(model: InfoGAN, folder: Path) -> None:
         with streamed(folder, size=8, channels=1) as images:
             encode_dataset(model, images, folder.parent / name)
     table = parquet.read_table(folder.parent / "codes.parquet")
-    assert [str(field.type) for field in table.schema] == ["string", "float", "string", "float", "float"]
+    types = ["string", "float", "string", "float", "float", "int64", "string"]
+    assert [str(field.type) for field in table.schema] == types
     rows = [
-        {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
+        {key: f"{value:.6f}" if isinstance(value, float) else str(value) for key, value in row.items()}
         for row in table.to_pylist()
     ]
     assert_close(rows, read_rows(folder.parent / "codes.csv"))
@@ -158,7 +161,8 @@ def test_codes_named_like_other_columns_have_columns_of_their_own(tmp_path: Path
     model, images = small_model(codes=codes), FlakyImages(bar_images(5))
     encode_dataset(model, images.stream(), tmp_path / "codes.csv")
     rows, encoding = read_rows(tmp_path / "codes.csv"), model.encode(images.images)
-    header = "image,code image,image_probability,code entropy,a,a_probability,code a_probability,entropy"
+    header = "image,code image,image_probability,code entropy,a,a_probability,code a_probability,entropy,"
+    header += "image_number,a_number,source"
     assert (tmp_path / "codes.csv").read_text().splitlines()[0] == header
     assert [row["image"] for row in rows] == numbered(5)
     for name, column in zip(names, ["code image", "code entropy", "a", "code a_probability"], strict=True):

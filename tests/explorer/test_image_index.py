@@ -5,7 +5,8 @@ import io
 
 import numpy as np
 
-from infogan.explorer.image_index import CONFIDENT, ImageIndex, Predictions, groups_of
+from infogan.explorer.image_index import CONFIDENT, ImageIndex, Predictions
+from infogan.models.groups import groups_of
 from infogan.models.infogan import InfoGAN
 from tests.helpers import image_set, small_model
 
@@ -64,8 +65,9 @@ def test_images_with_ungrouped_labels_are_in_no_group() -> None:
     assert all(5 not in index.ranked(0, group, "surest") for group in range(3))
     assert index.count_confident() == 1
     rows = list(csv.DictReader(io.StringIO(index.codes_csv().decode())))
-    assert (rows[5]["label"], rows[5]["by"], float(rows[5]["probability"])) == ("something else", "hand", 1)
-    assert rows[6]["by"] == "model"
+    row = rows[5]
+    assert (row["category"], row["source"], float(row["category_probability"])) == ("something else", "corrected", 1)
+    assert rows[6]["source"] == "model"
 
 
 def test_distance_combines_hellinger_distances_and_half_the_differences() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infogan.explorer.image_index import groups_of
 from infogan.explorer.render import NOISE, View, render_table, tiled_data_url
+from infogan.models.groups import groups_of
 from infogan.models.infogan import InfoGAN
 from infogan.reports.figures import traversal_gif
 from tests.helpers import small_model

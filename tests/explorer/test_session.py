@@ -11,9 +11,9 @@ from benchmarks.exploring import small_plan
 
 from infogan.api.train_run import train_run
 from infogan.data.labels import read_labels
-from infogan.explorer.image_index import groups_of
 from infogan.explorer.persistence import ConflictError, SaveError
 from infogan.explorer.session import Session
+from infogan.models.groups import groups_of
 from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
@@ -202,7 +202,7 @@ def test_labels_that_are_not_utf_8_are_shown_and_keep_their_bytes(tmp_path: Path
     assert path.read_bytes().splitlines() == [lines[0], lines[1], b"5,owl,"]
     session.label(3, "owl")
     assert path.read_bytes().splitlines() == [lines[0], b"3,owl,\xff", b"5,owl,"]
-    assert session.images().codes_csv().splitlines()[4].startswith(b"3,owl,hand,")
+    assert session.images().codes_csv().splitlines()[4].startswith(b"3,owl,1.000000,")
 
 
 def test_names_that_are_no_text_are_written_as_csv(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_names_that_are_no_text_are_written_as_csv(tmp_path: Path) -> None:
     while session.images().encode_next():
         pass
     header, *rows = session.images().codes_csv().splitlines()
-    assert header == b"image,label,by,probability,code image"
+    assert header == b"image,code image,image_probability,entropy,image_number,source"
     assert [row.split(b",")[0] for row in rows] == [b"caf\xe9", b"\\ud800"]
 
 

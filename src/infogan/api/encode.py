@@ -11,9 +11,9 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
@@ -25,10 +25,13 @@ from numpy.typing import NDArray
 from infogan.api.sort import Sorter
 from infogan.data import Progress, describe_skipped
 from infogan.data.dataset import unusable
+from infogan.data.labels import labels_by_name
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
 from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_extractor
+from infogan.models.groups import NO_GROUP, Assignment, Columns, code_columns, text_rows
 from infogan.models.infogan import InfoGAN
+from infogan.models.results import Encoding
 from infogan.training.feature_head import FeatureHead
 from infogan.training.run_dir import RunFolder
 from infogan.training.teacher import load_teacher
@@ -36,10 +39,10 @@ from infogan.utils import distributed
 from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
 from infogan.utils.in_place import is_written_in_place
-from infogan.utils.names import KEEP_BYTES, column_names
+from infogan.utils.names import KEEP_BYTES
 
 BLOCK = 5_000  # images
-FORMAT = 2  # of the files of blocks
+FORMAT = 3  # of the files of blocks
 Block = dict[str, NDArray[Any]]
 
 
@@ -50,14 +53,14 @@ def encode_dataset(
     *,
     features: "FiledByFeatures | None" = None,
     sort: Sorter | None = None,
+    corrections: Mapping[str, str] | None = None,
+    all_probabilities: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
     """Write the codes that a model predicts for images to a file, one row per image, in the order of the data.
 
-    The columns are ``image``; for each code its value (a category by its name or, without one, by its number), followed
-    by its probability if it is a category; and ``entropy``, the sum of the entropies of the categories, in nats. A code
-    whose name is that of another column is written as ``code NAME``.
+    The columns are those of `models.groups.code_columns`.
 
     Args:
         model: A model with a recognizer.
@@ -66,6 +69,9 @@ def encode_dataset(
             ``.parquet``, otherwise CSV.
         features: What predicts the category instead of the model, for a model that has learned it from there.
         sort: Where to sort the images by category as well.
+        corrections: Labels that a person has given for the first category, by name of the image, from
+            `corrections_of_run`.
+        all_probabilities: Whether to write the probability of every value of every category, too.
         strict: Raise an error for images that cannot be used instead of leaving them out.
         progress: Called with the number of images encoded.
 
@@ -89,7 +95,8 @@ def encode_dataset(
         write = _write_parquet if out.suffix.lower() == ".parquet" else _write_csv
         if write is _write_parquet:
             import_parquet()
-    job = EncodeJob(model, stream, out, distributed.broadcast_from_rank0(partial(_make_folder, out)), features)
+    folder = distributed.broadcast_from_rank0(partial(_make_folder, out))
+    job = EncodeJob(model, stream, out, folder, features, corrections or {}, all_probabilities)
     with ExitStack() as stack:
 
         def begin() -> None:
@@ -122,10 +129,9 @@ def encode_dataset(
                 raise unusable(stream.source, skipped)
             write(job)
             if sort is not None:
-                category = _key(list(model.layout.codes).index(model.first_categorical().name))
                 for index, block in job.blocks():
-                    count = len(block["entropy"])
-                    sort.sort(block[category], _unpack(block["names"]), partial(job.images, index, count))
+                    names = _unpack(block["names"])
+                    sort.sort(job.categories(block), names, partial(job.images, index, len(names)))
                 sort.end()
 
         distributed.on_rank0(finish)
@@ -176,6 +182,8 @@ class EncodeJob:
         out: The file to write.
         folder: The folder of the finished blocks.
         features: What predicts the category instead of the model.
+        corrections: Labels that a person has given, by name of the image.
+        all_probabilities: Whether the file has the probability of every value.
     """
 
     model: InfoGAN
@@ -183,6 +191,8 @@ class EncodeJob:
     out: Path
     folder: Path
     features: FiledByFeatures | None = None
+    corrections: Mapping[str, str] = field(default_factory=dict)
+    all_probabilities: bool = False
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -236,7 +246,7 @@ class EncodeJob:
         for position, (name, values) in enumerate(encoding.codes.items()):
             arrays[_key(position)] = values
             if name in encoding.probabilities:
-                arrays[f"{_key(position)}_probability"] = encoding.probabilities[name].max(axis=1)
+                arrays[f"{_key(position)}_probabilities"] = encoding.probabilities[name]
         with atomic_write(self.path(index)) as temporary:
             np.savez(temporary, allow_pickle=False, **arrays)
 
@@ -256,20 +266,30 @@ class EncodeJob:
                 raise UserError(f"{path} is damaged: run the same command again") from error
             yield index, block
 
-    def columns(self, block: Block) -> dict[str, list[str] | NDArray[np.floating]]:
-        """Return a block as columns of the file, text or numbers, with the names of categories."""
-        layout = self.model.layout
-        columns: dict[str, list[str] | NDArray[np.floating]] = {"image": _unpack(block["names"])}
-        probabilities = {code.name: f"{code.name}_probability" for code in layout.categorical}
-        column_of = column_names(layout.codes, ["image", *probabilities.values(), "entropy"])
-        for position, (name, column) in enumerate(column_of.items()):
-            values = block[_key(position)]
-            if name in probabilities:
-                columns[column] = [self.model.value_name(name, value) for value in values.tolist()]
-                columns[probabilities[name]] = block[f"{_key(position)}_probability"]
-            else:
-                columns[column] = values
-        return {**columns, "entropy": block["entropy"]}
+    def encoding(self, block: Block) -> Encoding:
+        """Return the codes in a block."""
+        names = list(self.model.layout.codes)
+        codes = {name: block[_key(position)] for position, name in enumerate(names)}
+        keys = {name: f"{_key(position)}_probabilities" for position, name in enumerate(names)}
+        probabilities = {name: block[key] for name, key in keys.items() if key in block}
+        return Encoding(codes, probabilities, {}, block["entropy"])
+
+    def columns(self, block: Block) -> Columns:
+        """Return a block as columns of the file."""
+        names = _unpack(block["names"])
+        corrections = self._corrections(names)
+        return code_columns(
+            self.model, names, self.encoding(block), corrections, all_probabilities=self.all_probabilities
+        )
+
+    def categories(self, block: Block) -> list[str]:
+        """Return the name of the first category of each image in a block, or its correction."""
+        code = self.model.first_categorical().name
+        corrections = self._corrections(_unpack(block["names"]))
+        return Assignment.of(self.model, code, self.encoding(block).probabilities[code], corrections).names
+
+    def _corrections(self, names: Sequence[str]) -> dict[int, str]:
+        return {row: self.corrections[name] for row, name in enumerate(names) if name in self.corrections}
 
 
 def _make_folder(out: Path) -> Path:
@@ -301,25 +321,22 @@ def _key(position: int) -> str:
 
 
 def _write_csv(job: EncodeJob) -> None:
-    def texts(column: list[str] | NDArray[np.floating]) -> list[str]:
-        return column if isinstance(column, list) else [f"{value:.6f}" for value in column.tolist()]
-
     with atomic_write(job.out) as path, path.open("w", encoding="utf-8", errors=KEEP_BYTES, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for index, block in job.blocks():
             columns = job.columns(block)
             if index == 0:
                 writer.writerow(columns)
-            writer.writerows(zip(*map(texts, columns.values()), strict=True))
+            writer.writerows(text_rows(columns))
 
 
 def _write_parquet(job: EncodeJob) -> None:
     parquet = import_parquet()
     import pyarrow as pa
 
-    def to_arrow(column: list[str] | NDArray[np.floating]) -> Any:
+    def to_arrow(column: list[str] | NDArray[Any]) -> Any:
         if not isinstance(column, list):
-            return pa.array(column)
+            return pa.array(column, mask=column == NO_GROUP if column.dtype.kind == "i" else None)
         # Text in Parquet is UTF-8, which a file name need not be.
         texts = [text.encode("utf-8", KEEP_BYTES).decode("utf-8", "replace") for text in column]
         return pa.array(texts, pa.string())
@@ -332,6 +349,26 @@ def _write_parquet(job: EncodeJob) -> None:
             table = pa.table({name: to_arrow(column) for name, column in job.columns(block).items()})
             writer = writer or stack.enter_context(parquet.ParquetWriter(file, table.schema))
             writer.write_table(table)
+
+
+def corrections_of_run(model: InfoGAN, source: str, split: str | None = None) -> dict[str, str]:
+    """Return the labels that a person has given to a run's training images, by their names.
+
+    Args:
+        model: The model; that of a run folder knows its run.
+        source: The images that are encoded, as `infogan.data.resolve_source` returns it. Labels belong to the training
+            images of the run alone; for others there are none.
+        split: Their split.
+
+    Raises:
+        UserError: The file of labels is malformed.
+    """
+    run = RunFolder(model.run_path) if model.run_path is not None else None
+    if run is None or not run.labels.is_file() or split not in (None, "train"):
+        return {}
+    if source != run.read_config().data.source:
+        return {}
+    return labels_by_name(run.labels)
 
 
 def filing_features(

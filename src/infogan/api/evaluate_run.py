@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infogan.api.features import filed_by_features
 from infogan.config.schema import Config, DataSettings
 from infogan.data import DATASETS, ImageSet, has_test_split, load, resolve_source
+from infogan.data.labels import labels_by_name
 from infogan.evaluation.evaluate import evaluate
 from infogan.evaluation.metric_groups import EvaluationInputs
 from infogan.models.infogan import InfoGAN
@@ -126,5 +128,10 @@ def write_report(
         UserError: It cannot be written.
     """
     path = out or run.report
-    write_bytes(path, report_page(run, inputs.model, config, inputs.train, inputs.test, result).encode())
+    corrections = labels_by_name(run.labels) if run.labels.is_file() else {}
+    filed = filed_by_features(run)
+    page = report_page(
+        run, inputs.model, config, inputs.train, inputs.test, result, filed=filed, corrections=corrections
+    )
+    write_bytes(path, page.encode())
     return path

@@ -3,9 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +42,7 @@ class Sorter:
         folder: The folder to write to, which is created if it is missing.
         root: The folder that the images' names are relative to; None if the images are not files of their own.
         link: Whether to link files instead of copying them.
+        labels: Labels that are not names of categories; each has a folder, too.
 
     Attributes:
         folders: The folders of the values, which are created by `sort`.
@@ -56,13 +56,16 @@ class Sorter:
         ...     encode_dataset(model, stream, Path("codes.csv"), sort=sorter)
     """
 
-    def __init__(self, model: InfoGAN, folder: Path, root: Path | None, *, link: bool) -> None:
+    def __init__(
+        self, model: InfoGAN, folder: Path, root: Path | None, *, link: bool, labels: Iterable[str] = ()
+    ) -> None:
         code = model.first_categorical()
         value_names = [model.value_name(code.name, value) for value in range(code.size)]
         names = FileNames()
-        folder_of = {name: folder / names.add(name, stem=name) for name in dict.fromkeys(value_names)}
-        self.folders = [*folder_of.values()]
-        self._folder_of_value = [folder_of[name] for name in value_names]
+        folder_names = dict.fromkeys([*value_names, *sorted(set(labels))])
+        self._folder_of = {name: folder / names.add(name, stem=name) for name in folder_names}
+        self.folders = [*self._folder_of.values()]
+        self._plan = [self._folder_of[name].name for name in value_names] + [path.name for path in self.folders]
         self._file_names = {path: FileNames() for path in self.folders}
         self._folder, self._root, self._link = folder, root, link
         if not _is_unused(folder) and not _read_marker(folder).startswith(UNFINISHED):
@@ -80,7 +83,7 @@ class Sorter:
         Raises:
             UserError: The folder holds something else, or it cannot be written.
         """
-        what = f"{job} {self._link} {[path.name for path in self._folder_of_value]}"
+        what = f"{job} {self._link} {self._plan}"
         marker = f"{UNFINISHED}\n{hashlib.sha256(what.encode('utf-8', 'backslashreplace')).hexdigest()}"
         if _is_unused(self._folder):
             make_output_folder(self._folder)
@@ -88,11 +91,11 @@ class Sorter:
         elif _read_marker(self._folder) != marker:
             raise self._not_empty()
 
-    def sort(self, values: NDArray[Any], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
+    def sort(self, categories: Sequence[str], names: Sequence[str], images: Callable[[], NDArray[np.uint8]]) -> None:
         """Sort some images; the order of the calls decides which of two names that agree gets a hash.
 
         Args:
-            values: (count,), the category of each image.
+            categories: The name of each image's category, or its label.
             names: The names of the images.
             images: Called for the images as uint8 (count, channels, height, width), if they are not files.
 
@@ -103,8 +106,8 @@ class Sorter:
         try:
             for folder in self.folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            for index, (value, name) in enumerate(zip(values.tolist(), names, strict=True)):
-                folder = self._folder_of_value[value]
+            for index, (category, name) in enumerate(zip(categories, names, strict=True)):
+                folder = self._folder_of[category]
                 # Files in two folders may have the same name, so the new name is made of the whole path.
                 if self._root is None:
                     stem = os.path.splitext(name)[0] if has_image_extension(name) else name

@@ -115,6 +115,9 @@ def encode(
     ] = None,
     link: Annotated[bool, typer.Option(help="With --sort-into: links to the images instead of copies.")] = False,
     features: Annotated[str | None, typer.Option(help=FILING_HELP)] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The probability of every category, too.")
+    ] = False,
     value_range: Range = None,
     follow_links: FollowLinks = False,
     strict: Annotated[bool, typer.Option(help=STRICT_HELP)] = False,
@@ -122,7 +125,7 @@ def encode(
     threads: Threads = None,
 ) -> None:
     """Predict the codes of images, and sort the images by category. The same command resumes it."""
-    from infogan.api.encode import FiledByFeatures, encode_dataset, filing_features
+    from infogan.api.encode import FiledByFeatures, corrections_of_run, encode_dataset, filing_features
     from infogan.api.progress import log, show_progress
     from infogan.api.sort import Sorter
     from infogan.cli.output import log_replaced, print_results
@@ -153,11 +156,23 @@ def encode(
                 by_features = FiledByFeatures(extractor, head, stack.enter_context(large))
             if model.run_path is not None and (model.run_path / TEACHER).is_file():
                 log(f"categories by {extractor.name}" if filed else "categories by the model's own encoder")
-            sort = Sorter(model, sort_into, images.root, link=link) if sort_into and distributed.is_rank0() else None
+            corrections, sort = corrections_of_run(model, source, split), None
+            if sort_into and distributed.is_rank0():
+                sort = Sorter(model, sort_into, images.root, link=link, labels=corrections.values())
         with log_replaced([out]):
             skipped = encode_dataset(
-                model, images, out, features=by_features, sort=sort, strict=strict, progress=progress
+                model,
+                images,
+                out,
+                features=by_features,
+                sort=sort,
+                corrections=corrections,
+                all_probabilities=probabilities,
+                strict=strict,
+                progress=progress,
             )
+        if corrections:
+            log(f"{len(corrections)} corrections of {model.run_path} are applied")
     if skipped:
         log(f"{len(skipped)} files are left out: {describe_skipped(skipped)}")
         for line in skipped[:MAX_SKIPPED_LINES]:

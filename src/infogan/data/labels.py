@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from infogan.data.dataset import ImageSet
 from infogan.data.preprocess import wrap_read_errors
-from infogan.utils.errors import UserError
+from infogan.utils.errors import UserError, encodable
 
 DELIMITERS = (",", ";", "\t")
 BOMS_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -92,6 +92,25 @@ def indices_by_name(images: ImageSet) -> dict[str, int]:
     """Return the index of each image by its name, also by a path with backslashes, as Windows writes it."""
     names = {name: index for index, name in enumerate(images.names)}
     return {name.replace("/", "\\"): index for name, index in names.items() if "/" in name} | names
+
+
+def labels_by_name(path: Path) -> dict[str, str]:
+    """Return the labels in a file by name of the image, also by a path with slashes if it has backslashes.
+
+    Raises:
+        UserError: The file cannot be read, lacks a column, or names an image twice.
+    """
+    with wrap_read_errors(f"the labels in {path}"):
+        content = path.read_bytes()
+    table = LabelTable.read(content, str(path)) if content.strip() else LabelTable()
+    labels: dict[str, str] = {}
+    for line, row in table.rows:
+        image, label = table.cell(row, "image"), table.cell(row, "label")
+        if label and image in labels:
+            raise UserError(f"line {line} of {path} labels {image!r} a second time")
+        if label:
+            labels[image] = encodable(label)
+    return {image.replace("\\", "/"): label for image, label in labels.items()} | labels
 
 
 def read_labels(path: Path, images: ImageSet) -> FewLabels:

@@ -7,7 +7,7 @@ form one group.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,38 +15,15 @@ from numpy.typing import NDArray
 from infogan.data import ImageSet
 from infogan.explorer.persistence import csv_bytes
 from infogan.explorer.render import tiled_data_url
+from infogan.models.groups import Assignment, Group, code_columns, group_probabilities, groups_of, text_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
-from infogan.utils.names import column_names
 
 BATCH_SIZE = 250  # images encoded at a time: a rendering waits no longer than that takes
 CONFIDENT = 0.95  # lowest probability of a confident prediction
 
 Order = Literal["surest", "least", "between"]
-
-
-class Group(NamedTuple):
-    """Values of a categorical code that share a name.
-
-    Attributes:
-        name: Displayed name.
-        values: Numbers of the values.
-        named: Whether the name was given by a person or taken from labels.
-    """
-
-    name: str
-    values: tuple[int, ...]
-    named: bool
-
-
-def groups_of(model: InfoGAN, code: str) -> list[Group]:
-    """Return the groups of a categorical code in display order."""
-    values_by_name: dict[str, list[int]] = {}
-    names = model.value_names(code)
-    for value in map(int, model.values_of(code)):
-        values_by_name.setdefault(names[value], []).append(value)
-    return [Group(name, tuple(values), model.is_named(code, values[0])) for name, values in values_by_name.items()]
 
 
 @dataclass(frozen=True)
@@ -95,20 +72,23 @@ class ImageIndex:
     Args:
         model: Encodes the images.
         images: The images.
+        probabilities: (images, values), of the first category, from a better encoder than the model's own; None = the
+            model's.
 
     Attributes:
         labels: Labels given by a person, by index of the image.
         encoded: Number of images that are encoded so far.
     """
 
-    def __init__(self, model: InfoGAN, images: ImageSet) -> None:
-        self.model, self.images = model, images
+    def __init__(self, model: InfoGAN, images: ImageSet, probabilities: NDArray[np.float32] | None = None) -> None:
+        self.model, self.images, self._better = model, images, probabilities
         self.labels: dict[int, str] = {}
         self.encoded = 0
         count = len(images)
         sizes = {code.name: (count, code.size) for code in model.layout.categorical}
         shapes = [sizes.get(name, (count,)) for name in model.layout.codes]
         self._predictions = Predictions(tuple(np.zeros(shape, np.float32) for shape in shapes))
+        self._entropy = np.zeros(count, np.float32)
         self._best = {code: np.zeros(count, np.int64) for code, shape in enumerate(shapes) if len(shape) == 2}
 
     @property
@@ -126,7 +106,11 @@ class ImageIndex:
         if self.encoded == len(self.images):
             return False
         batch = slice(self.encoded, self.encoded + BATCH_SIZE)
-        predictions = Predictions.from_encoding(self.model.encode(np.ascontiguousarray(self.images.images[batch])))
+        encoding = self.model.encode(np.ascontiguousarray(self.images.images[batch]))
+        if self._better is not None:
+            encoding = encoding.with_probabilities(self.model.first_categorical().name, self._better[batch])
+        self._entropy[batch] = encoding.entropy
+        predictions = Predictions.from_encoding(encoding)
         for code, values in enumerate(predictions.values):
             self._predictions.values[code][batch] = values
             if code in self._best:
@@ -147,17 +131,14 @@ class ImageIndex:
 
         A label counts as certain. An image whose label is not the name of a group has the number -1.
         """
-        groups = self.groups(code)
-        group_of_value = np.zeros(self._predictions.values[code].shape[1], np.int64)
-        for number, group in enumerate(groups):
-            group_of_value[list(group.values)] = number
-        # By the most probable value, as in `InfoGAN.encode`: where values share a name, another group can be likelier.
-        numbers = group_of_value[self._best[code][: self.encoded]]
-        if code == self.main_code:
-            number_of_name = {group.name: number for number, group in enumerate(groups)}
-            for index in self._labelled():
-                numbers[index] = number_of_name.get(self.labels[index], -1)
-        return groups, numbers
+        assignment = self._assignment(code)
+        return assignment.groups, assignment.numbers
+
+    def _assignment(self, code: int) -> Assignment:
+        self.groups(code)  # raises UserError
+        name, probabilities = list(self.model.layout.codes)[code], self._predictions.values[code][: self.encoded]
+        labels = {index: self.labels[index] for index in self._labelled()} if code == self.main_code else {}
+        return Assignment.of(self.model, name, probabilities, labels)
 
     def group_probabilities(self, code: int, indices: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the probabilities of the groups of a code, (images, groups); labels count as certain.
@@ -168,10 +149,7 @@ class ImageIndex:
         """
         groups, numbers = self.assignments(code)
         indices = np.arange(self.encoded) if indices is None else indices
-        values = self._predictions.values[code][indices]
-        by_group = [value for group in groups for value in group.values]
-        starts = np.cumsum([0, *(len(group.values) for group in groups[:-1])])
-        probabilities: NDArray[np.float32] = np.add.reduceat(values[:, by_group], starts, axis=1)
+        probabilities = group_probabilities(groups, self._predictions.values[code][indices])
         if code == self.main_code:
             labelled = np.isin(indices, self._labelled())
             probabilities[labelled] = numbers[indices[labelled], np.newaxis] == np.arange(len(groups))
@@ -280,30 +258,18 @@ class ImageIndex:
         return {"items": items, "image": tiled_data_url(self.model.shown(pixels[np.newaxis]))}
 
     def codes_csv(self) -> bytes:
-        """Return a CSV file with a row for each encoded image.
-
-        The columns are ``image``; ``label``, the person's label or else the group; ``by``, ``hand`` or ``model``;
-        ``probability`` of the group; then the codes, a category by its most probable value. A code whose name is one of
-        the other columns is written as ``code NAME``.
-        """
-        groups, numbers = self.assignments(self.main_code)
-        confidence = self.group_probabilities(self.main_code)[np.arange(self.encoded), numbers]
-        confidence[self._labelled()] = 1
-        header = ["image", "label", "by", "probability"]
-        columns = [
-            [self.images.names[index] for index in range(self.encoded)],
-            [self.labels.get(index, groups[number].name) for index, number in enumerate(numbers)],
-            ["hand" if index in self.labels else "model" for index in range(self.encoded)],
-            [f"{probability:.6f}" for probability in confidence],
-        ]
-        header += column_names(self.model.layout.codes, header).values()
-        for code, name in enumerate(self.model.layout.codes):
-            if code in self._best:
-                names = self.model.value_names(name)
-                columns.append([names[value] for value in self._best[code][: self.encoded]])
-            else:
-                columns.append([f"{mean:.6f}" for mean in self.predictions.values[code]])
-        return csv_bytes([header, *zip(*columns, strict=True)])
+        """Return a CSV file with a row for each encoded image, with the columns of `models.groups.code_columns`."""
+        code_names, values = list(self.model.layout.codes), self.predictions.values
+        codes: dict[str, NDArray[Any]] = {
+            name: self._best[code][: self.encoded] if code in self._best else values[code]
+            for code, name in enumerate(code_names)
+        }
+        probabilities = {code_names[code]: values[code] for code in self._best}
+        encoding = Encoding(codes, probabilities, {}, self._entropy[: self.encoded])
+        names = [self.images.names[index] for index in range(self.encoded)]
+        labels = {index: self.labels[index] for index in self._labelled()}
+        columns = code_columns(self.model, names, encoding, labels)
+        return csv_bytes([tuple(columns), *text_rows(columns)])
 
     def nearest(self, prediction: Predictions, count: int) -> list[int]:
         """Return the indices of the images closest in code, nearest first."""

@@ -9,6 +9,7 @@ import numpy as np
 import uvicorn
 
 from infogan.api.evaluate_run import check_images, data_of_run, load_images
+from infogan.api.features import filed_by_features
 from infogan.data import ImageSet
 from infogan.explorer.app import Explorer
 from infogan.explorer.auth import AuthMiddleware
@@ -50,11 +51,13 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
         check_images(run, images, settings.source)
     except UserError as error:
         log(f"there is nothing to sort or correct: {error}" if images is None else str(error))
+    filed = filed_by_features(run) if images is not None else None
     if images is not None and len(images) > limit:
         log(f"{limit} of the {len(images)} images are read; change this with --limit")
-        images = images.subset(np.linspace(0, len(images) - 1, limit).astype(int))
+        rows = np.linspace(0, len(images) - 1, limit).astype(int)
+        images, filed = images.subset(rows), None if filed is None else filed[rows]
     title = printable(f"{model.config.kind} on {Path(config.data.source or '').name}")
-    session = Session(model, run.model, images, path / "labels.csv")
+    session = Session(model, run.model, images, run.labels, filed)
     if session.unloaded_labels:
         log(f"{session.unloaded_labels} labels in labels.csv belong to images that are not read; they stay unchanged")
     return Explorer(session, run, title)

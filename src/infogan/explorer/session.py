@@ -12,10 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infogan.config.schema import CategoricalCode
 from infogan.data.dataset import ImageSet
-from infogan.explorer.image_index import ImageIndex, groups_of, printable
+from infogan.explorer.image_index import ImageIndex, printable
 from infogan.explorer.persistence import ConflictError, LabelFile, SaveError, SharedFile
+from infogan.models.groups import groups_of
 from infogan.models.infogan import InfoGAN
 from infogan.models.serialization import ModelConfig
 from infogan.utils.errors import UserError
@@ -48,12 +52,20 @@ class Session:
         folder: The model folder.
         images: The training images; None if they are not available.
         labels: Path of the label file, which may be missing; None if labels cannot be kept.
+        probabilities: As for `ImageIndex`.
 
     Raises:
         UserError: ``labels`` exists and is malformed.
     """
 
-    def __init__(self, model: InfoGAN, folder: Path, images: ImageSet | None, labels: Path | None) -> None:
+    def __init__(
+        self,
+        model: InfoGAN,
+        folder: Path,
+        images: ImageSet | None,
+        labels: Path | None,
+        probabilities: NDArray[np.float32] | None = None,
+    ) -> None:
         self.model = model
         self.index: ImageIndex | None = None
         self._folder = folder
@@ -62,7 +74,7 @@ class Session:
         self._changes = 0
         if images is not None and labels is not None and model.networks.reads_codes and model.layout.categorical:
             self._labels, self._label_file = SharedFile(labels), LabelFile(images)
-            self.index = ImageIndex(model, images)
+            self.index = ImageIndex(model, images, probabilities)
             self._labels.reload(self._load_labels)
 
     @property

@@ -12,6 +12,7 @@ from PIL import Image
 from infogan.config.schema import CategoricalCode, Config
 from infogan.data.dataset import ImageSet
 from infogan.evaluation.descriptions import current_code_names, metric_rows
+from infogan.models.groups import NO_GROUP, Assignment
 from infogan.models.infogan import InfoGAN
 from infogan.models.naming import MAX_VALUES
 from infogan.models.results import Verdict
@@ -31,7 +32,15 @@ MOST_CERTAIN, LEAST_CERTAIN = 10, 6  # real images of each category in the galle
 
 
 def report_page(
-    run: RunFolder, model: InfoGAN, config: Config, images: ImageSet, test: ImageSet | None, result: Mapping[str, Any]
+    run: RunFolder,
+    model: InfoGAN,
+    config: Config,
+    images: ImageSet,
+    test: ImageSet | None,
+    result: Mapping[str, Any],
+    *,
+    filed: NDArray[np.float32] | None = None,
+    corrections: Mapping[str, str] | None = None,
 ) -> str:
     """Return the report of a run as HTML.
 
@@ -42,12 +51,18 @@ def report_page(
         images: The training images.
         test: The test split, which the gallery and the confusion table then show; None = there is none.
         result: An evaluation, as `evaluation.evaluate` returns it.
+        filed: (images, categories), what pretrained features say of the training images, which are shown then; None =
+            the model files the images.
+        corrections: Labels that a person has given to training images, by name.
 
     Raises:
         UserError: the model has other codes than the run.
     """
     code_names = current_code_names(config, model.layout.codes)
     sorts_images = model.networks.reads_codes and model.layout.categorical
+    shows_test = test is not None and filed is None and not corrections
+    seed = config.train.seed
+    gallery = (test, seed) if test is not None and shows_test else (images, seed, filed, corrections)
     columns = math.isqrt(GRID_IMAGES)
     indices = np.linspace(0, len(images) - 1, min(GRID_IMAGES, len(images))).astype(int)
     return html_page.render(
@@ -65,7 +80,7 @@ def report_page(
         frame_width=FRAME_SIDE * max(FRAME_CELL, model.config.size),
         frame_count=FRAME_SIDE**2,
         lattice=_lattice(model),
-        gallery=_category_gallery(model, test or images, config.train.seed) if sorts_images else None,
+        gallery=_category_gallery(model, *gallery) if sorts_images else None,
         example=_example(model, images, result.get("example", [])),
         tree=category_tree(model, result),
         charts=training_charts(run.read_stats(), model, code_names),
@@ -122,21 +137,29 @@ def _lattice(model: InfoGAN) -> dict[str, Any] | None:
     return {"sheet": sheet, "across": across, "down": down}
 
 
-def _category_gallery(model: InfoGAN, images: ImageSet, seed: int) -> dict[str, Any]:
+def _category_gallery(
+    model: InfoGAN,
+    images: ImageSet,
+    seed: int,
+    filed: NDArray[np.float32] | None = None,
+    corrections: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return a sheet of real images by category with its description, and the confusion table if they have labels."""
-    code = model.first_categorical()
+    code, corrections = model.first_categorical(), corrections or {}
     indices = np.sort(np.random.default_rng(seed).permutation(len(images))[:SORTED_IMAGES])
     pixels = np.ascontiguousarray(images.images[indices])
-    encoding = model.encode(pixels)
-    categories, probabilities = encoding.codes[code.name], encoding.probabilities[code.name]
+    probabilities = model.encode(pixels).probabilities[code.name] if filed is None else filed[indices]
+    names = [images.names[index] for index in indices]
+    labelled = {row: corrections[name] for row, name in enumerate(names) if name in corrections}
+    assignment = Assignment.of(model, code.name, probabilities, labelled)
     rows, row_labels = [], []
-    for value in _largest_categories(model, categories):
-        members = np.flatnonzero(categories == value)
-        by_probability = members[np.argsort(-probabilities[members, value], kind="stable")]
+    for number in _largest_groups(assignment):
+        members = np.flatnonzero(assignment.numbers == number)
+        by_probability = members[np.argsort(-assignment.confidence[members], kind="stable")]
         certain = by_probability[:MOST_CERTAIN]
         uncertain = by_probability[MOST_CERTAIN:][-LEAST_CERTAIN:]
         rows.append(np.concatenate([_pad(pixels[certain], MOST_CERTAIN), _pad(pixels[uncertain], LEAST_CERTAIN)]))
-        row_labels.append(f"{model.value_name(code.name, value)} ({len(members)})")
+        row_labels.append(f"{assignment.groups[number].name} ({len(members)})")
     column_labels = ["certain"] * MOST_CERTAIN + ["uncertain"] * LEAST_CERTAIN
     sheet = figures.labelled_sheet(model.shown(np.stack(rows)), column_labels=column_labels, row_labels=row_labels)
     labels = None if images.labels is None else images.labels[indices]
@@ -149,7 +172,7 @@ def _category_gallery(model: InfoGAN, images: ImageSet, seed: int) -> dict[str, 
         "certain": MOST_CERTAIN,
         "uncertain": LEAST_CERTAIN,
         "label_names": images.label_names,
-        "confusion": None if labels is None else _confusion(model, categories, labels, images.label_names),
+        "confusion": None if labels is None else _confusion(assignment, labels, images.label_names),
     }
 
 
@@ -159,24 +182,23 @@ def _pad(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def _confusion(
-    model: InfoGAN, categories: NDArray[np.int64], labels: NDArray[np.int64], label_names: Sequence[str]
+    assignment: Assignment, labels: NDArray[np.int64], label_names: Sequence[str]
 ) -> list[tuple[str, list[int], int]]:
-    """Return for each category its name, its number of images by label, and the label that it is matched with."""
-    code = model.first_categorical()
-    counts = contingency(categories, labels, code.size, len(label_names))
-    mapping = hungarian_mapping(categories, labels, code.size, len(label_names))
+    """Return for each group its name, its number of images by label, and the label that it is matched with."""
+    filed, count = assignment.numbers != NO_GROUP, len(assignment.groups)
+    counts = contingency(assignment.numbers[filed], labels[filed], count, len(label_names))
+    mapping = hungarian_mapping(assignment.numbers[filed], labels[filed], count, len(label_names))
     return [
-        (model.value_name(code.name, value), counts[value].tolist(), int(mapping[value]))
-        for value in _largest_categories(model, categories)
+        (assignment.groups[number].name, counts[number].tolist(), int(mapping[number]))
+        for number in _largest_groups(assignment)
     ]
 
 
-def _largest_categories(model: InfoGAN, categories: NDArray[np.int64]) -> list[int]:
-    """Return the values of the first category in order of display; at most the ``MAX_VALUES`` with most images."""
-    code = model.first_categorical()
-    counts = np.bincount(categories, minlength=code.size)
-    largest = set(np.argsort(-counts, kind="stable")[:MAX_VALUES].tolist())
-    return [int(value) for value in model.values_of(code.name) if int(value) in largest]
+def _largest_groups(assignment: Assignment) -> list[int]:
+    """Return the numbers of the groups in order of display; at most the ``MAX_VALUES`` with most images."""
+    filed = assignment.numbers[assignment.numbers != NO_GROUP]
+    counts = np.bincount(filed, minlength=len(assignment.groups))
+    return sorted(np.argsort(-counts, kind="stable")[:MAX_VALUES].tolist())
 
 
 def _environment(run: RunFolder) -> list[list[str]]:

@@ -101,6 +101,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.incidents = path / "incidents.jsonl"
         self.report = path / "report.html"
+        self.labels = path / "labels.csv"  # that a person gave in the explorer
         self.config = path / "config.json"
 
     def traversals_at(self, step: int) -> Path:
