@@ -1,13 +1,16 @@
 """Measure the accuracy of a recipe: a JSON line for each data set and seed, and a table, failures included.
 
     python -m benchmarks.accuracy mnist --seeds 0-9 --out benchmarks/results/mnist.jsonl
-    python -m benchmarks.accuracy mnist --imbalanced --seeds 0-9 --out benchmarks/results/mnist-imbalanced.jsonl
+    python -m benchmarks.accuracy mnist --imbalanced uniform --seeds 0-9 --out benchmarks/results/mnist-imbalanced.jsonl
+    python -m benchmarks.accuracy mnist --anonymous --seeds 0-4 --out benchmarks/results/mnist-anonymous.jsonl
     python -m benchmarks.accuracy digits --seeds 0-9 --out benchmarks/results/digits.jsonl -- --budget 55s
 
 Each run is the command in a separate process. It trains on the training split alone; the Hungarian matching is fitted
 there, and everything is reported on the test split. Labels are used for evaluation only. A command that is in the file
 already is not repeated, so that an interrupted measurement continues; after a change of the code, name another file.
-With ``--imbalanced`` each seed also draws the number of training images of each class: 685 to 6300, or all.
+With ``--imbalanced`` each seed also draws the number of training images of each class: 685 to 6300, or all; the
+numbers or their logarithms are uniform. With ``--anonymous`` the images are in a file, so that no name tells what they
+are.
 """
 
 import argparse
@@ -27,7 +30,6 @@ import torch
 from benchmarks.classifier import trained_classifier
 from infogan import InfoGAN
 from infogan.api.sweep import parse_seeds
-from infogan.config.presets import AUGMENTATIONS
 from infogan.data import ImageSet, load
 from infogan.evaluation.metrics.clustering import hungarian_mapping
 from infogan.evaluation.metrics.fidelity import frechet_distance
@@ -44,18 +46,21 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 1,4")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks"), help="folder of the run folders")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines file to append to")
-    parser.add_argument("--imbalanced", action="store_true", help="draw the sizes of the classes for each seed")
+    parser.add_argument("--imbalanced", choices=("uniform", "log"), help="draw the sizes of the classes for each seed")
+    parser.add_argument("--anonymous", action="store_true", help="train on a file instead of the named set")
     parser.epilog = "After --: further arguments of infogan train."
     argv = sys.argv[1:]
     end = argv.index("--") if "--" in argv else len(argv)
     arguments, train_arguments = parser.parse_args(argv[:end]), argv[end + 1 :]
     lines = lines_of(arguments.out)
     for seed in parse_seeds(arguments.seeds):
-        source, options = arguments.data, list[str]()
+        source = arguments.data
         if arguments.imbalanced:
-            source, options = imbalanced(arguments.data, seed, arguments.runs)
+            source = imbalanced(arguments.data, seed, arguments.runs, logarithmic=arguments.imbalanced == "log")
+        elif arguments.anonymous:
+            source = anonymous(arguments.data, arguments.runs)
         command = ["infogan", "train", source, "--recipe", arguments.recipe, "--seed", str(seed)]
-        command += [*options, *train_arguments]
+        command += train_arguments
         if any(line["command"] == shlex.join(command) for line in lines):
             continue
         folder = arguments.runs / f"{Path(source).stem}-{arguments.recipe}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -83,21 +88,32 @@ def add(path: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def imbalanced(data: str, seed: int, runs: Path) -> tuple[str, list[str]]:
-    """Write a file with as many training images of each class as the seed draws; return it and options for it."""
+def anonymous(data: str, runs: Path) -> str:
+    """Write a data set into a file, and return its path."""
+    return _write(load(data, split="train"), load(data, split="test"), runs / "images.npz")
+
+
+def imbalanced(data: str, seed: int, runs: Path, *, logarithmic: bool = False) -> str:
+    """Write a file with as many training images of each class as the seed draws, and return its path."""
     train, test = load(data, split="train"), load(data, split="test")
     assert train.labels is not None
     random = np.random.default_rng(seed)
-    counts = random.integers(SMALLEST, LARGEST + 1, len(train.label_names))
+    if logarithmic:
+        counts = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), len(train.label_names))).astype(int)
+    else:
+        counts = random.integers(SMALLEST, LARGEST + 1, len(train.label_names))
     classes = [random.permutation(np.flatnonzero(train.labels == k))[:count] for k, count in enumerate(counts)]
     subset = train.subset(np.sort(np.concatenate(classes)))
-    assert subset.labels is not None
+    kind = "log" if logarithmic else "uniform"
+    return _write(subset, test, runs / f"{data}-imbalanced-{kind}-{seed}.npz")
+
+
+def _write(train: ImageSet, test: ImageSet, path: Path) -> str:
+    assert train.labels is not None
     assert test.labels is not None
-    path = runs / f"{data}-imbalanced-{seed}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, x_train=subset.images, y_train=subset.labels, x_test=test.images, y_test=test.labels)
-    strengths = ",".join(f"{name}={strength}" for name, strength in AUGMENTATIONS[data].items())
-    return str(path), ["--invariance", strengths]  # the old name of --augment, as in the recorded results
+    np.savez(path, x_train=train.images, y_train=train.labels, x_test=test.images, y_test=test.labels)
+    return str(path)
 
 
 def prior_distance(model: InfoGAN, train: ImageSet) -> float:

@@ -27,7 +27,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks.accuracy import add
 from infogan.api.resolve import compose, resolve
 from infogan.api.sweep import parse_seeds
-from infogan.config.presets import AUGMENTATIONS, DEFAULT_AUGMENTATION, STRENGTHS
+from infogan.config.presets import STRENGTHS, usual_augmentations
 from infogan.config.schema import Config
 from infogan.data import ImageSet, load, some_indices
 from infogan.data.augment import augment
@@ -72,10 +72,10 @@ CONDITIONS = {
     "recommended": Condition(),
     "short": Condition(scale=0.1, categories=(10, 6)),
     "colour": Condition({"colour": 0.4}, categories=(10, 6)),
-    "unaugmented": Condition({"shift": 0.02}, categories=(10, 6)),
-    "anonymous": Condition(DEFAULT_AUGMENTATION, categories=(10,)),
+    "unaugmented": Condition({"shift": 0.02, "colour": 0.0}, categories=(10, 6)),
     "geometric": Condition(
-        {name: STRENGTHS[name] for name in ("shift", "rotate", "scale", "shear", "elastic")}, categories=(10,)
+        {name: STRENGTHS[name] for name in ("shift", "rotate", "scale", "shear", "elastic")} | {"colour": 0.0},
+        categories=(10,),
     ),
 }
 
@@ -136,19 +136,18 @@ def list_sets(photographs: Path | None) -> list[str]:
     return names + (["cifar10", "clothing"] if photographs else [])
 
 
-def load_set(name: str, seed: int, photographs: Path | None) -> tuple[ImageSet, ImageSet | None, Mapping[str, float]]:
-    """Return the training images of a set, its test images if there are any, and the recommended augmentations."""
+def load_set(name: str, seed: int, photographs: Path | None) -> tuple[ImageSet, ImageSet | None]:
+    """Return the training images of a set, and its test images if there are any."""
     if name == "imbalanced":
-        train = imbalanced(load("mnist", split="train"), seed)
-        return train, load("mnist", split="test"), AUGMENTATIONS["mnist"]
+        return imbalanced(load("mnist", split="train"), seed), load("mnist", split="test")
     if name == "crops":
-        return crops(), None, DEFAULT_AUGMENTATION
+        return crops(), None
     if name in ("cifar10", "clothing"):
         assert photographs is not None
         source = str(photographs / f"{name}.zip")
         test = load(source, split="test", size=SIZE, shape="crop") if name == "cifar10" else None
-        return load(source, size=SIZE, shape="crop"), test, DEFAULT_AUGMENTATION
-    return load(name, split="train"), load(name, split="test"), AUGMENTATIONS[name]
+        return load(source, size=SIZE, shape="crop"), test
+    return load(name, split="train"), load(name, split="test")
 
 
 def imbalanced(images: ImageSet, seed: int) -> ImageSet:
@@ -185,8 +184,10 @@ def collect(
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    images, test, recommended = load_set(name, seed, photographs)
-    augmentations = recommended if settings.augmentations is None else settings.augmentations
+    images, test = load_set(name, seed, photographs)
+    augmentations = settings.augmentations
+    if augmentations is None:
+        augmentations = usual_augmentations(images.channels, known_factors=images.factors is not None)
     if not (folder / "first.npz").is_file():
         started = time.monotonic()
         config = configure(images, augmentations, seed, 10, settings.scale)

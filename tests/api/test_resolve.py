@@ -1,6 +1,7 @@
 """What options mean: presets, layers and assignments put together, and what images, devices and clocks fill in."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from infogan.config.load import build, merge
 from infogan.config.schema import Config
 from infogan.data import load
 from infogan.data.dataset import ImageSet, NumberedNames
+from infogan.data.factors import Factors
 from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import RESERVE, Timing
 from infogan.utils.errors import UserError
@@ -110,11 +112,33 @@ def test_few_labels_add_a_loss_where_categories_form() -> None:
     assert heavier.stages[1].updates[0].losses["supervised"] == presets.SUPERVISED_WEIGHT
 
 
-def test_data_sets_have_augmentations_of_their_own() -> None:
-    digits, other = build_composed("plain", DIGITS).augment, build_composed("plain").augment
-    assert digits.strengths == presets.AUGMENTATIONS["digits"]
-    assert other.strengths == presets.DEFAULT_AUGMENTATION
-    assert build_composed("plain", DIGITS, {"augment": {"flip": 0.5}}).augment.strengths == {"flip": 0.5}
+def augmentations(images: ImageSet, *layers: dict[str, Any]) -> dict[str, float]:
+    """Return the augmentations of a run on images."""
+    return resolve.resolve(compose("robust", layers), images, timed=False).config.augment.strengths
+
+
+def test_usual_augmentations_depend_on_the_images_and_not_on_their_name() -> None:
+    grey, colour = image_set(300), ImageSet(np.zeros((300, 3, 8, 8), np.uint8), NumberedNames(300), "x")
+    assert build_composed("robust", DIGITS).augment.usual  # until the images are known
+    for name in ("digits", "mnist", "some/folder"):
+        layer = {"data": {"source": name}}
+        assert augmentations(grey, layer) == presets.USUAL_AUGMENTATIONS["grey"]
+        assert augmentations(colour, layer) == presets.USUAL_AUGMENTATIONS["colour"]
+    factors = replace(grey, factors=Factors(("a",), (2,), np.zeros((300, 1), np.int64)))
+    assert augmentations(factors) == {"colour": 0.4}
+
+
+def test_contrast_is_part_of_every_view_of_grey_images_alone() -> None:
+    grey, colour = image_set(300), ImageSet(np.zeros((300, 3, 8, 8), np.uint8), NumberedNames(300), "x")
+    assert augmentations(grey, {"augment": {"flip": 0.5}}) == {"flip": 0.5, "colour": 0.4}
+    assert augmentations(grey, {"augment": {"flip": 0.5, "colour": 0.1}}) == {"flip": 0.5, "colour": 0.1}
+    assert augmentations(grey, {"augment": {"flip": 0.5, "colour": 0}}) == {"flip": 0.5}
+    assert augmentations(colour, {"augment": {"flip": 0.5}}) == {"flip": 0.5}
+    without = resolve.resolve(compose("plain", [{"augment": {}}]), grey, timed=False).config.augment
+    assert without.strengths == {}
+    # A configuration that was printed is the same run again.
+    printed = json.loads(build_composed("robust", {"augment": {"flip": 0.5}}).model_dump_json())
+    assert augmentations(grey, printed) == {"flip": 0.5, "colour": 0.4}
 
 
 def test_augmentations_are_parsed_with_or_without_a_strength() -> None:
@@ -409,7 +433,7 @@ def test_run_of_another_version_keeps_its_options_whatever_the_preset_has_become
         for stage in changed["stages"]
     ]
     monkeypatch.setitem(presets.PRESETS, preset, {**changed, "stages": stages})
-    monkeypatch.setitem(presets.AUGMENTATIONS, "digits", {"flip": 0.5})
+    monkeypatch.setitem(presets.USUAL_AUGMENTATIONS, "grey", {"flip": 0.5, "colour": 0.9})
 
     options = compose(preset, [layer], continuous=1, run=run.path)
     config = resolved(options, images, run.path)

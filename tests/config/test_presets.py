@@ -15,17 +15,17 @@ def test_preset_is_a_configuration_and_survives_json(name: str) -> None:
 
 
 def test_every_augmentation_has_a_usual_strength_in_its_range() -> None:
-    assert set(presets.STRENGTHS) == set(AugmentSettings.model_fields)
-    for strengths in (presets.STRENGTHS, presets.DEFAULT_AUGMENTATION, *presets.AUGMENTATIONS.values()):
-        assert AugmentSettings(**strengths).strengths == strengths
+    assert set(presets.STRENGTHS) == set(AugmentSettings.model_fields) - {"usual"}
+    for strengths in (presets.STRENGTHS, *presets.USUAL_AUGMENTATIONS.values()):
+        assert AugmentSettings.model_validate(strengths).strengths == strengths
 
 
-def test_images_of_unknown_content_are_neither_mirrored_nor_rotated() -> None:
-    strengths = build(compose("robust", [{"data": {"source": "some/folder"}}])).augment.strengths
-    assert strengths
-    assert not {"flip", "rotate"} & strengths.keys()
+def test_no_images_are_mirrored_without_being_asked() -> None:
+    assert not any("flip" in strengths for strengths in presets.USUAL_AUGMENTATIONS.values())
 
 
-def test_digits_are_not_mirrored() -> None:
-    for name in ("mnist", "digits", "svhn"):
-        assert "flip" not in presets.AUGMENTATIONS[name]
+def test_usual_augmentations_follow_what_images_are() -> None:
+    assert presets.usual_augmentations(1) == presets.USUAL_AUGMENTATIONS["grey"]
+    assert presets.usual_augmentations(3) == presets.USUAL_AUGMENTATIONS["colour"]
+    assert presets.usual_augmentations(2) == presets.usual_augmentations(16) == presets.USUAL_AUGMENTATIONS["bands"]
+    assert presets.usual_augmentations(1, known_factors=True) == presets.USUAL_AUGMENTATIONS["factors"]

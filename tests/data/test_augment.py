@@ -118,7 +118,7 @@ def test_colour_changes_brightness_contrast_and_saturation_but_keeps_grey() -> N
 def test_images_are_augmented_independently_and_repeatably_within_the_range(name: str) -> None:
     images = torch.rand(16, 3, 12, 12, generator=generator(5)) * 2 - 1
     same = images[:1].expand(16, 3, 12, 12)
-    assert STRENGTHS[name] == AugmentSettings(**{name: STRENGTHS[name]}).strengths[name]
+    assert STRENGTHS[name] == AugmentSettings.model_validate({name: STRENGTHS[name]}).strengths[name]
     a, b, c = (augment(same, {name: STRENGTHS[name]}, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)

@@ -41,7 +41,10 @@ OTHER_OPTIONS = {  # of Lightning, torchrun and benchmarks, in running text
 OTHER_NAMES = {  # of scikit-learn, its checks, PyTorch, results of benchmarks, and names that the code composes
     "GridSearchCV",
     "RendezvousTimeoutError",
+    "category_number",
+    "category_number_0",
     "category_probabilities",
+    "category_probability",
     "check_clustering",
     "check_methods_subset_invariance",
     "fit_transform",

@@ -166,7 +166,7 @@ def resolve(
         label = {"kind": "categorical", "name": "label", "size": len(images.label_names)}
         options = {**options, "codes": [label]}
     has_default_length = config.train.default_length
-    options = _for_images(options, images)
+    options = _for_images(_with_augmentations(options, images, earlier), images)
     categories = None
     if counts_categories(options):
         if earlier is not None:
@@ -265,10 +265,9 @@ def pick_device(name: str) -> str:
 
 
 def _complete(options: Options) -> Options:
-    """Add the usual augmentations, and leave out what the objective and the codes have no use for."""
+    """Ask for the usual augmentations, and leave out what the objective and the codes have no use for."""
     if "augment" not in options:
-        source = options.get("data", {}).get("source", "")
-        options = {**options, "augment": presets.AUGMENTATIONS.get(source, presets.DEFAULT_AUGMENTATION)}
+        options = {**options, "augment": {"usual": True}}
     kind = options.get("objective", {}).get("kind", "infogan")
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
     features = options.get("features", {}).get("source")
@@ -419,6 +418,20 @@ def _check_categories(config: Config, few_labels: FewLabels | None) -> None:
             f"{config.data.labels} has {len(few_labels.names)} different labels, but there are only {categories} "
             "categories: ask for more categories"
         )
+
+
+def _with_augmentations(options: Options, images: ImageSet, earlier: Config | None) -> Options:
+    """Return the options with the usual augmentations if these are asked for, and contrast in all views of grey images.
+
+    A run that began without contrast, in an earlier version, goes on without.
+    """
+    usual = presets.usual_augmentations(images.channels, known_factors=images.factors is not None)
+    augment = {name: value for name, value in options["augment"].items() if value is not None}
+    if augment.pop("usual", False):
+        augment = usual
+    elif augment and images.channels == 1 and (earlier is None or earlier.augment.colour is not None):
+        augment = {"colour": usual["colour"], **augment}
+    return {**options, "augment": augment}
 
 
 def _for_images(options: Options, images: ImageSet) -> Options:

@@ -31,7 +31,8 @@ commands = typer.Typer()
 def categories_command(
     source: Source,
     augment: Annotated[
-        str | None, typer.Option(help="Augmentations that categories ignore, as in train. Default: by data set.")
+        str | None,
+        typer.Option(help="Augmentations that categories ignore, as in train. Default: by what the images are."),
     ] = None,
     features: Annotated[str | None, typer.Option(help=FEATURES_HELP)] = None,
     features_size: Annotated[int | None, typer.Option(help=FEATURES_SIZE_HELP)] = None,

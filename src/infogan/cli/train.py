@@ -59,7 +59,8 @@ def train_command(
     ] = None,
     objective: Annotated[str | None, in_recipe(help="Objective: infogan, gan or cgan (codes = labels).")] = None,
     augment: Annotated[
-        str | None, in_recipe(help="Augmentations that categories ignore: shift,rotate=20,... Default: by data set.")
+        str | None,
+        in_recipe(help="Augmentations that categories ignore: shift,rotate=20,... Default: by what the images are."),
     ] = None,
     features: Annotated[str | None, in_recipe(help=FEATURES_HELP)] = None,
     features_size: Annotated[int | None, in_recipe(help=FEATURES_SIZE_HELP)] = None,

@@ -33,5 +33,11 @@ DISTILL: Options = _read("distill")
 
 _augmentations = _read("augmentations")
 STRENGTHS: dict[str, float] = _augmentations["strengths"]
-DEFAULT_AUGMENTATION: dict[str, float] = _augmentations["default"]
-AUGMENTATIONS: dict[str, dict[str, float]] = _augmentations["data"]
+USUAL_AUGMENTATIONS: dict[str, dict[str, float]] = _augmentations["usual"]  # by what images are
+
+
+def usual_augmentations(channels: int, *, known_factors: bool = False) -> dict[str, float]:
+    """Return the usual augmentations of images with a number of channels, or of which all factors are known."""
+    if known_factors:
+        return USUAL_AUGMENTATIONS["factors"]
+    return USUAL_AUGMENTATIONS[{1: "grey", 3: "colour"}.get(channels, "bands")]

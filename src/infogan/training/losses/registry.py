@@ -92,7 +92,7 @@ def _missing(config: Config, needs: frozenset[Need]) -> str | None:
         return "a few labels: name their CSV file with --labels"
     if "targets" in needs and not config.features.source:
         return "pretrained features: name them with --features"
-    if "views" in needs and not config.augment.strengths:
+    if "views" in needs and not (config.augment.strengths or config.augment.usual):
         return "augmented views: pass --augment, e.g. --augment shift,rotate"
     if "second_derivatives" in needs and config.train.compile:
         return "second derivatives, which compiled networks do not have: leave out --compile"
