@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from infogan.training.clustering import DensityModes
 from infogan.training.separation import (
     MIN_MEMBERS,
     agreement_of_halves,
@@ -12,6 +13,7 @@ from infogan.training.separation import (
     groups_with_two_modes,
     merge_tree,
     predictability,
+    replace_chance_modes,
 )
 
 Points = NDArray[np.float32]
@@ -101,3 +103,31 @@ def test_predictability_is_corrected_for_chance() -> None:
     shuffled = np.random.default_rng(0).permutation(labels)
     assert abs(predictability(points, shuffled)) < 0.15
     assert predictability(points, np.zeros(400, int)) == pytest.approx(0, abs=1e-6)
+
+
+def modes_of(peak_of_point: NDArray[np.int64], last_excess: float) -> DensityModes:
+    """Return three modes: the second one has a part of its points in the third, which merges into it."""
+    none = np.zeros((len(peak_of_point), 1), np.int64)
+    return DensityModes(np.arange(3), np.array([5.0, 3.0, last_excess]), np.array([0, 0, 1]), peak_of_point, none)
+
+
+@pytest.mark.parametrize(("last_excess", "small", "found"), [(1e-5, 250, True), (0.1, 250, False), (1e-5, 60, False)])
+def test_a_small_kind_without_a_mode_replaces_a_mode_by_chance(last_excess: float, small: int, found: bool) -> None:
+    points, labels = kinds((2000, small, 1500))
+    peaks = np.where(labels == 2, 1, 0)  # the small kind is in the mode of the first
+    peaks[-40:] = 2
+    clusters = replace_chance_modes(points, modes_of(peaks, last_excess), 3, seed=0)
+    if found:
+        assert len({*zip(labels.tolist(), clusters.tolist(), strict=True)}) == 3  # one cluster a kind
+    else:
+        assert np.array_equal(clusters, peaks)
+
+
+def test_modes_stay_if_all_clusters_have_one_kind_or_none_has() -> None:
+    points, labels = kinds((400, 300, 200))
+    assert np.array_equal(replace_chance_modes(points, modes_of(labels, 1e-5), 3, seed=0), labels)
+    halved = np.where(labels == 1, 0, labels)  # two modes by chance are one too few for what is hidden
+    halved[:30] = 1
+    peaks = np.minimum(halved, 1)
+    peaks[:10] = 2
+    assert replace_chance_modes(points, modes_of(peaks, 1e-5), 3, seed=0).max() == 2

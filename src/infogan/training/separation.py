@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from infogan.training import clustering
-from infogan.training.clustering import Features, Labels
+from infogan.training.clustering import DensityModes, Features, Labels
 from infogan.utils.dip import dip
 from infogan.utils.matching import matched_share
 
 Cut = Callable[[Features, int, int], Labels]
 
+CHANCE_EXCESS = 2e-4  # share of all modes' excess, up to which a mode of many thousand images can be chance
+HIDDEN_SHARE = 0.05  # of a group's images, from which on a kind without a mode of its own is looked for
 MIN_MEMBERS = 30  # images of a group, from which on it is examined
 SEVERAL_SHARE = 0.15  # of a group's images, from which on a part can be a kind of its own
 # Two parts are kinds if the axis between them has two modes, which is beyond chance from a dip of 0.6 / sqrt(images)
@@ -65,14 +67,57 @@ def groups_of_several(features: Features, labels: Labels, count: int, *, seed: i
 
 def _has_two_parts(members: Features, seed: int) -> bool:
     """Return whether the axis between the two parts of a group has two modes, see ``SEVERAL_DIP``."""
+    return _valley_between_parts(members, seed, SEVERAL_SHARE)[0] >= SEVERAL_DIP
+
+
+def _valley_between_parts(members: Features, seed: int, smallest: float) -> tuple[float, Labels]:
+    """Return how deep the valley between the two parts of a group is, and the part, 0 or 1, of each image.
+
+    The images are in random order. The depth is the dip on the axis between the parts times the root of the number of
+    images, which is the same for chance whatever that number is. It is 0 for few images, if a part has less than the
+    share ``smallest`` of them, or if two halves of them have other parts.
+    """
+    if len(members) < MIN_MEMBERS:
+        return 0.0, np.zeros(len(members), np.int64)
     halves = np.array_split(members, 2)
     parts, axes = zip(*(_two_parts(half, members, seed) for half in halves), strict=True)
     share = parts[0].mean()
-    if min(share, 1 - share) < SEVERAL_SHARE or matched_share(parts[0], parts[1], 2) < SEVERAL_AGREEMENT:
-        return False
+    if min(share, 1 - share) < smallest or matched_share(parts[0], parts[1], 2) < SEVERAL_AGREEMENT:
+        return 0.0, parts[0]
     # In many dimensions an axis always separates the points that it was fitted to.
     dips = [dip(half @ axis) for half, axis in zip(halves, reversed(axes), strict=True)]
-    return bool(np.sqrt(len(halves[1])) * np.mean(dips) >= SEVERAL_DIP)
+    return float(np.sqrt(len(halves[1])) * np.mean(dips)), parts[0]
+
+
+def replace_chance_modes(features: Features, modes: DensityModes, clusters: int, *, seed: int) -> Labels:
+    """Return the clusters of the density modes, with kinds that have no mode in place of modes by chance.
+
+    A small kind that touches a larger one has no peak of density of its own, so that a chance peak becomes a cluster
+    instead, and two kinds share another. Peaks of negligible excess are left out one after another, and the clusters of
+    two kinds divided, until none has two kinds. If that does not succeed, the modes stay.
+
+    Args:
+        features: (images, features), unit vectors.
+        modes: Their modes of density.
+        clusters: Number of clusters.
+        seed: Seed of the halves.
+    """
+    random, shares = np.random.default_rng(seed), modes.excesses / modes.excesses.sum()
+    for left_out in range(clusters - 1):
+        if left_out and shares[clusters - left_out] > CHANCE_EXCESS:
+            break
+        labels = modes.labels(clusters - left_out)
+        for count in range(clusters - left_out, clusters + 1):
+            members = [random.permutation(np.flatnonzero(labels == group)) for group in range(count)]
+            valleys = [_valley_between_parts(features[rows], seed, HIDDEN_SHARE) for rows in members]
+            deepest = max(range(count), key=lambda group: valleys[group][0])
+            depth, parts = valleys[deepest]
+            if count == clusters and depth < SEVERAL_DIP:
+                return labels
+            if count == clusters or depth < SEVERAL_DIP:
+                break
+            labels[members[deepest][parts == 1]] = count
+    return modes.labels(clusters)
 
 
 def groups_with_two_modes(features: Features, labels: Labels, count: int) -> Iterator[int]:

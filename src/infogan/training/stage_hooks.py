@@ -17,6 +17,7 @@ from infogan.data.labels import FewLabels
 from infogan.models.architectures import Images
 from infogan.models.encoder import Encoder
 from infogan.training import clustering
+from infogan.training.separation import replace_chance_modes
 from infogan.training.state import HOOK_STREAM, EncoderState, TrainState
 from infogan.utils import distributed
 from infogan.utils.matching import hungarian_mapping
@@ -27,7 +28,9 @@ CLUSTERED_IMAGES = 20_000  # from which the categories start
 PRIOR_IMAGES = 20_000  # from which a prior is estimated
 NEIGHBOUR_IMAGES = 10_000  # among which the distance between neighbours is measured
 VAT_RADIUS = 0.45  # in distances between neighbouring images
-MAX_COMPACT_SCATTER = 0.24  # share of the features' scatter that compact clusters leave at most
+# Share of the features' scatter that compact clusters leave at most: k-means clusters, and modes of density, between
+# which lies a valley.
+MAX_COMPACT_SCATTER, MAX_COMPACT_SCATTER_OF_MODES = 0.235, 0.35
 DIFFUSE_LR_SCALE = 0.1  # of the encoder if the clusters are not compact
 MAX_SIZE_RATIO = 2.0  # largest cluster over smallest, up to which the prior stays uniform
 PRIOR_SMOOTHING = 0.05  # uniform share of an estimated prior, so that no category dies out
@@ -82,15 +85,20 @@ def cluster(
     images = _resized(encoder, sample_pixels(pixels, CLUSTERED_IMAGES, seed))
     features = encoder.features_in_batches(images).cpu().numpy()
     categories = len(encoder.directions)
-    clusters = clustering.cluster(features, categories, seed=seed % 2**31)
+    modes = clustering.modes(features)
+    clusters = clustering.cluster(features, categories, seed=seed % 2**31, density_modes=modes)
     labels, kinds = clusters.labels, clusters.kinds
+    if clusters.are_modes:
+        labels = replace_chance_modes(features, modes, categories, seed=seed % 2**31)
     directions = clustering.directions(features, labels, categories)
     if few_labels is not None:
         order = _order_by_labels(encoder, pixels, directions, few_labels)
         directions, labels, kinds = directions[order], np.argsort(order)[labels], kinds[order]
-    masses = torch.from_numpy(np.bincount(labels, minlength=categories) / len(labels))
+    nearest = (features @ directions.T).argmax(axis=1)  # as the encoder files the images now
+    masses = torch.from_numpy(np.bincount(nearest, minlength=categories) / len(nearest))
     total_scatter = clustering.scatter(features, np.zeros_like(labels), 1)
-    is_compact = clustering.scatter(features, labels, categories) <= MAX_COMPACT_SCATTER * total_scatter
+    max_scatter = MAX_COMPACT_SCATTER_OF_MODES if clusters.are_modes else MAX_COMPACT_SCATTER
+    is_compact = clustering.scatter(features, labels, categories) <= max_scatter * total_scatter
     neighbour_images = images[:: -(-len(images) // NEIGHBOUR_IMAGES)].flatten(1).cpu().numpy()
     with torch.no_grad():
         encoder.directions.copy_(torch.from_numpy(directions))
