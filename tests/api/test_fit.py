@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import infogan
-from infogan.api.resolve import compose
-from infogan.config.load import build
+from infogan.config.presets import usual_augmentations
+from infogan.data import load
 from infogan.models.results import Samples
 from infogan.training.callbacks import Interrupted
 from infogan.training.run_dir import RunFolder
@@ -72,12 +72,11 @@ def test_path_gives_the_run_that_the_command_gives(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "runs" / "00000-bars" / "report.html").is_file()
 
 
-def test_named_data_set_has_its_own_augmentations(tmp_path: Path) -> None:
-    infogan.fit("digits", out=tmp_path / "run", **{**SMALL, "steps": 2})
-    augment = json.loads((tmp_path / "run" / "config.json").read_text())["augment"]
-    expected, default = (build(compose("plain", [layer])).augment for layer in ({"data": {"source": "digits"}}, {}))
-    assert augment == expected.model_dump(mode="json")
-    assert expected != default
+def test_images_have_the_same_augmentations_under_any_name(tmp_path: Path) -> None:
+    for name, data in (("named", "digits"), ("array", load("digits").images)):
+        infogan.fit(data, out=tmp_path / name, **{**SMALL, "steps": 2})
+        config = RunFolder.existing(tmp_path / name).read_config()
+        assert config.augment.strengths == usual_augmentations(1)
 
 
 def test_callbacks_of_every_name_are_called(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def test_codes_are_a_csv_file_and_images_are_sorted(run: Path, images: Path, tmp
     assert result.stdout.splitlines() == [str(out), *(str(target / str(value)) for value in range(10))]
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert out.read_text().splitlines()[0] == "image,category,category_probability,knob1,knob2,entropy"
+    header = "image,category,category_probability,knob1,knob2,entropy,category_number,source"
+    assert out.read_text().splitlines()[0] == header
     assert len(rows) == 72
     assert rows[0]["image"] == "lying/0.png"
     assert all(0 <= float(row["category_probability"]) <= 1 for row in rows)

@@ -29,6 +29,7 @@ DEFAULT_SIZE = 64  # of images that differ in size, or are not square
 MAX_CHANNELS = 16
 LARGEST = 1_024  # of images for pretrained encoders
 MAX_PIXELS = 64 * 2**20  # of one image before it is resized: 256 MiB as RGBA
+MAX_VALUES = 4 * MAX_PIXELS  # of all its channels
 REDUCIBLE = 4  # times as many may a JPEG have; a progressive one takes 6 bytes a pixel before it is reduced
 MAX_DECODE_BYTES = 24 * MAX_PIXELS  # memory that decoding one image may need, with copies, in the deepest format
 
@@ -388,14 +389,21 @@ def _count_pages(image: Image.Image) -> int:
 
 
 def _read_pages(image: Image.Image) -> NDArray[Any]:
-    """Return the pages of a TIFF as an array (channels, height, width)."""
-    pages = []
-    for page in range(_count_pages(image)):
+    """Return the pages of a TIFF as an array (channels, height, width); raise ImageTooLargeError if it is too large."""
+    pages, count = [], _count_pages(image)
+    check_values(count, image.height, image.width)
+    for page in range(count):
         image.seek(page)
         values = np.asarray(image)
         pages.append(values.astype(np.uint16) if image.mode.startswith("I;16") else values)
     image.seek(0)
     return np.stack(pages)
+
+
+def check_values(channels: int, height: int, width: int) -> None:
+    """Raise ImageTooLargeError if an image has too many values to be read."""
+    if channels * height * width > MAX_VALUES:
+        raise ImageTooLargeError(f"{channels}x{width}x{height} values, more than {MAX_VALUES:,}")
 
 
 def to_uint8(pixels: NDArray[Any], value_range: ValueRange | None = None) -> NDArray[np.uint8]:

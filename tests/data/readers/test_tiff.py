@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infogan.data import load
+from infogan.data import load, preprocess
 from infogan.data.readers import tiff
 from infogan.utils.errors import UserError
 
@@ -50,6 +50,16 @@ def test_stacks_of_several_axes_are_left_out_with_a_reason(tmp_path: Path) -> No
     )
     with pytest.raises(UserError, match=r"it has 20 channels.*b\.tif"):
         load(tmp_path, strict=True, size=8, channels=5)
+
+
+def test_files_that_are_too_large_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "pages.tif", BANDS, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "bands.tif", BANDS.transpose(1, 2, 0), photometric="minisblack", planarconfig="contig")
+    monkeypatch.setattr(preprocess, "MAX_VALUES", BANDS.size)
+    assert len(load(tmp_path)) == 2
+    monkeypatch.setattr(preprocess, "MAX_VALUES", BANDS.size - 1)
+    with pytest.raises(UserError, match=r"7x12x12 values, more than 1,007"):
+        load(tmp_path, size=8, channels=7)
 
 
 def test_a_damaged_file_is_left_out(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.data.preprocess import MAX_CHANNELS, MAX_PIXELS, ImageTooLargeError
+from infogan.data.preprocess import MAX_CHANNELS, check_values
 
 EXTENSIONS = (".tif", ".tiff")
 
@@ -14,7 +14,7 @@ def read_bands(file: BinaryIO) -> NDArray[Any]:
     """Return the first image of a TIFF as an array (channels, height, width).
 
     Raises:
-        ImageTooLargeError: It has more than `MAX_PIXELS` pixels.
+        ImageTooLargeError: It has more than `preprocess.MAX_VALUES` values.
         ValueError: The library for such files is not installed, or the image has other axes than channels, height and
             width.
         Exception: The file is broken; the library raises exceptions of many types.
@@ -33,7 +33,6 @@ def read_bands(file: BinaryIO) -> NDArray[Any]:
         channels = axes[others[0]][1] if others else 1
         if channels > MAX_CHANNELS:
             raise ValueError(f"it has {channels} channels; at most {MAX_CHANNELS} are read")
-        if (pixels := sizes["Y"] * sizes["X"]) > MAX_PIXELS:
-            raise ImageTooLargeError(f"{pixels:,} pixels, more than {MAX_PIXELS:,}")
+        check_values(channels, sizes["Y"], sizes["X"])
         values: NDArray[Any] = np.asarray(series.asarray()).reshape([size for _, size in axes])
     return np.moveaxis(values, others[0], 0) if others else values[np.newaxis]
