@@ -1,6 +1,9 @@
 """Compare verdicts on groups with labels, on the evidence that `benchmarks.verdict_runs` has measured.
 
     python -m benchmarks.verdicts benchmarks/results/verdicts.jsonl
+    python -m benchmarks.verdicts benchmarks/results/verdicts.jsonl --draw docs/images/verdict-curves.png
+
+The second command also draws the curves, for which it needs matplotlib.
 
 A run is *right* if its accuracy, one category a label, is at least ``RIGHT`` of the best of its set, and *wrong* below
 ``WRONG`` of it; in between, any answer will do. The tables show the answers with the limits of the package, then with
@@ -27,6 +30,7 @@ RIGHT, SMALLEST_RIGHT = 0.95, 0.6  # share of the best accuracy, and accuracy, f
 WRONG, LARGEST_WRONG = 0.85, 0.5  # below which they are wrong
 KNOWN_BEST = {"imbalanced": 0.987, "mnist": 0.987, "crops": 1.0}  # of full runs, if the grid has no better one
 HALVES = (("digits", "fashion-mnist", "cifar10", "shapes"), ("mnist", "imbalanced", "clothing", "crops", "glyphs"))
+BINS = 5  # of the probability, in the picture of its calibration
 PROBABILITY_FILE = Path(verdict.__file__).with_name("probability.toml")
 ANSWERS = ("yes", "with care", "no")
 Limits = dict[str, tuple[float, float]]
@@ -64,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="JSON lines of benchmarks.verdict_runs")
     parser.add_argument("--write", action="store_true", help="write the fitted probability into the package")
+    parser.add_argument("--draw", type=Path, help="image file for the ROC curves and the calibration")
     arguments = parser.parse_args()
     runs = read_runs(arguments.results)
     if arguments.write:
@@ -77,8 +82,13 @@ def main() -> None:
         crossed |= {run.name: answer(run, limits) for run in runs if run.data in reported}
     print("\nWith limits that were fitted on the other half of the sets:\n")
     print(table(runs, [crossed[run.name] for run in runs]))
+    probabilities = leave_one_set_out(runs)
     print("\nProbability of right groups, fitted on the other sets:\n")
-    print(calibration_table(runs, leave_one_set_out(runs)))
+    print(calibration_table(runs, probabilities))
+    print("\nArea under the ROC curve, right against wrong:\n")
+    print(area_table(runs, probabilities))
+    if arguments.draw:
+        draw(runs, probabilities, arguments.draw)
 
 
 def read_runs(path: Path) -> list[Run]:
@@ -162,8 +172,13 @@ def leave_one_set_out(runs: Sequence[Run]) -> NDArray[np.float64]:
         model = fit_probability([run for run in runs if run.data != data])
         for row, run in enumerate(runs):
             if run.data == data:
-                probabilities[row] = model.predict_proba([[*run.traces.values()]])[0, 1]
+                probabilities[row] = model.predict_proba([[*regressors(run).values()]])[0, 1]
     return probabilities
+
+
+def regressors(run: Run) -> dict[str, float]:
+    """Return the measurements that the probability depends on: those that every run has."""
+    return {name: value for name, value in run.traces.items() if name != "views_apart"}
 
 
 def fit_probability(runs: Iterable[Run]) -> Any:
@@ -173,7 +188,7 @@ def fit_probability(runs: Iterable[Run]) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     decided = [run for run in runs if run.is_right is not None]
-    traces = [[*run.traces.values()] for run in decided]
+    traces = [[*regressors(run).values()] for run in decided]
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(traces, [run.is_right for run in decided])
 
 
@@ -184,7 +199,7 @@ def write_probability(runs: Sequence[Run]) -> None:
     intercept = regression.intercept_[0] - float(weights @ scaler.mean_)
     lines = [f"# Written by `python -m benchmarks.verdicts RESULTS --write`, from {len(runs)} runs."]
     lines += [f"intercept = {intercept:.4f}", "", "[weights]"]
-    lines += [f"{name} = {weight:.4f}" for name, weight in zip(runs[0].traces, weights, strict=True)]
+    lines += [f"{name} = {weight:.4f}" for name, weight in zip(regressors(runs[0]), weights, strict=True)]
     PROBABILITY_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -197,6 +212,51 @@ def calibration_table(runs: Sequence[Run], probabilities: NDArray[np.float64]) -
         share = f"{np.mean(decided):.0%}" if decided else "-"
         rows.append(f"| {low:.0%} to {min(high, 1.0):.0%} | {len(decided)} | {share} |")
     return "\n".join(rows)
+
+
+def scores(runs: Sequence[Run], probabilities: NDArray[np.float64]) -> tuple[list[bool], dict[str, list[float]]]:
+    """Return which decided runs are right, and their scores by name: each measurement, and the probability."""
+    decided = [(run, float(p)) for run, p in zip(runs, probabilities, strict=True) if run.is_right is not None]
+    by_name = {"probability": [p for _, p in decided]}
+    for name in runs[0].traces:
+        sign = 1 if "minimum" in THRESHOLDS[name] else -1
+        by_name[name] = [sign * run.traces[name] for run, _ in decided]
+    return [bool(run.is_right) for run, _ in decided], by_name
+
+
+def area_table(runs: Sequence[Run], probabilities: NDArray[np.float64]) -> str:
+    """Return the area under the ROC curve of each measurement and of the probability, as Markdown."""
+    from sklearn.metrics import roc_auc_score
+
+    is_right, by_name = scores(runs, probabilities)
+    areas = {name: float(roc_auc_score(is_right, values)) for name, values in by_name.items()}
+    rows = [f"| `{name}` | {area:.2f} |" for name, area in sorted(areas.items(), key=lambda item: -item[1])]
+    return "\n".join(["| measurement | area |", "|---|---|", *rows])
+
+
+def draw(runs: Sequence[Run], probabilities: NDArray[np.float64], path: Path) -> None:
+    """Draw the ROC curves, and how often runs of similar probability are right."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import roc_curve
+
+    is_right, by_name = scores(runs, probabilities)
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    curves, calibration = figure.subplots(1, 2)
+    for name, values in by_name.items():
+        wrong, right, _ = roc_curve(is_right, values)
+        curves.plot(wrong, right, label=name, linewidth=3 if name == "probability" else 1.2)
+    curves.set(xlabel="share of the wrong runs above a limit", ylabel="share of the right runs above it")
+    curves.legend(fontsize=8, loc="lower right")
+    bins = np.clip((np.array(by_name["probability"]) * BINS).astype(int), 0, BINS - 1)
+    for number in np.unique(bins):
+        inside = np.flatnonzero(bins == number)
+        x = np.mean([by_name["probability"][row] for row in inside])
+        y = np.mean([is_right[row] for row in inside])
+        calibration.plot(x, y, "o", color="C0", markersize=4 + 2 * np.sqrt(len(inside)), alpha=0.7)
+        calibration.annotate(str(len(inside)), (x, y), textcoords="offset points", xytext=(12, -4))
+    calibration.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    calibration.set(xlabel="probability of right groups (fitted on the other sets)", ylabel="share that is right")
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
