@@ -1,6 +1,7 @@
 """What options mean: presets, layers and assignments put together, and what images, devices and clocks fill in."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,14 @@ def test_usual_augmentations_depend_on_the_images_and_not_on_their_name() -> Non
         assert augmentations(colour, layer) == presets.USUAL_AUGMENTATIONS["colour"]
     factors = replace(grey, factors=Factors(("a",), (2,), np.zeros((300, 1), np.int64)))
     assert augmentations(factors) == {"colour": 0.4}
+
+
+def test_bands_that_images_lack_are_refused_before_training() -> None:
+    images = ImageSet(np.zeros((300, 5, 8, 8), np.uint8), NumberedNames(300), "x")
+    for bands, refused in (((5, 1, 2), False), ((6, 1, 2), True)):
+        options = compose("robust", [{"data": {"bands": bands}}])
+        with pytest.raises(UserError, match="5 channels") if refused else nullcontext():
+            resolve.resolve(options, images, timed=False)
 
 
 def test_contrast_is_part_of_every_view_of_grey_images_alone() -> None:

@@ -15,7 +15,7 @@ def test_preset_is_a_configuration_and_survives_json(name: str) -> None:
 
 
 def test_every_augmentation_has_a_usual_strength_in_its_range() -> None:
-    assert set(presets.STRENGTHS) == set(AugmentSettings.model_fields) - {"usual"}
+    assert set(presets.STRENGTHS) == set(AugmentSettings.model_fields)
     for strengths in (presets.STRENGTHS, *presets.USUAL_AUGMENTATIONS.values()):
         assert AugmentSettings.model_validate(strengths).strengths == strengths
 

@@ -385,6 +385,8 @@ def _check_images(config: Config, images: ImageSet) -> FewLabels | None:
         needed = f"at least {least} are needed" + (f" for {categories} categories" if least > MIN_IMAGES else "")
         raise UserError(f"{images.source} has {len(images)} images; {needed}")
     check_size(config.networks, ImageShape(images.channels, images.size))
+    if (bands := config.data.bands) and images.channels not in (1, 3) and max(bands) > images.channels:
+        raise UserError(f"the bands are {bands}, but the images of {images.source} have {images.channels} channels")
     if config.objective.kind == "cgan" and images.labels is None:
         raise UserError(f"a cgan needs a label for each image, but {images.source} has none")
     return few_labels

@@ -64,7 +64,6 @@ class DataSettings(Settings):
 class AugmentSettings(Settings):
     """The strength of each random augmentation; None = off. Categories ignore whatever the augmentations change."""
 
-    usual: bool = False  # those of `config.presets.usual_augmentations`, once the images are known
     shift: Annotated[float, Field(gt=0, le=0.5)] | None = None  # largest translation, as a share of the side
     rotate: Annotated[float, Field(gt=0, le=180)] | None = None  # largest rotation in degrees, both ways
     scale: Annotated[float, Field(gt=0, le=1)] | None = None  # s: zoom by a factor between 1 / (1 + s) and 1 + s
@@ -72,8 +71,7 @@ class AugmentSettings(Settings):
     elastic: Annotated[float, Field(gt=0, le=0.2)] | None = None  # smooth warp; standard deviation, share of the side
     flip: Annotated[float, Field(gt=0, le=1)] | None = None  # probability of mirroring left to right
     crop: Annotated[float, Field(gt=0, le=0.9)] | None = None  # s: keep an area between 1 - s and 1, and enlarge it
-    # s: brightness, contrast and saturation times a factor between 1 - s and 1 + s. Grey images have the usual strength
-    # unless it is given; 0 = none.
+    # s: brightness, contrast and saturation times a factor between 1 - s and 1 + s; 0 = off
     colour: Annotated[float, Field(ge=0, le=1)] | None = None
     hue: Annotated[float, Field(gt=0, le=0.5)] | None = None  # largest change of hue, as a share of a full turn
     grey: Annotated[float, Field(gt=0, le=1)] | None = None  # probability of losing all colour
@@ -81,7 +79,13 @@ class AugmentSettings(Settings):
     @property
     def strengths(self) -> dict[str, float]:
         """The augmentations that are on, by name."""
-        return {name: value for name, value in self.model_dump(exclude={"usual"}).items() if value}
+        return {name: value for name in AugmentSettings.model_fields if (value := getattr(self, name))}
+
+
+class ViewSettings(AugmentSettings):
+    """The augmentations that categories ignore. Grey images have the usual ``colour`` unless another is given."""
+
+    usual: bool = False  # those of `config.presets.usual_augmentations`, once the images are known
 
 
 class FeatureSettings(Settings):
@@ -278,7 +282,7 @@ class Config(Settings):
     features: FeatureSettings = FeatureSettings()
     noise: NoiseSettings = NoiseSettings()
     codes: tuple[Code, ...] = ()
-    augment: AugmentSettings = AugmentSettings()
+    augment: ViewSettings = ViewSettings()
     networks: NetworkSettings = NetworkSettings()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     train: TrainSettings = TrainSettings()

@@ -149,8 +149,6 @@ class ImageSpec:
                 f"{source} has images of {channels} channels ({names[channels]}), and at most {MAX_CHANNELS} are read; "
                 "pass --channels 1 if only the first page of each file is wanted"
             )
-        if self.bands is not None and channels not in (1, 3) and max(self.bands) > channels:
-            raise UserError(f"the bands are {self.bands}, but the images of {source} have {channels} channels")
         return Target(size, channels, self.shape, self.value_range, self.for_encoder, self.bands)
 
 
@@ -305,11 +303,16 @@ def shown(images: NDArray[np.uint8], bands: Bands | None = None) -> NDArray[np.u
     Args:
         images: The images.
         bands: The channels, counted from 1, that are shown as red, green and blue. None = the first three. A channel
-            that images lack is black.
+            that images of two channels lack is black.
+
+    Raises:
+        ValueError: The images have fewer channels than a band's number.
     """
     channels = images.shape[-3]
     if channels in (1, 3):
         return images
+    if bands is not None and max(bands) > channels:
+        raise ValueError(f"the bands are {', '.join(map(str, bands))}, but there are only {channels} channels")
     padded = images if channels > 2 else np.concatenate([images, np.zeros_like(images[..., :1, :, :])], axis=-3)
     return padded[..., [band - 1 for band in bands or (1, 2, 3)], :, :]
 
@@ -344,8 +347,9 @@ def render(
         Exception: The image is broken; Pillow raises exceptions of many types.
     """
     enlarging = Image.Resampling.BILINEAR if for_encoder else Image.Resampling.LANCZOS
-    if not isinstance(image, np.ndarray) and channels not in (1, 3) and _count_pages(image) > 1:
-        image = _read_pages(image)
+    reads_bands = for_encoder or channels not in (1, 3)
+    if reads_bands and not isinstance(image, np.ndarray) and (pages := _count_pages(image)) > 1:
+        image = _read_pages(image, pages)
     if isinstance(image, np.ndarray):
         pixels = to_uint8(image, value_range)
         value_range = None
@@ -388,9 +392,9 @@ def _count_pages(image: Image.Image) -> int:
         image.seek(0)
 
 
-def _read_pages(image: Image.Image) -> NDArray[Any]:
+def _read_pages(image: Image.Image, count: int) -> NDArray[Any]:
     """Return the pages of a TIFF as an array (channels, height, width); raise ImageTooLargeError if it is too large."""
-    pages, count = [], _count_pages(image)
+    pages = []
     check_values(count, image.height, image.width)
     for page in range(count):
         image.seek(page)

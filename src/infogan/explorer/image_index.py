@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from infogan.data import ImageSet
 from infogan.explorer.persistence import csv_bytes
 from infogan.explorer.render import tiled_data_url
-from infogan.models.groups import Assignment, Group, code_columns, group_probabilities, groups_of, text_rows
+from infogan.models.groups import Group, code_columns, group_numbers, group_probabilities, groups_of, text_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
@@ -131,14 +131,9 @@ class ImageIndex:
 
         A label counts as certain. An image whose label is not the name of a group has the number -1.
         """
-        assignment = self._assignment(code)
-        return assignment.groups, assignment.numbers
-
-    def _assignment(self, code: int) -> Assignment:
-        self.groups(code)  # raises UserError
-        name, probabilities = list(self.model.layout.codes)[code], self._predictions.values[code][: self.encoded]
+        groups = self.groups(code)
         labels = {index: self.labels[index] for index in self._labelled()} if code == self.main_code else {}
-        return Assignment.of(self.model, name, probabilities, labels)
+        return groups, group_numbers(groups, self._best[code][: self.encoded], labels)
 
     def group_probabilities(self, code: int, indices: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the probabilities of the groups of a code, (images, groups); labels count as certain.

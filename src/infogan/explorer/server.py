@@ -45,13 +45,14 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
     run = RunFolder.existing(path)
     config = run.read_config()
     images: ImageSet | None = None
+    filed = None
     try:
         settings = data_of_run(run, data)
         images = load_images(model, settings)
         check_images(run, images, settings.source)
+        filed = filed_by_features(run)
     except UserError as error:
         log(f"there is nothing to sort or correct: {error}" if images is None else str(error))
-    filed = filed_by_features(run) if images is not None else None
     if images is not None and len(images) > limit:
         log(f"{limit} of the {len(images)} images are read; change this with --limit")
         rows = np.linspace(0, len(images) - 1, limit).astype(int)

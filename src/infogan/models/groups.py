@@ -48,15 +48,25 @@ def group_probabilities(groups: Sequence[Group], probabilities: NDArray[np.float
     return sums
 
 
-def group_numbers(groups: Sequence[Group], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of the group of each image, (images,), from its most probable value, as `InfoGAN.encode`.
+def group_numbers(
+    groups: Sequence[Group], values: NDArray[np.int64], corrections: Mapping[int, str]
+) -> NDArray[np.int64]:
+    """Return the number of the group of each image, (images,): that of its correction, or of its most probable value.
 
-    Where values share a name, the most probable value can be in another group than the most probable one.
+    Where values share a name, the most probable value can be in another group than the most probable group.
+
+    Args:
+        groups: The groups.
+        values: (images,), the most probable value of each image.
+        corrections: Labels that a person has given, by number of the image; ``NO_GROUP`` if it is no group's name.
     """
     number_of_value = np.full(1 + max(max(group.values) for group in groups), NO_GROUP)
     for number, group in enumerate(groups):
         number_of_value[list(group.values)] = number
     numbers: NDArray[np.int64] = number_of_value[values]
+    number_of_name = {group.name: number for number, group in enumerate(groups)}
+    for row, label in corrections.items():
+        numbers[row] = number_of_name.get(label, NO_GROUP)
     return numbers
 
 
@@ -93,19 +103,16 @@ class Assignment:
             probabilities: (images, values), of the code's values.
             corrections: Labels that a person has given, by number of the image.
         """
-        groups, values = groups_of(model, code), probabilities.argmax(axis=1)
-        numbers, rows = group_numbers(groups, values), np.arange(len(values))
-        confidence = group_probabilities(groups, probabilities)[rows, numbers]
+        groups, values, corrections = groups_of(model, code), probabilities.argmax(axis=1), corrections or {}
+        numbers = group_numbers(groups, values, corrections)
+        confidence = group_probabilities(groups, probabilities)[np.arange(len(values)), numbers]
         names = [groups[number].name for number in numbers.tolist()]
         corrected = np.zeros(len(values), bool)
-        number_of_name = {group.name: number for number, group in enumerate(groups)}
-        for row, label in (corrections or {}).items():
-            number = number_of_name.get(label, NO_GROUP)
-            if number == NO_GROUP:
-                values[row] = NO_GROUP
-            elif values[row] not in groups[number].values:
-                values[row] = groups[number].values[0]
-            numbers[row], names[row], confidence[row], corrected[row] = number, label, 1, True
+        for row, label in corrections.items():
+            members = groups[numbers[row]].values if numbers[row] != NO_GROUP else (NO_GROUP,)
+            if values[row] not in members:
+                values[row] = members[0]
+            names[row], confidence[row], corrected[row] = label, 1, True
         return cls(groups, numbers, values, names, confidence, corrected)
 
 

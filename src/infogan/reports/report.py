@@ -60,9 +60,8 @@ def report_page(
     """
     code_names = current_code_names(config, model.layout.codes)
     sorts_images = model.networks.reads_codes and model.layout.categorical
-    shows_test = test is not None and filed is None and not corrections
-    seed = config.train.seed
-    gallery = (test, seed) if test is not None and shows_test else (images, seed, filed, corrections)
+    uses_train = test is None or filed is not None or corrections  # of which more is known than the model says
+    gallery = (images, config.train.seed, filed, corrections) if uses_train else (test, config.train.seed)
     columns = math.isqrt(GRID_IMAGES)
     indices = np.linspace(0, len(images) - 1, min(GRID_IMAGES, len(images))).astype(int)
     return html_page.render(
