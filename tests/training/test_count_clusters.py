@@ -11,7 +11,7 @@ from infogan.data.augment import augment
 from infogan.data.batches import to_pixels
 from infogan.data.dataset import ImageSet
 from infogan.training import first_stage
-from infogan.training.count_clusters import count_categories, count_groups
+from infogan.training.count_clusters import count_categories, count_groups, likely_range
 from infogan.utils.errors import UserError
 from tests.helpers import image_set, small_config
 from tests.training.test_separation import kinds, noise
@@ -51,6 +51,21 @@ def test_the_range_contains_the_number_of_groups_and_is_narrow(sizes: tuple[int,
     assert sum(found.probabilities) == pytest.approx(1, abs=0.01)
     assert found.several[found.counts.index(len(sizes))] == 0
     assert found.low <= len(found.tree) + 1 <= found.high
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ([0.0, 1.0, 0.0], (1, 1, 1)),
+        ([0.04, 0.5, 0.42, 0.04], (1, 1, 2)),  # 4 % lie below the range, and above it
+        ([0.06, 0.5, 0.38, 0.06], (0, 1, 3)),
+        ([0.04] * 24 + [0.041], (1, 24, 24)),  # the most probable number is always in the range
+    ],
+)
+def test_the_range_covers_nine_tenths_of_the_probability(
+    probabilities: list[float], expected: tuple[int, int, int]
+) -> None:
+    assert likely_range(np.array(probabilities)) == expected
 
 
 def test_points_without_groups_have_no_clear_number() -> None:

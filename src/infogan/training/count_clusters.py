@@ -26,10 +26,11 @@ from infogan.utils.errors import UserError
 
 MAX_CATEGORIES = 30  # that are looked for
 DRAWS, DRAWN, DRAWN_SHARE = 3, 2_500, 0.7  # draws of images: their number, and how many, at most
-TOLERANCE = 0.04  # misfit that divides the probability of a number by e
+TOLERANCE = 0.05  # misfit that divides the probability of a number by e
+MINOR = 0.04  # share of the images in categories of several kinds, up to which a number is large enough
 HOPELESS = 0.4  # misfit above the smallest one, from which on larger numbers are not tried
 CLEAR = 0.15  # misfit, up to which the images show groups
-TAIL = 0.1  # probability below the range, and above it
+TAIL = 0.05  # probability below the range, and above it
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,11 @@ def count_groups(features: Features, *, seed: int, max_count: int = MAX_CATEGORI
     smallest = misfits.min(axis=1, keepdims=True)
     likelihoods = np.exp(-(misfits - smallest) / (TOLERANCE + smallest))
     probabilities = (likelihoods / likelihoods.sum(axis=1, keepdims=True)).mean(axis=0)
-    below = np.cumsum(probabilities)
-    low, high = int(np.searchsorted(below, TAIL)), int(np.searchsorted(below, 1 - TAIL))
+    low, best, high = likely_range(probabilities)
     labels = clustering.cluster(draws[0], high + 2, seed=seed).labels
     return CategoryRange(
         low=low + 2,
-        best=int(probabilities.argmax()) + 2,
+        best=best + 2,
         high=high + 2,
         is_clear=bool(misfits.mean(axis=0).min() <= CLEAR),
         counts=[*range(2, largest + 1)],
@@ -141,6 +141,18 @@ def count_groups(features: Features, *, seed: int, max_count: int = MAX_CATEGORI
         alike=[round(float(value), 4) for value in curves[:, 1].mean(axis=0)],
         tree=merge_tree(draws[0], labels, high + 2, seed=seed),
     )
+
+
+def likely_range(probabilities: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Return the indices of the smallest likely number, of the most probable one and of the largest likely one.
+
+    Example:
+        >>> likely_range(np.array([0.02, 0.2, 0.5, 0.25, 0.03]))
+        (1, 2, 3)
+    """
+    below, best = np.cumsum(probabilities), int(probabilities.argmax())
+    low, high = np.searchsorted(below, [TAIL, 1 - TAIL]).tolist()
+    return min(low, best), best, max(best, high)
 
 
 def _misfits(features: Features, largest: int, seed: int) -> NDArray[np.float64]:
@@ -159,6 +171,6 @@ def _misfits(features: Features, largest: int, seed: int) -> NDArray[np.float64]
             break
     several[number + 1 :] = 0.0
     several = np.maximum.accumulate(several[::-1])[::-1]
-    enough = int(np.argmin(several > TOLERANCE)) if (several <= TOLERANCE).any() else 0
+    enough = int(np.argmin(several > MINOR)) if (several <= MINOR).any() else 0
     alike[enough:] = np.maximum.accumulate(alike[enough:])
     return np.stack([several, alike])
