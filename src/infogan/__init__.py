@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infogan import callbacks, data, errors, export, metrics, notebook, recipes, runs, sweep, trackers, workflows
+    from infogan.api.duplicates import find_duplicates
     from infogan.api.fit import fit
+    from infogan.api.similar import find_outliers, find_similar
     from infogan.api.sklearn import InfoGANEstimator
     from infogan.models.infogan import InfoGAN
 
@@ -31,6 +33,9 @@ __all__ = [
     "data",
     "errors",
     "export",
+    "find_duplicates",
+    "find_outliers",
+    "find_similar",
     "fit",
     "metrics",
     "notebook",
@@ -50,7 +55,14 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: importing torch takes a second, which `infogan --help` does not need.
     if name not in __all__:
         raise AttributeError(f"module 'infogan' has no attribute {name!r}")
-    objects = {"InfoGAN": "models.infogan", "InfoGANEstimator": "api.sklearn", "fit": "api.fit"}
+    objects = {
+        "InfoGAN": "models.infogan",
+        "InfoGANEstimator": "api.sklearn",
+        "find_duplicates": "api.duplicates",
+        "find_outliers": "api.similar",
+        "find_similar": "api.similar",
+        "fit": "api.fit",
+    }
     if name in objects:
         return getattr(import_module(f"infogan.{objects[name]}"), name)
     return import_module(f"infogan.{name}")

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 import typer
 
 import infogan
-from infogan.cli import categories, codes, data, embed, evaluate, model, signals, sweep, train
+from infogan.cli import categories, codes, collection, data, embed, evaluate, model, signals, sweep, train
 from infogan.utils.errors import DataWarning, SilentError, UserError
 from infogan.utils.memory import report_memory_shortage
 from infogan.utils.names import KEEP_BYTES
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (train, categories, embed, codes, evaluate, sweep, model):
+for group in (train, categories, embed, codes, collection, evaluate, sweep, model):
     app.add_typer(group.commands)
 app.add_typer(data.commands, name="data")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from infogan.data.dataset import ImageSet, describe_skipped, some_indices
-from infogan.data.preprocess import Bands, ImageSpec, Progress, ValueRange
+from infogan.data.preprocess import SIZES, Bands, ImageSpec, Progress, ValueRange
 from infogan.data.readers.arrays import array_splits, convert, npz_arrays, read_arrays
 from infogan.data.readers.image_files import image_splits, is_image_source, read_images, resolve_target, stream_images
 from infogan.data.readers.remote import Location, parse_location
@@ -63,6 +63,7 @@ def load(
     value_range: ValueRange | None = None,
     follow_links: bool = False,
     strict: bool = False,
+    max_size: int = SIZES.stop - 1,
     progress: Progress | None = None,
 ) -> ImageSet:
     """Load one split of a data set; download it first if it is a named one that is not cached.
@@ -80,6 +81,7 @@ def load(
             for bytes, 65,535 for 16 bits, 1 for floats.
         follow_links: Follow symbolic links to folders, and those that lead out of the folder.
         strict: Raise an error for images that cannot be used instead of skipping them.
+        max_size: With ``size=None``, height and width at most; larger images are reduced.
         progress: Called with the number of bytes downloaded or images read.
 
     Returns:
@@ -97,7 +99,7 @@ def load(
         >>> images.images.shape
         (5000, 3, 32, 32)
     """
-    spec = ImageSpec(size, channels, shape, value_range, follow_links)
+    spec = ImageSpec(size, channels, shape, value_range, follow_links, max_size=max_size)
     split = _check_split(split)
     path = _locate(source)
     if path is not None and _has_image_files(path):

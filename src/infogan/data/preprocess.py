@@ -96,6 +96,7 @@ class ImageSpec:
             are enlarged without the halos around edges that such encoders react to.
         bands: What is shown of images that are neither grey nor RGB, and what a pretrained encoder gets of them. None =
             the first three channels.
+        max_size: Height and width at most, if no size is requested.
 
     Raises:
         UserError: A value is not allowed.
@@ -108,6 +109,7 @@ class ImageSpec:
     follow_links: bool = False
     for_encoder: bool = False
     bands: Bands | None = None
+    max_size: int = SIZES.stop - 1
 
     def __post_init__(self) -> None:
         for name in ("size", "channels", "value_range", "bands"):
@@ -138,7 +140,7 @@ class ImageSpec:
             UserError: The channels are not requested and the images differ in them, other than in being grey or RGB.
         """
         first = next(iter(examples))
-        size = self.size or _default_size(examples)
+        size = self.size or min(_default_size(examples), self.max_size)
         names = {header.channels: name for header, name in examples.items()}
         if self.channels is None and names.keys() - {1, 3} and len(names) > 1:
             some = " and ".join(f"{count} ({name})" for count, name in list(names.items())[:2])
