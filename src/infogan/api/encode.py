@@ -15,26 +15,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infogan.api.append import EarlierCodes
+from infogan.api.filing import FiledByFeatures
 from infogan.api.sort import Sorter
 from infogan.data import Progress, describe_skipped
 from infogan.data.dataset import unusable
-from infogan.data.labels import labels_by_name
 from infogan.data.readers.parquet import import_parquet
 from infogan.data.stream import Stream
-from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_extractor
 from infogan.models.groups import NO_GROUP, Assignment, Columns, code_columns, text_rows
 from infogan.models.infogan import InfoGAN
 from infogan.models.results import Encoding
-from infogan.training.feature_head import FeatureHead
-from infogan.training.run_dir import RunFolder
-from infogan.training.teacher import load_teacher
 from infogan.utils import distributed
 from infogan.utils.errors import DataWarning, UserError
 from infogan.utils.files import atomic_write, file_lock, make_output_folder, write_json
@@ -51,10 +47,11 @@ def encode_dataset(
     stream: Stream,
     out: Path,
     *,
-    features: "FiledByFeatures | None" = None,
+    features: FiledByFeatures | None = None,
     sort: Sorter | None = None,
     corrections: Mapping[str, str] | None = None,
     all_probabilities: bool = False,
+    earlier: EarlierCodes | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
@@ -72,6 +69,7 @@ def encode_dataset(
         corrections: Labels that a person has given for the first category, by name of the image, from
             `corrections_of_run`.
         all_probabilities: Whether to write the probability of every value of every category, too.
+        earlier: The rows that come first in the file, which is then CSV.
         strict: Raise an error for images that cannot be used instead of leaving them out.
         progress: Called with the number of images encoded.
 
@@ -127,7 +125,10 @@ def encode_dataset(
                 raise UserError(f"{stream.source} has no usable image: {reason}")
             if strict and skipped:
                 raise unusable(stream.source, skipped)
-            write(job)
+            if earlier is None:
+                write(job)
+            else:
+                _write_csv(job, earlier)
             if sort is not None:
                 for index, block in job.blocks():
                     names = _unpack(block["names"])
@@ -138,38 +139,6 @@ def encode_dataset(
     if distributed.is_rank0():
         shutil.rmtree(job.folder, ignore_errors=True)
     return skipped
-
-
-@dataclass(frozen=True)
-class FiledByFeatures:
-    """The pretrained features that a model has learned its categories from, and the images that are encoded.
-
-    Attributes:
-        extractor: The pretrained encoder.
-        head: Turns its vectors into categories.
-        stream: The images at the extractor's size.
-    """
-
-    extractor: FeatureExtractor
-    head: FeatureHead
-    stream: Stream
-
-    @cached_property
-    def identity(self) -> str:
-        """Another string for every other encoder or head."""
-        content = b"".join(array.tobytes() for array in self.head.arrays().values())
-        return f"{self.extractor.identity} {sha256(content).hexdigest()}"
-
-    def probabilities(self, first: int, last: int, names: Sequence[str]) -> NDArray[np.float32]:
-        """Return the probability of each category of the images from a first one to below a last one.
-
-        Raises:
-            UserError: They are not those of these names.
-        """
-        images = self.stream.read(first, last)
-        if list(images.names) != list(names):
-            raise UserError(f"{self.stream.source} changed while it was encoded: run the same command again")
-        return self.head.probabilities(self.extractor(images.images))
 
 
 @dataclass(frozen=True)
@@ -320,12 +289,15 @@ def _key(position: int) -> str:
     return f"code_{position}"  # the name of a code may be any text
 
 
-def _write_csv(job: EncodeJob) -> None:
+def _write_csv(job: EncodeJob, earlier: EarlierCodes | None = None) -> None:
     with atomic_write(job.out) as path, path.open("w", encoding="utf-8", errors=KEEP_BYTES, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for index, block in job.blocks():
             columns = job.columns(block)
-            if index == 0:
+            if index == 0 and earlier is not None:
+                earlier.check(tuple(columns))
+                file.write(earlier.text)
+            elif index == 0:
                 writer.writerow(columns)
             writer.writerows(text_rows(columns))
 
@@ -349,52 +321,3 @@ def _write_parquet(job: EncodeJob) -> None:
             table = pa.table({name: to_arrow(column) for name, column in job.columns(block).items()})
             writer = writer or stack.enter_context(parquet.ParquetWriter(file, table.schema))
             writer.write_table(table)
-
-
-def corrections_of_run(model: InfoGAN, source: str, split: str | None = None) -> dict[str, str]:
-    """Return the labels that a person has given to a run's training images, by their names.
-
-    Args:
-        model: The model; that of a run folder knows its run.
-        source: The images that are encoded, as `infogan.data.resolve_source` returns it. Labels belong to the training
-            images of the run alone; for others there are none.
-        split: Their split.
-
-    Raises:
-        UserError: The file of labels is malformed.
-    """
-    run = RunFolder(model.run_path) if model.run_path is not None else None
-    if run is None or not run.labels.is_file() or split not in (None, "train"):
-        return {}
-    if source != run.read_config().data.source:
-        return {}
-    return labels_by_name(run.labels)
-
-
-def filing_features(
-    model: InfoGAN, source: str | None = None, device: str = "cpu"
-) -> tuple[FeatureExtractor, FeatureHead] | None:
-    """Return the pretrained encoder and the head that file images for a run that was trained with them.
-
-    Args:
-        model: The model; that of a run folder knows its run.
-        source: The pretrained encoder; ``none`` = file with the model alone; None = that of the run, if it is on this
-            machine.
-        device: The device to compute on.
-
-    Raises:
-        UserError: ``source`` is given, but the run was trained without such features, or it cannot be opened.
-    """
-    run = RunFolder(model.run_path) if model.run_path is not None else None
-    teacher = load_teacher(run) if run is not None and source != "none" else None
-    if teacher is None or run is None:
-        if source not in (None, "none"):
-            raise UserError(f"--features {source}: only a run that was trained with --features can file by them")
-        return None
-    settings = run.read_config().features
-    if source is None and not is_at_hand(settings.source):
-        return None
-    source = source or settings.source
-    if is_vector_file(source):
-        raise UserError(f"--features {source} has vectors of other images: name the pretrained encoder that made them")
-    return open_extractor(source, size=settings.size, device=device), teacher.head

@@ -96,7 +96,9 @@ def choose_features(
     rows = some_indices(len(images), TRIED)
     tried = images.subset(rows)
     with streamed(config.data.source, size=extractor.size, **config.data.reading_for_encoder) as stream:
-        vectors = embed(_drawn(stream, len(images), rows), extractor, progress=progress)
+        # If some images are unusable, their numbers do not agree: all are read.
+        drawn = stream.select(rows) if stream.count == len(images) else stream
+        vectors = embed(drawn, extractor, progress=progress)
     encoder = train_first_stage(config, images, device)
 
     def choose() -> Choice:
@@ -112,20 +114,6 @@ def choose_features(
         return Choice(source if pretrained > own else "", note)
 
     return distributed.broadcast_from_rank0(choose)
-
-
-def _drawn(stream: Stream, count: int, rows: NDArray[np.int64]) -> Stream:
-    """Return a stream of some of the images of another, whose unusable images are those that were left out before."""
-    if stream.count != count:  # some are unusable, so that numbers do not agree: read all
-        return stream
-
-    def read(first: int, last: int) -> ImageSet:
-        parts = [stream.read(row, row + 1) for row in rows[first:last].tolist()]
-        names = [name for part in parts for name in part.names]
-        skipped = tuple(line for part in parts for line in part.skipped)
-        return ImageSet(np.concatenate([part.images for part in parts]), names, stream.source, skipped=skipped)
-
-    return replace(stream, count=len(rows), fingerprint=f"{stream.fingerprint} {len(rows)} drawn", read=read)
 
 
 def vectors_of(images: ImageSet, features: Any, device: str) -> NamedVectors:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infogan.api.encode import filing_features
 from infogan.api.evaluate_run import data_of_run
+from infogan.api.filing import filing_features
 from infogan.config.schema import DataSettings
 from infogan.data import Progress, ValueRange, resolve_source, streamed
 from infogan.data.preprocess import ImageSpec

@@ -1,9 +1,7 @@
 """Commands that turn codes into images and back: ``sample``, ``traverse`` and ``encode``."""
 
-import os
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +28,6 @@ FILING_HELP = (
     "Pretrained encoder that finds the category, for a run that was trained with it; none: the model alone. Default: "
     "the run's, if it is on this machine."
 )
-MAX_SKIPPED_LINES = 20  # names of images that were left out that `encode` lists
 
 
 @commands.command()
@@ -109,7 +106,12 @@ def encode(
     run: Model,
     data: Source,
     split: Split = None,
-    out: Annotated[Path, typer.Option(help="CSV or .parquet file, or - for standard output.")] = Path("codes.csv"),
+    out: Annotated[
+        Path | None, typer.Option(help="CSV or .parquet file, or - for standard output. Default: codes.csv.")
+    ] = None,
+    append: Annotated[
+        Path | None, typer.Option(help="CSV file of earlier codes, to which those of the images it lacks are added.")
+    ] = None,
     sort_into: Annotated[
         Path | None, typer.Option(help="Folder for sorted copies of the images, with a subfolder per category.")
     ] = None,
@@ -125,56 +127,32 @@ def encode(
     threads: Threads = None,
 ) -> None:
     """Predict the codes of images, and sort the images by category. The same command resumes it."""
-    from infogan.api.encode import FiledByFeatures, corrections_of_run, encode_dataset, filing_features
-    from infogan.api.progress import log, show_progress
-    from infogan.api.sort import Sorter
+    from infogan.api.encode_source import encode_source
+    from infogan.api.progress import show_progress
     from infogan.cli.output import log_replaced, print_results
-    from infogan.data import describe_skipped, resolve_source, streamed
-    from infogan.models.infogan import InfoGAN
-    from infogan.training.teacher import TEACHER
-    from infogan.utils import distributed
 
-    with join_workers(device, threads) as own_device, show_progress() as progress, ExitStack() as stack:
-        with distributed.all_or_none():
-            model = InfoGAN.load(run).to(own_device)
-            size, channels = model.config.size, model.config.channels
-            known, values = model.config.reading, parse_range(value_range)
-            reading: dict[str, Any] = {"shape": known.shape, "value_range": values or known.value_range}
-            reading["follow_links"] = follow_links
-            source = resolve_source(data)
-            if out.is_file() and os.path.exists(source) and os.path.samefile(out, source):
-                raise UserError(f"--out {out} is the file of the images: name another file for the codes")
-            images = stack.enter_context(
-                streamed(source, size=size, channels=channels, split=split, progress=progress, **reading)
-            )
-            filed = filing_features(model, features, own_device)
-            by_features = None
-            if filed is not None:
-                extractor, head = filed
-                form: dict[str, Any] = {"channels": 3, "for_encoder": True, "bands": known.bands}
-                large = streamed(source, size=extractor.size, split=split, **form, **reading)
-                by_features = FiledByFeatures(extractor, head, stack.enter_context(large))
-            if model.run_path is not None and (model.run_path / TEACHER).is_file():
-                log(f"categories by {extractor.name}" if filed else "categories by the model's own encoder")
-            corrections, sort = corrections_of_run(model, source, split), None
-            if sort_into and distributed.is_rank0():
-                sort = Sorter(model, sort_into, images.root, link=link, labels=corrections.values())
-        with log_replaced([out]):
-            skipped = encode_dataset(
-                model,
-                images,
-                out,
-                features=by_features,
-                sort=sort,
-                corrections=corrections,
-                all_probabilities=probabilities,
-                strict=strict,
-                progress=progress,
-            )
-        if corrections:
-            log(f"{len(corrections)} corrections of {model.run_path} are applied")
-    if skipped:
-        log(f"{len(skipped)} files are left out: {describe_skipped(skipped)}")
-        for line in skipped[:MAX_SKIPPED_LINES]:
-            log(f"skipped {line}")
-    print_results(out, *(sort.folders if sort else ()), out=out)
+    if append is not None and out is not None:
+        raise UserError("give --append to add to a file or --out to write one, not both")
+    file = append or out or Path("codes.csv")
+    with (
+        join_workers(device, threads) as own_device,
+        show_progress() as progress,
+        log_replaced([] if append else [file]),
+    ):
+        folders = encode_source(
+            run,
+            data,
+            file,
+            split=split,
+            append=append is not None,
+            sort_into=sort_into,
+            link=link,
+            features=features,
+            probabilities=probabilities,
+            value_range=parse_range(value_range),
+            follow_links=follow_links,
+            strict=strict,
+            device=own_device,
+            progress=progress,
+        )
+    print_results(file, *folders, out=file)

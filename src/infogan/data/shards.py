@@ -334,7 +334,7 @@ class _SplitWriter:
         sidecar = _Sidecar(
             images=len(images),
             sha256=hashlib.sha256(content.getbuffer()).hexdigest(),
-            names=None if stream.numbered else list(images.names),
+            names=None if stream.is_numbered else list(images.names),
             labels=None if images.labels is None else images.labels.tolist(),
             label_names=images.label_names,
             skipped=images.skipped,

@@ -1,8 +1,9 @@
 """Images that are read block by block, because a set may not fit into memory."""
 
+import hashlib
 import mmap
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Stream:
             missing from the result and listed in its ``skipped``.
         skipped: One line ``"name: reason"`` for each file that is not among the ``count`` images.
         root: The folder that contains the images as files by their names; None if they are not separate files.
-        numbered: Whether the names are the numbers of the images.
+        names: The name of each image, including those that turn out to be unusable.
         factors: The ground-truth factors of all images, or None if unknown.
     """
 
@@ -35,7 +36,7 @@ class Stream:
     read: Callable[[int, int], ImageSet]
     skipped: tuple[str, ...] = ()
     root: Path | None = None
-    numbered: bool = False
+    names: Sequence[str] = field(default=(), repr=False)
     factors: Factors | None = None
 
     @classmethod
@@ -47,8 +48,25 @@ class Stream:
             release_pages(images.images)
             return block
 
-        numbered = isinstance(images.names, NumberedNames)
-        return cls(len(images), images.source, fingerprint, read, numbered=numbered, factors=images.factors)
+        return cls(len(images), images.source, fingerprint, read, names=images.names, factors=images.factors)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the names are the numbers of the images."""
+        return isinstance(self.names, NumberedNames)
+
+    def select(self, rows: NDArray[np.int64]) -> "Stream":
+        """Return a stream of some of the images."""
+
+        def read(first: int, last: int) -> ImageSet:
+            parts = [self.read(row, row + 1) for row in rows[first:last].tolist()]
+            images = np.concatenate([part.images for part in parts])
+            skipped = tuple(line for part in parts for line in part.skipped)
+            return ImageSet(images, [name for part in parts for name in part.names], self.source, skipped=skipped)
+
+        fingerprint = f"{self.fingerprint} {hashlib.sha256(rows.tobytes()).hexdigest()}"
+        names = [self.names[row] for row in rows.tolist()]
+        return replace(self, count=len(rows), fingerprint=fingerprint, read=read, names=names, factors=None)
 
 
 def release_pages(array: NDArray[Any]) -> None:

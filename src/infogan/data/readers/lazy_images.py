@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infogan.data.dataset import ImageSet, NumberedNames, describe_skipped, unusable
+from infogan.data.dataset import ImageSet, describe_skipped, unusable
 from infogan.data.preprocess import Header, ImageSpec, Progress, Target, read_header, render, skip_unusable
 from infogan.data.stream import Stream
 from infogan.utils.errors import UserError
@@ -89,8 +89,7 @@ class LazyImages:
         def read(first: int, last: int) -> ImageSet:
             return self.read(self.names[first:last], target)
 
-        numbered = isinstance(self.names, NumberedNames)
-        return Stream(len(self.names), self.source, fingerprint, read, tuple(self.skipped), root, numbered)
+        return Stream(len(self.names), self.source, fingerprint, read, tuple(self.skipped), root, self.names)
 
     def read(self, names: Sequence[str], target: Target, progress: Progress | None = None) -> ImageSet:
         """Return the usable images among those with these names; the others are listed in ``skipped``."""

@@ -1,0 +1,99 @@
+"""What files images for a run: the features that it was trained with, and the corrections that a person has made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infogan.data.labels import labels_by_name
+from infogan.data.stream import Stream
+from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_extractor
+from infogan.models.infogan import InfoGAN
+from infogan.training.feature_head import FeatureHead
+from infogan.training.run_dir import RunFolder
+from infogan.training.teacher import load_teacher
+from infogan.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class FiledByFeatures:
+    """The pretrained features that a model has learned its categories from, and the images that are encoded.
+
+    Attributes:
+        extractor: The pretrained encoder.
+        head: Turns its vectors into categories.
+        stream: The images at the extractor's size.
+    """
+
+    extractor: FeatureExtractor
+    head: FeatureHead
+    stream: Stream
+
+    @cached_property
+    def identity(self) -> str:
+        """Another string for every other encoder or head."""
+        content = b"".join(array.tobytes() for array in self.head.arrays().values())
+        return f"{self.extractor.identity} {sha256(content).hexdigest()}"
+
+    def probabilities(self, first: int, last: int, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return the probability of each category of the images from a first one to below a last one.
+
+        Raises:
+            UserError: They are not those of these names.
+        """
+        images = self.stream.read(first, last)
+        if list(images.names) != list(names):
+            raise UserError(f"{self.stream.source} changed while it was encoded: run the same command again")
+        return self.head.probabilities(self.extractor(images.images))
+
+
+def corrections_of_run(model: InfoGAN, source: str, split: str | None = None) -> dict[str, str]:
+    """Return the labels that a person has given to a run's training images, by their names.
+
+    Args:
+        model: The model; that of a run folder knows its run.
+        source: The images that are encoded, as `infogan.data.resolve_source` returns it. Labels belong to the training
+            images of the run alone; for others there are none.
+        split: Their split.
+
+    Raises:
+        UserError: The file of labels is malformed.
+    """
+    run = RunFolder(model.run_path) if model.run_path is not None else None
+    if run is None or not run.labels.is_file() or split not in (None, "train"):
+        return {}
+    if source != run.read_config().data.source:
+        return {}
+    return labels_by_name(run.labels)
+
+
+def filing_features(
+    model: InfoGAN, source: str | None = None, device: str = "cpu"
+) -> tuple[FeatureExtractor, FeatureHead] | None:
+    """Return the pretrained encoder and the head that file images for a run that was trained with them.
+
+    Args:
+        model: The model; that of a run folder knows its run.
+        source: The pretrained encoder; ``none`` = file with the model alone; None = that of the run, if it is on this
+            machine.
+        device: The device to compute on.
+
+    Raises:
+        UserError: ``source`` is given, but the run was trained without such features, or it cannot be opened.
+    """
+    run = RunFolder(model.run_path) if model.run_path is not None else None
+    teacher = load_teacher(run) if run is not None and source != "none" else None
+    if teacher is None or run is None:
+        if source not in (None, "none"):
+            raise UserError(f"--features {source}: only a run that was trained with --features can file by them")
+        return None
+    settings = run.read_config().features
+    if source is None and not is_at_hand(settings.source):
+        return None
+    source = source or settings.source
+    if is_vector_file(source):
+        raise UserError(f"--features {source} has vectors of other images: name the pretrained encoder that made them")
+    return open_extractor(source, size=settings.size, device=device), teacher.head
