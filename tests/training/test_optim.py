@@ -1,6 +1,6 @@
 """Schedules, optimizers and the average of the weights."""
 
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 import torch
@@ -22,6 +22,15 @@ def test_linear_decay_falls_to_zero_over_the_second_half() -> None:
     factors = [learning_rate_factor("linear", progress) for progress in (0.0, 0.3, 0.5, 0.75, 0.99)]
     assert factors == pytest.approx([1, 1, 1, 0.5, 0.02])
     assert learning_rate_factor("none", 0.99) == 1
+
+
+@pytest.mark.parametrize("schedule", ["none", "linear", "cosine"])
+def test_the_learning_rate_rises_during_the_warmup_alone(schedule: Literal["none", "linear", "cosine"]) -> None:
+    factors = [
+        learning_rate_factor(schedule, progress, 0.2) / learning_rate_factor(schedule, progress)
+        for progress in (0.0, 0.05, 0.1, 0.2, 0.6, 0.9)
+    ]
+    assert factors == pytest.approx([0, 0.25, 0.5, 1, 1, 1])
 
 
 def test_cosine_decay_falls_to_a_twentieth() -> None:

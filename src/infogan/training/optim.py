@@ -13,18 +13,22 @@ from infogan.utils.precision import multiplies_bfloat16
 Weight = float | tuple[float, float]  # of a loss: constant, or (first, last) for a linear schedule
 
 
-def learning_rate_factor(schedule: Literal["none", "linear", "cosine"], progress: float) -> float:
+def learning_rate_factor(
+    schedule: Literal["none", "linear", "cosine"], progress: float, warmup: float = 0.0
+) -> float:
     """Return the factor on the learning rate at a progress in [0, 1) of the stage.
 
-    ``linear`` falls to zero over the second half, ``cosine`` to a twentieth over the whole stage.
+    ``linear`` falls to zero over the second half, ``cosine`` to a twentieth over the whole stage. During the share
+    ``warmup`` of the stage, the factor also rises linearly from zero.
 
     Example:
-        >>> learning_rate_factor("linear", 0.75)
-        0.5
+        >>> learning_rate_factor("linear", 0.75), learning_rate_factor("linear", 0.05, warmup=0.2)
+        (0.5, 0.25)
     """
+    rise = min(1.0, progress / warmup) if warmup else 1.0
     if schedule == "cosine":
-        return 0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
-    return 1.0 if schedule == "none" else min(1.0, 2 * (1 - progress))
+        return rise * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
+    return rise if schedule == "none" else rise * min(1.0, 2 * (1 - progress))
 
 
 def loss_weight(weight: Weight, progress: float) -> float:
@@ -45,7 +49,7 @@ def make_optimizers(updates: tuple[Update, ...], networks: Networks) -> list[Ada
 
 
 def _optimizer_settings(update: Update) -> tuple[object, ...]:
-    return update.networks, update.learning_rate, update.beta1, update.beta2, update.decay
+    return update.networks, update.learning_rate, update.beta1, update.beta2, update.decay, update.warmup
 
 
 def computes_in_bfloat16(config: Config, device: torch.device) -> bool:

@@ -149,7 +149,7 @@ def update_networks(
             micro_batch.free()
     distributed.all_reduce_gradients(state.networks.parameters_of(update.networks))
     for group in optimizer.param_groups:
-        group["lr"] = update.learning_rate * lr_scale * learning_rate_factor(update.decay, progress)
+        group["lr"] = update.learning_rate * lr_scale * learning_rate_factor(update.decay, progress, update.warmup)
     optimizer.step()
     for micro_batch in micro_batches:
         micro_batch.end_update(update)
