@@ -64,7 +64,10 @@ def until_changed(page: Any, before: str, selector: str = "#lattice canvas") -> 
 
 
 def ready(page: Any, address: str) -> None:
+    """Open the page, and on it the tab *Steer*."""
     page.goto(address)
+    until(page, "() => document.querySelector('[aria-current=page]')")
+    open_tab(page, "Steer")
     page.wait_for_selector("#strips .frames button")
     until(page, "() => !/reading/.test(document.getElementById('progress').textContent)")
 
@@ -76,6 +79,44 @@ def open_tab(page: Any, name: str) -> None:
 def grey(data: str) -> Any:
     """Return the grey pixels of a ``data:`` URL, (height, width)."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("L")).astype(int)
+
+
+def test_the_page_opens_on_all_groups(browser: Any, client: ExplorerClient) -> None:
+    categories = InfoGAN.load(client.run).encode(load("digits").images).codes["category"]
+    counts = np.bincount(categories, minlength=10)
+    with Tab(browser, client) as page:
+        page.goto(client.home)
+        until(page, "() => document.querySelectorAll('#groups-list li').length === 10")
+        summaries = page.locator("#groups-list p").all_text_contents()
+        assert [int(text.split()[0].replace("no", "0")) for text in summaries] == counts.tolist()
+        until(page, LOADED["Groups"])
+        assert page.text_content("#groups-verdict").startswith("Rely on these groups: ")
+        # In another order, and only some.
+        page.select_option("#groups-order", "largest")
+        first = page.locator("#groups-list input:not([type=checkbox])").first
+        assert first.get_attribute("placeholder") == str(counts.argmax())
+        page.get_by_label("find").fill(str(counts.argmax()))
+        assert page.locator("#groups-list li").count() == 1
+        assert "1 of 10 groups" in page.text_content("#groups-summary")
+        # Named with the keyboard, and opened.
+        first.fill("frequent")
+        first.press("Enter")
+        page.get_by_role("button", name=f"Undo: category {counts.argmax()} named 'frequent'", exact=True).wait_for()
+        page.get_by_label("find").fill("freq")
+        page.get_by_role("button", name=f"Open group frequent: {counts.max()} images").press("Enter")
+        until(page, "() => document.getElementById('sort-summary').textContent.includes(' in frequent,')")
+        # Two groups are merged.
+        open_tab(page, "Groups")
+        page.get_by_label("find").fill("")
+        assert page.get_by_role("button", name="Merge the selected groups").is_disabled()
+        for name in ("frequent", str(counts.argmin())):
+            page.get_by_label(f"Select group {name}", exact=True).check()
+        page.get_by_role("button", name="Merge 2 groups").click()
+        until(page, "() => document.querySelectorAll('#groups-list li').length === 9")
+        merged = page.get_by_role("button", name=re.compile("Open group frequent: "))
+        assert merged.get_attribute("aria-label").endswith(f": {counts.max() + counts.min()} images")
+        page.get_by_role("link", name="Why?").click()
+        page.wait_for_selector("#evidence:not([hidden])")
 
 
 def test_codes_are_steered_and_named(browser: Any, client: ExplorerClient, tmp_path: Path) -> None:
@@ -251,7 +292,7 @@ def test_evidence_and_figures_of_training_are_shown(browser: Any, client: Explor
 def test_a_narrow_window_scrolls_only_vertically(browser: Any, client: ExplorerClient, scheme: str) -> None:
     with Tab(browser, client, viewport={"width": 400, "height": 800}, color_scheme=scheme) as page:
         ready(page, client.home)
-        for tab in ("Steer", "Sort", "Name", "Correct", "Evidence"):
+        for tab in ("Groups", "Sort", "Steer", "Name", "Correct", "Evidence"):
             page.get_by_role("button", name=tab, exact=True).click()
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, tab
@@ -543,6 +584,7 @@ def pictured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 LOADED = {
+    "Groups": "() => [...document.querySelectorAll('#groups-list img')].some((image) => image.naturalWidth)",
     "Steer": "() => document.querySelectorAll('#strips .frames').length === 3",
     "Sort": "() => document.getElementById('sort-summary').textContent",
     "Name": "() => document.querySelectorAll('#images-2 .thumb').length === 10",
@@ -554,6 +596,7 @@ LOADED = {
 @pytest.mark.parametrize(
     ("name", "scheme", "width", "tab"),
     [
+        ("explorer-groups", "light", 1280, "Groups"),
         ("explorer-light", "light", 1280, "Steer"),
         ("explorer-dark", "dark", 1280, "Sort"),
         ("explorer-narrow", "light", 400, "Correct"),

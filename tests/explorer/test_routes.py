@@ -39,10 +39,94 @@ def png_of(image: Any) -> bytes:
     return buffer.getvalue()
 
 
+# Groups, and images at their own resolution.
+
+
+def test_groups_are_described_with_images_that_are_theirs(client: ExplorerClient) -> None:
+    model, images = InfoGAN.load(client.run), load("digits")
+    encoding = model.encode(images.images)
+    categories, sureness = encoding.codes["category"], encoding.probabilities["category"].max(axis=1)
+    status, answer = client.get("/api/groups")
+    assert status == 200
+    assert answer["encoded"] == len(images)
+    assert answer["verdict"]["groups"] in ("yes", "with care", "no")
+    assert [group["name"] for group in answer["groups"]] == [str(value) for value in range(10)]
+    for value, group in enumerate(answer["groups"]):
+        members = categories == value
+        assert group["count"] == members.sum()
+        assert group["uncertain"] == (sureness[members] < 0.95).sum()
+        shown = [item["index"] for item in group["images"]]
+        assert len(set(shown)) == len(shown) == min(6, members.sum())
+        assert all(categories[shown] == value)
+        if members.sum() >= 12:  # of the more certain half, the most certain one first
+            assert sureness[shown[0]] == pytest.approx(sureness[members].max(), abs=1e-5)
+            assert min(sureness[shown]) >= np.median(sureness[members]) - 1e-5
+    assert client.get("/api/groups", code=1)[0] == 400  # a knob has no groups
+
+
+def test_a_thumbnail_of_an_array_is_the_image_itself(client: ExplorerClient) -> None:
+    status, headers, content = client.request("/api/thumbnail?index=7&side=300", headers={"Cookie": client.cookie})
+    assert status == 200
+    assert headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), load("digits").images[7, 0])
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs larger than those of the model, one of which is a link that leads out of it."""
+    folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    (folder / "album").mkdir()
+    for number in range(40):
+        size = (60, 90) if number == 3 else (90, 60)
+        image = Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8))
+        image.save(folder / "album" / f"{number:02}.png")
+    return folder / "album"
+
+
+def test_thumbnails_have_the_detail_of_their_files(photographs: Path, tmp_path: Path) -> None:
+    options = ["--size", "16", "--steps", "4", "--set", "networks.width=4", "--set", "train.batch_size=16"]
+    options += ["--categorical", "3", "--out", str(tmp_path / "run")]
+    assert infogan("train", photographs, *options).returncode == 0
+
+    def thumbnail(client: ExplorerClient, index: int, side: int) -> Any:
+        status, _, content = client.request(
+            f"/api/thumbnail?index={index}&side={side}", headers={"Cookie": client.cookie}
+        )
+        assert status == 200, content
+        return np.asarray(Image.open(io.BytesIO(content)))
+
+    with explorer_thread(tmp_path / "run") as client:
+        client.log_in()
+        assert client.state()["originals"]
+        with Image.open(photographs / "00.png") as image:
+            square = np.asarray(image)[15:75]  # 60 x 90 (width x height): the centre, as the model sees it
+        assert np.array_equal(thumbnail(client, 0, 1000), square)  # not enlarged
+        assert thumbnail(client, 0, 32).shape == (32, 32, 3)
+        assert thumbnail(client, 3, 500).shape == (60, 60, 3)
+        before = thumbnail(client, 5, 40)
+        (photographs / "05.png").unlink()
+        assert np.array_equal(thumbnail(client, 5, 40), before)  # from the cache
+        assert thumbnail(client, 5, 50).shape == (16, 16, 3)  # the file is gone: what the model sees
+        (photographs / "06.png").unlink()
+        secret = tmp_path / "secret.png"
+        Image.new("RGB", (200, 200), "red").save(secret)
+        (photographs / "06.png").symlink_to(secret)
+        assert thumbnail(client, 6, 100).shape == (16, 16, 3)  # a link out of the folder is not followed
+        (photographs / "07.png").write_bytes(b"no image")
+        assert thumbnail(client, 7, 100).shape == (16, 16, 3)
+
+
 # Bad requests.
 
 LATTICE = f"/api/lattice?codes={CODES}"
 REFUSED = [
+    ("GET", "/api/thumbnail", None, 400),
+    ("GET", "/api/thumbnail?index=-1", None, 400),
+    ("GET", "/api/thumbnail?index=99999", None, 400),
+    ("GET", "/api/thumbnail?index=../../etc/passwd", None, 400),
+    ("GET", "/api/thumbnail?index=1&side=15", None, 400),
+    ("GET", "/api/thumbnail?index=1&side=1025", None, 400),
+    ("GET", "/api/groups?code=7", None, 400),
     ("GET", "/api/lattice", None, 400),
     ("GET", "/api/lattice?codes=3,0.5", None, 400),
     ("GET", "/api/lattice?codes=3,nan,0", None, 400),

@@ -137,10 +137,13 @@ def test_later_updates_see_the_changed_generator() -> None:
     assert not torch.equal(fakes[1], fakes[2])
 
 
-def first_step(lr_scale: float, *, loss: str = "conditional_entropy") -> tuple[float, dict[str, torch.Tensor]]:
+def first_step(
+    lr_scale: float, *, loss: str = "conditional_entropy", warmup: float = 0.0
+) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the longest move of a weight of the encoder in one update, and the losses that were logged."""
     config = with_encoder()
-    update = config.stages[1].updates[0].model_copy(update={"losses": {loss: 1.0}, "learning_rate": 1e-3})
+    settings = {"losses": {loss: 1.0}, "learning_rate": 1e-3, "warmup": warmup}
+    update = config.stages[1].updates[0].model_copy(update=settings)
     stage = config.stages[1].model_copy(update={"updates": (update,)})
     state = TrainState.create(config, image_set(), CPU)
     state.encoder_state.lr_scale.fill_(lr_scale)
@@ -160,6 +163,7 @@ def test_learning_rate_of_the_encoder_is_scaled() -> None:
     # The first step of Adam is as long as its learning rate, whatever the gradient.
     assert first_step(1.0)[0] == pytest.approx(1e-3, rel=1e-3)
     assert first_step(0.1)[0] == pytest.approx(1e-4, rel=1e-3)
+    assert first_step(0.1, warmup=0.5)[0] == pytest.approx(5e-6, rel=1e-2)
 
 
 def test_frozen_encoder_is_not_computed() -> None:

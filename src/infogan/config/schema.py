@@ -196,7 +196,7 @@ class Update(Settings):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     # linear: to zero over the second half of the stage; cosine: to a twentieth over the whole stage.
     decay: Literal["none", "linear", "cosine"] = "none"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the stage in which the learning rate rises from zero
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the stage, in which the rate rises from a twentieth
 
     @property
     def name(self) -> str:

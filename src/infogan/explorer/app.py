@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from infogan.explorer.decode_worker import DecodeWorker
 from infogan.explorer.neighbours import Neighbours
+from infogan.explorer.originals import Originals
 from infogan.explorer.session import Session
 from infogan.training.run_dir import RunFolder
 
@@ -63,16 +64,18 @@ class Explorer:
         session: The model, the images and the changes to them.
         run: The run; None for a model folder.
         title: Title of the page.
+        originals: The files of the real images; None if they are not files of their own.
     """
 
-    def __init__(self, session: Session, run: RunFolder | None, title: str) -> None:
-        self.session, self.run, self.title = session, run, title
+    def __init__(self, session: Session, run: RunFolder | None, title: str, originals: Originals | None = None) -> None:
+        self.session, self.run, self.title, self.originals = session, run, title, originals
         self.limitations = _limitations(session, run)
         self.compute = ComputeQueue()
         self.neighbours = Neighbours(session.model)
         self.decoder = DecodeWorker()
         self.upload_slots = asyncio.Semaphore(MAX_UPLOADS)
         self.error: str | None = None  # why the encoding of real images stopped early
+        self.was_opened = False  # whether the page has asked for the groups
         self.last_render = -math.inf  # when the page last rendered, on the monotonic clock
 
     @contextlib.asynccontextmanager
@@ -87,7 +90,7 @@ class Explorer:
     async def _encode_images(self) -> None:
         """Encode the real images batch by batch, after the first rendering."""
         index, start = self.session.index, time.monotonic()
-        while self.last_render < start and time.monotonic() < start + FIRST_RENDER_WAIT_S:
+        while self.last_render < start and not self.was_opened and time.monotonic() < start + FIRST_RENDER_WAIT_S:
             await asyncio.sleep(0.02)
         try:
             while index is not None and await self.compute.run(index.encode_next):

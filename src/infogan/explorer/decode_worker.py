@@ -65,8 +65,13 @@ class DecodeWorker:
                 self._pool = ProcessPoolExecutor(1, context, _limit_process, (self._memory_bytes,))
                 self._pid = self._pool.submit(os.getpid)
 
-    async def decode(self, content: bytes, target: Target) -> NDArray[np.uint8]:
+    async def decode(self, content: bytes, target: Target, *, enlarge: bool = True) -> NDArray[np.uint8]:
         """Decode an image file to uint8 pixels (1, channels, size, size), as a target says.
+
+        Args:
+            content: The file.
+            target: What it is converted to.
+            enlarge: Whether an image that is smaller than the target is enlarged.
 
         Raises:
             UnreadableImage: not an image, a damaged one, or one that exceeds a limit.
@@ -78,7 +83,7 @@ class DecodeWorker:
             try:
                 await asyncio.wait_for(asyncio.wrap_future(self._pid), TIMEOUT_S)
                 start = time.monotonic()
-                job = asyncio.wrap_future(pool.submit(decode, content, target, self._cpu_seconds))
+                job = asyncio.wrap_future(pool.submit(decode, content, target, self._cpu_seconds, enlarge=enlarge))
                 return (await asyncio.wait_for(job, self._timeout_s))[np.newaxis]
             except (BrokenProcessPool, TimeoutError):
                 seconds = time.monotonic() - start
@@ -139,8 +144,10 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def decode(content: bytes, target: Target, cpu_seconds: int) -> NDArray[np.uint8]:
+def decode(content: bytes, target: Target, cpu_seconds: int, *, enlarge: bool = True) -> NDArray[np.uint8]:
     """Decode an image file to uint8 pixels (channels, size, size); the process is killed after ``cpu_seconds``.
+
+    See `DecodeWorker.decode` for the arguments.
 
     Raises:
         UnreadableImage: not an image, a damaged one, or one that is too large.
@@ -150,6 +157,8 @@ def decode(content: bytes, target: Target, cpu_seconds: int) -> NDArray[np.uint8
         _set_soft_limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_seconds)
     try:
         with open_image(io.BytesIO(content), max_pixels=MAX_PIXELS, formats=FORMATS) as image:
+            if not enlarge:
+                target = target._replace(size=min(target.size, *image.size))
             return render(image, *target)
     except (ImageTooLargeError, Image.DecompressionBombError) as error:
         raise UnreadableImage(413, f"the image is too large: {str(error).splitlines()[0]}") from None

@@ -7,7 +7,7 @@ form one group.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from infogan.models.results import Encoding
 from infogan.utils.errors import UserError
 
 BATCH_SIZE = 250  # images encoded at a time: a rendering waits no longer than that takes
+REPRESENTATIVES = 6  # images of a group at a glance
 CONFIDENT = 0.95  # lowest probability of a confident prediction
 
 Order = Literal["surest", "least", "between"]
@@ -64,6 +65,22 @@ class Predictions:
     def first_as_lists(self) -> list[list[float]]:
         """Return the predictions for the first image: for each code, its probabilities or a list of its mean."""
         return [np.atleast_1d(values[0]).round(4).tolist() for values in self.values]
+
+
+class GroupOverview(NamedTuple):
+    """A group at a glance.
+
+    Attributes:
+        group: The group.
+        size: Number of its images.
+        uncertain: Number of those whose probability is below ``CONFIDENT``.
+        images: Indices of images that represent it.
+    """
+
+    group: Group
+    size: int
+    uncertain: int
+    images: list[int]
 
 
 class ImageIndex:
@@ -158,6 +175,24 @@ class ImageIndex:
             if self.labels[index] not in names:
                 ungrouped.setdefault(self.labels[index], []).append(index)
         return dict(sorted(ungrouped.items()))
+
+    def overview(self, code: int) -> list[GroupOverview]:
+        """Return the groups of a code in display order, each with images that represent it.
+
+        These lie at equal steps of the more certain half of a group, so that they are typical, but not all alike.
+        """
+        groups, numbers = self.assignments(code)
+        probabilities = self.group_probabilities(code)
+        overviews = []
+        for number, group in enumerate(groups):
+            members = np.flatnonzero(numbers == number)
+            certainty = probabilities[members, number]
+            order = members[np.argsort(-certainty, kind="stable")]
+            half = order[: max(min(len(order), REPRESENTATIVES), len(order) // 2)]
+            steps = np.linspace(0, len(half) - 1, min(REPRESENTATIVES, len(half))).astype(int)
+            uncertain = int((certainty < CONFIDENT).sum())
+            overviews.append(GroupOverview(group, len(members), uncertain, half[steps].tolist()))
+        return overviews
 
     def ranked(self, code: int, value: int | None, order: Order, other: int | None = None) -> NDArray[np.int64]:
         """Return the indices of the images of a group in an order.

@@ -15,6 +15,7 @@ from infogan.explorer.render import MAX_INTEGER, View
 MAX_UPLOAD_BYTES = 32 * 2**20  # of an image
 MAX_JSON_BYTES = 64 * 2**10  # of a request that changes something
 BODY_TIMEOUT_S = 60.0
+MAX_THUMBNAIL = 1024  # pixels
 MAX_SHOWN = 200  # real images in one answer
 
 Number = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
@@ -54,6 +55,19 @@ class GalleryQuery(Query):
     other: Number | None = None  # another group, for the order ``between``
     start: Number = Field(0, alias="from")
     count: ImageCount = 60
+
+
+class GroupsQuery(Query):
+    """The code whose groups are meant; None = the first categorical one."""
+
+    code: Number | None = None
+
+
+class ThumbnailQuery(Query):
+    """A real image, and the largest height and width of the answer in pixels."""
+
+    index: Number
+    side: Annotated[int, Field(ge=16, le=MAX_THUMBNAIL)] = 160
 
 
 class QueueQuery(Query):

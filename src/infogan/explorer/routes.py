@@ -24,7 +24,7 @@ from starlette.routing import Route
 from infogan.data.preprocess import Target
 from infogan.explorer import requests
 from infogan.explorer.app import Explorer
-from infogan.explorer.image_index import Predictions
+from infogan.explorer.image_index import Predictions, printable
 from infogan.explorer.persistence import ConflictError, SaveError
 from infogan.explorer.render import View, axis_labels, code_name, render_table, tiled_data_url
 from infogan.explorer.requests import Parameters, Query, check_declared_length, parse, read_body
@@ -111,6 +111,7 @@ def describe(explorer: Explorer) -> dict[str, Any]:
     return {
         "title": explorer.title,
         "evidence": explorer.run is not None,
+        "originals": explorer.originals is not None,
         "error": explorer.error,
         "limitations": explorer.limitations,
         "max_frames": MAX_FRAMES,
@@ -203,6 +204,53 @@ def gallery(explorer: Explorer, query: requests.GalleryQuery) -> Answer:
         members = index.ranked(query.code, query.group, query.order, query.other).tolist()
     images = index.describe(members[query.start : query.start + query.count], query.code)
     return {"total": len(members), **images}
+
+
+@computed("GET", "/api/groups", requests.GroupsQuery)
+def groups(explorer: Explorer, query: requests.GroupsQuery) -> Answer:
+    """Answer with all groups of a code at a glance: their sizes, and images that represent them."""
+    index = explorer.session.images()
+    explorer.was_opened = True
+    overviews = index.overview(index.main_code if query.code is None else query.code)
+    return {
+        "groups": [
+            {
+                "name": overview.group.name,
+                "values": overview.group.values,
+                "named": overview.group.named,
+                "count": overview.size,
+                "uncertain": overview.uncertain,
+                "images": [{"index": i, "name": printable(index.images.names[i])} for i in overview.images],
+            }
+            for overview in overviews
+        ],
+        "encoded": index.encoded,
+        "verdict": _verdict(explorer),
+    }
+
+
+def _verdict(explorer: Explorer) -> dict[str, Any] | None:
+    """Return the verdict on the groups of a run, with its reasons; None if there is none yet."""
+    metrics = explorer.run.read_metrics() if explorer.run is not None else []
+    verdict: dict[str, Any] = next((line["verdict"] for line in reversed(metrics) if "verdict" in line), {})
+    if "groups" not in verdict:  # none yet, or of version 0.1
+        return None
+    return {"groups": verdict["groups"], "reason": verdict["reason"]}
+
+
+@route("GET", "/api/thumbnail")
+async def thumbnail(explorer: Explorer, request: Request) -> Response:
+    """Answer with one real image as PNG: of its file, with its own detail, or else as the model sees it."""
+    query = await parse(request, requests.ThumbnailQuery)
+    index = explorer.session.images()
+    index.check_index(query.index)
+    picture = None
+    if explorer.originals is not None:
+        picture = await explorer.originals.picture(query.index, query.side, explorer.decoder)
+    if picture is None:
+        pixels = explorer.session.model.shown(np.ascontiguousarray(index.images.images[query.index]))
+        picture = html_page.png_bytes(figures.to_image(pixels), optimize=False)
+    return Response(picture, media_type="image/png")
 
 
 @computed("GET", "/api/queue", requests.QueueQuery)

@@ -10,10 +10,13 @@ import uvicorn
 
 from infogan.api.evaluate_run import check_images, data_of_run, load_images
 from infogan.api.features import filed_by_features
+from infogan.config.schema import DataSettings
 from infogan.data import ImageSet
+from infogan.data.preprocess import Target
 from infogan.explorer.app import Explorer
 from infogan.explorer.auth import AuthMiddleware
 from infogan.explorer.image_index import printable
+from infogan.explorer.originals import Originals
 from infogan.explorer.routes import create_app
 from infogan.explorer.session import Session
 from infogan.models.infogan import InfoGAN
@@ -45,7 +48,7 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
     run = RunFolder.existing(path)
     config = run.read_config()
     images: ImageSet | None = None
-    filed = None
+    settings, filed = None, None
     try:
         settings = data_of_run(run, data)
         images = load_images(model, settings)
@@ -61,7 +64,19 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
     session = Session(model, run.model, images, run.labels, filed)
     if session.unloaded_labels:
         log(f"{session.unloaded_labels} labels in labels.csv belong to images that are not read; they stay unchanged")
-    return Explorer(session, run, title)
+    return Explorer(session, run, title, _originals(model, settings, images))
+
+
+def _originals(model: InfoGAN, settings: DataSettings | None, images: ImageSet | None) -> Originals | None:
+    """Return the files of real images; None if they are not files of their own, or not read from a local folder."""
+    if settings is None or images is None or "://" in settings.source:
+        return None
+    root = Path(settings.source)
+    if not root.is_dir() or not (root / images.names[0]).is_file():
+        return None
+    reading = model.config.reading
+    target = Target(model.config.size, 1 if images.channels == 1 else 3, reading.shape, reading.value_range)
+    return Originals(root, images.names, target, follow_links=settings.follow_links)
 
 
 def serve(explorer: Explorer, port: int, *, open_browser: bool, announce: Callable[[str], None]) -> None:

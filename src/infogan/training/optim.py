@@ -13,19 +13,17 @@ from infogan.utils.precision import multiplies_bfloat16
 Weight = float | tuple[float, float]  # of a loss: constant, or (first, last) for a linear schedule
 
 
-def learning_rate_factor(
-    schedule: Literal["none", "linear", "cosine"], progress: float, warmup: float = 0.0
-) -> float:
+def learning_rate_factor(schedule: Literal["none", "linear", "cosine"], progress: float, warmup: float = 0.0) -> float:
     """Return the factor on the learning rate at a progress in [0, 1) of the stage.
 
     ``linear`` falls to zero over the second half, ``cosine`` to a twentieth over the whole stage. During the share
-    ``warmup`` of the stage, the factor also rises linearly from zero.
+    ``warmup`` of the stage, the factor also rises linearly from a twentieth.
 
     Example:
-        >>> learning_rate_factor("linear", 0.75), learning_rate_factor("linear", 0.05, warmup=0.2)
-        (0.5, 0.25)
+        >>> learning_rate_factor("linear", 0.75), learning_rate_factor("linear", 0.1, warmup=0.2)
+        (0.5, 0.525)
     """
-    rise = min(1.0, progress / warmup) if warmup else 1.0
+    rise = min(1.0, 0.05 + 0.95 * progress / warmup) if warmup else 1.0
     if schedule == "cosine":
         return rise * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
     return rise if schedule == "none" else rise * min(1.0, 2 * (1 - progress))

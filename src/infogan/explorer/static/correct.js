@@ -1,6 +1,6 @@
 // Correcting: the images that the recognizer is least sure of, one key each.
 import { $, make, paint, percent, showError } from './dom.js';
-import { ask, change, decoded, query } from './server.js';
+import { ask, change, decoded, query, thumbnail } from './server.js';
 import { state } from './state.js';
 import { card } from './sort.js';
 
@@ -88,7 +88,13 @@ async function present() {
   const best = state.codes[code].values.map(({ name, value }) => [name, item.predictions[code][value]]).sort((a, b) => b[1] - a[1]).slice(0, 3);
   $('uncertain').setAttribute('aria-label', `${item.name}: perhaps ${best.map(([name]) => name).join(' or ')}`);
   $('uncertain-summary').textContent = `${item.name}: ${best.map(([name, share]) => `${name} ${percent(share)}`).join(', ')}`;
-  paint($('uncertain'), await decoded(sheet.image), inSheet(item), count);
+  if (state.originals) {
+    const image = await decoded(thumbnail(item.index, 512));
+    if (queue[position] === item) paint($('uncertain'), image);
+  } else {
+    paint($('uncertain'), await decoded(sheet.image), inSheet(item), count);
+  }
+  $('uncertain').classList.toggle('photo', state.originals);
 }
 
 async function label(name) {

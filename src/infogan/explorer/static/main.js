@@ -4,12 +4,13 @@ import { change, loadState, serverBackend } from './server.js';
 import { DEFAULTS, readAddress, state, view, writeAddress } from './state.js';
 import * as correct from './correct.js';
 import * as evidence from './evidence.js';
+import * as groups from './groups.js';
 import * as name from './name.js';
 import * as sort from './sort.js';
 import * as steer from './steer.js';
 
 // A view shows itself in its tab, and may handle keys.
-const VIEWS = { steer, sort, name, correct, evidence };
+const VIEWS = { groups, sort, steer, name, correct, evidence };
 // What the views other than `steer` keep in the address; -1: the first group, no image, the last step, the sample grid.
 Object.assign(DEFAULTS, { code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1, drawn: -1 });
 
@@ -26,7 +27,7 @@ function isAvailable(tab) {
 }
 
 function show() {
-  if (!VIEWS[view.tab] || !isAvailable(view.tab)) view.tab = 'steer';
+  if (!VIEWS[view.tab] || !isAvailable(view.tab)) view.tab = DEFAULTS.tab;
   for (const button of document.querySelectorAll('[data-tab]')) {
     const { tab } = button.dataset;
     button.hidden = !isAvailable(tab);
@@ -67,7 +68,7 @@ async function poll() {
     await new Promise((resolve) => setTimeout(resolve, 700));
     try { await loadState() } catch { continue }
     showState();
-    if (view.tab === 'correct' && $('uncertain').hidden) VIEWS.correct.show();
+    if (view.tab === 'groups' || (view.tab === 'correct' && $('uncertain').hidden)) VIEWS[view.tab].show();
     if (state.images.encoded === state.images.count) document.dispatchEvent(new Event('state'));
   }
 }
@@ -79,7 +80,9 @@ async function start() {
     showError(error.message, 'page');
     return;
   }
+  if (state.images) DEFAULTS.tab = 'groups';
   readAddress();
+  groups.begin((values) => { Object.assign(view, values); open('sort') });
   steer.begin(serverBackend);
   sort.begin();
   correct.begin();

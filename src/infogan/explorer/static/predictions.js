@@ -4,9 +4,9 @@ import { codesOf, describe, state, valueName } from './state.js';
 
 // Shows bars for categories, numbers for continuous codes, and neighbours. `generate` makes codes, and the noise of a
 // generated image, the centre of the page.
-export function showPredictions({ image, predictions, generated, similar }, generate) {
+export function showPredictions({ image, photo, predictions, generated, similar }, generate) {
   const codes = codesOf(predictions);
-  const parts = image ? [thumb(image, 0, 1, `The image as the model sees it: ${describe(codes)}`, () => generate(codes), 'large')] : [];
+  const parts = image ? [thumb(image, 0, 1, `The image as the model sees it: ${describe(codes)}`, () => generate(codes), photo ? 'large photo' : 'large')] : [];
   state.codes.forEach((code, position) => {
     const values = predictions[position];
     if (code.values) {

@@ -37,6 +37,9 @@ export async function change(path, body) {
   }
 }
 
+// The address of a real image with the detail of its file, at most `side` pixels high and wide.
+export const thumbnail = (index, side) => `/api/thumbnail?${query({ index, side })}`;
+
 export async function decoded(url) {
   const image = new Image();
   image.src = url;

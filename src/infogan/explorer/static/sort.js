@@ -1,7 +1,7 @@
 // Sorting: real images by group, and one of them in detail.
 import { $, choices, make, percent, rove, setTabStop, showError, thumb } from './dom.js';
 import { showPredictions } from './predictions.js';
-import { ask, change, query } from './server.js';
+import { ask, change, query, thumbnail } from './server.js';
 import { state, view, writeAddress } from './state.js';
 import { generate } from './steer.js';
 
@@ -99,7 +99,8 @@ async function more() {
 // An image of the gallery, with its label or the probability of its group.
 export function card(item, row, position, count) {
   const source = item.label ? 'labelled by you' : percent(item.confidence);
-  const button = thumb(row, position, count, `${item.name}: ${item.group}, ${source}`, () => showDetail(item.index, true));
+  const title = `${item.name}: ${item.group}, ${source}`, show = () => showDetail(item.index, true);
+  const button = state.originals ? thumb(thumbnail(item.index, 160), 0, 1, title, show, 'photo') : thumb(row, position, count, title, show);
   button.setAttribute('aria-pressed', item.index === view.image);
   button.dataset.index = item.index;
   return make('li', {}, button, item.label ? make('span', { class: 'by-hand' }, '✓ you') : make('span', {}, source));
@@ -125,7 +126,7 @@ async function showDetail(index, focus) {
   detail.replaceChildren(
     make('h2', {}, item.name),
     make('p', {}, item.label ? `${item.label}, labelled by you` : `${item.group}, ${percent(item.confidence)}`),
-    ...showPredictions({ image, predictions: item.predictions, generated, similar }, generate),
+    ...showPredictions({ image: state.originals ? thumbnail(index, 512) : image, photo: state.originals, predictions: item.predictions, generated, similar }, generate),
     make('h2', {}, `Correct ${code.name}`), make('div', { class: 'values' }, ...buttons));
   if (focus || focused) detail.focus({ preventScroll: true });
   if (focus && matchMedia('(max-width: 50rem)').matches) detail.scrollIntoView();
