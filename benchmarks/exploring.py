@@ -191,7 +191,7 @@ def requests(explorer: ExplorerProcess, image: bytes) -> tuple[bytes, ...]:
         "/api/name": b'{"code": 0, "value": 3, "name": "seven"}',
         "/api/order": b'{"code": 0, "values": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]}',
         "/api/join": b'{"code": 0, "values": [1, 2]}',
-        "/api/label": b'{"index": 12, "label": "seven"}',
+        "/api/label": b'{"indices": [12], "label": "seven"}',
         "/api/undo": b'{"id": 1}',
         "/api/read": image,
     }

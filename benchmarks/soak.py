@@ -182,7 +182,9 @@ class Load:
         name = f"name {random.integers(10_000)}"
         content = json.dumps({"code": 0, "value": int(random.integers(10)), "name": name}).encode()
         self._request("POST", "/api/name", content)
-        self._request("POST", "/api/label", json.dumps({"index": int(random.integers(1437)), "label": name}).encode())
+        self._request(
+            "POST", "/api/label", json.dumps({"indices": [int(random.integers(1437))], "label": name}).encode()
+        )
         status, answer = self._request("GET", "/api/state")
         if status == 200 and (change := json.loads(answer.partition(b"\r\n\r\n")[2])["undo"]):
             self._request("POST", "/api/undo", json.dumps({"id": change["id"]}).encode())

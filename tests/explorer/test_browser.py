@@ -250,6 +250,68 @@ def test_images_are_sorted_and_labelled(browser: Any, client: ExplorerClient) ->
     assert sorted(labels.names[value] for value in labels.values.tolist()) == ["2", "4", "smudge"]
 
 
+def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient) -> None:
+    def selected(page: Any) -> list[int]:
+        places = "thumbs => thumbs.flatMap((t, i) => (t.classList.contains('selected') ? [i] : []))"
+        return [int(place) for place in page.eval_on_selector_all("#gallery .thumb", places)]
+
+    def undo(page: Any) -> None:
+        page.locator("#undo").click()
+        until(page, "() => document.getElementById('undo').hidden")
+
+    with Tab(browser, client) as page:
+        ready(page, client.home)
+        open_tab(page, "Sort")
+        select_filled_group(page)
+        thumbs = page.locator("#gallery .thumb")
+        indices = page.eval_on_selector_all("#gallery .thumb", "thumbs => thumbs.map((t) => Number(t.dataset.index))")
+        assert page.locator("#selection").is_hidden()
+        # With the mouse: single images, a range, a rectangle.
+        thumbs.nth(1).click(modifiers=["ControlOrMeta"])
+        thumbs.nth(4).click(modifiers=["Shift"])
+        thumbs.nth(2).click(modifiers=["ControlOrMeta"])
+        assert selected(page) == [1, 3, 4]
+        boxes = [thumbs.nth(place).bounding_box() for place in (7, 9)]
+        page.mouse.move(boxes[0]["x"] + 5, boxes[0]["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(boxes[1]["x"] + 9, boxes[1]["y"] + 9, steps=4)
+        assert page.locator(".frame").is_visible()
+        page.mouse.up()
+        assert selected(page) == [1, 3, 4, 7, 8, 9]
+        until(page, "() => document.querySelector('.frame').hidden")
+        assert page.locator("#detail h2").count() == 0  # a drag opens no image
+        assert page.text_content("#selection-count") == "6 selected"
+        # To a new group.
+        page.select_option("#selection-group", "")
+        page.get_by_label("named").fill("odd ones")
+        page.get_by_role("button", name="Move", exact=True).click()
+        page.get_by_role("button", name="Undo: 6 images labelled 'odd ones'", exact=True).wait_for()
+        until(page, "() => document.getElementById('selection').hidden")
+        labels = read_labels(client.run / "labels.csv", load("digits"))
+        assert sorted(labels.indices.tolist()) == sorted(indices[place] for place in (1, 3, 4, 7, 8, 9))
+        undo(page)
+        # With the keyboard: two images in a row, to a group.
+        thumbs.nth(0).focus()
+        page.keyboard.press("x")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+X")
+        assert selected(page) == [0, 1, 2]
+        page.keyboard.press("Escape")
+        assert selected(page) == []
+        page.keyboard.press("Control+a")
+        assert len(selected(page)) == thumbs.count()
+        page.keyboard.press("Escape")
+        page.keyboard.press("x")
+        page.select_option("#selection-group", "3")
+        page.get_by_role("button", name="Move", exact=True).click()
+        page.get_by_role("button", name=re.compile("Undo: image .* labelled '3'")).wait_for()
+        # A plain click shows an image, and selects none.
+        thumbs.first.click()
+        page.wait_for_selector("#detail h2")
+        assert selected(page) == []
+
+
 def test_evidence_and_figures_of_training_are_shown(browser: Any, client: ExplorerClient) -> None:
     with Tab(browser, client) as page:
         ready(page, client.home)

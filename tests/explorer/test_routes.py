@@ -198,9 +198,9 @@ REFUSED = [
     ("POST", "/api/order", {"code": 0, "values": [10**30]}, 400),
     ("POST", "/api/join", {"code": 0, "values": [1, 1]}, 400),
     ("POST", "/api/join", {"code": 0, "values": [1, 10]}, 400),
-    ("POST", "/api/label", {"index": -1, "label": "a"}, 400),
-    ("POST", "/api/label", {"index": 10**9, "label": "a"}, 400),
-    ("POST", "/api/label", {"index": 0, "label": ""}, 400),
+    ("POST", "/api/label", {"indices": [-1], "label": "a"}, 400),
+    ("POST", "/api/label", {"indices": [10**9], "label": "a"}, 400),
+    ("POST", "/api/label", {"indices": [0], "label": ""}, 400),
     ("POST", "/api/read", b"", 400),
     ("POST", "/api/read", b"GIF89a", 400),
 ]
@@ -358,12 +358,12 @@ def test_labels_are_saved_at_once_and_undone(client: ExplorerClient) -> None:
     labels, images = client.run / "labels.csv", load("digits")
     client.post("/api/name", {"code": 0, "value": 3, "name": "three"})
     first, second = (item["index"] for item in client.get("/api/queue", count=2)[1]["items"])
-    status, answer = client.post("/api/label", {"index": first, "label": "three"})
+    status, answer = client.post("/api/label", {"indices": [first], "label": "three"})
     assert (status, answer["images"]["labelled"]) == (200, 1)
     assert client.get("/api/queue", count=2)[1]["items"][0]["index"] == second
     assert client.get("/api/image", index=first)[1]["items"][0]["group"] == "three"
     # Images with a label that is not the name of a group can be listed.
-    _, answer = client.post("/api/label", {"index": second, "label": "smudge"})
+    _, answer = client.post("/api/label", {"indices": [second], "label": "smudge"})
     assert answer["images"]["ungrouped"] == [{"label": "smudge", "count": 1}]
     assert answer["undo"]["change"] == f"image {second} labelled 'smudge'"
     _, gallery = client.get("/api/gallery", code=0, label="smudge")
@@ -409,7 +409,7 @@ def test_labels_of_images_that_are_not_loaded_stay_in_the_file(digits_run: Path,
         client.log_in()
         state = client.state()
         assert (state["images"]["labelled"], state["images"]["unloaded"]) == (1, 2)
-        assert client.post("/api/label", {"index": 1, "label": "owl"})[0] == 200
+        assert client.post("/api/label", {"indices": [1], "label": "owl"})[0] == 200
         content = client.request("/api/labels.csv", headers={"Cookie": client.cookie})[2]
         assert any("--limit" in line for line in client.log)
         assert any("2 labels in labels.csv" in line for line in client.log)

@@ -48,11 +48,11 @@ def test_names_changed_elsewhere_are_loaded_and_not_overwritten(tmp_path: Path) 
 
 def test_labels_changed_elsewhere_are_loaded_and_not_overwritten(tmp_path: Path) -> None:
     first, second = two_sessions(tmp_path)
-    first.label(5, "elk")
+    first.label([5], "elk")
     with pytest.raises(ConflictError):
-        second.label(6, "cat")
+        second.label([6], "cat")
     assert second.images().labels == {3: "owl", 5: "elk"}
-    second.label(6, "cat")
+    second.label([6], "cat")
     (tmp_path / "labels.csv").write_text("image,label\n7,dog\n")  # an editor
     with pytest.raises(ConflictError):
         first.undo(0)
@@ -60,7 +60,7 @@ def test_labels_changed_elsewhere_are_loaded_and_not_overwritten(tmp_path: Path)
     assert (tmp_path / "labels.csv").read_text() == "image,label\n7,dog\n"
     (tmp_path / "labels.csv").write_text("damaged")
     with pytest.raises(UserError, match="column"):
-        first.label(8, "owl")
+        first.label([8], "owl")
     assert (tmp_path / "labels.csv").read_text() == "damaged"
 
 
@@ -72,7 +72,7 @@ def test_concurrent_labels_are_all_kept(tmp_path: Path) -> None:
         for image in range(number, 20, 2):
             while image not in labelled:
                 try:
-                    sessions[number].label(image, f"label {image}")
+                    sessions[number].label([image], f"label {image}")
                     labelled.append(image)
                 except ConflictError:
                     pass
@@ -114,7 +114,7 @@ def test_a_change_that_cannot_be_saved_is_undone(tmp_path: Path) -> None:
     model.save(folder)
     session = Session(model, folder, image_set(20), tmp_path / "labels.csv")
     session.name_value("category", 0, "owl")
-    session.label(3, "owl")
+    session.label([3], "owl")
     for path in [*folder.iterdir()]:
         path.unlink()
     folder.rmdir()
@@ -197,10 +197,10 @@ def test_labels_that_are_not_utf_8_are_shown_and_keep_their_bytes(tmp_path: Path
     assert session.images().labels == {3: "caf\\udce9", 4: "tea"}
     json.dumps(session.describe(), ensure_ascii=False).encode()
     json.dumps(session.images().describe([3, 4]), ensure_ascii=False).encode()
-    session.label(5, "owl")
-    session.label(4, None)
+    session.label([5], "owl")
+    session.label([4], None)
     assert path.read_bytes().splitlines() == [lines[0], lines[1], b"5,owl,"]
-    session.label(3, "owl")
+    session.label([3], "owl")
     assert path.read_bytes().splitlines() == [lines[0], b"3,owl,\xff", b"5,owl,"]
     assert session.images().codes_csv().splitlines()[4].startswith(b"3,owl,1.000000,")
 

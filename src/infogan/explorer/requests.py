@@ -16,6 +16,7 @@ MAX_UPLOAD_BYTES = 32 * 2**20  # of an image
 MAX_JSON_BYTES = 64 * 2**10  # of a request that changes something
 BODY_TIMEOUT_S = 60.0
 MAX_THUMBNAIL = 1024  # pixels
+MAX_LABELLED = 5_000  # images that are labelled at once
 MAX_SHOWN = 200  # real images in one answer
 
 Number = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
@@ -111,9 +112,9 @@ class ValuesBody(Body):
 
 
 class LabelBody(Body):
-    """Label of an image; None removes it."""
+    """Label of some images; None removes it."""
 
-    index: int
+    indices: Annotated[list[int], Field(max_length=MAX_LABELLED)]
     label: Name | None
 
 

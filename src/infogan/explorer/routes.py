@@ -332,8 +332,8 @@ def join(explorer: Explorer, body: requests.ValuesBody) -> None:
 
 @computed("POST", "/api/label", requests.LabelBody)
 def label(explorer: Explorer, body: requests.LabelBody) -> None:
-    """Label an image."""
-    explorer.session.label(body.index, body.label)
+    """Label images."""
+    explorer.session.label(body.indices, body.label)
 
 
 @computed("POST", "/api/undo", requests.UndoBody)

@@ -173,22 +173,26 @@ class Session:
         with self._change(f"{code} {' and '.join(map(str, members))} as the same", joined=True):
             self.model.name_codes({code: dict.fromkeys(members, name)})
 
-    def label(self, image: int, label: str | None) -> None:
-        """Label an image with the name of a group or another name; None removes the label.
+    def label(self, images: Sequence[int], label: str | None) -> None:
+        """Label images with the name of a group or another name; None removes their labels.
 
         Raises:
             UserError: there are no images, no such image, or the name is invalid.
         """
         index = self.images()
-        index.check_index(image)
+        if not images:
+            raise UserError("no image is selected")
+        for image in images:
+            index.check_index(image)
         if label is not None and label not in self._main_names():
             check_name(label)
-        name = printable(index.images.names[image])
-        change = f"label of image {name} removed" if label is None else f"image {name} labelled {label!r}"
+        single = len(set(images)) == 1
+        what = f"image {printable(index.images.names[images[0]])}" if single else f"{len(set(images))} images"
+        change = f"label of {what} removed" if label is None else f"{what} labelled {label!r}"
         with self._change(change):
-            index.labels = {number: text for number, text in index.labels.items() if number != image}
+            index.labels = {number: text for number, text in index.labels.items() if number not in set(images)}
             if label is not None:
-                index.labels[image] = label
+                index.labels |= dict.fromkeys(images, label)
 
     def undo(self, number: int) -> None:
         """Revert the last change.

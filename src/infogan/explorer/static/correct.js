@@ -102,7 +102,7 @@ async function label(name) {
   if (!item || saving) return false;
   saving = true;
   try {
-    await change('/api/label', { index: item.index, label: name }); // the queue is refilled afterwards
+    await change('/api/label', { indices: [item.index], label: name }); // the queue is refilled afterwards
     return true;
   } catch {
     return false; // the error is shown already

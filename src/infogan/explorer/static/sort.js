@@ -7,7 +7,9 @@ import { generate } from './steer.js';
 
 const COUNT = 60; // images in one request
 const LABEL = 'label '; // prefix of labels that are not the name of a group, among the values of the list of groups
+const selected = new Set(); // indices of images
 let shown = 0, requests = 0;
+let anchor = null; // button from which on Shift selects
 
 const groups = () => state.codes[view.code].groups;
 const groupOf = (value) => groups().find((group) => group.values.includes(value));
@@ -23,7 +25,12 @@ export function begin() {
   $('order').onchange = () => { view.order = $('order').value; show() };
   $('other').onchange = () => { view.other = Number($('other').value); show() };
   $('more').onclick = more;
+  $('gallery').addEventListener('keydown', selectByKey);
   rove($('gallery'));
+  selectByDragging($('gallery'));
+  $('selection').onsubmit = (event) => { event.preventDefault(); move() };
+  $('selection-group').onchange = showSelection;
+  $('selection-clear').onclick = clearSelection;
 }
 
 export function show() {
@@ -37,6 +44,8 @@ export function show() {
   showChoices(names, others, ungroupedLabels());
   writeAddress();
   shown = 0;
+  choices($('selection-group'), [...groupsOfLabels().map(({ name }) => [name, name]), ['', 'a new group']], groupsOfLabels()[0].name);
+  clearSelection();
   more();
   if (view.image >= state.images.count) view.image = -1;
   if (view.image < 0) $('detail').replaceChildren();
@@ -88,6 +97,7 @@ async function more() {
   if (shown) gallery.append(...items);
   else gallery.replaceChildren(...items);
   setTabStop(gallery);
+  showSelection();
   if (focused !== null) (gallery.querySelector(`[data-index="${focused}"]`) ?? gallery.querySelector('button'))?.focus({ preventScroll: true });
   shown += items.length;
   $('more').hidden = shown >= answer.total;
@@ -96,10 +106,96 @@ async function more() {
   $('sort-summary').textContent = `${answer.total} images in ${where}, ${shown} of them shown`;
 }
 
+// The groups that images can be moved to: those of the first category.
+const groupsOfLabels = () => state.codes[state.images.code].groups;
+
+// Selecting: Ctrl or Shift and a click, a rectangle that is dragged, or X, Shift and X, and Ctrl and A.
+
+function selectImage(button, event) {
+  if (event.shiftKey && anchor?.isConnected) {
+    const buttons = [...$('gallery').querySelectorAll('.thumb')];
+    const [first, last] = [buttons.indexOf(anchor), buttons.indexOf(button)].sort((a, b) => a - b);
+    for (const other of buttons.slice(first, last + 1)) selected.add(Number(other.dataset.index));
+  } else {
+    const index = Number(button.dataset.index);
+    if (!selected.delete(index)) selected.add(index);
+    anchor = button;
+  }
+  showSelection();
+}
+
+function selectByKey(event) {
+  const button = event.target.closest('.thumb');
+  if (button && event.key.toLowerCase() === 'x' && !event.ctrlKey && !event.metaKey) selectImage(button, event);
+  else if (event.key === 'a' && (event.ctrlKey || event.metaKey)) {
+    for (const other of $('gallery').querySelectorAll('.thumb')) selected.add(Number(other.dataset.index));
+    showSelection();
+  } else if (event.key === 'Escape' && selected.size) clearSelection();
+  else return;
+  event.preventDefault();
+}
+
+function selectByDragging(gallery) {
+  const frame = make('div', { class: 'frame', hidden: true });
+  let start = null, before = null;
+  document.body.append(frame);
+  gallery.addEventListener('pointerdown', (event) => {
+    if (event.pointerType !== 'mouse' || event.button !== 0) return;
+    [start, before] = [event, new Set(selected)];
+  });
+  addEventListener('pointermove', (event) => {
+    if (!start || (frame.hidden && Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) < 8)) return;
+    event.preventDefault();
+    frame.hidden = false;
+    const [left, right] = [event.clientX, start.clientX].sort((a, b) => a - b);
+    const [top, bottom] = [event.clientY, start.clientY].sort((a, b) => a - b);
+    Object.assign(frame.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
+    selected.clear();
+    for (const index of before) selected.add(index);
+    for (const button of gallery.querySelectorAll('.thumb')) {
+      const box = button.getBoundingClientRect();
+      if (box.left < right && box.right > left && box.top < bottom && box.bottom > top) selected.add(Number(button.dataset.index));
+    }
+    showSelection();
+  });
+  addEventListener('pointerup', () => {
+    // The click that ends a drag opens no image.
+    if (!frame.hidden) addEventListener('click', (event) => event.stopPropagation(), { capture: true, once: true });
+    setTimeout(() => { frame.hidden = true });
+    start = null;
+  });
+  gallery.addEventListener('dragstart', (event) => event.preventDefault());
+}
+
+function showSelection() {
+  for (const button of $('gallery').querySelectorAll('.thumb')) {
+    const isSelected = selected.has(Number(button.dataset.index));
+    button.classList.toggle('selected', isSelected);
+    button.setAttribute('aria-label', `${isSelected ? 'Selected: ' : ''}${button.title}`);
+  }
+  $('selection').hidden = !selected.size;
+  $('selection-count').textContent = `${selected.size} selected`;
+  $('selection-new').parentElement.hidden = $('selection-group').value !== '';
+}
+
+function clearSelection() {
+  selected.clear();
+  showSelection();
+}
+
+function move() {
+  const name = $('selection-group').value || $('selection-new').value.trim();
+  if (!name) return;
+  change('/api/label', { indices: [...selected], label: name }).then(() => { $('selection-new').value = '' }, () => {});
+}
+
 // An image of the gallery, with its label or the probability of its group.
 export function card(item, row, position, count) {
   const source = item.label ? 'labelled by you' : percent(item.confidence);
-  const title = `${item.name}: ${item.group}, ${source}`, show = () => showDetail(item.index, true);
+  const title = `${item.name}: ${item.group}, ${source}`, show = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) selectImage(event.currentTarget, event);
+    else showDetail(item.index, true);
+  };
   const button = state.originals ? thumb(thumbnail(item.index, 160), 0, 1, title, show, 'photo') : thumb(row, position, count, title, show);
   button.setAttribute('aria-pressed', item.index === view.image);
   button.dataset.index = item.index;
@@ -132,4 +228,4 @@ async function showDetail(index, focus) {
   if (focus && matchMedia('(max-width: 50rem)').matches) detail.scrollIntoView();
 }
 
-const label = (index, name) => change('/api/label', { index, label: name }).catch(() => {});
+const label = (index, name) => change('/api/label', { indices: [index], label: name }).catch(() => {});
