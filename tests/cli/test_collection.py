@@ -91,6 +91,10 @@ def test_nothing_is_moved_onto_a_file(album: Path, tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "05-small.png exists already" in result.stderr
     assert sorted(album.rglob("*")) == before
+    inside = invoke("duplicates", album, "--out", tmp_path / "c.csv", "--move-to", album / "old")
+    assert inside.returncode == 2
+    assert "is a part of" in inside.stderr
+    assert sorted(album.rglob("*")) == before
     with pytest.raises(UserError, match="files of a folder"):
         move_copies(copies, "digits", tmp_path / "other")
     missing = [Copy(1, "00.png", "original", 1.0), Copy(1, "gone.png", "exact", 1.0)]
@@ -108,6 +112,12 @@ def test_the_same_images_of_an_array_are_exact_copies(tmp_path: Path) -> None:
     result = invoke("duplicates", tmp_path / "images.npy", "--out", "-", "--move-to", tmp_path / "bin")
     assert result.returncode == 2
     assert "only the files of a folder can be moved" in result.stderr
+
+
+def test_a_link_is_no_copy(album: Path) -> None:
+    (album / "again.png").symlink_to("03.png")
+    (album / "old" / "small.png").symlink_to("05-small.png")
+    assert [copy.image for copy in infogan.find_duplicates(album)] == [name for _, name, _ in EXPECTED]
 
 
 def test_an_archive_has_duplicates_too(album: Path, tmp_path: Path) -> None:
@@ -183,12 +193,15 @@ def test_similar_images_of_a_run(run: Path, tmp_path: Path) -> None:
         (["outliers", "digits", "--features", "lite9"], ["lite9"]),
         (["outliers", "digits", "--run", "nowhere"], ["nowhere"]),
         (["similar", "RUN", "nowhere.png"], ["nowhere.png", "not a file"]),
+        (["duplicates", "digits", "--out", "RUN"], ["a folder"]),
+        (["outliers", "digits", "--out", "RUN"], ["a folder"]),
         (["similar", "RUN", "RUN/config.json"], ["cannot be used"]),
         (["similar", "nowhere", "RUN/config.json"], ["nowhere"]),
     ],
 )
 def test_bad_input_is_one_sentence(run: Path, arguments: list[str], words: list[str]) -> None:
-    result = invoke(*(argument.replace("RUN", str(run)) for argument in arguments), "--out", "-")
+    out = [] if "--out" in arguments else ["--out", "-"]
+    result = invoke(*(argument.replace("RUN", str(run)) for argument in arguments), *out)
     assert result.returncode == 2
     assert result.stdout == ""
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from infogan.api.sort import mark_output_folder
+from infogan.api.sort import is_output_folder, mark_output_folder
 from infogan.data import ImageSet, Progress, ValueRange, load, resolve_source
 from infogan.data.duplicates import COMPARED_SIZE, near_duplicates
 from infogan.data.preprocess import open_image
@@ -57,7 +57,7 @@ def find_duplicates(
 ) -> list[Copy]:
     """Find copies among images: the same, resized, compressed again, cropped a little, or mirrored.
 
-    The original of a group of copies is its largest file, or without files the first image.
+    The original of a group of copies is its largest file, or without files the first image. Links are left out.
 
     Args:
         source: A folder, file or named data set, as for `infogan.data.load`.
@@ -85,6 +85,11 @@ def find_duplicates(
     source = resolve_source(source)
     reading: dict[str, Any] = {"shape": shape, "value_range": value_range, "follow_links": follow_links}
     images = load(source, split=split, max_size=COMPARED_SIZE, progress=progress, **reading)
+    if Path(source).is_dir():  # a link is the same file, and no copy
+        is_link = [(Path(source) / name).is_symlink() for name in images.names]
+        images = images.subset(np.flatnonzero(~np.array(is_link)))
+    if not len(images):
+        return []
     root = Path(source) if Path(source).is_dir() and (Path(source) / images.names[0]).is_file() else None
     sizes = [0 if root is None else (root / name).stat().st_size for name in images.names]
     same = _same_content(images, root, sizes)
@@ -159,12 +164,14 @@ def move_copies(copies: Sequence[Copy], source: str | Path, folder: Path) -> int
         folder: The destination, which is created if it is missing.
 
     Raises:
-        UserError: The images are not the files of a folder; or a file of that name is there already, in which case
-            nothing is moved; or a file cannot be moved.
+        UserError: The images are not the files of a folder; or the destination is a part of that folder with other
+            files, or a file of that name is there already, in which case nothing is moved; or a file cannot be moved.
     """
     root = Path(resolve_source(source))
     if not root.is_dir():
         raise UserError(f"copies cannot be moved out of {source}: only the files of a folder can be moved")
+    if folder.resolve().is_relative_to(root.resolve()) and not is_output_folder(folder):
+        raise UserError(f"{folder} is a part of {source}: choose a folder outside it, or a new one inside it")
     moves = [(root / copy.image, folder / copy.image) for copy in copies if copy.kind != "original"]
     for path, target in moves:
         if target.exists():

@@ -31,6 +31,15 @@ def mark_output_folder(folder: Path) -> None:
         _write_marker(folder, FINISHED)
 
 
+def is_output_folder(folder: Path) -> bool:
+    """Return whether a folder is missing, empty, or marked as one whose images infogan writes.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    return _is_unused(folder) or _read_marker(folder).startswith(FINISHED)
+
+
 class Sorter:
     """Sorts images into one folder per value of the first categorical code.
 

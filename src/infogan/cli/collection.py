@@ -21,6 +21,7 @@ from infogan.cli.options import (
     parse_range,
 )
 from infogan.cli.workers import join_workers
+from infogan.utils.errors import UserError
 from infogan.utils.names import KEEP_BYTES
 
 commands = typer.Typer()
@@ -51,6 +52,7 @@ def duplicates(
     from infogan.api.duplicates import find_duplicates, move_copies
     from infogan.api.progress import log, show_progress
 
+    _check_table(out)
     with join_workers("cpu", threads), show_progress() as progress:
         reading: dict[str, Any] = {"shape": shape, "value_range": parse_range(value_range)}
         copies = find_duplicates(source, split=split, follow_links=follow_links, progress=progress, **reading)
@@ -78,6 +80,7 @@ def outliers(
     from infogan.api.progress import log, show_progress
     from infogan.api.similar import find_outliers
 
+    _check_table(out)
     with join_workers(device, threads) as own_device, show_progress() as progress:
         reading: dict[str, Any] = {"shape": shape, "value_range": parse_range(value_range)}
         options: dict[str, Any] = {"run": run, "features": features, "split": split, "follow_links": follow_links}
@@ -102,10 +105,17 @@ def similar(
     from infogan.api.progress import show_progress
     from infogan.api.similar import find_similar
 
+    _check_table(out)
     with join_workers(device, threads) as own_device, show_progress() as progress:
         options: dict[str, Any] = {"count": count, "data": data, "features": features}
         found = find_similar(run, image, device=own_device, progress=progress, **options)
     _write_table(out, ("image", "similarity"), found)
+
+
+def _check_table(out: Path) -> None:
+    """Raise UserError if a table cannot have this name, before images are compared for minutes."""
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name a file for the table")
 
 
 def _write_table(out: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

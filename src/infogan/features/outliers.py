@@ -31,7 +31,7 @@ def outlier_scores(vectors: Directions, others: Directions | None = None) -> NDA
     references = references[:: -(-len(references) // REFERENCES)]
     rank = max(MIN_NEIGHBOUR, int(NEIGHBOUR_SHARE * len(references)))
     if len(references) <= rank:
-        raise UserError(f"{len(references)} images are too few to find outliers: at least {rank + 1} are needed")
+        raise UserError(f"outliers are found among at least {rank + 1} images; there are {len(references)}")
     distances = _distances(vectors, references, rank)
     usual = distances if others is None else _distances(references, references, rank)
     scores: NDArray[np.float32] = distances / max(float(np.median(usual)), 1e-12)
