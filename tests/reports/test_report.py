@@ -84,7 +84,8 @@ def trained(
 
 def test_page_is_self_contained_and_describes_its_images(tmp_path: Path) -> None:
     page = trained(tmp_path)[0]
-    assert not page.all("link") and not page.all("a")
+    sections = [f"#{attributes['id']}" for attributes in page.all("section")]
+    assert not page.all("link") and [attributes["href"] for attributes in page.all("a")] == sections
     assert [attributes for attributes in page.all("script") if "src" in attributes] == []
     policy = next(attributes["content"] for attributes in page.all("meta") if "http-equiv" in attributes)
     assert policy is not None and policy.startswith("default-src 'none'")
@@ -150,13 +151,34 @@ def test_names_of_data_labels_and_categories_stay_text(tmp_path: Path) -> None:
     assert not named.all("i")
 
 
+def test_sections_are_in_the_order_of_their_interest(tmp_path: Path) -> None:
+    _, model, result, run, config = trained(
+        tmp_path, codes=[{"kind": "continuous"}, {"kind": "categorical", "size": 3}]
+    )
+    ignored = {**result, "ignored": ["knob1"]}
+    assert list(model.layout.codes) == ["knob1", "category"]
+    page = Page(report_page(run, model, config, image_set(), None, ignored))
+    titles = [text for text in page.texts if text.startswith(("Real images by", "Code: ", "Real and", "Evaluation"))]
+    assert titles[len(titles) // 2 :] == [
+        "Real images by category",
+        "Real and generated",
+        "Code: category",
+        "Code: knob1, which the generator ignores",
+        "Evaluation",
+    ]
+    row = page.texts.index("view agreement")  # of the verdict
+    assert re.fullmatch(r"[\d.]+: (good|in doubt|bad) \(limit 0.75\)", page.texts[row + 1])
+
+
 def test_confusion_table_counts_every_image_once(tmp_path: Path) -> None:
     page, model, _, _, _ = trained(tmp_path, codes=[{"kind": "categorical", "size": 3}])
     images = image_set()
     assert images.labels is not None
     categories = model.encode(images.images).codes["category"]
     start = page.texts.index("lying")
-    cells = [text for text in page.texts[start : page.texts.index("Training")] if re.fullmatch(r"\d+", text)]
+    cells = [
+        text for text in page.texts[start : page.texts.index("Real and generated", start)] if re.fullmatch(r"\d+", text)
+    ]
     expected = []
     for value in range(3):
         expected += [value, *np.bincount(images.labels[categories == value], minlength=2).tolist()]

@@ -8,6 +8,7 @@ from typing import Any
 from infogan.config.schema import Config
 from infogan.utils.errors import UserError
 
+_WORDS = {"yes": "good", "with care": "in doubt", "no": "bad"}  # by the best answer that a measurement allows
 NO_LABELS = " (no labels needed)"
 _MEANINGS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
@@ -32,7 +33,11 @@ def metric_rows(result: Mapping[str, Any], code_names: Mapping[str, str]) -> lis
         *rows("disentanglement", result.get("disentanglement", {}), ".4f"),
         *_information_rows(result, code_names),
         *(
-            [name.replace("_", " "), f"{trace['value']:.4g} (limit {trace['limit']:g})", trace["meaning"] + NO_LABELS]
+            [
+                name.replace("_", " "),
+                f"{trace['value']:.4g}: {_WORDS[trace['answer']]} (limit {trace['limit']:g})",
+                trace["meaning"] + NO_LABELS,
+            ]
             for name, trace in result.get("verdict", {}).get("evidence", {}).items()
         ),
     ]

@@ -62,6 +62,7 @@ def report_page(
     sorts_images = model.networks.reads_codes and model.layout.categorical
     uses_train = test is None or filed is not None or corrections  # of which more is known than the model says
     gallery = (images, config.train.seed, filed, corrections) if uses_train else (test, config.train.seed)
+    ignored = {code_names.get(name, name) for name in result.get("ignored", ())}
     columns = math.isqrt(GRID_IMAGES)
     indices = np.linspace(0, len(images) - 1, min(GRID_IMAGES, len(images))).astype(int)
     return html_page.render(
@@ -70,6 +71,8 @@ def report_page(
         model=model,
         verdict=Verdict.parse(result["verdict"]) if "verdict" in result else None,
         overview=_overview(run, config, model, images),
+        codes=sorted(model.layout.codes, key=ignored.__contains__),  # in order; those that are ignored come last
+        ignored=ignored,
         real=figures.image_grid(model.shown(images.images[indices]), columns),
         real_count=len(indices),
         generated=figures.image_grid(model.shown(model.sample(GRID_IMAGES, seed=1).images), columns),
