@@ -1,6 +1,7 @@
 """Uploads: limits on size, time and memory, and the process that decodes them."""
 
 import asyncio
+import http.client
 import io
 import os
 import signal
@@ -82,7 +83,11 @@ def test_hostile_uploads_leave_the_servers_memory_unchanged(digits_run: Path) ->
         client.post("/api/read", small_png()[0])
         before = process.memory()
         for content, statuses in [*HOSTILE.values(), (bytes(33 * 2**20), {413})]:
-            status, answer = client.post("/api/read", content)
+            try:
+                status, answer = client.post("/api/read", content)
+            except (http.client.IncompleteRead, ConnectionError):
+                assert statuses == {413}  # the connection is closed while the body is sent, which can lose the answer
+                continue
             assert status in statuses
             assert status == 200 or list(answer) == ["error"]
             assert process.memory() - before < 100 * 2**20
