@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infogan import callbacks, data, errors, export, metrics, notebook, recipes, runs, sweep, trackers, workflows
     from infogan.api.duplicates import find_duplicates
     from infogan.api.fit import fit
+    from infogan.api.refine import refine_run
     from infogan.api.similar import find_outliers, find_similar
     from infogan.api.sklearn import InfoGANEstimator
     from infogan.models.infogan import InfoGAN
@@ -40,6 +41,7 @@ __all__ = [
     "metrics",
     "notebook",
     "recipes",
+    "refine_run",
     "runs",
     "sweep",
     "trackers",
@@ -62,6 +64,7 @@ def __getattr__(name: str) -> Any:
         "find_outliers": "api.similar",
         "find_similar": "api.similar",
         "fit": "api.fit",
+        "refine_run": "api.refine",
     }
     if name in objects:
         return getattr(import_module(f"infogan.{objects[name]}"), name)

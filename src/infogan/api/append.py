@@ -91,10 +91,11 @@ def images_of_no_group(model: InfoGAN, stream: Stream, features: FiledByFeatures
     if model.run_path is None:
         raise UserError("a model folder does not know the training images: name the run folder")
     run = RunFolder(model.run_path)
-    if features is not None:
+    by_features = None if features is None or features.is_own else features
+    if by_features is not None:
         teacher = load_teacher(run)
         assert teacher is not None
-        known, source = teacher.space[some_indices(len(teacher.space), COMPARED)], features.stream
+        known, source = teacher.space[some_indices(len(teacher.space), COMPARED)], by_features.stream
     else:
         images = load_images(model, data_of_run(run))
         known = model.features(images.images[some_indices(len(images), COMPARED)])
@@ -104,8 +105,8 @@ def images_of_no_group(model: InfoGAN, stream: Stream, features: FiledByFeatures
         block = source.read(start, start + BLOCK)
         if len(block):
             names += block.names
-            vectors = features.extractor(block.images) if features is not None else model.features(block.images)
-            parts.append(features.head.space(vectors) if features is not None else vectors)
+            vectors = by_features.extractor(block.images) if by_features is not None else model.features(block.images)
+            parts.append(by_features.head.space(vectors) if by_features is not None else vectors)
     if not parts:
         return []
     known = unit_vectors(known)

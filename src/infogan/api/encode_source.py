@@ -8,7 +8,7 @@ from typing import Any
 
 from infogan.api.append import EarlierCodes, images_of_no_group, read_codes
 from infogan.api.encode import encode_dataset
-from infogan.api.filing import FiledByFeatures, corrections_of_run, filing_features
+from infogan.api.filing import FiledByFeatures, corrections_of_run, open_filing
 from infogan.api.progress import log
 from infogan.api.sort import Sorter
 from infogan.data import Progress, Stream, ValueRange, describe_skipped, resolve_source, streamed
@@ -47,7 +47,7 @@ def encode_source(
         append: Whether ``out`` is a CSV file of earlier codes, which rows of the images that it lacks are added to.
         sort_into: Folder for copies of the images, sorted by category; None = none.
         link: Whether to link files in that folder instead of copying them.
-        features: As for `api.filing.filing_features`.
+        features: As for `api.filing.open_filing`.
         probabilities: Whether to write the probability of every category; a file that is appended to decides itself.
         value_range: As for `infogan.data.load`; None = that of the run, if it has one.
         follow_links: As for `infogan.data.load`.
@@ -72,7 +72,7 @@ def encode_source(
             reading: dict[str, Any] = {"split": split, "shape": known.shape, "follow_links": follow_links}
             reading["value_range"] = value_range or known.value_range
             images = stack.enter_context(streamed(source, size=size, channels=channels, progress=progress, **reading))
-            by_features = _open_features(model, source, features, device, stack, reading)
+            by_features = _open_features(model, images, source, features, device, stack, reading)
             if earlier is not None:
                 images, by_features = _select_new(earlier, images, by_features)
                 probabilities = earlier.has_probabilities
@@ -105,18 +105,26 @@ def encode_source(
 
 
 def _open_features(
-    model: InfoGAN, source: str, features: str | None, device: str, stack: ExitStack, reading: dict[str, Any]
+    model: InfoGAN,
+    images: Stream,
+    source: str,
+    features: str | None,
+    device: str,
+    stack: ExitStack,
+    reading: dict[str, Any],
 ) -> FiledByFeatures | None:
     """Open what files the images instead of the model, and log which of them does."""
-    filing = filing_features(model, features, device)
-    if model.run_path is not None and (model.run_path / TEACHER).is_file():
-        log(f"categories by {filing[0].name}" if filing else "categories by the model's own encoder")
+    filing = open_filing(model, features, device)
+    if filing is not None or (model.run_path is not None and (model.run_path / TEACHER).is_file()):
+        name = "the model's own encoder" if filing is None else filing.extractor.name
+        log(f"categories by {name}" + (", refined by corrections" if filing is not None and filing.is_refined else ""))
     if filing is None:
         return None
-    extractor, head = filing
+    if filing.is_own:
+        return FiledByFeatures(filing.extractor, filing.head, images, is_own=True)
     form: dict[str, Any] = {"channels": 3, "for_encoder": True, "bands": model.config.reading.bands}
-    stream = stack.enter_context(streamed(source, size=extractor.size, **form, **reading))
-    return FiledByFeatures(extractor, head, stream)
+    stream = stack.enter_context(streamed(source, size=filing.extractor.size, **form, **reading))
+    return FiledByFeatures(filing.extractor, filing.head, stream)
 
 
 def _select_new(

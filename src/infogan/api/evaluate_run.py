@@ -129,7 +129,7 @@ def write_report(
     """
     path = out or run.report
     corrections = labels_by_name(run.labels) if run.labels.is_file() else {}
-    filed = filed_by_features(run)
+    filed = filed_by_features(run, inputs.model.digest())
     page = report_page(
         run, inputs.model, config, inputs.train, inputs.test, result, filed=filed, corrections=corrections
     )

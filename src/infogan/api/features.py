@@ -30,7 +30,7 @@ from infogan.features.extractor import check_vectors
 from infogan.training.feature_head import compare_spaces, fit_space, project
 from infogan.training.first_stage import train_first_stage
 from infogan.training.run_dir import RunFolder
-from infogan.training.teacher import TEACHER, load_teacher
+from infogan.training.teacher import TEACHER, load_refined, load_teacher
 from infogan.utils import distributed
 
 AUTO = "auto"  # as the source of features: those of a pretrained encoder or the run's own, whichever are better
@@ -138,19 +138,24 @@ def vectors_of(images: ImageSet, features: Any, device: str) -> NamedVectors:
     return embed(stream, extractor, strict=True).of(images.names, f"the features {extractor.name}")
 
 
-def filed_by_features(run: RunFolder) -> NDArray[np.float32] | None:
+def filed_by_features(run: RunFolder, digest: str) -> NDArray[np.float32] | None:
     """Return the probability of each category of a run's training images, (images, categories), from its features.
 
-    None if `infogan encode` files them without: the run has no pretrained features, or the encoder is not on this
-    machine.
+    None if `infogan encode` files them by the model alone: the run is not refined, and has no pretrained features, or
+    the encoder is not on this machine.
+
+    Args:
+        run: The run.
+        digest: Of the weights of its model.
 
     Raises:
         UserError: The run is damaged.
     """
-    teacher = load_teacher(run)
-    if teacher is None or not is_at_hand(run.read_config().features.source):
+    teacher, refined = load_teacher(run), load_refined(run, digest)
+    if teacher is not None and not is_at_hand(run.read_config().features.source):
         return None
-    return teacher.probabilities
+    found = refined or teacher
+    return None if found is None else found.probabilities
 
 
 def given_vectors(features: Any, count: int) -> NamedVectors:

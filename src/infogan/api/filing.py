@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +15,25 @@ from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_
 from infogan.models.infogan import InfoGAN
 from infogan.training.feature_head import FeatureHead
 from infogan.training.run_dir import RunFolder
-from infogan.training.teacher import load_teacher
+from infogan.training.teacher import load_refined, load_teacher
 from infogan.utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class FiledByFeatures:
-    """The pretrained features that a model has learned its categories from, and the images that are encoded.
+    """What files images instead of a model, and the images that are encoded.
 
     Attributes:
-        extractor: The pretrained encoder.
-        head: Turns its vectors into categories.
+        extractor: Turns images into vectors.
+        head: Turns vectors into categories.
         stream: The images at the extractor's size.
+        is_own: As for `Filing`.
     """
 
     extractor: FeatureExtractor
     head: FeatureHead
     stream: Stream
+    is_own: bool = False
 
     @cached_property
     def identity(self) -> str:
@@ -70,10 +73,41 @@ def corrections_of_run(model: InfoGAN, source: str, split: str | None = None) ->
     return labels_by_name(run.labels)
 
 
-def filing_features(
-    model: InfoGAN, source: str | None = None, device: str = "cpu"
-) -> tuple[FeatureExtractor, FeatureHead] | None:
-    """Return the pretrained encoder and the head that file images for a run that was trained with them.
+class Filing(NamedTuple):
+    """What files images for a run instead of the head of its model.
+
+    Attributes:
+        extractor: Turns images into vectors.
+        head: Turns vectors into categories.
+        is_own: Whether the vectors are the features of the model's own encoder, from images at the model's size.
+        is_refined: Whether the head follows a person's corrections.
+    """
+
+    extractor: FeatureExtractor
+    head: FeatureHead
+    is_own: bool
+    is_refined: bool
+
+
+def own_extractor(model: InfoGAN) -> FeatureExtractor:
+    """Return the encoder of a model as an extractor of the features of images at its size."""
+    return FeatureExtractor("the model's own encoder", model.config.size, model.features, identity=model.digest())
+
+
+def own_head(model: InfoGAN) -> FeatureHead:
+    """Return the head of a model's encoder, which has the same probabilities; the space is that of its features."""
+    encoder = model.networks.encoder
+    assert encoder is not None
+    directions = encoder.directions.detach().cpu().numpy()
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    size = directions.shape[1]
+    weights, biases = directions / encoder.TEMPERATURE, np.zeros(len(directions))
+    arrays = (np.zeros(size), np.eye(size), weights, biases)
+    return FeatureHead(*(array.astype(np.float32) for array in arrays))
+
+
+def open_filing(model: InfoGAN, source: str | None = None, device: str = "cpu") -> Filing | None:
+    """Return what files images for a run instead of its model: pretrained features, or a head that was refined.
 
     Args:
         model: The model; that of a run folder knows its run.
@@ -85,15 +119,24 @@ def filing_features(
         UserError: ``source`` is given, but the run was trained without such features, or it cannot be opened.
     """
     run = RunFolder(model.run_path) if model.run_path is not None else None
-    teacher = load_teacher(run) if run is not None and source != "none" else None
-    if teacher is None or run is None:
+    if run is None or source == "none":
         if source not in (None, "none"):
-            raise UserError(f"--features {source}: only a run that was trained with --features can file by them")
+            raise _no_features(source)
         return None
+    teacher, refined = load_teacher(run), load_refined(run, model.digest())
+    if teacher is None:
+        if source is not None:
+            raise _no_features(source)
+        return None if refined is None else Filing(own_extractor(model), refined.head, is_own=True, is_refined=True)
     settings = run.read_config().features
     if source is None and not is_at_hand(settings.source):
         return None
     source = source or settings.source
     if is_vector_file(source):
         raise UserError(f"--features {source} has vectors of other images: name the pretrained encoder that made them")
-    return open_extractor(source, size=settings.size, device=device), teacher.head
+    extractor = open_extractor(source, size=settings.size, device=device)
+    return Filing(extractor, (refined or teacher).head, is_own=False, is_refined=refined is not None)
+
+
+def _no_features(source: str) -> UserError:
+    return UserError(f"--features {source}: only a run that was trained with --features can file by them")

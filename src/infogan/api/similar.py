@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.api.evaluate_run import data_of_run
-from infogan.api.filing import filing_features
+from infogan.api.filing import open_filing
 from infogan.config.schema import DataSettings
 from infogan.data import Progress, ValueRange, resolve_source, streamed
 from infogan.data.preprocess import ImageSpec
@@ -89,10 +89,10 @@ class Comparer:
         model = None if run is None else InfoGAN.load(run).to(device)
         if features is not None or model is None:
             return cls(open_extractor(features or DEFAULT_FEATURES, device=device), model)
-        filing = filing_features(model, None, device)
+        filing = open_filing(model, None, device)
         if filing is None and model.networks.encoder is None:
             raise UserError(f"{run} has no encoder to compare images by: name a pretrained one (--features)")
-        return cls(None if filing is None else filing[0], model)
+        return cls(None if filing is None or filing.is_own else filing.extractor, model)
 
     def compare(self, data: DataSettings, split: str | None = None, progress: Progress | None = None) -> ImageVectors:
         """Return the vectors of images.

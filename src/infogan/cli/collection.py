@@ -1,4 +1,4 @@
-"""Commands about the images of a collection: ``duplicates``, ``outliers`` and ``similar``."""
+"""Commands about the images of a collection: ``duplicates``, ``outliers``, ``similar`` and ``refine``."""
 
 import csv
 import io
@@ -110,6 +110,24 @@ def similar(
         options: dict[str, Any] = {"count": count, "data": data, "features": features}
         found = find_similar(run, image, device=own_device, progress=progress, **options)
     _write_table(out, ("image", "similarity"), found)
+
+
+@commands.command()
+def refine(
+    run: OnlyRun,
+    data: DataOfRun = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back; corrections stay.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Let the corrections made in the explorer spread to similar images, wherever the run files images."""
+    from infogan.api.refine import refine_run, unrefine_run
+
+    if undo:
+        typer.echo("the model files the images again" if unrefine_run(run) else "the run is not refined")
+        return
+    with join_workers("cpu", threads):
+        refinement = refine_run(run, data=data)
+    typer.echo(refinement.summary)
 
 
 def _check_table(out: Path) -> None:

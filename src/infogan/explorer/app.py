@@ -10,12 +10,16 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
+from infogan.api.features import filed_by_features
 from infogan.explorer.decode_worker import DecodeWorker
 from infogan.explorer.neighbours import Neighbours
 from infogan.explorer.originals import Originals
 from infogan.explorer.session import Session
+from infogan.explorer.typical import TypicalImages
 from infogan.training.run_dir import RunFolder
 
 MAX_UPLOADS = 2  # bodies in memory at once; others wait in their sockets
@@ -65,10 +69,24 @@ class Explorer:
         run: The run; None for a model folder.
         title: Title of the page.
         originals: The files of the real images; None if they are not files of their own.
+        rows: The numbers of the images among the training images; None = they are all of them.
+        data: Where the training images are now; None = where they were.
     """
 
-    def __init__(self, session: Session, run: RunFolder | None, title: str, originals: Originals | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        run: RunFolder | None,
+        title: str,
+        originals: Originals | None = None,
+        rows: NDArray[np.int64] | None = None,
+        data: str | None = None,
+    ) -> None:
         self.session, self.run, self.title, self.originals = session, run, title, originals
+        self.rows, self.data = rows, data
+        self.typical: TypicalImages | None = None
+        if run is not None and session.index is not None and session.model.networks.encoder is not None:
+            self.typical = TypicalImages(run, session.model, session.index.images, rows)
         self.limitations = _limitations(session, run)
         self.compute = ComputeQueue()
         self.neighbours = Neighbours(session.model)
@@ -81,11 +99,23 @@ class Explorer:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
         """Encode the real images while the server runs, and stop threads and processes at its end."""
-        task = asyncio.create_task(self._encode_images())
+        self._task = asyncio.create_task(self._encode_images())
         yield
-        task.cancel()
+        self._task.cancel()
         self.compute.stop()
         self.decoder.stop()
+
+    async def refile(self) -> None:
+        """File the real images again, as the files of the run say now."""
+        index, run = self.session.index, self.run
+        assert index is not None
+        assert run is not None
+        probabilities = await asyncio.to_thread(filed_by_features, run, self.session.model.digest())
+        if probabilities is not None and self.rows is not None:
+            probabilities = probabilities[self.rows]
+        self._task.cancel()
+        await self.compute.run(lambda: index.refile(probabilities))
+        self._task = asyncio.create_task(self._encode_images())
 
     async def _encode_images(self) -> None:
         """Encode the real images batch by batch, after the first rendering."""

@@ -135,6 +135,11 @@ class ImageIndex:
         self.encoded = min(batch.stop, len(self.images))
         return True
 
+    def refile(self, probabilities: NDArray[np.float32] | None) -> None:
+        """File the images again, by other probabilities (images, values) of the first category; None = the model's."""
+        self._better = probabilities
+        self.encoded = 0  # `encode_next` goes through all of them again
+
     # Groups.
 
     def groups(self, code: int) -> list[Group]:

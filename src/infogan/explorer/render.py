@@ -24,12 +24,12 @@ MAX_NOISES = 10_000  # per seed
 MAX_INTEGER = 2**53 - 1  # largest integer that JavaScript represents exactly
 
 
-def _split(codes: object) -> object:
+def split_list(codes: object) -> object:
     """Split a comma-separated list, as the query of a URL has it."""
     return [text for text in codes.split(",") if text] if isinstance(codes, str) else codes
 
 
-Codes = Annotated[tuple[float, ...], BeforeValidator(_split)]
+Codes = Annotated[tuple[float, ...], BeforeValidator(split_list)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Pick = Annotated[int, Field(ge=0, lt=MAX_NOISES)]
 Axis = Annotated[int, Field(ge=NOISE, lt=1000)]

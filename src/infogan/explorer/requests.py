@@ -1,21 +1,22 @@
 """Parsing of requests to the explorer: queries, bodies and their limits."""
 
 import asyncio
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from infogan.explorer.image_index import Order
-from infogan.explorer.render import MAX_INTEGER, View
+from infogan.explorer.render import MAX_INTEGER, View, split_list
 
 MAX_UPLOAD_BYTES = 32 * 2**20  # of an image
 MAX_JSON_BYTES = 64 * 2**10  # of a request that changes something
 BODY_TIMEOUT_S = 60.0
 MAX_THUMBNAIL = 1024  # pixels
+MAX_SKIPPED = 200  # images that are named in a request
 MAX_LABELLED = 5_000  # images that are labelled at once
 MAX_SHOWN = 200  # real images in one answer
 
@@ -72,9 +73,11 @@ class ThumbnailQuery(Query):
 
 
 class QueueQuery(Query):
-    """How many unlabelled images are requested."""
+    """How many unlabelled images are requested, and which come first."""
 
     count: ImageCount = 60
+    order: Literal["typical", "uncertain"] = "uncertain"
+    skipped: Annotated[tuple[Number, ...], BeforeValidator(split_list), Field(max_length=MAX_SKIPPED)] = ()
 
 
 class ImageQuery(Query):
@@ -116,6 +119,12 @@ class LabelBody(Body):
 
     indices: Annotated[list[int], Field(max_length=MAX_LABELLED)]
     label: Name | None
+
+
+class RefineBody(Body):
+    """Whether to refine the groups, or to take it back."""
+
+    undo: bool = False
 
 
 class UndoBody(Body):

@@ -4,6 +4,7 @@ Everything that touches the model or the session runs on one thread, in turn. Er
 ``error``; no answer contains a path of the machine.
 """
 
+import asyncio
 import functools
 import math
 import sys
@@ -21,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infogan.api.refine import refine_run, unrefine_run
 from infogan.data.preprocess import Target
 from infogan.explorer import requests
 from infogan.explorer.app import Explorer
@@ -31,6 +33,7 @@ from infogan.explorer.requests import Parameters, Query, check_declared_length, 
 from infogan.explorer.run_summary import read_figure, run_summary
 from infogan.reports import figures, html_page
 from infogan.training.run_dir import RunFolder
+from infogan.training.teacher import REFINED
 from infogan.utils.errors import UserError, encodable
 
 STATIC = Path(__file__).parent / "static"
@@ -112,6 +115,8 @@ def describe(explorer: Explorer) -> dict[str, Any]:
         "title": explorer.title,
         "evidence": explorer.run is not None,
         "originals": explorer.originals is not None,
+        "refinable": explorer.typical is not None,
+        "refined": explorer.run is not None and (explorer.run.path / REFINED).is_file(),
         "error": explorer.error,
         "limitations": explorer.limitations,
         "max_frames": MAX_FRAMES,
@@ -255,10 +260,32 @@ async def thumbnail(explorer: Explorer, request: Request) -> Response:
 
 @computed("GET", "/api/queue", requests.QueueQuery)
 def queue(explorer: Explorer, query: requests.QueueQuery) -> Answer:
-    """Answer with the unlabelled images that the recognizer is least sure of."""
+    """Answer with unlabelled images: typical ones, or those that the recognizer is least sure of."""
     index = explorer.session.images()
     uncertain = index.by_uncertainty()
-    return {"total": len(uncertain), **index.describe(uncertain[: query.count].tolist())}
+    images = uncertain[: query.count].tolist()
+    if query.order == "typical":
+        if explorer.typical is None:
+            raise UserError("this model has no encoder: typical images are not known")
+        typical = explorer.typical.next(index.labels.keys(), query.skipped, query.count)
+        images = [number for number in typical if number < index.encoded]
+    return {"total": len(uncertain), **index.describe(images)}
+
+
+@route("POST", "/api/refine")
+async def refine(explorer: Explorer, request: Request) -> Response:
+    """Let the corrections spread to similar images, or take that back, and answer with what has changed."""
+    body = await parse(request, requests.RefineBody)
+    run = _run(explorer)
+    explorer.session.images()
+    if body.undo:
+        await asyncio.to_thread(unrefine_run, run.path)
+        summary = "the model files the images again"
+    else:
+        refinement = await asyncio.to_thread(refine_run, run.path, data=explorer.data)
+        summary = refinement.summary
+    await explorer.refile()
+    return JSONResponse({**await explorer.compute.run(lambda: describe(explorer)), "summary": summary})
 
 
 @computed("GET", "/api/image", requests.ImageQuery)

@@ -53,9 +53,10 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
         settings = data_of_run(run, data)
         images = load_images(model, settings)
         check_images(run, images, settings.source)
-        filed = filed_by_features(run)
+        filed = filed_by_features(run, model.digest())
     except UserError as error:
         log(f"there is nothing to sort or correct: {error}" if images is None else str(error))
+    rows = None
     if images is not None and len(images) > limit:
         log(f"{limit} of the {len(images)} images are read; change this with --limit")
         rows = np.linspace(0, len(images) - 1, limit).astype(int)
@@ -64,7 +65,7 @@ def load_explorer(path: Path, limit: int, log: Callable[[str], None], data: str 
     session = Session(model, run.model, images, run.labels, filed)
     if session.unloaded_labels:
         log(f"{session.unloaded_labels} labels in labels.csv belong to images that are not read; they stay unchanged")
-    return Explorer(session, run, title, _originals(model, settings, images))
+    return Explorer(session, run, title, _originals(model, settings, images), rows, data)
 
 
 def _originals(model: InfoGAN, settings: DataSettings | None, images: ImageSet | None) -> Originals | None:

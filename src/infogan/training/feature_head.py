@@ -65,7 +65,11 @@ class FeatureHead:
                 f"features have {vectors.shape[1]} numbers an image, but the model was trained with {len(self.mean)}: "
                 "use the features that it was trained with"
             )
-        logits = self.space(vectors) @ self.weights.T + self.biases
+        return self.of_space(self.space(vectors))
+
+    def of_space(self, points: Float32[np.ndarray, "image dimension"]) -> Float32[np.ndarray, "image category"]:
+        """Return the probability of each category, given unit vectors in the space of `space`."""
+        logits = points @ self.weights.T + self.biases
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         result: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return result
@@ -135,7 +139,7 @@ def fit_head(
     mean, projection = fit_space(vectors[rows], views)
     points = project(vectors[rows], mean, projection)
     labels = cut_graph(points, categories, seed=seed)
-    weights, biases = _fit_logits(points, labels, categories)
+    weights, biases = fit_logits(points, labels, categories)
     return FeatureHead(mean, projection, weights, biases)
 
 
@@ -180,8 +184,14 @@ def cut_graph(points: Vectors, groups: int, *, seed: int) -> Labels:
         return np.asarray(kmeans.fit_predict(vectors), np.int64)
 
 
-def _fit_logits(points: Vectors, labels: Labels, categories: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights and biases of a multinomial logistic regression; categories without points get no probability."""
+def fit_logits(points: Vectors, labels: Labels, categories: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights and biases of a multinomial logistic regression; categories without points get no probability.
+
+    Args:
+        points: (points, dimensions), unit vectors.
+        labels: The category of each.
+        categories: Number of categories.
+    """
     from sklearn.linear_model import LogisticRegression
 
     used = np.unique(labels)

@@ -4,6 +4,7 @@ It is kept with the run, so that a run resumes and is judged without the pretrai
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import safetensors
@@ -18,6 +19,7 @@ from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
 TEACHER = "teacher.safetensors"
+REFINED = "refined.safetensors"  # after a person's corrections
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,7 @@ def fit_teacher(vectors: NamedVectors, categories: int, seed: int) -> Teacher:
 
 def save_teacher(run: RunFolder, teacher: Teacher) -> None:
     """Keep a teacher in the run folder; raise UserError if it cannot be written."""
-    arrays: dict[str, NDArray[np.floating]] = {f"head.{name}": array for name, array in teacher.head.arrays().items()}
-    arrays |= {"probabilities": teacher.probabilities, "space": teacher.space.astype(np.float16)}
-    write_bytes(run.path / TEACHER, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    _save(run.path / TEACHER, teacher, {})
 
 
 def load_teacher(run: RunFolder) -> Teacher | None:
@@ -58,12 +58,51 @@ def load_teacher(run: RunFolder) -> Teacher | None:
     Raises:
         UserError: The file is damaged.
     """
-    path = run.path / TEACHER
+    found = _load(run.path / TEACHER, "without this file, the categories are found again")
+    return None if found is None else found[0]
+
+
+def save_refined(run: RunFolder, refined: Teacher, digest: str) -> None:
+    """Keep what files images after a person's corrections; raise UserError if it cannot be written.
+
+    Args:
+        run: The run.
+        refined: The head, and what it says of the training images.
+        digest: Of the weights of the model that was refined.
+    """
+    _save(run.path / REFINED, refined, {"model": digest})
+
+
+def load_refined(run: RunFolder, digest: str) -> Teacher | None:
+    """Return what files images after a person's corrections, see `api.refine`; None if this model is not refined.
+
+    Args:
+        run: The run.
+        digest: Of the weights of its model.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    found = _load(run.path / REFINED, "without this file, the model files the images again")
+    return None if found is None or found[1].get("model") != digest else found[0]
+
+
+def _save(path: Path, teacher: Teacher, metadata: dict[str, str]) -> None:
+    arrays: dict[str, NDArray[np.floating]] = {f"head.{name}": array for name, array in teacher.head.arrays().items()}
+    arrays |= {"probabilities": teacher.probabilities, "space": teacher.space.astype(np.float16)}
+    content = safetensors.numpy.save({key: np.ascontiguousarray(array) for key, array in arrays.items()}, metadata)
+    write_bytes(path, content)
+
+
+def _load(path: Path, remedy: str) -> tuple[Teacher, dict[str, str]] | None:
+    """Return the content of a file and its metadata; None if there is no file."""
     if not path.is_file():
         return None
     try:
-        arrays = safetensors.numpy.load(path.read_bytes())
+        with safetensors.safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
         head = FeatureHead(**{name[5:]: array for name, array in arrays.items() if name.startswith("head.")})
-        return Teacher(head, arrays["probabilities"], arrays["space"].astype(np.float32))
+        return Teacher(head, arrays["probabilities"], arrays["space"].astype(np.float32)), metadata
     except (OSError, LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} is damaged; without this file, the categories are found again") from error
+        raise UserError(f"{path} is damaged; {remedy}") from error

@@ -1,4 +1,4 @@
-// Correcting: the images that the recognizer is least sure of, one key each.
+// Correcting: one image at a time, one key each.
 import { $, make, paint, percent, showError } from './dom.js';
 import { ask, change, decoded, query, thumbnail } from './server.js';
 import { state } from './state.js';
@@ -11,8 +11,15 @@ const skipped = new Set(); // indices of images
 let queue = [], sheet = null, position = 0, saving = false, requests = 0;
 let ready = Promise.resolve(); // resolves when the displayed image is the one that a key labels
 
+const MIN_CORRECTIONS = 10; // for refining
+
 export function begin() {
   $('skip').onclick = skip;
+  if (!state.refinable) $('correct-order').value = 'uncertain';
+  $('correct-order-label').hidden = $('refining').hidden = !state.refinable;
+  $('correct-order').onchange = show;
+  $('refine').onclick = () => refine({});
+  $('unrefine').onclick = () => refine({ undo: true });
   $('another').onsubmit = (event) => {
     event.preventDefault();
     const name = $('another-name').value.trim();
@@ -53,7 +60,25 @@ async function fill() {
     `${labelled} labelled by you. ${confident} of ${count} images have a reliable label. Your labels are in labels.csv in the run folder; use them with `,
     make('code', {}, 'infogan train --labels'), '.',
     ...(unloaded ? [` ${unloaded} labels in that file belong to images that are not loaded; they stay unchanged.`] : []));
+  $('refine').disabled = labelled < MIN_CORRECTIONS;
+  $('refine').textContent = labelled < MIN_CORRECTIONS ? `Refine, after ${MIN_CORRECTIONS} labels` : `Refine by your ${labelled} labels`;
+  $('refine').title = 'Your labels spread to similar images, here and in all commands.';
+  $('unrefine').hidden = !state.refined;
   await refill();
+}
+
+// Your labels spread to similar images; the page then reads the images again.
+async function refine(body) {
+  $('refine').disabled = $('unrefine').disabled = true;
+  $('refine-summary').textContent = body.undo ? '' : 'Your labels spread to similar images …';
+  try {
+    const { summary } = await change('/api/refine', body);
+    $('refine-summary').textContent = `${summary[0].toUpperCase()}${summary.slice(1)}.`;
+  } catch {
+    $('refine-summary').textContent = ''; // the error is shown already
+  }
+  $('unrefine').disabled = false;
+  document.dispatchEvent(new Event('read'));
 }
 
 async function refill() {
@@ -61,7 +86,8 @@ async function refill() {
   try {
     // Enough images that some remain after the skipped ones; after many skipped ones, they come again.
     if (skipped.size > MAX_REQUEST - COUNT) skipped.clear();
-    const answer = await ask(`/api/queue?${query({ count: COUNT + skipped.size })}`);
+    const order = $('correct-order').value;
+    const answer = await ask(`/api/queue?${query(order === 'typical' ? { count: COUNT, order, skipped: [...skipped].join(',') } : { count: COUNT + skipped.size })}`);
     if (request !== requests) return; // there is a newer request
     queue = answer.items.filter((item) => !skipped.has(item.index));
     sheet = { image: answer.image, items: answer.items };

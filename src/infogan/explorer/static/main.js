@@ -89,6 +89,7 @@ async function start() {
   evidence.begin();
   for (const button of document.querySelectorAll('[data-tab]')) button.onclick = () => open(button.dataset.tab);
   $('undo').onclick = () => change('/api/undo', { id: state.undo.id }).catch(() => {});
+  document.addEventListener('read', poll);
   document.addEventListener('state', () => { showState(); VIEWS[view.tab].show() });
   document.addEventListener('keydown', (event) => { if (isForPage(event)) VIEWS[view.tab].key?.(event) });
   window.addEventListener('hashchange', () => { readAddress(); show() });

@@ -26,8 +26,10 @@ export async function loadState() { setState(await ask('/api/state')) }
 // Changes something on the server. The event tells all views to show the new state.
 export async function change(path, body) {
   try {
-    setState(await ask(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }));
+    const answer = await ask(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    setState(answer);
     showError('', 'change');
+    return answer;
   } catch (error) {
     showError(error.message, 'change');
     if (error.status === 409) await loadState().catch(() => {}); // changed elsewhere: show the current state
