@@ -250,6 +250,47 @@ def test_images_are_sorted_and_labelled(browser: Any, client: ExplorerClient) ->
     assert sorted(labels.names[value] for value in labels.values.tolist()) == ["2", "4", "smudge"]
 
 
+def test_labels_of_typical_images_refine_the_groups(browser: Any, digits_run: Path, tmp_path: Path) -> None:
+    digits = load("digits")
+    assert digits.labels is not None
+    number_of = {name: number for number, name in enumerate(digits.names)}
+    with explorer_thread(copy_run(digits_run, tmp_path / "run")) as other, Tab(browser) as page:
+        ready(page, other.addresses[-1])
+        open_tab(page, "Correct")
+        assert page.locator("#correct-order").input_value() == "typical"
+        until(page, "() => document.getElementById('uncertain').ariaLabel")
+        assert page.get_by_role("button", name="Refine, after 10 labels").is_disabled()
+        labelled = []
+        for count in range(30):
+            title = page.get_attribute("#uncertain", "aria-label")
+            labelled.append(int(digits.labels[number_of[title.partition(":")[0]]]))
+            page.keyboard.press(str(labelled[-1]))
+            text = f"{count + 1} labelled by you"
+            until(page, "text => document.getElementById('correct-summary').textContent.startsWith(text)", text)
+            until(page, "before => document.getElementById('uncertain').ariaLabel !== before", title)
+        assert len(set(labelled)) >= 7  # of nearly all digits, though nobody said which image is which
+        page.get_by_role("button", name="Refine by your 30 labels").click()
+        until(page, "() => document.getElementById('refine-summary').textContent.includes('have another group')")
+        until(page, "() => !/reading/.test(document.getElementById('progress').textContent)")
+        open_tab(page, "Groups")
+        until(page, "() => !document.getElementById('groups').hidden")
+        (cookie,) = page.context.cookies()
+        other.cookie = f"{cookie['name']}={cookie['value']}"
+        categories = np.array([int(row.split(",")[1]) for row in codes_of(other)])
+        assert (categories == digits.labels).mean() > 0.5
+        open_tab(page, "Correct")
+        page.get_by_role("button", name="Take the refinement back").click()
+        until(page, "() => document.getElementById('unrefine').hidden")
+        assert not (tmp_path / "run" / "refined.safetensors").exists()
+
+
+def codes_of(client: ExplorerClient) -> list[str]:
+    """Return the rows of the explorer's table of all images."""
+    status, _, content = client.request("/api/codes.csv", headers={"Cookie": client.cookie})
+    assert status == 200
+    return content.decode().splitlines()[1:]
+
+
 def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient) -> None:
     def selected(page: Any) -> list[int]:
         places = "thumbs => thumbs.flatMap((t, i) => (t.classList.contains('selected') ? [i] : []))"

@@ -155,7 +155,7 @@ def refine_space(
     rows = np.union1d(some_indices(len(space), GRAPH_IMAGES), [*corrections])
     of_rows = {int(np.searchsorted(rows, number)): value for number, value in corrections.items()}
     before, after = held_out_accuracy(head, space[rows], of_rows)
-    if after < before:
+    if after < before - np.sqrt(after * (1 - after) / len(corrections)):  # by more than the standard error
         raise UserError(
             f"the corrections do not help yet: of {len(corrections)} corrected images, {before:.0%} are right now, and "
             f"{after:.0%} would be by the corrections of the others; label more images, typical ones first"
