@@ -35,7 +35,7 @@ def test_labels_spread_as_the_closed_form_says(monkeypatch: pytest.MonkeyPatch) 
     before = np.full((60, 3), 1 / 3, np.float32)
     corrections = {0: 0, 31: 1, 55: 2}
     graph, _ = neighbour_graph(points)
-    start = before * len(corrections) / 60
+    start = before * refine.prior_weights(before, corrections)[:, np.newaxis]
     for row, value in corrections.items():
         start[row] = np.eye(3)[value]
     closed = np.linalg.solve(np.eye(60) - refine.RETAINED * graph.toarray(), start)
@@ -43,6 +43,33 @@ def test_labels_spread_as_the_closed_form_says(monkeypatch: pytest.MonkeyPatch) 
     found = spread(graph, before, corrections)
     np.testing.assert_allclose(found, closed / closed.sum(axis=1, keepdims=True), rtol=1e-4)
     assert (found.argmax(axis=1) == labels).all()
+
+
+def test_images_that_are_surely_right_count_more() -> None:
+    sure = np.array([[0.99, 0.01]] * 50 + [[0.6, 0.4]] * 50, np.float32)
+    right_if_sure = {row: 0 for row in range(10)} | {row: row % 2 for row in range(50, 60)}
+    weights = refine.prior_weights(sure, right_if_sure)
+    assert weights[0] > 2 * weights[50]
+    assert weights.min() >= np.sqrt(refine.MIN_ODDS) * 20 / 100 - 1e-9
+    assert weights.max() <= np.sqrt(refine.MAX_ODDS) * 20 / 100 + 1e-9
+    # A head that is wrong where it is sure is not believed more there.
+    wrong_if_sure = {row: 1 for row in range(10)} | {row: 0 for row in range(50, 60)}
+    weights = refine.prior_weights(sure, wrong_if_sure)
+    assert weights[0] <= weights[50]
+    for corrections in ({0: 0, 1: 0}, {0: 1, 1: 1}):  # all right, or all wrong
+        assert np.isfinite(refine.prior_weights(sure, corrections)).all()
+
+
+def test_corrections_of_doubtful_images_do_not_spread_to_images_beyond_doubt() -> None:
+    points, labels = kinds((300, 300))
+    head = head_of(12 * np.eye(2, 16))
+    before = head.of_space(points)
+    assert (before.argmax(axis=1) == labels).mean() > 0.99
+    doubtful = np.argsort(before.max(axis=1))[:20]
+    corrections = {int(row): 1 - int(before[row].argmax()) for row in doubtful}  # all are filed elsewhere
+    after = refine_head(head, points, corrections).of_space(points).argmax(axis=1)
+    certain = np.argsort(-before.max(axis=1))[:400]
+    assert (after[certain] == labels[certain]).all()
 
 
 def test_the_graph_is_symmetric_and_normalised() -> None:

@@ -24,6 +24,9 @@ Probabilities = NDArray[np.float32]  # (images, categories)
 NEIGHBOURS = 15  # of an image in the graph
 RETAINED = 0.95  # share of its neighbours' categories that an image takes at each step
 STEPS = 60
+LEAST_CERTAIN = 1e-6  # distance of a probability from 0 and 1
+WEAK_WEIGHT, WEAK_DISTANCE = 0.5, 3.0  # of observations that stand for what is usual, in log odds
+MIN_ODDS, MAX_ODDS = 0.3, 100.0  # that the head is right
 FOLDS = 5  # of the corrections, one of which is held out at a time
 MAX_CLUSTERS = 500  # among which typical images are looked for
 
@@ -46,8 +49,8 @@ def spread(graph: "csr_matrix", probabilities: Probabilities, corrections: Mappi
     """Return the probabilities of the categories after corrections have spread along a graph.
 
     F <- a S F + (1 - a) Y is repeated (Zhou et al. 2004, Learning with local and global consistency, NIPS, section 2),
-    where Y is certain for corrected images and has the probabilities before for the others. All of these together count
-    as much as all corrections.
+    where Y is certain for corrected images and has the probabilities before for the others, each with the weight of
+    `prior_weights`.
 
     Args:
         graph: From `neighbour_graph`.
@@ -55,13 +58,42 @@ def spread(graph: "csr_matrix", probabilities: Probabilities, corrections: Mappi
         corrections: The right category of some images, by number.
     """
     known, values = np.array([*corrections]), np.array([*corrections.values()])
-    start = probabilities.astype(np.float64) * len(corrections) / len(probabilities)
+    start = probabilities * prior_weights(probabilities, corrections)[:, np.newaxis]
     start[known] = 0.0
     start[known, values] = 1.0
     result = start.copy()
     for _ in range(STEPS):
         result = RETAINED * (graph @ result) + (1 - RETAINED) * start
     return np.asarray(result / np.maximum(result.sum(axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def prior_weights(probabilities: Probabilities, corrections: Mapping[int, int]) -> NDArray[np.float64]:
+    """Return how much the probabilities of each image count, relative to a correction, (images,).
+
+    All images together would count as much as all corrections, but images of which the head is as sure as of those that
+    it has filed rightly count more: by the root of the odds that it is right. These are estimated from the corrections,
+    by a logistic regression on how sure the head is. So corrections of doubtful images do not spread to those beyond
+    doubt.
+
+    Args:
+        probabilities: Of the images before.
+        corrections: The right category of some images, by number.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known, values = np.array([*corrections]), np.array([*corrections.values()])
+    highest = probabilities.max(axis=1).astype(np.float64).clip(LEAST_CERTAIN, 1 - LEAST_CERTAIN)
+    certainty = np.log(highest) - np.log1p(-highest)
+    is_right = probabilities[known].argmax(axis=1) == values
+    # Two weak observations far apart, because all corrections may be right, or all wrong.
+    mean = certainty[known].mean()
+    observed = np.concatenate([certainty[known], [mean - WEAK_DISTANCE, mean + WEAK_DISTANCE]])
+    weights = np.concatenate([np.ones(len(known)), [WEAK_WEIGHT, WEAK_WEIGHT]])
+    model = LogisticRegression().fit(observed[:, np.newaxis], [*is_right, False, True], sample_weight=weights)
+    log_odds = max(float(model.coef_[0, 0]), 0.0) * certainty + float(model.intercept_[0])
+    odds = np.exp(log_odds.clip(np.log(MIN_ODDS), np.log(MAX_ODDS)))
+    result: NDArray[np.float64] = np.sqrt(odds) * len(corrections) / len(probabilities)
+    return result
 
 
 def refine_head(head: FeatureHead, space: Space, corrections: Mapping[int, int]) -> FeatureHead:
