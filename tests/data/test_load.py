@@ -198,3 +198,13 @@ def test_a_file_is_not_prepared_onto_itself(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(UserError, match="source itself"):
             prepare(source, Path(destination))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("own", "max_size", "expected"), [((48, 48), 32, 32), ((16, 16), 32, 16), ((90, 60), 40, 40)])
+def test_images_are_reduced_to_the_largest_size_that_is_wanted(
+    tmp_path: Path, own: tuple[int, int], max_size: int, expected: int
+) -> None:
+    for number in range(3):
+        Image.new("RGB", own, (40 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert load(tmp_path, max_size=max_size).size == expected
+    assert load(tmp_path, size=24, max_size=max_size).size == 24  # a size that is requested is that of the images
