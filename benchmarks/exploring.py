@@ -184,6 +184,7 @@ def requests(explorer: ExplorerProcess, image: bytes) -> tuple[bytes, ...]:
     get = [
         *("/", "/static/main.js", "/api/state", f"/api/lattice?{view}&channel=table&centre=1&zoom=2&way=0.5&pick=3"),
         *(f"/api/lattice.png?{view}", f"/api/traversal.gif?{view}&code=1", "/api/queue?count=20&from=10"),
+        *("/api/groups?code=0", "/api/thumbnail?index=5&side=64", "/api/queue?count=20&order=typical&skipped=1,2"),
         "/api/gallery?code=0&group=3&order=between&other=4&from=0&count=50",
         *("/api/image?index=5", "/api/evidence", "/api/figure?step=8&code=0", "/api/codes.csv", "/api/labels.csv"),
     ]
@@ -193,6 +194,7 @@ def requests(explorer: ExplorerProcess, image: bytes) -> tuple[bytes, ...]:
         "/api/join": b'{"code": 0, "values": [1, 2]}',
         "/api/label": b'{"indices": [12], "label": "seven"}',
         "/api/undo": b'{"id": 1}',
+        "/api/refine": b'{"undo": true}',
         "/api/read": image,
     }
     return (
