@@ -9,7 +9,7 @@ const COUNT = 60; // images in one request
 const LABEL = 'label '; // prefix of labels that are not the name of a group, among the values of the list of groups
 const selected = new Set(); // indices of images
 let shown = 0, requests = 0;
-let anchor = null; // button from which on Shift selects
+let anchor = -1; // index of the image from which on Shift selects
 
 const groups = () => state.codes[view.code].groups;
 const groupOf = (value) => groups().find((group) => group.values.includes(value));
@@ -112,14 +112,14 @@ const groupsOfLabels = () => state.codes[state.images.code].groups;
 // Selecting: Ctrl or Shift and a click, a rectangle that is dragged, or X, Shift and X, and Ctrl and A.
 
 function selectImage(button, event) {
-  if (event.shiftKey && anchor?.isConnected) {
-    const buttons = [...$('gallery').querySelectorAll('.thumb')];
-    const [first, last] = [buttons.indexOf(anchor), buttons.indexOf(button)].sort((a, b) => a - b);
-    for (const other of buttons.slice(first, last + 1)) selected.add(Number(other.dataset.index));
+  const shownIndices = [...$('gallery').querySelectorAll('.thumb')].map((other) => Number(other.dataset.index));
+  const index = Number(button.dataset.index);
+  if (event.shiftKey && shownIndices.includes(anchor)) {
+    const [first, last] = [shownIndices.indexOf(anchor), shownIndices.indexOf(index)].sort((a, b) => a - b);
+    for (const other of shownIndices.slice(first, last + 1)) selected.add(other);
   } else {
-    const index = Number(button.dataset.index);
     if (!selected.delete(index)) selected.add(index);
-    anchor = button;
+    anchor = index;
   }
   showSelection();
 }
