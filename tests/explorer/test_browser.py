@@ -296,16 +296,13 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         places = "thumbs => thumbs.flatMap((t, i) => (t.classList.contains('selected') ? [i] : []))"
         return [int(place) for place in page.eval_on_selector_all("#gallery .thumb", places)]
 
-    def undo(page: Any) -> None:
-        page.locator("#undo").click()
-        until(page, "() => document.getElementById('undo').hidden")
-
+    in_gallery = "[...document.querySelectorAll('#gallery .thumb')].map((thumb) => Number(thumb.dataset.index))"
     with Tab(browser, client) as page:
         ready(page, client.home)
         open_tab(page, "Sort")
         select_filled_group(page)
         thumbs = page.locator("#gallery .thumb")
-        indices = page.eval_on_selector_all("#gallery .thumb", "thumbs => thumbs.map((t) => Number(t.dataset.index))")
+        indices = page.evaluate(in_gallery)
         assert page.locator("#selection").is_hidden()
         # With the mouse: single images, a range, a rectangle.
         thumbs.nth(1).click(modifiers=["ControlOrMeta"])
@@ -330,7 +327,8 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         until(page, "() => document.getElementById('selection').hidden")
         labels = read_labels(client.run / "labels.csv", load("digits"))
         assert sorted(labels.indices.tolist()) == sorted(indices[place] for place in (1, 3, 4, 7, 8, 9))
-        undo(page)
+        page.locator("#undo").click()
+        until(page, f"(before) => String({in_gallery}) === String(before)", indices)
         # With the keyboard: two images in a row, to a group.
         thumbs.nth(0).focus()
         page.keyboard.press("x")
