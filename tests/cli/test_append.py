@@ -80,6 +80,7 @@ def test_a_model_folder_does_not_know_whether_images_fit(run: Path, album: Path,
         ("name,category\na.png,3\n", [], ["no file of codes"]),
         ("image,category\na.png\n", [], ["no file of codes"]),
         ("image,kind\na.png,3\n", [], ["other columns", "kind", "category_probability"]),
+        ("image,category\na.png,3\n", ["--probabilities"], ["other columns", "category_number_0"]),
         ("image,kind\na.png,3\n", ["--out", "other.csv"], ["--append", "--out", "not both"]),
     ],
 )

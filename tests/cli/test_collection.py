@@ -161,6 +161,15 @@ def test_outliers_come_first(walls: Path, encoder: str, tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_cannot_be_read_are_counted(walls: Path, run: Path, encoder: str, tmp_path: Path) -> None:
+    (walls / "broken.png").write_bytes(b"no image")
+    for options in (["--features", encoder], ["--run", run]):
+        result = invoke("outliers", walls, *options, "--out", tmp_path / "o.csv")
+        assert result.returncode == 0, result.stderr
+        assert "1 files" in result.stderr and "broken.png" in result.stderr
+        assert len(rows_of(tmp_path / "o.csv")) == 40
+
+
 def test_outliers_by_the_features_of_a_run(run: Path, tmp_path: Path) -> None:
     images = load("digits").images
     mixed = np.concatenate([images[:200], 255 - images[200:203]])

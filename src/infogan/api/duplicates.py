@@ -18,7 +18,6 @@ from infogan.data.duplicates import COMPARED_SIZE, near_duplicates
 from infogan.data.preprocess import open_image
 from infogan.utils.errors import UserError
 
-HASHED = 2**20  # bytes of a file that are read at a time
 Kind = Literal["original", "exact", "near", "mirrored"]
 
 
@@ -145,14 +144,11 @@ def _smaller_side(path: Path) -> int:
 
 def _digest(path: Path) -> bytes:
     """Return the digest of a file; raise UserError if it cannot be read."""
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(HASHED):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.digest()
 
 
 def move_copies(copies: Sequence[Copy], source: str | Path, folder: Path) -> int:

@@ -48,7 +48,7 @@ def encode_source(
         sort_into: Folder for copies of the images, sorted by category; None = none.
         link: Whether to link files in that folder instead of copying them.
         features: As for `api.filing.open_filing`.
-        probabilities: Whether to write the probability of every category; a file that is appended to decides itself.
+        probabilities: Whether to write the probability of every category, as a file that is appended to may have it.
         value_range: As for `infogan.data.load`; None = that of the run, if it has one.
         follow_links: As for `infogan.data.load`.
         strict: As for `infogan.data.load`.
@@ -75,7 +75,7 @@ def encode_source(
             by_features = _open_features(model, images, source, features, device, stack, reading)
             if earlier is not None:
                 images, by_features = _select_new(earlier, images, by_features)
-                probabilities = earlier.has_probabilities
+                probabilities = probabilities or earlier.has_probabilities
                 if not images.count:
                     return []
             corrections, sort = corrections_of_run(model, source, split), None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from infogan.data.labels import labels_by_name
 from infogan.data.stream import Stream
 from infogan.features import FeatureExtractor, is_at_hand, is_vector_file, open_extractor
+from infogan.features.outliers import unit_vectors
 from infogan.models.infogan import InfoGAN
 from infogan.training.feature_head import FeatureHead
 from infogan.training.run_dir import RunFolder
@@ -98,8 +99,7 @@ def own_head(model: InfoGAN) -> FeatureHead:
     """Return the head of a model's encoder, which has the same probabilities; the space is that of its features."""
     encoder = model.networks.encoder
     assert encoder is not None
-    directions = encoder.directions.detach().cpu().numpy()
-    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = unit_vectors(encoder.directions.detach().cpu().numpy())
     size = directions.shape[1]
     weights, biases = directions / encoder.TEMPERATURE, np.zeros(len(directions))
     arrays = (np.zeros(size), np.eye(size), weights, biases)

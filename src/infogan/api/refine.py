@@ -16,7 +16,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.training.feature_head import FeatureHead
 from infogan.training.refine import held_out_accuracy, refine_head
 from infogan.training.run_dir import RunFolder
-from infogan.training.teacher import REFINED, Teacher, load_teacher, save_refined
+from infogan.training.teacher import REFINED, FiledImages, load_teacher, save_refined
 from infogan.utils.errors import UserError
 
 MIN_CORRECTIONS = 10
@@ -94,21 +94,22 @@ def unrefine_run(path: str | Path) -> bool:
 
 
 def refinable_space(
-    run: RunFolder, model: InfoGAN, images: NDArray[np.uint8]
+    run: RunFolder, model: InfoGAN, images: NDArray[np.uint8], rows: NDArray[np.int64] | None = None
 ) -> tuple[FeatureHead, NDArray[np.float32]]:
-    """Return the head of a run that is not refined, and the training images in its space.
+    """Return the head of a run that is not refined, and training images in its space.
 
     Args:
         run: The run.
         model: Its model.
-        images: uint8 (images, channels, height, width), the training images.
+        images: uint8 (images, channels, height, width), some training images.
+        rows: Their numbers among all training images; None = they are all of them.
 
     Raises:
         UserError: The model has no encoder.
     """
     teacher = load_teacher(run)
     if teacher is not None:
-        return teacher.head, teacher.space
+        return teacher.head, teacher.space if rows is None else teacher.space[rows]
     if model.networks.encoder is None:
         raise UserError("this model has no encoder, in whose features corrections could spread")
     head, parts = own_head(model), []
@@ -135,7 +136,7 @@ def categories_of(
 
 def refine_space(
     head: FeatureHead, space: NDArray[np.float32], corrections: Mapping[int, int], left_out: int = 0
-) -> tuple[Teacher, Refinement]:
+) -> tuple[FiledImages, Refinement]:
     """Return the refined head with what it says of the training images, and what has changed.
 
     Args:
@@ -163,4 +164,4 @@ def refine_space(
     refined = refine_head(head, space[rows], of_rows)
     probabilities = refined.of_space(space)
     changed = int((probabilities.argmax(axis=1) != head.of_space(space).argmax(axis=1)).sum())
-    return Teacher(refined, probabilities, space), Refinement(len(corrections), left_out, before, after, changed)
+    return FiledImages(refined, probabilities), Refinement(len(corrections), left_out, before, after, changed)

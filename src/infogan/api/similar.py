@@ -1,6 +1,7 @@
 """Images of a collection compared by their features: those unlike all others, and those similar to a given one."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 from infogan.api.evaluate_run import data_of_run
 from infogan.api.filing import open_filing
 from infogan.config.schema import DataSettings
-from infogan.data import Progress, ValueRange, resolve_source, streamed
+from infogan.data import Progress, ValueRange, describe_skipped, resolve_source, streamed
 from infogan.data.preprocess import ImageSpec
 from infogan.data.readers.in_memory import is_path, read_object
-from infogan.features import FeatureExtractor, embed, open_extractor
+from infogan.features import FeatureExtractor, NamedVectors, embed, open_extractor
 from infogan.features.outliers import outlier_scores, unit_vectors
 from infogan.models.infogan import InfoGAN
 from infogan.training.run_dir import RunFolder
-from infogan.utils.errors import UserError
+from infogan.utils.errors import DataWarning, UserError
 
 DEFAULT_FEATURES = "lite0"
 BLOCK = 500  # images
@@ -45,21 +46,6 @@ class SimilarImage(NamedTuple):
 
     image: str
     similarity: float
-
-
-@dataclass(frozen=True, eq=False)
-class ImageVectors:
-    """Unit vectors of images.
-
-    Attributes:
-        values: (images, features), of length 1.
-        names: The names of the images.
-        skipped: One line ``"name: reason"`` for each image that cannot be used.
-    """
-
-    values: NDArray[np.float32]
-    names: list[str]
-    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +80,30 @@ class Comparer:
             raise UserError(f"{run} has no encoder to compare images by: name a pretrained one (--features)")
         return cls(None if filing is None or filing.is_own else filing.extractor, model)
 
-    def compare(self, data: DataSettings, split: str | None = None, progress: Progress | None = None) -> ImageVectors:
-        """Return the vectors of images.
+    def compare(self, data: DataSettings, split: str | None = None, progress: Progress | None = None) -> NamedVectors:
+        """Return the unit vectors of images, with their names.
 
         Raises:
             UserError: As `infogan.data.streamed`, or no image can be used.
+
+        Warns:
+            DataWarning: Some images cannot be used.
         """
+        vectors = self._embed(data, split, progress)
+        if vectors.skipped:
+            left_out = (
+                f"{len(vectors.skipped)} files of {data.source} are left out: {describe_skipped(vectors.skipped)}"
+            )
+            warnings.warn(left_out, DataWarning, stacklevel=3)
+        return replace(vectors, values=unit_vectors(vectors.values))
+
+    def _embed(self, data: DataSettings, split: str | None, progress: Progress | None) -> NamedVectors:
         if self.extractor is not None:
             form = data.reading_for_encoder
             if self.model is not None:
                 form["bands"] = self.model.config.reading.bands
             with streamed(data.source, size=self.extractor.size, split=split, **form) as stream:
-                vectors = embed(stream, self.extractor, progress=progress)
-            return ImageVectors(unit_vectors(vectors.values), list(vectors.names or ()), vectors.skipped)
+                return embed(stream, self.extractor, progress=progress)
         assert self.model is not None
         size, channels = self.model.config.size, self.model.config.channels
         form = {name: value for name, value in data.reading.items() if name != "strict"}
@@ -123,7 +120,7 @@ class Comparer:
                     progress(f"features of {stream.source}", min(start + BLOCK, stream.count), stream.count)
         if not parts:
             raise UserError(f"{data.source} has no usable image")
-        return ImageVectors(unit_vectors(np.concatenate(parts)), names, tuple(skipped))
+        return NamedVectors(np.concatenate(parts), names, skipped=tuple(skipped))
 
     def vector(self, image: Any, data: DataSettings) -> NDArray[np.float32]:
         """Return the vector of one image, (features,).
@@ -187,8 +184,8 @@ def find_outliers(
     # Not validated, because `streamed` checks them.
     data = DataSettings.model_construct(source=resolve_source(source), follow_links=follow_links, **reading)
     vectors = comparer.compare(data, split, progress)
-    scores = outlier_scores(vectors.values)
-    return [Outlier(vectors.names[row], round(float(scores[row]), 4)) for row in np.argsort(-scores, kind="stable")]
+    names, scores = [*(vectors.names or ())], outlier_scores(vectors.values)
+    return [Outlier(names[row], round(float(scores[row]), 4)) for row in np.argsort(-scores, kind="stable").tolist()]
 
 
 def find_similar(
@@ -228,6 +225,6 @@ def find_similar(
     comparer = Comparer.open(run, features, device)
     query = comparer.vector(image, settings)
     vectors = comparer.compare(settings, progress=progress)
-    similarities = vectors.values @ query
+    names, similarities = [*(vectors.names or ())], vectors.values @ query
     rows = np.argsort(-similarities, kind="stable")[:count].tolist()
-    return [SimilarImage(vectors.names[row], round(float(similarities[row]), 4)) for row in rows]
+    return [SimilarImage(names[row], round(float(similarities[row]), 4)) for row in rows]

@@ -7,6 +7,7 @@ import numpy as np
 from infogan.api.evaluate_run import data_of_run
 from infogan.data import Progress, streamed
 from infogan.features import embed, open_extractor
+from infogan.features.outliers import unit_vectors
 from infogan.training.run_dir import RunFolder
 from infogan.training.teacher import load_teacher
 from infogan.utils.errors import UserError
@@ -48,9 +49,8 @@ def suggest_names(run: RunFolder, words: list[str], progress: Progress | None = 
     with streamed(data.source, size=extractor.size, **data.reading_for_encoder) as stream:
         vectors = embed(stream, extractor, progress=progress).values
     categories = teacher.head.probabilities(vectors).argmax(axis=1)
-    directions = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    texts = extractor.embed_texts([PROMPT.format(word) for word in words])
-    texts = texts / np.maximum(np.linalg.norm(texts, axis=1, keepdims=True), 1e-12)
+    directions = unit_vectors(vectors)
+    texts = unit_vectors(extractor.embed_texts([PROMPT.format(word) for word in words]))
     used = np.unique(categories)
     means = np.stack([directions[categories == category].mean(axis=0) for category in used])
     similarities = (means - means.mean(axis=0)) @ texts.T

@@ -74,10 +74,10 @@ def near_duplicates(
     sides = np.minimum(images.shape[2], images.shape[2] if sides is None else sides)
     sides = np.broadcast_to(sides, len(images))
     proposed = sorted({pair for block in _propose(images, progress) for pair in block})
-    similarities = np.zeros(0, np.float32)
-    for start in range(0, len(proposed), PAIRS):
-        pairs = proposed[start : start + PAIRS]
-        similarities = np.append(similarities, _compare(images, sides, pairs).clamp(max=1))
+    if not proposed:
+        return []
+    parts = [proposed[start : start + PAIRS] for start in range(0, len(proposed), PAIRS)]
+    similarities = torch.cat([_compare(images, sides, pairs) for pairs in parts]).clamp(max=1).numpy()
     relative = RELATIVE_DIFFERENCE * _usual_difference(len(images), proposed, similarities)
     best: dict[tuple[int, int], Pair] = {}
     for (first, second, mirrored), similarity in zip(proposed, similarities.round(4).tolist(), strict=True):
@@ -90,12 +90,14 @@ def near_duplicates(
 
 def _usual_difference(count: int, pairs: list[tuple[int, int, bool]], similarities: NDArray[np.float32]) -> float:
     """Return how much an image differs from another one that is similar to it, see ``RANK``."""
-    highest = np.zeros((count, RANK), np.float32)  # of each image, the highest last
-    for (first, second, _), similarity in zip(pairs, similarities.tolist(), strict=True):
-        for row in (first, second):
-            highest[row, 0] = max(highest[row, 0], similarity)
-            highest[row].sort()
-    return float(np.quantile(1 - highest[:, 0], QUANTILE))
+    rows, values = np.array(pairs)[:, :2].T.ravel(), np.tile(similarities, 2)
+    order = np.lexsort((-values, rows))  # image by image, the highest similarity first
+    rows, values = rows[order], values[order]
+    places = np.searchsorted(rows, np.arange(count)) + RANK - 1
+    has_rank = places < np.searchsorted(rows, np.arange(count), side="right")
+    differences = np.ones(count)
+    differences[has_rank] -= values[places[has_rank]].clip(min=0)
+    return float(np.quantile(differences, QUANTILE))
 
 
 def _propose(images: Pixels, progress: Progress | None) -> Iterator[list[tuple[int, int, bool]]]:

@@ -31,7 +31,7 @@ class Originals:
         self._cached_bytes = 0
 
     async def picture(self, index: int, side: int, decoder: DecodeWorker) -> bytes | None:
-        """Return an image as PNG, as square as the model sees it, but with its own detail.
+        """Return an image as PNG: the square that the model sees, with the detail of its file.
 
         Args:
             index: Number of the image.

@@ -262,13 +262,13 @@ async def thumbnail(explorer: Explorer, request: Request) -> Response:
 def queue(explorer: Explorer, query: requests.QueueQuery) -> Answer:
     """Answer with unlabelled images: typical ones, or those that the recognizer is least sure of."""
     index = explorer.session.images()
-    uncertain = index.by_uncertainty()
-    images = uncertain[: query.count].tolist()
+    uncertain, typical = index.by_uncertainty(), list[int]()
     if query.order == "typical":
         if explorer.typical is None:
             raise UserError("this model has no encoder: typical images are not known")
         typical = explorer.typical.next(index.labels.keys(), query.skipped, query.count)
-        images = [number for number in typical if number < index.encoded]
+    doubtful = uncertain[~np.isin(uncertain, query.skipped)][: query.count].tolist()
+    images = [number for number in typical if number < index.encoded] or doubtful
     return {"total": len(uncertain), **index.describe(images)}
 
 

@@ -31,7 +31,7 @@ class TypicalImages:
         self._found: list[int] = []
 
     def next(self, known: Collection[int], excluded: Collection[int], count: int) -> list[int]:
-        """Return typical images whose category is not known, those that tell most first.
+        """Return typical images whose category is not known, those that tell most first; none if all are settled.
 
         Args:
             known: Numbers of the images whose category is known.
@@ -41,22 +41,18 @@ class TypicalImages:
         Raises:
             UserError: The model has no encoder.
         """
-        numbers, space = self._candidates()
-        left = [number for number in self._found if number not in known and number not in excluded]
-        if not left:
-            place = {number: row for row, number in enumerate(numbers.tolist())}
-            settled = {place[number] for number in {*known, *excluded} if number in place}
-            typical = typical_images(space, FOUND, settled, seed=len(settled))
-            self._found = numbers[typical].tolist()
-            left = [number for number in self._found if number not in known]
-        return left[:count]
+        settled = {*known, *excluded}
+        self._found = [number for number in self._found if number not in settled]
+        if not self._found:
+            numbers, space = self._candidates()
+            rows = np.flatnonzero(np.isin(numbers, [*settled])).tolist()
+            self._found = numbers[typical_images(space, FOUND, rows, seed=len(rows))].tolist()
+        return self._found[:count]
 
     def _candidates(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the numbers of the candidates, and their place in the space of the categories."""
         if self._space is None:
             numbers = some_indices(len(self._images), CANDIDATES)
-            _, space = refinable_space(self._run, self._model, self._images.images[numbers])
-            if len(space) != len(numbers):  # of all training images, in pretrained features
-                space = space[numbers if self._rows is None else self._rows[numbers]]
-            self._space = numbers, space
+            rows = numbers if self._rows is None else self._rows[numbers]
+            self._space = numbers, refinable_space(self._run, self._model, self._images.images[numbers], rows)[1]
         return self._space

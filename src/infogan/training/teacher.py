@@ -3,6 +3,8 @@
 It is kept with the run, so that a run resumes and is judged without the pretrained encoder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +25,26 @@ REFINED = "refined.safetensors"  # after a person's corrections
 
 
 @dataclass(frozen=True, eq=False)
-class Teacher:
-    """What pretrained features say of the training images.
+class FiledImages:
+    """A head, and how it files the training images.
 
     Attributes:
         head: Turns vectors into categories.
         probabilities: (images, categories), of the training images.
-        space: (images, dimensions), the training images in the space in which the categories were found.
     """
 
     head: FeatureHead
     probabilities: Float32[np.ndarray, "image category"]
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher(FiledImages):
+    """What pretrained features say of the training images.
+
+    Attributes:
+        space: (images, dimensions), the training images in the space in which the categories were found.
+    """
+
     space: Float32[np.ndarray, "image dimension"]
 
 
@@ -49,7 +60,7 @@ def fit_teacher(vectors: NamedVectors, categories: int, seed: int) -> Teacher:
 
 def save_teacher(run: RunFolder, teacher: Teacher) -> None:
     """Keep a teacher in the run folder; raise UserError if it cannot be written."""
-    _save(run.path / TEACHER, teacher, {})
+    _save(run.path / TEACHER, teacher, {"space": teacher.space.astype(np.float16)}, {})
 
 
 def load_teacher(run: RunFolder) -> Teacher | None:
@@ -58,11 +69,14 @@ def load_teacher(run: RunFolder) -> Teacher | None:
     Raises:
         UserError: The file is damaged.
     """
-    found = _load(run.path / TEACHER, "without this file, the categories are found again")
-    return None if found is None else found[0]
+    with _reading(path := run.path / TEACHER, "without this file, the categories are found again"):
+        if not path.is_file():
+            return None
+        filed, arrays, _ = _load(path)
+        return Teacher(filed.head, filed.probabilities, arrays["space"].astype(np.float32))
 
 
-def save_refined(run: RunFolder, refined: Teacher, digest: str) -> None:
+def save_refined(run: RunFolder, refined: FiledImages, digest: str) -> None:
     """Keep what files images after a person's corrections; raise UserError if it cannot be written.
 
     Args:
@@ -70,10 +84,10 @@ def save_refined(run: RunFolder, refined: Teacher, digest: str) -> None:
         refined: The head, and what it says of the training images.
         digest: Of the weights of the model that was refined.
     """
-    _save(run.path / REFINED, refined, {"model": digest})
+    _save(run.path / REFINED, refined, {}, {"model": digest})
 
 
-def load_refined(run: RunFolder, digest: str) -> Teacher | None:
+def load_refined(run: RunFolder, digest: str) -> FiledImages | None:
     """Return what files images after a person's corrections, see `api.refine`; None if this model is not refined.
 
     Args:
@@ -83,26 +97,33 @@ def load_refined(run: RunFolder, digest: str) -> Teacher | None:
     Raises:
         UserError: The file is damaged.
     """
-    found = _load(run.path / REFINED, "without this file, the model files the images again")
-    return None if found is None or found[1].get("model") != digest else found[0]
+    with _reading(path := run.path / REFINED, "without this file, the model files the images again"):
+        if not path.is_file():
+            return None
+        filed, _, metadata = _load(path)
+        return filed if metadata.get("model") == digest else None
 
 
-def _save(path: Path, teacher: Teacher, metadata: dict[str, str]) -> None:
-    arrays: dict[str, NDArray[np.floating]] = {f"head.{name}": array for name, array in teacher.head.arrays().items()}
-    arrays |= {"probabilities": teacher.probabilities, "space": teacher.space.astype(np.float16)}
+def _save(path: Path, filed: FiledImages, further: dict[str, NDArray[np.floating]], metadata: dict[str, str]) -> None:
+    arrays: dict[str, NDArray[np.floating]] = {f"head.{name}": array for name, array in filed.head.arrays().items()}
+    arrays |= {"probabilities": filed.probabilities, **further}
     content = safetensors.numpy.save({key: np.ascontiguousarray(array) for key, array in arrays.items()}, metadata)
     write_bytes(path, content)
 
 
-def _load(path: Path, remedy: str) -> tuple[Teacher, dict[str, str]] | None:
-    """Return the content of a file and its metadata; None if there is no file."""
-    if not path.is_file():
-        return None
+def _load(path: Path) -> tuple[FiledImages, dict[str, NDArray[np.floating]], dict[str, str]]:
+    """Return what a file says of the images, all of its arrays, and its metadata."""
+    with safetensors.safe_open(path, "np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    head = FeatureHead(**{name[5:]: array for name, array in arrays.items() if name.startswith("head.")})
+    return FiledImages(head, arrays["probabilities"]), arrays, metadata
+
+
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    """Report a damaged file, and what happens without it."""
     try:
-        with safetensors.safe_open(path, "np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        head = FeatureHead(**{name[5:]: array for name, array in arrays.items() if name.startswith("head.")})
-        return Teacher(head, arrays["probabilities"], arrays["space"].astype(np.float32)), metadata
+        yield
     except (OSError, LookupError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} is damaged; {remedy}") from error

@@ -6,7 +6,7 @@ import { card } from './sort.js';
 
 const KEYS = '0123456789abcdefghijklmnopqrstuvwxyz';
 const COUNT = 24; // images in the queue
-const MAX_REQUEST = 200; // images in one answer
+const MAX_SKIPPED = 200; // images that a request can name
 const skipped = new Set(); // indices of images
 let queue = [], sheet = null, position = 0, saving = false, requests = 0;
 let ready = Promise.resolve(); // resolves when the displayed image is the one that a key labels
@@ -84,12 +84,10 @@ async function refine(body) {
 async function refill() {
   const request = ++requests;
   try {
-    // Enough images that some remain after the skipped ones; after many skipped ones, they come again.
-    if (skipped.size > MAX_REQUEST - COUNT) skipped.clear();
-    const order = $('correct-order').value;
-    const answer = await ask(`/api/queue?${query(order === 'typical' ? { count: COUNT, order, skipped: [...skipped].join(',') } : { count: COUNT + skipped.size })}`);
+    if (skipped.size > MAX_SKIPPED) skipped.clear(); // they come again
+    const answer = await ask(`/api/queue?${query({ count: COUNT, order: $('correct-order').value, skipped: [...skipped].join(',') })}`);
     if (request !== requests) return; // there is a newer request
-    queue = answer.items.filter((item) => !skipped.has(item.index));
+    queue = answer.items;
     sheet = { image: answer.image, items: answer.items };
     position = 0;
     await present();

@@ -159,10 +159,11 @@ function selectByDragging(gallery) {
     showSelection();
   });
   addEventListener('pointerup', () => {
-    // The click that ends a drag opens no image.
-    if (!frame.hidden) addEventListener('click', (event) => event.stopPropagation(), { capture: true, once: true });
-    setTimeout(() => { frame.hidden = true });
     start = null;
+    if (frame.hidden) return;
+    const stop = (event) => event.stopPropagation(); // the click that ends a drag opens no image
+    addEventListener('click', stop, { capture: true });
+    setTimeout(() => { removeEventListener('click', stop, { capture: true }); frame.hidden = true });
   });
   gallery.addEventListener('dragstart', (event) => event.preventDefault());
 }
