@@ -5,10 +5,12 @@ import { ask, change, query, thumbnail } from './server.js';
 import { state, view, writeAddress } from './state.js';
 import { generate } from './steer.js';
 
-const COUNT = 60; // images in one request
+const COUNT = 60; // images in one request for more
+const MAX_COUNT = 200; // images in one answer
 const LABEL = 'label '; // prefix of labels that are not the name of a group, among the values of the list of groups
 const selected = new Set(); // indices of images
 let shown = 0, requests = 0;
+let place = ''; // what the gallery shows: a group in an order
 let anchor = -1; // index of the image from which on Shift selects
 
 const groups = () => state.codes[view.code].groups;
@@ -43,10 +45,15 @@ export function show() {
   if (!['surest', 'least', 'between'].includes(view.order) || names.length < 2) view.order = 'surest';
   showChoices(names, others, ungroupedLabels());
   writeAddress();
-  shown = 0;
-  choices($('selection-group'), [...groupsOfLabels().map(({ name }) => [name, name]), ['', 'a new group']], groupsOfLabels()[0].name);
-  clearSelection();
-  more();
+  showTargets();
+  // The same place drawn again, with a new state: what is selected and how far one had read stay.
+  const before = place;
+  place = [view.code, view.group, view.order, view.order === 'between' ? view.other : '', view.label].join(' ');
+  if (place !== before) {
+    shown = 0;
+    clearSelection();
+  }
+  fill(0, Math.min(MAX_COUNT, Math.max(COUNT, shown)));
   if (view.image >= state.images.count) view.image = -1;
   if (view.image < 0) $('detail').replaceChildren();
   else if (view.image < state.images.encoded) showDetail(view.image, false);
@@ -77,14 +84,17 @@ function showChoices(names, others, labels) {
   $('other-label').hidden = view.order !== 'between' || view.label !== '';
 }
 
-async function more() {
+const more = () => fill(shown, COUNT);
+
+// Fills the gallery with `count` images from number `start` on; those before stay.
+async function fill(start, count) {
   const request = ++requests;
   const { code, order, label } = view;
   const other = order === 'between' ? view.other : undefined;
   const selection = label ? { label } : { group: view.group, order, other };
   let answer;
   try {
-    answer = await ask(`/api/gallery?${query({ code, ...selection, from: shown, count: COUNT })}`);
+    answer = await ask(`/api/gallery?${query({ code, ...selection, from: start, count })}`);
   } catch (error) {
     showError(error.message, 'sort');
     return;
@@ -94,12 +104,14 @@ async function more() {
   const items = answer.items.map((item, i) => card(item, answer.image, i, answer.items.length));
   const gallery = $('gallery');
   const focused = gallery.contains(document.activeElement) ? document.activeElement.dataset.index : null;
-  if (shown) gallery.append(...items);
+  if (start) gallery.append(...items);
   else gallery.replaceChildren(...items);
   setTabStop(gallery);
+  const indices = new Set(shownIndices());
+  for (const index of selected) if (!indices.has(index)) selected.delete(index); // in another group now
   showSelection();
   if (focused !== null) (gallery.querySelector(`[data-index="${focused}"]`) ?? gallery.querySelector('button'))?.focus({ preventScroll: true });
-  shown += items.length;
+  shown = start + items.length;
   $('more').hidden = shown >= answer.total;
   const name = (value) => groupOf(value)?.name ?? value;
   const where = label ? `no group, labelled ${label}` : order === 'between' ? `${name(view.group)} and ${name(other)}` : name(view.group);
@@ -109,14 +121,21 @@ async function more() {
 // The groups that images can be moved to: those of the first category.
 const groupsOfLabels = () => state.codes[state.images.code].groups;
 
+function showTargets() {
+  const names = groupsOfLabels().map(({ name }) => name), { value } = $('selection-group');
+  const isChosen = $('selection-group').options.length && (value === '' || names.includes(value));
+  choices($('selection-group'), [...names.map((name) => [name, name]), ['', 'a new group']], isChosen ? value : names[0]);
+}
+
+const shownIndices = () => [...$('gallery').querySelectorAll('.thumb')].map((button) => Number(button.dataset.index));
+
 // Selecting: Ctrl or Shift and a click, a rectangle that is dragged, or X, Shift and X, and Ctrl and A.
 
 function selectImage(button, event) {
-  const shownIndices = [...$('gallery').querySelectorAll('.thumb')].map((other) => Number(other.dataset.index));
-  const index = Number(button.dataset.index);
-  if (event.shiftKey && shownIndices.includes(anchor)) {
-    const [first, last] = [shownIndices.indexOf(anchor), shownIndices.indexOf(index)].sort((a, b) => a - b);
-    for (const other of shownIndices.slice(first, last + 1)) selected.add(other);
+  const indices = shownIndices(), index = Number(button.dataset.index);
+  if (event.shiftKey && indices.includes(anchor)) {
+    const [first, last] = [indices.indexOf(anchor), indices.indexOf(index)].sort((a, b) => a - b);
+    for (const other of indices.slice(first, last + 1)) selected.add(other);
   } else {
     if (!selected.delete(index)) selected.add(index);
     anchor = index;
@@ -128,7 +147,7 @@ function selectByKey(event) {
   const button = event.target.closest('.thumb');
   if (button && event.key.toLowerCase() === 'x' && !event.ctrlKey && !event.metaKey) selectImage(button, event);
   else if (event.key === 'a' && (event.ctrlKey || event.metaKey)) {
-    for (const other of $('gallery').querySelectorAll('.thumb')) selected.add(Number(other.dataset.index));
+    for (const other of shownIndices()) selected.add(other);
     showSelection();
   } else if (event.key === 'Escape' && selected.size) clearSelection();
   else return;
@@ -187,7 +206,7 @@ function clearSelection() {
 function move() {
   const name = $('selection-group').value || $('selection-new').value.trim();
   if (!name) return;
-  change('/api/label', { indices: [...selected], label: name }).then(() => { $('selection-new').value = '' }, () => {});
+  change('/api/label', { indices: [...selected], label: name }).then(() => { $('selection-new').value = ''; clearSelection() }, () => {});
 }
 
 // An image of the gallery, with its label or the probability of its group.
