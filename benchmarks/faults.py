@@ -281,7 +281,7 @@ def terms(folder: Path, count: int, random: Random) -> Result:
         sharing += ["--set", f"stages.1.updates.{number}.losses={losses}"]
     commands = {
         **dict.fromkeys(("adversarial", "information", "r1"), plain),
-        **dict.fromkeys(("nt_xent", "vat", "uda", "conditional_entropy", "marginal_kl"), robust),
+        **dict.fromkeys(("nt_xent", "vat", "uda", "fixmatch", "conditional_entropy", "marginal_kl"), robust),
         "supervised": [*robust, "--labels", str(few_labels)],
         "variation_predictability": varying,
         "infogan_cr": sharing,

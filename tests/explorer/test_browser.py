@@ -344,7 +344,7 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         page.keyboard.press("Escape")
         page.keyboard.press("x")
         page.select_option("#selection-group", "3")
-        # What is selected stays when the page shows a new state, as at the end of reading images, in a new order perhaps.
+        # What is selected stays when the page shows a new state, as at the end of reading images.
         chosen = int(page.evaluate("document.activeElement.dataset.index"))
         with page.expect_response("**/api/gallery*") as response:
             page.evaluate("document.dispatchEvent(new Event('state'))")

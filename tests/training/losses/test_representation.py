@@ -98,11 +98,26 @@ def test_adversarial_direction_of_linear_classifier_is_its_weight() -> None:
 # The losses of an update.
 
 
-@pytest.mark.parametrize("name", ["nt_xent", "vat", "uda", "conditional_entropy", "marginal_kl"])
+@pytest.mark.parametrize("name", ["nt_xent", "vat", "uda", "fixmatch", "conditional_entropy", "marginal_kl"])
 def test_losses_on_reals_train_only_the_encoder(name: str) -> None:
     context, networks = make_context(two_categories(), 16)
     backward(context, ENCODER, {name: 1.0})
     assert parts_with_gradient(networks) == {"encoder"}
+
+
+def test_fixmatch_is_the_cross_entropy_of_views_of_certain_images() -> None:
+    context, networks = make_context(two_categories(), 16)
+    assert networks.encoder is not None
+    with torch.no_grad():  # probabilities on both sides of the threshold
+        networks.encoder.directions.copy_(torch.randn(2, Encoder.FEATURES, generator=torch.Generator().manual_seed(0)))
+    forward = begin_update(context, ENCODER, {"fixmatch": 1.0})
+    values = LOSSES["fixmatch"].compute(forward)
+    posterior, of_views = forward.target, forward.encoder.logits(forward.view_features).softmax(1)
+    category = posterior.argmax(1)
+    is_certain = posterior.max(1).values >= 0.8
+    assert 0 < int(is_certain.sum()) < 16
+    expected = -of_views[torch.arange(16), category].log() * is_certain
+    torch.testing.assert_close(values, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_vat_is_zero_for_a_constant_posterior_only() -> None:

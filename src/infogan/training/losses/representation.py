@@ -18,6 +18,7 @@ Categories = Float[Tensor, "batch category"]
 
 NT_XENT_TEMPERATURE = 0.35
 UDA_EXPONENT = 2.0  # by which targets are sharpened before an augmented view is held to them
+FIXMATCH_THRESHOLD = 0.8  # probability of a category from which on an image teaches it
 MARGINAL_DECAY = 0.9  # share of the running marginal that each step keeps
 
 
@@ -139,6 +140,17 @@ def uda_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
     sharpened = forward.target**UDA_EXPONENT
     sharpened = sharpened / sharpened.sum(dim=1, keepdim=True)
     return soft_cross_entropy(sharpened, forward.encoder.logits(forward.view_features))
+
+
+@register("fixmatch", "encoder", "views", "real_posterior")
+def fixmatch_loss(forward: ForwardCache) -> Float[Tensor, " batch"]:
+    """Hold an augmented view to the category of its image: Sohn et al. 2020 (FixMatch), equation 4.
+
+    It is 0 for an image whose category has a probability below ``FIXMATCH_THRESHOLD``.
+    """
+    probability, category = forward.target.max(dim=1)
+    losses = functional.cross_entropy(forward.encoder.logits(forward.view_features), category, reduction="none")
+    return losses * (probability >= FIXMATCH_THRESHOLD)
 
 
 @register("conditional_entropy", "encoder", "real_posterior")
