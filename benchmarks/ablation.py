@@ -41,14 +41,14 @@ FITTED_ON = 10_000  # training images
 TURNS = 3  # of timing
 
 
-def without(loss: str) -> Callable[[list[Options]], list[Options]]:
-    """Return a function that removes a loss; stages that lose their only loss are removed, too."""
+def without(*left_out: str) -> Callable[[list[Options]], list[Options]]:
+    """Return a function that removes losses; stages that lose their only loss are removed, too."""
 
     def edit(stages: list[Options]) -> list[Options]:
         remaining = []
         for stage in stages:
             (update,) = stage["updates"]
-            losses = {name: weight for name, weight in update["losses"].items() if name != loss}
+            losses = {name: weight for name, weight in update["losses"].items() if name not in left_out}
             if losses:
                 remaining.append({**stage, "updates": [{**update, "losses": losses}]})
         return remaining
@@ -82,7 +82,7 @@ VARIANTS: dict[str, Callable[[list[Options]], list[Options]]] = {
     "features and their clusters alone": clusters_only,
     AT_RANDOM: lambda stages: stages,
     "no smoothness": without("vat"),
-    "no consistency, so no refinement": without("uda"),
+    "no consistency, so no refinement": without("uda", "fixmatch"),
     "no refinement": without_stage("self_train"),
     "no confidence": without("conditional_entropy"),
     "no balance": without("marginal_kl"),

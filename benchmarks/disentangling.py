@@ -7,7 +7,7 @@ Each recipe is a sweep (`infogan.api.sweep`): its runs are commands in separate 
 continues from its checkpoint. All train on the images of dSprites outside the test split, with five continuous codes
 and the same number of steps. Scores are those of `infogan evaluate` on the test split. For `disentangle`, the run that
 ModelCentrality chooses is printed. ``sharing`` is `disentangle` with the pairs of InfoGAN-CR, which share one code
-instead of differing in one.
+instead of differing in one. ``declared`` is the default recipe with a declared knob for each factor but the shape.
 
 The scaled-down protocol has smaller images and far fewer steps than published ones. It gives the paper's networks a
 quarter of their width, so that they are about as large as those of the other recipe, whose second stage has half of the
@@ -48,6 +48,7 @@ SCALED = {
     "disentangle": ["--recipe", "disentangle", *SMALL, *EQUAL_STAGES],
     "paper": ["--recipe", "paper", *SMALL, "--set", FIVE_KNOBS, "--set", "networks.width=16"],
     "sharing": ["--recipe", "disentangle", *SMALL, *EQUAL_STAGES, *PAIRS],
+    "declared": ["--size", "16", "--categorical", "3", "--continuous", "0", "--knob", "shift-x,shift-y,size,rotate"],
 }
 PUBLISHED = {"disentangle": ["--recipe", "disentangle", "--size", "64"]}
 

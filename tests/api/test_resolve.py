@@ -15,16 +15,21 @@ from infogan.api.resolve import (
     compose,
     counts_categories,
     parse_augmentations,
+    parse_knobs,
     pick_device,
     validate,
     with_categories,
 )
+from infogan.api.resolve import (
+    resolve as resolve_options,
+)
 from infogan.config import presets
 from infogan.config.load import build, merge
-from infogan.config.schema import Config
+from infogan.config.schema import Config, ContinuousCode
 from infogan.data import load
 from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
+from infogan.training.losses import check_losses
 from infogan.training.run_dir import RunFolder
 from infogan.training.time_budget import RESERVE, Timing
 from infogan.utils.errors import UserError
@@ -101,6 +106,51 @@ def test_without_a_categorical_code_there_is_no_encoder() -> None:
     config = build_composed("robust", {"codes": [KNOB]})
     assert not config.networks.encoder
     assert [stage.name for stage in config.stages] == ["gan"]
+
+
+def test_declared_knobs_are_parsed_with_or_without_a_range() -> None:
+    codes = parse_knobs(["slant, rotate=20", "hue"])
+    assert [(code["name"], code["follows"], code["range"]) for code in codes] == [
+        ("slant", "slant", 0.0),
+        ("rotate", "rotate", 20.0),
+        ("hue", "hue", 0.0),
+    ]
+    assert parse_knobs([]) == parse_knobs([""]) == []
+    for text in ("slat", "slant=x", "slant=-1", "slant=61", "rotate=nan", "slant,slant"):
+        with pytest.raises(UserError):
+            parse_knobs([text])
+
+
+@pytest.mark.parametrize(("recipe", "undeclared"), [("robust", 2), ("plain", 2), ("paper", 2)])
+def test_declared_knobs_come_before_others_and_a_reader_learns_before_the_generator(
+    recipe: str, undeclared: int
+) -> None:
+    config = build(compose(recipe, knobs=["slant", "size=0.5"]))
+    continuous = [code for code in config.codes if isinstance(code, ContinuousCode)]
+    assert [code.name for code in continuous[:3]] == ["slant", "size", "knob1"]
+    assert len(continuous) == 2 + len(build(compose(recipe)).codes) - 1
+    assert config.declared == tuple(continuous[:2])
+    names = [stage.name for stage in config.stages]
+    read = names.index("read")
+    assert config.stages[read].updates[0].networks == ("reader",)
+    generating = config.stages[read + 1]
+    assert "calibrate" in generating.on_start
+    assert any("generator" in update.networks for update in generating.updates)
+    assert config.stages[read].share == pytest.approx(generating.share / 5)
+    check_losses(config)
+    assert build(compose(recipe, [config.model_dump(mode="json", exclude_none=True)])) == config
+    none_left = build(compose(recipe, knobs=["slant"], continuous=0))
+    assert [code.name for code in none_left.codes if isinstance(code, ContinuousCode)] == ["slant"]
+
+
+def test_knobs_need_an_infogan_and_colour_for_a_hue() -> None:
+    for kind in ("gan", "cgan"):
+        with pytest.raises(UserError, match="knobs"):
+            compose("robust", [{"objective": {"kind": kind}}], knobs=["slant"])
+    options = compose("plain", [{"data": {"source": "bars"}}], knobs=["hue"])
+    with pytest.raises(UserError, match="hue"):
+        resolve_options(options, image_set())
+    assert resolve_options(options, image_set(channels=3), timed=False).config.declared[0].follows == "hue"
 
 
 def test_few_labels_add_a_loss_where_categories_form() -> None:
@@ -217,12 +267,12 @@ def stage_steps(size: int, channels: int, *assignments: str, count: int = 16_000
 
 
 def test_default_length_is_a_number_of_steps_that_the_size_and_the_colour_decide() -> None:
-    assert stage_steps(8, 1) == stage_steps(32, 1) == [600, 600, 700, 4000]
-    assert stage_steps(8, 1, count=15_625) == [600, 600, 700, 4000]  # a million values
-    assert stage_steps(8, 1, count=15_624) == [240, 240, 280, 600]
-    assert stage_steps(33, 1) == [600, 600, 700, 6000]
-    assert stage_steps(32, 3) == [600, 600, 700, 5000]
-    assert stage_steps(48, 3) == [600, 600, 700, 7500]
+    assert stage_steps(8, 1) == stage_steps(32, 1) == [600, 900, 1400, 4000]
+    assert stage_steps(8, 1, count=15_625) == [600, 900, 1400, 4000]  # a million values
+    assert stage_steps(8, 1, count=15_624) == [240, 360, 560, 600]
+    assert stage_steps(33, 1) == [600, 900, 1400, 6000]
+    assert stage_steps(32, 3) == [600, 900, 1400, 5000]
+    assert stage_steps(48, 3) == [600, 900, 1400, 7500]
     assert sum(stage_steps(48, 3, "train.steps=7")) == 7
 
 
@@ -234,7 +284,7 @@ def test_default_length_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyP
     fast = resolve.resolve(compose("robust"), images)
     assert slow.config == fast.config
     assert slow.timing is not None
-    expected = (6 + 240 * 0.05 + 240 * 0.1 + 280 * 0.05 + 600 * 0.06) / (1 - RESERVE)
+    expected = (6 + 240 * 0.05 + 360 * 0.1 + 560 * 0.05 + 600 * 0.06) / (1 - RESERVE)
     assert slow.timing.total(slow.config) == pytest.approx(expected)
     # Its configuration, given again as a file, is the same run, whatever images it is for.
     again = resolve.resolve(compose("robust", [slow.config.model_dump(mode="json")]), images).config

@@ -40,6 +40,29 @@ def test_runs_are_numbered(tmp_path: Path, small: list[str]) -> None:
     assert any(line.startswith("step 8/8 ") for line in result.stderr.splitlines())
 
 
+def test_declared_knobs_have_their_names_in_every_output(tmp_path: Path, small: list[str]) -> None:
+    command = ["train", "digits", "--recipe", "plain", *small, "--knob", "shift-x,slant=10", "--continuous", "1"]
+    result = invoke(*command, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "traversals" / "shift-x.png").is_file()
+    encoded = invoke("encode", "run", "digits", "--out", "codes.csv", cwd=tmp_path)
+    assert encoded.returncode == 0, encoded.stderr
+    header = (tmp_path / "codes.csv").read_text().splitlines()[0].split(",")
+    assert {"shift-x", "slant", "knob1"} <= set(header)
+    sampled = invoke("sample", "run", "--code", "slant=-0.5", "--out", "sample.png", cwd=tmp_path)
+    assert sampled.returncode == 0, sampled.stderr
+    resumed = invoke(*command, "--out", "run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize("knobs", ["slat", "rotate=x", "rotate=181", "slant,slant"])
+def test_knobs_that_cannot_be_are_refused(knobs: str, tmp_path: Path) -> None:
+    result = invoke("train", "digits", "--knob", knobs, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_configuration_for_an_existing_run_is_refused(run: Path, small: list[str]) -> None:
     before = (run / "config.json").read_bytes()
     result = invoke("train", "digits", "--out", run, *small, "--seed", "3")

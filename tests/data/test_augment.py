@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infogan.config.presets import STRENGTHS
 from infogan.config.schema import AugmentSettings
-from infogan.data.augment import _turn_hue, augment, random_shift
+from infogan.data.augment import augment, random_shift, turn_hue
 
 COUNT = 300
 
@@ -172,7 +172,7 @@ def luminance(images: Tensor) -> Tensor:
 
 def test_a_third_of_a_turn_exchanges_the_colours() -> None:
     images = coloured()
-    turned = _turn_hue(images, torch.full((64,), 1 / 3))
+    turned = turn_hue(images, torch.full((64,), 1 / 3))
     difference = images - luminance(images).unsqueeze(1)
     expected = difference.roll(1, dims=1)  # red becomes green, green blue, and blue red
     expected = expected - luminance(expected).unsqueeze(1) + luminance(images).unsqueeze(1)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from infogan.api.resolve import compose
+from infogan.config.load import build
 from infogan.config.schema import Config
 from infogan.data.batches import to_network
 from infogan.data.dataset import ImageSet
@@ -157,3 +159,19 @@ def test_codes_are_drawn_from_the_learned_prior_after_saving(tmp_path: Path) -> 
     loaded = InfoGAN.load(tmp_path / "model")
     assert 0.77 < loaded.sample(2000).codes["category"].mean() < 0.83
     assert loaded.layout.entropy("category") == pytest.approx(-0.2 * np.log(0.2) - 0.8 * np.log(0.8), abs=1e-6)
+
+
+def test_reader_is_calibrated_to_the_training_images_and_in_the_model() -> None:
+    codes = [{"kind": "continuous", "follows": "shift-x"}]
+    config = build(compose("plain", [{"codes": codes, "networks": {"width": 4}, "train": {"batch_size": 16}}]))
+    images = image_set(400)
+    state = TrainState.create(config, images, torch.device("cpu"))
+    run_stage_hooks(state, [stage.name for stage in config.stages].index("gan"), torch.from_numpy(images.images))
+    reader = state.averaged_model.networks.reader
+    assert reader is not None
+    assert state.networks.reader is not None
+    for name, tensor in state.networks.reader.state_dict().items():
+        assert torch.equal(reader.state_dict()[name], tensor), name
+    with torch.no_grad():
+        measured = reader(to_network(torch.from_numpy(images.images)))
+    assert torch.quantile(measured, torch.tensor([0.26, 0.5, 0.74])).tolist() == pytest.approx([-0.5, 0, 0.5], abs=0.05)

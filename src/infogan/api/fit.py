@@ -38,6 +38,7 @@ def fit(
     recipe: str = "robust",
     categorical: Number | str | Sequence[Number | str] | None = None,
     continuous: Number | None = None,
+    knobs: Iterable[str] = (),
     budget: Number | None = None,
     steps: Number | None = None,
     seed: Number = 0,
@@ -65,7 +66,8 @@ def fit(
         test: Images to evaluate on, for ``data`` in memory; None = the training images.
         recipe: ``robust``, ``plain``, ``paper``, ``post`` or ``disentangle``.
         categorical: Number of categories, one per categorical code; ``"auto"`` counts them. None: ten.
-        continuous: Number of continuous codes; None = as in the recipe.
+        continuous: Number of continuous codes that training finds; None = as in the recipe.
+        knobs: Continuous codes that follow a property of the images, as for ``--knob``: ``["slant", "rotate=20"]``.
         budget: Seconds that the run may take; None = as in the recipe.
         steps: The length in steps instead.
         seed: Random seed.
@@ -117,6 +119,7 @@ def fit(
         (options or {}).items(),
         categorical=categorical,
         continuous=continuous,
+        knobs=knobs,
         run=out,
     )
     config = validate(composed)

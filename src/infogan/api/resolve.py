@@ -21,6 +21,7 @@ from infogan.config.presets import AUTO, PRESETS, STRENGTHS, Options
 from infogan.config.schema import Config
 from infogan.data.dataset import ImageSet
 from infogan.data.labels import FewLabels, read_labels
+from infogan.data.properties import TRANSFORMS
 from infogan.features import NamedVectors
 from infogan.models.architectures import ImageShape
 from infogan.models.networks import check_size
@@ -46,6 +47,7 @@ def compose(
     *,
     categorical: Number | str | Sequence[Number | str] | None = None,
     continuous: Number | None = None,
+    knobs: Iterable[str] = (),
     run: Path | None = None,
 ) -> Options:
     """Return the options of a recipe with further options on top.
@@ -59,7 +61,8 @@ def compose(
         assignments: ``section.key=value`` each, or pairs of ``section.key`` and the value; applied last.
         categorical: Number of categories of each categorical code, or of the only one, or ``"auto"``; None = as in the
             recipe and layers.
-        continuous: Number of continuous codes; None = as in the recipe and layers.
+        continuous: Number of continuous codes that training finds; None = as in the recipe and layers.
+        knobs: Continuous codes that follow a property, such as ``slant`` or ``rotate=20``, see `parse_knobs`.
         run: A run folder that may exist. A run that another version of infogan began keeps the options that it began
             with, whatever the recipe has become.
 
@@ -77,11 +80,11 @@ def compose(
     options = options_of_old_run or PRESETS[recipe]
     for layer in map(migrate_options, map(to_plain, layers)):
         options = merge(_without_length(options, layer), layer)
-    sizes = to_plain(categorical)
-    knobs = None if continuous is None else whole_number(continuous, "the number of continuous codes", 0, MAX_KNOBS)
-    if sizes is not None or knobs is not None:
+    sizes, declared = to_plain(categorical), parse_knobs(knobs)
+    count = None if continuous is None else whole_number(continuous, "the number of continuous codes", 0, MAX_KNOBS)
+    if sizes is not None or count is not None or declared:
         sizes = sizes if sizes is None or isinstance(sizes, list) else [sizes]
-        options = {**options, "codes": _codes(sizes, knobs, options.get("codes"))}
+        options = {**options, "codes": _codes(sizes, count, declared, options.get("codes"))}
     assignments = [item if isinstance(item, str) else (str(item[0]), to_plain(item[1])) for item in assignments]
     for assignment in assignments:
         if isinstance(assignment, str) or assignment[1] is not None:  # None is no length in another unit
@@ -246,6 +249,39 @@ def parse_augmentations(text: str) -> dict[str, float]:
     return strengths
 
 
+def parse_knobs(texts: Iterable[str]) -> list[Options]:
+    """Return codes that follow properties, from texts such as ``slant,rotate=20``; their names are the properties.
+
+    Args:
+        texts: Names of properties, or name=range, separated by commas; see `data.properties.TRANSFORMS`.
+
+    Raises:
+        UserError: A property is unknown or named twice, or a range is not a number or out of bounds.
+
+    Example:
+        >>> [code["name"] for code in parse_knobs(["slant,thickness", "rotate=20"])]
+        ['slant', 'thickness', 'rotate']
+    """
+    codes: dict[str, Options] = {}
+    for part in ",".join(map(str, texts)).split(","):
+        name, equals, number = (word.strip() for word in part.partition("="))
+        if not name and not equals:
+            continue
+        if name not in TRANSFORMS:
+            raise unknown_name("property", name, TRANSFORMS)
+        if name in codes:
+            raise UserError(f"the knob {name!r} is named twice")
+        most = TRANSFORMS[name].most
+        try:
+            limit = float(number) if equals else 0.0
+        except ValueError:
+            limit = -1.0
+        if not 0 <= limit <= most:
+            raise UserError(f"the range of the knob {name!r} must be a number from 0 to {most:g}, not {number!r}")
+        codes[name] = {"kind": "continuous", "name": name, "follows": name, "range": limit}
+    return [*codes.values()]
+
+
 def pick_device(name: str) -> str:
     """Return the name of a device; ``auto`` is the first CUDA device if there is one, else the CPU.
 
@@ -269,6 +305,12 @@ def _complete(options: Options) -> Options:
     if "augment" not in options:
         options = {**options, "augment": {"usual": True}}
     kind = options.get("objective", {}).get("kind", "infogan")
+    declared = [code for code in options["codes"] if code.get("follows")]
+    if declared and kind != "infogan":
+        raise UserError(f"a {kind} has no knobs: leave out --knob, or use --objective infogan")
+    if declared:
+        codes = [{**presets.DECLARED_KNOB, **code} if code in declared else code for code in options["codes"]]
+        options = {**options, "codes": codes, "stages": _with_reader(options["stages"])}
     categories = [code for code in options["codes"] if code["kind"] == "categorical"]
     features = options.get("features", {}).get("source")
     if features and not (kind == "infogan" and categories and options["networks"].get("encoder")):
@@ -311,6 +353,21 @@ def _distilled(stages: Iterable[Options]) -> list[Options]:
     return [presets.DISTILL, *others]
 
 
+def _with_reader(stages: Sequence[Options]) -> list[Options]:
+    """Return the stages with one in which the reader learns, before the first that trains the generator."""
+
+    def trains(network: str, stage: Options) -> bool:
+        return any(network in update["networks"] for update in stage["updates"])
+
+    first = next((number for number, stage in enumerate(stages) if trains("generator", stage)), None)
+    if first is None or any(trains("reader", stage) for stage in stages):
+        return [*stages]
+    generating = stages[first]
+    read = {**presets.READ, "share": presets.READ["share"] * generating.get("share", 1.0)}
+    calibrated = {**generating, "on_start": [*generating.get("on_start", ()), "calibrate"]}
+    return [*stages[:first], read, calibrated, *stages[first + 1 :]]
+
+
 def _supervised(stage: Options) -> Options:
     """Return the stage with the loss on a few labels if categories start or are refined in it."""
     if not {"cluster", "freeze_if_diffuse"} & set(stage.get("on_start", ())):
@@ -348,17 +405,21 @@ def _without_length(options: Options, layer: Mapping[str, Any]) -> Options:
     return {**options, "train": {key: value for key, value in train.items() if key not in presets.LENGTHS}}
 
 
-def _codes(categorical: Sequence[int | str] | None, continuous: int | None, codes: Any) -> list[Options]:
-    """Return the codes with other categorical or continuous ones; None leaves those of a kind as they are."""
+def _codes(
+    categorical: Sequence[int | str] | None, continuous: int | None, declared: list[Options], codes: Any
+) -> list[Options]:
+    """Return the codes with other categorical or continuous ones; None or [] leaves those of a kind as they are."""
     codes = [code for code in codes if isinstance(code, dict)] if isinstance(codes, list) else []
     categories = [code for code in codes if code.get("kind") == "categorical"]
     if categorical is not None:
         categories = [{"kind": "categorical", "size": size} for size in categorical]
     knobs = [code for code in codes if code.get("kind") == "continuous"]
+    declared = declared or [code for code in knobs if code.get("follows")]
+    knobs = [code for code in knobs if not code.get("follows")]
     if continuous is not None:  # each like the first one
         settings = {key: value for key, value in (knobs[0] if knobs else DEFAULT_KNOB).items() if key != "name"}
         knobs = [settings] * continuous
-    return categories + knobs
+    return categories + declared + knobs
 
 
 def _config_of_run(run: Path | None) -> Config | None:
@@ -387,6 +448,8 @@ def _check_images(config: Config, images: ImageSet) -> FewLabels | None:
     check_size(config.networks, ImageShape(images.channels, images.size))
     if (bands := config.data.bands) and images.channels not in (1, 3) and max(bands) > images.channels:
         raise UserError(f"the bands are {bands}, but the images of {images.source} have {images.channels} channels")
+    if images.channels != 3 and any(code.follows == "hue" for code in config.declared):
+        raise UserError(f"the images of {images.source} are not in colour, so that no knob can follow their hue")
     if config.objective.kind == "cgan" and images.labels is None:
         raise UserError(f"a cgan needs a label for each image, but {images.source} has none")
     return few_labels

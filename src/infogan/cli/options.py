@@ -47,6 +47,11 @@ FEATURES_HELP = (
     ".npy, .npz or .parquet file of vectors; auto or auto:NAME compares it with the run's own features. Default: none, "
     "the run learns its own features."
 )
+KNOB_HELP = (
+    "Continuous code that follows a property of the images: slant, thickness, size, shift-x, shift-y, rotate, "
+    "brightness or hue. rotate=20 also turns the training images by up to 20 degrees, for images that vary too little "
+    "by themselves. Several with commas, or repeat it."
+)
 FEATURES_SIZE_HELP = "Height and width of the images that the pretrained encoder sees, in pixels. Default: its own."
 SHAPE_HELP = "How oblong images become square: crop or pad. Default: crop."
 SIZE_HELP = "Height and width in pixels, 8 to 256. Default: those of the images if all agree, else 64."

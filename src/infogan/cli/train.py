@@ -15,6 +15,7 @@ from infogan.cli.options import (
     CHANNELS_HELP,
     FEATURES_HELP,
     FEATURES_SIZE_HELP,
+    KNOB_HELP,
     LINKS_HELP,
     RANGE_HELP,
     REQUIRE_TRUST_HELP,
@@ -76,7 +77,8 @@ def train_command(
     categorical: Annotated[
         list[str] | None, in_codes(help="Number of categories of a code, or auto to estimate it. Repeatable.")
     ] = None,
-    continuous: Annotated[int | None, in_codes(help="Number of continuous codes.")] = None,
+    continuous: Annotated[int | None, in_codes(help="Number of continuous codes that training finds.")] = None,
+    knobs: Annotated[list[str] | None, in_codes("--knob", help=KNOB_HELP)] = None,
     budget: Annotated[
         str | None, in_length(help="Length in time: 90s, 5m, 2h. Default: a number of steps that suits the images.")
     ] = None,
@@ -155,6 +157,7 @@ def parse_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
         values["assignments"] or (),
         categorical=_parse_categories(values["categorical"]),
         continuous=values["continuous"],
+        knobs=values["knobs"] or (),
         run=Path(values["out"]) if values["out"] else None,
     )
 

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 BATCH_NORM_ARCHITECTURES = {"mlp", "conv", "paper"}
 
-NetworkName = Literal["generator", "discriminator", "recognizer", "encoder", "pair_classifier"]
+NetworkName = Literal["generator", "discriminator", "recognizer", "encoder", "reader", "pair_classifier"]
+Property = Literal["slant", "thickness", "size", "shift-x", "shift-y", "rotate", "brightness", "hue"]
 InformationTarget = Literal["generator", "recognizer", "trunk"]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -138,6 +139,11 @@ class ContinuousCode(Settings):
 
     kind: Literal["continuous"] = "continuous"
     name: CodeName
+    # A property of the images that the knob is to change, see `data.properties`; None = training finds one.
+    follows: Property | None = None
+    # By how much that property of the training images is changed at random, at most, both ways, for images that vary
+    # too little in it, in the units of `data.properties.TRANSFORMS`; 0 = not.
+    range: Annotated[float, Field(ge=0)] = 0.0
     deviation: Annotated[float, Field(gt=0)] | None = None  # standard deviation of Q; None = learned, with a floor
     weight: Annotated[float, Field(ge=0)] = 1.0  # λ of this code in the information loss
 
@@ -222,8 +228,9 @@ class Stage(Settings):
     batch_factor: Positive = 1  # the stage's batches are this many times `train.batch_size`
     # Hooks that run once, before the first step. cluster: cluster the training images by the encoder's features and
     # start its categories from the clusters; freeze_if_diffuse: freeze the encoder if its clusters were not compact;
-    # learn_prior: set learned priors to the encoder's frequencies.
-    on_start: tuple[Literal["cluster", "freeze_if_diffuse", "learn_prior"], ...] = ()
+    # learn_prior: set learned priors to the encoder's frequencies; calibrate: scale the reader's outputs so that they
+    # are uniform on [-1, 1] over the training images.
+    on_start: tuple[Literal["cluster", "freeze_if_diffuse", "learn_prior", "calibrate"], ...] = ()
     updates: Annotated[tuple[Update, ...], Field(min_length=1)]
 
 
@@ -292,12 +299,14 @@ class Config(Settings):
     @field_validator("codes", mode="before")
     @classmethod
     def _fill_in_names(cls, codes: Any) -> Any:
-        """Name codes that have no name category, category2, ... and knob1, knob2, ..."""
+        """Name codes that have no name by the property that they follow, or category, category2, ... and knob1, ..."""
         if not isinstance(codes, list | tuple):
             return codes
         named, counts = [], {"categorical": 0, "continuous": 0}
         for code in codes:
-            if isinstance(code, dict) and isinstance(code.get("kind"), str) and code["kind"] in counts:
+            if isinstance(code, dict) and code.get("follows"):
+                code = {"name": code["follows"], **code}
+            elif isinstance(code, dict) and isinstance(code.get("kind"), str) and code["kind"] in counts:
                 counts[code["kind"]] += 1
                 number = counts[code["kind"]]
                 default = f"knob{number}" if code["kind"] == "continuous" else f"category{number if number > 1 else ''}"
@@ -338,8 +347,10 @@ class Config(Settings):
             raise ValueError("networks.conditional needs networks.encoder, which predicts the category of real images")
         if networks.encoder and not self.category_sizes:
             raise ValueError("networks.encoder needs a categorical code to predict, e.g. --categorical 10")
-        if not networks.encoder and (hooks or "encoder" in trained):
+        if not networks.encoder and (hooks - {"calibrate"} or "encoder" in trained):
             raise ValueError("a stage needs an encoder, but networks.encoder is false")
+        if not self.declared and ("calibrate" in hooks or "reader" in trained):
+            raise ValueError("a stage needs a reader, but no code follows a property: use --knob")
         return self
 
     @model_validator(mode="after")
@@ -367,6 +378,11 @@ class Config(Settings):
         """The name of the code that the encoder predicts; None without an encoder."""
         names = [code.name for code in self.codes if isinstance(code, CategoricalCode)]
         return names[0] if self.networks.encoder and names else None
+
+    @property
+    def declared(self) -> tuple[ContinuousCode, ...]:
+        """The continuous codes that follow a property of the images; the reader predicts them."""
+        return tuple(code for code in self.codes if isinstance(code, ContinuousCode) and code.follows is not None)
 
     def batch_size(self, stage: int) -> int:
         """Return the batch size of a stage, over all workers."""

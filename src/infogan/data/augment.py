@@ -45,7 +45,7 @@ def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom 
 
     if strengths.keys() - COLOURING:
         matrix = _affine_matrix(strengths, len(images), random.device, draw)
-        grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+        grid = affine_grid(matrix, list(images.shape))
         if "elastic" in strengths:
             # A side is 2 wide in grid units.
             coarse = random.normal(len(images), 2, ELASTIC_GRID, ELASTIC_GRID) * (2 * strengths["elastic"])
@@ -55,11 +55,16 @@ def augment(images: Images, strengths: Mapping[str, float], source: BatchRandom 
     if "colour" in strengths:
         images = _jitter_colour(images, strengths["colour"], draw)
     if "hue" in strengths and images.shape[1] == 3:
-        images = _turn_hue(images, draw(-strengths["hue"], strengths["hue"]))
+        images = turn_hue(images, draw(-strengths["hue"], strengths["hue"]))
     if "grey" in strengths and images.shape[1] == 3:
         is_grey = (draw(0, 1) < strengths["grey"]).view(-1, 1, 1, 1)
         images = torch.where(is_grey, _luminance(images), images)
     return images
+
+
+def affine_grid(matrix: Float[Tensor, "batch 2 3"], shape: list[int]) -> Float[Tensor, "batch height width 2"]:
+    """Return for each pixel of images of a shape the point that a matrix maps it to, for `bilinear_sample`."""
+    return functional.affine_grid(matrix, shape, align_corners=False)
 
 
 def bilinear_sample(images: Images, grid: Float[Tensor, "batch height width 2"]) -> Images:
@@ -126,19 +131,16 @@ def _affine_matrix(
     offset_x, offset_y = zero, zero
     if "rotate" in strengths:
         degrees = strengths["rotate"]
-        angle = draw(-degrees, degrees) * (math.pi / 180)
-        cosine, sine = angle.cos(), angle.sin()
-        linear = linear @ _matrix(cosine, -sine, sine, cosine)
+        linear = linear @ rotation(draw(-degrees, degrees))
     if "shear" in strengths:
         degrees = strengths["shear"]
-        linear = linear @ _matrix(one, (draw(-degrees, degrees) * (math.pi / 180)).tan(), zero, one)
+        linear = linear @ shear(draw(-degrees, degrees))
     if "scale" in strengths:
         log_limit = math.log(1 + strengths["scale"])
-        factor = draw(-log_limit, log_limit).exp()
-        linear = linear @ _matrix(factor, zero, zero, factor)
+        linear = linear @ zoom(draw(-log_limit, log_limit).exp())
     if "crop" in strengths:
         side = draw(1 - strengths["crop"], 1).sqrt()
-        linear = linear @ _matrix(side, zero, zero, side)
+        linear = linear @ zoom(side)
         margin = 1 - side  # the crop lies inside the image
         offset_x, offset_y = margin * draw(-1, 1), margin * draw(-1, 1)
     if "flip" in strengths:
@@ -148,6 +150,25 @@ def _affine_matrix(
         limit = 2 * strengths["shift"]  # a side is 2 wide in grid units
         offset_x, offset_y = offset_x + draw(-limit, limit), offset_y + draw(-limit, limit)
     return torch.cat([linear, torch.stack([offset_x, offset_y], dim=1).unsqueeze(2)], dim=2)
+
+
+def rotation(degrees: Float[Tensor, " batch"]) -> Float[Tensor, "batch 2 2"]:
+    """Return rotations of points (x, y), clockwise as seen, since y points down."""
+    angle = degrees * (math.pi / 180)
+    cosine, sine = angle.cos(), angle.sin()
+    return _matrix(cosine, -sine, sine, cosine)
+
+
+def shear(degrees: Float[Tensor, " batch"]) -> Float[Tensor, "batch 2 2"]:
+    """Return shears of points (x, y) along x."""
+    zero, one = torch.zeros_like(degrees), torch.ones_like(degrees)
+    return _matrix(one, (degrees * (math.pi / 180)).tan(), zero, one)
+
+
+def zoom(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 2 2"]:
+    """Return scalings of points (x, y)."""
+    zero = torch.zeros_like(factor)
+    return _matrix(factor, zero, zero, factor)
 
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Float[Tensor, "batch 2 2"]:
@@ -176,7 +197,7 @@ def _luminance(images: Images) -> Float[Tensor, "batch 1 height width"]:
     return (images * weights).sum(dim=1, keepdim=True)
 
 
-def _turn_hue(images: Images, turns: Float[Tensor, " batch"]) -> Images:
+def turn_hue(images: Images, turns: Float[Tensor, " batch"]) -> Images:
     """Turn the hue of images in colour, as a rotation about the grey axis that keeps each pixel's luminance.
 
     Args:

@@ -12,6 +12,9 @@ from torch.nn import functional
 from infogan.models.architectures import AutocastModule, Features, FlattenNHWC, Images, ImageShape
 from infogan.models.batchnorm import BatchNorm1d, BatchNorm2d, track_running_stats
 
+FEATURES = 128  # of a trunk
+MIN_SIDE, ENLARGED_SIDE, MAX_SIDE = 16, 28, 32  # pixels
+
 
 class Encoder(AutocastModule):
     """Q(c|x) of one categorical code: images -> unit feature vectors -> cosines with class directions / TEMPERATURE.
@@ -33,9 +36,8 @@ class Encoder(AutocastModule):
             value in the training images, which is P(c) if the prior is learned.
     """
 
-    FEATURES = 128
+    FEATURES = FEATURES
     TEMPERATURE = 0.1
-    MIN_SIDE, ENLARGED_SIDE, MAX_SIDE = 16, 28, 32  # pixels
     MAX_KINDS = 64
 
     kinds: Tensor
@@ -43,30 +45,15 @@ class Encoder(AutocastModule):
 
     def __init__(self, shape: ImageShape, width: int, classes: int) -> None:
         super().__init__()
-        self.side = min(shape.size, self.MAX_SIDE) if shape.size >= self.MIN_SIDE else self.ENLARGED_SIDE
-        channels, side = width, math.ceil(self.side / 2)
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), *_normed_conv(4 * shape.channels, width)]
-        while side > 4:
-            outputs = min(2 * channels, 8 * width)
-            layers += [nn.MaxPool2d(2, ceil_mode=True), *_normed_conv(channels, outputs)]
-            channels, side = outputs, math.ceil(side / 2)
-        layers += [*_normed_conv(channels, channels), FlattenNHWC()]
-        layers += [nn.Linear(channels * side**2, self.FEATURES, bias=False), BatchNorm1d(self.FEATURES)]
-        self.trunk = nn.Sequential(*layers)
-        self.directions = nn.Parameter(torch.randn(classes, self.FEATURES))
+        self.side = trunk_side(shape)
+        self.trunk = build_trunk(shape, width)
+        self.directions = nn.Parameter(torch.randn(classes, FEATURES))
         self.register_buffer("kinds", torch.zeros(classes, self.MAX_KINDS))
         self.register_buffer("prior", torch.full((classes,), 1 / classes))
 
     def resize(self, images: Images) -> Float[Tensor, "batch channel side side"]:
         """Return images at the even side length that the trunk takes; resizing twice changes nothing."""
-        if images.shape[-1] == self.side + self.side % 2:
-            return images
-        if images.shape[-1] > self.side:
-            images = area_downsample(images, self.side)
-        if images.shape[-1] < self.side:
-            images = functional.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False)
-        # The trunk's first layer folds two by two pixels into channels.
-        return functional.pad(images, (0, self.side % 2, 0, self.side % 2), mode="replicate")
+        return resize(images, self.side)
 
     def features(self, images: Images) -> Features:
         """Return one unit feature vector per image, (batch, FEATURES)."""
@@ -97,6 +84,42 @@ class Encoder(AutocastModule):
             yield
         finally:
             track_running_stats(self, True)
+
+
+def trunk_side(shape: ImageShape) -> int:
+    """Return the side at which a trunk takes images of a shape."""
+    return min(shape.size, MAX_SIDE) if shape.size >= MIN_SIDE else ENLARGED_SIDE
+
+
+def build_trunk(shape: ImageShape, width: int, pool: type[nn.MaxPool2d | nn.AvgPool2d] = nn.MaxPool2d) -> nn.Sequential:
+    """Return a network from images, as `resize` returns them, to FEATURES features.
+
+    Args:
+        shape: Shape of the images before they are resized.
+        width: Channels of the first convolution; they double with each halving of the map, up to eight times as many.
+        pool: What halves the map: the maximum finds what is there, the mean also keeps where it is.
+    """
+    channels, side = width, math.ceil(trunk_side(shape) / 2)
+    layers: list[nn.Module] = [nn.PixelUnshuffle(2), *_normed_conv(4 * shape.channels, width)]
+    while side > 4:
+        outputs = min(2 * channels, 8 * width)
+        layers += [pool(2, ceil_mode=True), *_normed_conv(channels, outputs)]
+        channels, side = outputs, math.ceil(side / 2)
+    layers += [*_normed_conv(channels, channels), FlattenNHWC()]
+    layers += [nn.Linear(channels * side**2, FEATURES, bias=False), BatchNorm1d(FEATURES)]
+    return nn.Sequential(*layers)
+
+
+def resize(images: Images, side: int) -> Float[Tensor, "batch channel even even"]:
+    """Return images at a side, or one pixel more to make it even; resizing twice changes nothing."""
+    if images.shape[-1] == side + side % 2:
+        return images
+    if images.shape[-1] > side:
+        images = area_downsample(images, side)
+    if images.shape[-1] < side:
+        images = functional.interpolate(images, (side, side), mode="bilinear", align_corners=False)
+    # The trunk's first layer folds two by two pixels into channels.
+    return functional.pad(images, (0, side % 2, 0, side % 2), mode="replicate")
 
 
 def _normed_conv(inputs: int, outputs: int) -> list[nn.Module]:

@@ -2,7 +2,8 @@
 
 An architecture (`infogan.models.architectures`) builds a generator, a trunk (images to features) and a recognizer's
 head (features to posterior). The discriminator is a trunk with a linear head. The recognizer is a head on that trunk,
-or on a trunk of its own. An optional `Encoder` reads one categorical code instead of the recognizer.
+or on a trunk of its own. Instead of the recognizer, an optional `Encoder` predicts one categorical code, and a `Reader`
+the codes that follow a property.
 """
 
 import copy
@@ -20,6 +21,7 @@ from infogan.models.architectures import ARCHITECTURES, AutocastModule, Features
 from infogan.models.batchnorm import BATCH_NORMS, SplitBatchNorm, track_running_stats
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout
+from infogan.models.reader import Reader
 from infogan.utils.errors import UserError
 
 
@@ -95,8 +97,8 @@ class PairClassifier(AutocastModule):
 class Networks(AutocastModule):
     """All networks of a model.
 
-    ``recognizer`` is None for a gan and a cgan, and if the encoder reads the only code. ``encoder`` and
-    ``pair_classifier`` are None unless the settings enable them.
+    ``recognizer`` is None for a gan and a cgan, and if encoder and reader predict all codes. ``encoder`` and
+    ``pair_classifier`` are None unless the settings enable them, ``reader`` unless a code follows a property.
 
     Args:
         settings: Architecture, width, whether recognizer and discriminator share a trunk, spectral norm.
@@ -120,12 +122,21 @@ class Networks(AutocastModule):
         self.discriminator = Discriminator(trunk, features, conditions)
         self.recognizer: Recognizer | None = None
         self.encoder: Encoder | None = None
-        self._encoder_columns = slice(0, 0)  # of the posterior
+        self.reader: Reader | None = None
+        predictors: dict[str, str] = {}  # by code, the network that predicts it, if it is not the recognizer
         if settings.encoder:
             code = layout.categorical[0]
-            self._encoder_columns = layout.posterior_slices[code.name]
+            predictors[code.name] = "encoder"
             self.encoder = Encoder(shape, settings.encoder_width, code.size)
-        recognizer_size = layout.posterior_size - (self._encoder_columns.stop - self._encoder_columns.start)
+        if declared := [code for code in layout.continuous if code.follows is not None]:
+            predictors |= {code.name: "reader" for code in declared}
+            self.reader = Reader(shape, settings.encoder_width, declared)
+        # The columns of the posterior, in order: who predicts them, and how many there are.
+        self._columns = [
+            (predictors.get(name, "recognizer"), columns.stop - columns.start)
+            for name, columns in layout.posterior_slices.items()
+        ]
+        recognizer_size = sum(size for network, size in self._columns if network == "recognizer")
         if predicts_codes and recognizer_size:
             own_trunk = architecture.trunk(shape, width)[0] if settings.recognizer == "separate" else None
             self.recognizer = Recognizer(architecture.recognizer_head(features, recognizer_size), own_trunk)
@@ -145,7 +156,7 @@ class Networks(AutocastModule):
     @property
     def reads_codes(self) -> bool:
         """Whether a network predicts codes from images."""
-        return self.recognizer is not None or self.encoder is not None
+        return self.recognizer is not None or self.encoder is not None or self.reader is not None
 
     def generate(self, latents: Float[Tensor, "batch latent"]) -> Images:
         """Return G(z, c)."""
@@ -157,19 +168,26 @@ class Networks(AutocastModule):
         if self.recognizer is not None:
             trunk_owner = self.discriminator if self.recognizer.trunk is None else self.recognizer
             recognized = self.recognizer.head(trunk_owner.features(images))
-        return self.join_posteriors(recognized, None if self.encoder is None else self.encoder(images))
+        encoded = None if self.encoder is None else self.encoder(images)
+        measured = None if self.reader is None else self.reader.posterior(images)
+        return self.join_posteriors(recognized, encoded, measured)
 
     def join_posteriors(
-        self, recognizer: Float[Tensor, "batch parameter"] | None, encoder: Float[Tensor, "batch category"] | None
+        self,
+        recognizer: Float[Tensor, "batch recognized"] | None,
+        encoder: Float[Tensor, "batch category"] | None,
+        reader: Float[Tensor, "batch measured"] | None,
     ) -> Float[Tensor, "batch posterior"]:
-        """Return the outputs of recognizer and encoder in the layout's order; None for a network that is absent."""
-        if encoder is None:
-            assert recognizer is not None
-            return recognizer
-        if recognizer is None:
-            return encoder
-        first = self._encoder_columns.start
-        return torch.cat([recognizer[:, :first], encoder, recognizer[:, first:]], dim=1)
+        """Return the outputs of recognizer, encoder and reader in the layout's order; None for an absent network."""
+        outputs = {"recognizer": recognizer, "encoder": encoder, "reader": reader}
+        starts = dict.fromkeys(outputs, 0)
+        parts = []
+        for network, size in self._columns:
+            output = outputs[network]
+            assert output is not None
+            parts.append(output[:, starts[network] : starts[network] + size])
+            starts[network] += size
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def compute_in_bfloat16(self, on: bool) -> None:
         """Set whether generator and trunks compute in bfloat16. Heads and losses stay in float32."""
@@ -190,7 +208,7 @@ class Networks(AutocastModule):
         derivatives, which the loss r1 needs.
         """
         self.generator.compile()
-        for network in (self.discriminator, self.recognizer, self.encoder, self.pair_classifier):
+        for network in (self.discriminator, self.recognizer, self.encoder, self.reader, self.pair_classifier):
             if network is not None and network.trunk is not None:
                 network.trunk.compile()
 
@@ -204,14 +222,14 @@ class Networks(AutocastModule):
         """Make some networks trainable and freeze the others.
 
         A frozen network gets no gradients of its weights, and its batch norm does not update the running statistics. A
-        frozen encoder normalises by the running statistics, which come from real images, so that it reads fakes as it
-        reads reals.
+        frozen encoder or reader normalises by the running statistics, which come from real images, so that it reads
+        fakes as it reads reals.
         """
         for name, module in self._named_networks():
-            trainable = name in networks
+            trainable, learns_from_reals = name in networks, name in ("encoder", "reader")
             module.requires_grad_(trainable)
-            track_running_stats(module, trainable or name == "encoder")
-            if name == "encoder":
+            track_running_stats(module, trainable or learns_from_reals)
+            if learns_from_reals:
                 module.train(trainable)
 
     def _named_networks(self) -> list[tuple[NetworkName, nn.Module]]:

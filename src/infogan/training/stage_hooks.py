@@ -16,16 +16,19 @@ from infogan.data.batches import PixelSource, stream_seed, to_network
 from infogan.data.labels import FewLabels
 from infogan.models.architectures import Images
 from infogan.models.encoder import Encoder
+from infogan.models.reader import Reader
 from infogan.training import clustering
 from infogan.training.separation import replace_chance_modes
 from infogan.training.state import HOOK_STREAM, EncoderState, TrainState
 from infogan.utils import distributed
 from infogan.utils.matching import hungarian_mapping
+from infogan.utils.random import BatchRandom
 
 Pixels = UInt8[Tensor, "sample channel _ _"]
 
 CLUSTERED_IMAGES = 20_000  # from which the categories start
 PRIOR_IMAGES = 20_000  # from which a prior is estimated
+CALIBRATION_IMAGES = 10_000  # over which the reader's codes are uniform
 NEIGHBOUR_IMAGES = 10_000  # among which the distance between neighbours is measured
 VAT_RADIUS = 0.45  # in distances between neighbouring images
 # Share of the features' scatter that compact clusters leave at most: k-means clusters, and modes of density, between
@@ -39,10 +42,10 @@ Hook = Callable[[Encoder, EncoderState, PixelSource, int, FewLabels | None], Non
 
 
 def run_stage_hooks(state: TrainState, stage: int, pixels: PixelSource, few_labels: FewLabels | None = None) -> None:
-    """Run a stage's hooks on the averaged encoder, on rank 0, and give all workers the result.
+    """Run a stage's hooks on the averaged encoder and reader, on rank 0, and give all workers the result.
 
     Args:
-        state: The state, whose encoder is changed.
+        state: The state, whose encoder and reader are changed.
         stage: Number of the stage.
         pixels: All images of the run.
         few_labels: Labels of a few of them.
@@ -51,21 +54,27 @@ def run_stage_hooks(state: TrainState, stage: int, pixels: PixelSource, few_labe
     if not hooks:
         return
     state.ema.refresh()
-    encoder, average = state.networks.encoder, state.ema.average.encoder
-    assert encoder is not None
-    assert average is not None
-    encoder.load_state_dict(average.state_dict())
-
+    networks, average = state.networks, state.ema.average
     seed = stream_seed(state.config.train.seed, HOOK_STREAM, stage)
+    if networks.reader is not None and average.reader is not None and CALIBRATE in hooks:
+        networks.reader.load_state_dict(average.reader.state_dict())
+        reader = networks.reader
+        distributed.on_rank0(lambda: calibrate(reader, pixels, seed))
+        distributed.broadcast_module(reader)
+        average.reader.load_state_dict(reader.state_dict())
+    encoder_hooks = [STAGE_HOOKS[name] for name in hooks if name != CALIBRATE]
+    if networks.encoder is not None and average.encoder is not None and encoder_hooks:
+        networks.encoder.load_state_dict(average.encoder.state_dict())
+        encoder = networks.encoder
 
-    def run() -> None:
-        for name in hooks:
-            STAGE_HOOKS[name](encoder, state.encoder_state, pixels, seed, few_labels)
+        def run() -> None:
+            for hook in encoder_hooks:
+                hook(encoder, state.encoder_state, pixels, seed, few_labels)
 
-    distributed.on_rank0(run)
-    distributed.broadcast_module(encoder)
-    distributed.broadcast_module(state.encoder_state)
-    average.load_state_dict(encoder.state_dict())
+        distributed.on_rank0(run)
+        distributed.broadcast_module(encoder)
+        distributed.broadcast_module(state.encoder_state)
+        average.encoder.load_state_dict(encoder.state_dict())
     state.model.sync_prior()
 
 
@@ -129,7 +138,18 @@ def learn_prior(encoder: Encoder, state: EncoderState, pixels: PixelSource, seed
         encoder.prior.copy_(_smoothed(frequencies))
 
 
+def calibrate(reader: Reader, pixels: PixelSource, seed: int) -> None:
+    """Scale the reader's codes to be uniform on [-1, 1] over the training images, varied by the codes' ranges."""
+    random = BatchRandom(torch.Generator(reader.knots.device).manual_seed(seed))
+    reader.eval()
+    with torch.no_grad():
+        parts = torch.split(sample_pixels(pixels, CALIBRATION_IMAGES, seed), 500)
+        images = (reader.vary(to_network(part.to(reader.knots.device)), random) for part in parts)
+        reader.calibrate(torch.cat([reader.measure(batch) for batch in images]))
+
+
 STAGE_HOOKS: dict[str, Hook] = {hook.__name__: hook for hook in (cluster, freeze_if_diffuse, learn_prior)}
+CALIBRATE = calibrate.__name__  # the hook of the reader; the others are of the encoder
 
 
 def _order_by_labels(

@@ -159,6 +159,19 @@ def test_an_encoder_without_recognizer_and_with_large_images_is_exported(tmp_pat
     assert_exact(model, tmp_path / "out")
 
 
+def test_declared_knobs_are_exported_with_their_reader(tmp_path: Path) -> None:
+    codes: list[dict[str, Any]] = [
+        {"kind": "continuous", "follows": "slant", "deviation": 0.2},
+        {"kind": "continuous"},
+    ]
+    model = randomised(small_model(codes=codes, size=12))
+    reader = model.networks.reader
+    assert reader is not None
+    reader.calibrate(torch.randn(200, 1, generator=torch.Generator().manual_seed(0)))
+    export(model, "onnx", tmp_path / "out")
+    assert_exact(model, tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["gan", "cgan"])
 def test_a_model_without_recognizer_has_only_a_generator(kind: str, tmp_path: Path) -> None:
     model = model_without_recognizer(kind)

@@ -12,7 +12,8 @@ from torch import Tensor
 from infogan.api import train_run
 from infogan.api.resolve import compose
 from infogan.config.load import build, merge
-from infogan.config.schema import Config
+from infogan.config.presets import PRESETS
+from infogan.config.schema import Config, NetworkName
 from infogan.training.losses import LOSSES, ForwardCache, check_losses, register
 from infogan.training.run_dir import RunFolder
 from infogan.utils.errors import UserError
@@ -23,7 +24,8 @@ from tests.training.losses import backward, parts_with_gradient
 def with_everything(**sections: Any) -> Config:
     """Return a configuration that has what every loss needs."""
     networks = {"width": 4, "encoder_width": 4, "pair_classifier": True}
-    return small_config(preset="robust", networks=networks, data={"labels": "some.csv"}, **sections)
+    codes = [*PRESETS["robust"]["codes"], {"kind": "continuous", "follows": "size"}]
+    return small_config(preset="robust", networks=networks, codes=codes, data={"labels": "some.csv"}, **sections)
 
 
 def update(**losses: float) -> dict[str, Any]:
@@ -35,7 +37,10 @@ def test_every_loss_returns_one_value_per_sample(name: str) -> None:
     context, _ = make_context(with_everything(), 8)
     context.labelled = context.reals, torch.zeros(8, dtype=torch.int64)
     context.targets = torch.full((8, 10), 0.1)
-    trained = DISCRIMINATOR if name == "r1" else ("encoder",) if "encoder" in LOSSES[name].needs else GENERATOR
+    needs = LOSSES[name].needs
+    trained: tuple[NetworkName, ...] = DISCRIMINATOR if name == "r1" else GENERATOR
+    if "encoder" in needs or "reader" in needs:
+        trained = ("encoder",) if "encoder" in needs else ("reader",)
     values = LOSSES[name].compute(begin_update(context, trained, {name: 1.0}))
     assert values.shape == (8,)
     assert values.isfinite().all()
@@ -51,7 +56,9 @@ def test_sample_losses_do_not_depend_on_the_rest_of_the_batch() -> None:
         names = [
             name
             for name, loss in LOSSES.items()
-            if "encoder" not in loss.needs and name != "diversity" and (name != "r1" or trained == DISCRIMINATOR)
+            if not {"encoder", "reader"} & loss.needs
+            and name != "diversity"
+            and (name != "r1" or trained == DISCRIMINATOR)
         ]
         forward = begin_update(batch, trained, dict.fromkeys(names, 1.0))
         values = {name: LOSSES[name].compute(forward) for name in names}

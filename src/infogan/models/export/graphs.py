@@ -128,13 +128,15 @@ class Recognizer(nn.Module):
         self.encoder = networks.encoder
         if self.encoder is not None:
             del self.encoder.kinds, self.encoder.prior  # not needed for inference
+        self.reader = networks.reader
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         """Map (batch, channels, height, width) to (batch, size) for probabilities, (batch,) for other parameters."""
         signed = 2 * images - 1
         recognized = None if self.recognizer is None else self.recognizer(signed)
         encoded = None if self.encoder is None else self.encoder(signed)
-        return self._layout.split_posterior(self._join(recognized, encoded))
+        measured = None if self.reader is None else self.reader.posterior(signed)
+        return self._layout.split_posterior(self._join(recognized, encoded, measured))
 
 
 def float32_networks(model: InfoGAN) -> Networks:

@@ -7,7 +7,7 @@ layers are Keras' own. Images are (batch, row, column, channel), float32 in [0, 
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,6 +26,7 @@ from infogan.models.export import graphs
 from infogan.models.infogan import InfoGAN
 from infogan.models.latents import MINIMUM_DEVIATION
 from infogan.models.networks import Networks
+from infogan.models.reader import Reader
 from infogan.utils.errors import UserError
 
 
@@ -149,6 +150,9 @@ def _recognizer(builder: _Builder, networks: Networks, model: InfoGAN, names: di
     readouts: dict[str, tuple[Any, ...]] = {}  # by code: features, weight and bias of its columns of the posterior
     if networks.encoder is not None:
         readouts[model.first_categorical().name] = _encoder(builder, networks.encoder, signed)
+    if networks.reader is not None:
+        declared = [code.name for code in model.layout.continuous if code.follows is not None]
+        readouts |= zip(declared, _reader(builder, networks.reader, signed), strict=True)
     if networks.recognizer is not None:
         trunk, head = networks.recognizer.trunk or networks.discriminator.trunk, networks.recognizer.head
         *hidden, readout = head if isinstance(head, nn.Sequential) else [head]
@@ -171,6 +175,17 @@ def _encoder(builder: _Builder, encoder: Encoder, images: Any) -> tuple[Any, Ten
     return features, functional.normalize(encoder.directions) / encoder.TEMPERATURE, None
 
 
+def _reader(builder: _Builder, reader: Reader, images: Any) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    """Add a reader of images in [-1, 1]; yield for each property the features, weight and bias of its posterior."""
+    features = _convert(builder, reader.trunk, _resize(builder, reader, images))
+    for index, (knots, bends) in enumerate(zip(reader.knots, reader.bends, strict=True)):
+        measured = _dense(builder, features, reader.head.weight[index : index + 1], reader.head.bias[index : index + 1])
+        bent = _dense(builder, measured, torch.ones(len(knots), 1), -knots, activation="relu")
+        weight = torch.cat([reader.slopes[index : index + 1], bends])
+        mean, bias = torch.stack([weight, torch.zeros_like(weight)]), reader.offsets[index] * torch.tensor([1.0, 0.0])
+        yield builder.add("Concatenate", [measured, bent]), mean, bias
+
+
 def _posterior(builder: _Builder, code: Code, name: str, features: Any, weight: Tensor, bias: Any) -> dict[str, Any]:
     """Add the outputs for one code, by name, from features and the weights of its columns of the posterior."""
     names = graphs.output_names(name, code.kind)
@@ -186,7 +201,7 @@ def _posterior(builder: _Builder, code: Code, name: str, features: Any, weight: 
     return {name: builder.add("Reshape", value, target_shape=(), name=name) for name, value in scalars}
 
 
-def _resize(builder: _Builder, encoder: Encoder, images: Any) -> Any:
+def _resize(builder: _Builder, encoder: Encoder | Reader, images: Any) -> Any:
     """Add `Encoder.resize`, a weighted sum along rows and along columns, as two products with a matrix."""
     _, size, _, channels = images.shape
     unit_rows = torch.eye(size)[:, None, :, None].expand(-1, 1, -1, size)  # one image per row, in which that row is 1
@@ -294,7 +309,9 @@ CONVERTERS: dict[type[nn.Module], Callable[[_Builder, Any, Any], Any]] = {
     nn.PixelShuffle: _pixel_shuffle,
     nn.PixelUnshuffle: _pixel_unshuffle,
     nn.MaxPool2d: lambda builder, _, x: builder.add("MaxPooling2D", x, pool_size=2, padding="same"),  # ceil_mode
-    nn.AvgPool2d: lambda builder, module, x: builder.add("AveragePooling2D", x, pool_size=module.kernel_size),
+    nn.AvgPool2d: lambda builder, module, x: builder.add(
+        "AveragePooling2D", x, pool_size=module.kernel_size, padding="same"
+    ),
     nn.Upsample: lambda builder, module, x: builder.add("UpSampling2D", x, size=2, interpolation=module.mode),
     nn.Flatten: lambda builder, _, x: builder.add("Flatten", builder.add("Permute", x, dims=(3, 1, 2))),
     nn.Unflatten: _unflatten,

@@ -22,6 +22,7 @@ from infogan.models.architectures import Features, Images
 from infogan.models.encoder import Encoder
 from infogan.models.latents import CodeLayout, Codes
 from infogan.models.networks import Networks
+from infogan.models.reader import Reader
 from infogan.training.losses.registry import needs_of
 from infogan.training.state import EncoderState
 from infogan.utils.random import BatchRandom
@@ -166,7 +167,9 @@ class ForwardCache:
         self.statistics: dict[str, Float[Tensor, " batch"]] = {}
         needs = needs_of(update.losses)
         self._reads_reals = "real_posterior" in needs
+        # Only the generator is trained by what the encoder and the reader say of fakes.
         self._skips_encoder = not {"generator", "encoder"} & set(self.trained)
+        self._skips_reader = not {"generator", "reader"} & set(self.trained)
         self.reals = context.reals.detach().requires_grad_() if "second_derivatives" in needs else context.reals
 
     @cached_property
@@ -177,7 +180,7 @@ class ForwardCache:
     @cached_property
     def _features_of_both(self) -> tuple[Features, Features]:
         """The trunk's features of reals and fakes, from one pass over both."""
-        both = self._discriminator_input(torch.cat([self.reals, self.fakes]))
+        both = self._discriminator_input(torch.cat([self._varied_reals, self.fakes]))
         real, fake = self.networks.discriminator.features(both, parts=2).chunk(2)
         return real, fake
 
@@ -186,7 +189,7 @@ class ForwardCache:
         """The features of the reals in the discriminator's trunk."""
         if "discriminator" in self.trained:
             return self._features_of_both[0]
-        return self.networks.discriminator.features(self._discriminator_input(self.reals))
+        return self.networks.discriminator.features(self._discriminator_input(self._varied_reals))
 
     @cached_property
     def fake_features(self) -> Features:
@@ -194,6 +197,12 @@ class ForwardCache:
         if "discriminator" in self.trained:
             return self._features_of_both[1]
         return self.networks.discriminator.features(self._discriminator_input(self.fakes))
+
+    @cached_property
+    def _varied_reals(self) -> Images:
+        """The reals, changed at random by the ranges of the declared knobs."""
+        reader = self.networks.reader
+        return self.reals if reader is None else reader.vary(self.reals, self.context.random)
 
     def _discriminator_input(self, images: Images) -> Images:
         """Augment images by ``objective.augment``, and shift them by up to ``objective.shift`` of their side."""
@@ -217,18 +226,21 @@ class ForwardCache:
     def log_likelihoods(self) -> dict[str, Float[Tensor, " batch"]]:
         """Log Q(c|G(z, c)) of each code, with gradients to the parts that ``objective.information_to`` names.
 
-        The code that the encoder predicts is left out if the update trains neither the generator nor the encoder.
+        The code that the encoder predicts is left out if the update trains neither the generator nor the encoder, and
+        likewise those of the reader.
         """
         skipped = {self.config.encoder_code} if self.config.encoder_code and self._skips_encoder else set[str]()
+        if self._skips_reader:
+            skipped |= {code.name for code in self.config.declared}
         return self.context.layout.log_likelihoods(self._posterior_of_fakes, self.context.codes, exclude=skipped)
 
     @cached_property
     def _posterior_of_fakes(self) -> Float[Tensor, "batch posterior"]:
-        """The posterior of the fakes; the encoder's columns are zeros if they are not used."""
+        """The posterior of the fakes; the columns of encoder and reader are zeros if they are not used."""
         informed = self.config.information_to
-        recognizer, encoder = self.networks.recognizer, self.networks.encoder
+        recognizer, encoder, reader = self.networks.recognizer, self.networks.encoder, self.networks.reader
         fakes = self.fakes if "generator" in informed else self.fakes.detach()
-        recognized = encoded = None
+        recognized = encoded = measured = None
         if recognizer is not None:
             if recognizer.trunk is None:
                 # An update never trains both generator and trunk, so detaching the features affects the trained one.
@@ -243,9 +255,19 @@ class ForwardCache:
             # Augmented as in the encoder's own training: the category must survive the augmentations, and the
             # generator cannot please the encoder with details that do not.
             encoded = encoder(self.augment(encoder.resize(fakes)))
-        return self.networks.join_posteriors(recognized, encoded)
+        if reader is not None and self._skips_reader:
+            measured = fakes.new_zeros(len(fakes), 2 * len(reader.properties))
+        elif reader is not None:
+            measured = reader.posterior(fakes)
+        return self.networks.join_posteriors(recognized, encoded, measured)
 
-    # The encoder on real images.
+    # Encoder and reader on real images.
+
+    @property
+    def reader(self) -> Reader:
+        """The reader; a configuration with losses for one has one."""
+        assert self.networks.reader is not None
+        return self.networks.reader
 
     @property
     def encoder(self) -> Encoder:

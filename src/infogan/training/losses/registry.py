@@ -13,12 +13,20 @@ from infogan.utils.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from infogan.training.losses.context import ForwardCache
 
-# codes: an infogan, whose images have codes. encoder, pair_classifier: that network. real_posterior: the encoder's
-# posterior of the real images as they are. views: augmented views of the real images. few_labels: labels of some real
-# images. targets: categories of the real images from pretrained features. second_derivatives: gradients of the real
-# images that can be differentiated again.
+# codes: an infogan, whose images have codes. encoder, reader, pair_classifier: that network. real_posterior: the
+# encoder's posterior of the real images as they are. views: augmented views of the real images. few_labels: labels of
+# some real images. targets: categories of the real images from pretrained features. second_derivatives: gradients of
+# the real images that can be differentiated again.
 Need = Literal[
-    "codes", "encoder", "real_posterior", "views", "few_labels", "targets", "pair_classifier", "second_derivatives"
+    "codes",
+    "encoder",
+    "reader",
+    "real_posterior",
+    "views",
+    "few_labels",
+    "targets",
+    "pair_classifier",
+    "second_derivatives",
 ]
 Compute = Callable[["ForwardCache"], Float[Tensor, " batch"]]
 
@@ -86,6 +94,8 @@ def _missing(config: Config, needs: frozenset[Need]) -> str | None:
         return f"codes, which a {config.objective.kind} has not: use --objective infogan"
     if "encoder" in needs and not config.networks.encoder:
         return "an encoder: set networks.encoder=true"
+    if "reader" in needs and not config.declared:
+        return "a code that follows a property of the images: name one with --knob"
     if "pair_classifier" in needs and not config.networks.pair_classifier:
         return "a pair classifier: set networks.pair_classifier=true"
     if "few_labels" in needs and not config.data.labels:
