@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # the one that they wait for (docs/performance.md). OpenMP reads this when PyTorch is imported.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "10000"
+# What Apple's GPU cannot compute, the CPU does. PyTorch reads this when it is imported.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.2.0"
 __all__ = [

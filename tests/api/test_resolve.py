@@ -16,7 +16,6 @@ from infogan.api.resolve import (
     counts_categories,
     parse_augmentations,
     parse_knobs,
-    pick_device,
     validate,
     with_categories,
 )
@@ -532,13 +531,6 @@ def test_this_version_is_not_0_1() -> None:
 
 
 # Devices.
-
-
-def test_unavailable_device_is_named() -> None:
-    assert pick_device("cpu") == "cpu"
-    assert pick_device("auto") in ("cpu", "cuda")
-    with pytest.raises(UserError, match="device 'nowhere' is not available"):
-        pick_device("nowhere")
 
 
 def test_plan_has_the_images_that_it_was_made_for() -> None:

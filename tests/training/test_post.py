@@ -62,7 +62,9 @@ def perceptron(x: Tensor, weights: list[Tensor]) -> Tensor:
 def test_three_steps_give_the_weights_of_the_posts_equations(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = ImageSet(random.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8), [str(i) for i in range(64)], "noise")
-    options = resolve.compose("post", [{"data": {"source": "noise", "size": 28, "channels": 1}}])
+    options = resolve.compose(
+        "post", [{"data": {"source": "noise", "size": 28, "channels": 1}, "train": {"precision": "fp32"}}]
+    )
     config = build(override(options, f"train.steps={STEPS}"))
     train(config, images, run := RunFolder(tmp_path))
 

@@ -20,10 +20,30 @@ from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.training.state import EncoderState
 from infogan.training.time_budget import seconds_per_step
+from infogan.utils.devices import pick_device
+from infogan.utils.errors import UserError
 from tests.helpers import Hooks, bar_images, image_set, make_context, saved_tensors, small_config, small_model
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+NEEDS_MPS = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no Apple GPU")
+DEVICES = pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA), pytest.param("mps", marks=NEEDS_MPS)]
+)
+
+
+def test_unavailable_device_is_named() -> None:
+    assert pick_device("cpu") == "cpu"
+    with pytest.raises(UserError, match="nowhere"):
+        pick_device("nowhere")
+
+
+@pytest.mark.parametrize(("accelerator", "expected"), [("mps", "mps"), ("cuda", "cuda"), ("xpu", "xpu"), (None, "cpu")])
+def test_an_accelerator_of_any_maker_is_chosen(
+    accelerator: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = None if accelerator is None else torch.device(accelerator)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
+    assert pick_device("auto") == expected
 
 
 @DEVICES
@@ -54,6 +74,7 @@ def test_networks_compute_the_same(device: str, architecture: str) -> None:
         ("cpu", "bf16"),
         pytest.param("cuda", "fp32", marks=NEEDS_CUDA),
         pytest.param("cuda", "bf16", marks=NEEDS_CUDA),
+        pytest.param("mps", "fp32", marks=NEEDS_MPS),
     ],
 )
 def test_run_with_everything_finishes(device: str, precision: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from infogan.api.features import embed_data, given_vectors
 from infogan.api.progress import TrainingDisplay, log_plan
-from infogan.api.resolve import compose, pick_device, validate, without_none
+from infogan.api.resolve import compose, validate, without_none
 from infogan.api.train_run import open_run, plan, train_run
 from infogan.config.load import Number
 from infogan.config.schema import DataSettings
@@ -24,6 +24,7 @@ from infogan.models.infogan import InfoGAN
 from infogan.training.callbacks import Callback
 from infogan.training.run_dir import IMAGES
 from infogan.utils.determinism import neutral_state
+from infogan.utils.devices import pick_device
 from infogan.utils.errors import UserError
 
 VECTORS = "features.npz"  # in the run folder: of images, from a program
@@ -78,7 +79,7 @@ def fit(
         channels: 1 for grey, 3 for RGB, up to 16 for other bands; None = their own.
         shape: ``crop`` or ``pad`` images that are not square.
         options: Any other option by its dotted name, e.g. ``{"train.batch_size": 64}``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``, see `infogan.utils.devices.pick_device`.
         verbose: Show the progress on standard error.
         callbacks: Called as the run proceeds, see `infogan.training.callbacks.Callback`.
         watch: Another callback (the name of version 0.1).

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import infogan
 from infogan.config import presets
 from infogan.config.load import Assignment, Number, build, merge, override, to_plain, whole_number
@@ -280,21 +278,6 @@ def parse_knobs(texts: Iterable[str]) -> list[Options]:
             raise UserError(f"the range of the knob {name!r} must be a number from 0 to {most:g}, not {number!r}")
         codes[name] = {"kind": "continuous", "name": name, "follows": name, "range": limit}
     return [*codes.values()]
-
-
-def pick_device(name: str) -> str:
-    """Return the name of a device; ``auto`` is the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        UserError: The device is not available.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available: {str(error).splitlines()[0]}") from error
-    return name
 
 
 # What `compose` completes.

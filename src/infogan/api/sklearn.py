@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from infogan.api.features import vectors_of
-from infogan.api.resolve import Plan, compose, pick_device, without_none
+from infogan.api.resolve import Plan, compose, without_none
 from infogan.api.train_run import plan
 from infogan.config.load import Number, to_plain, whole_number
 from infogan.config.presets import PRESETS
@@ -39,6 +39,7 @@ from infogan.training.loop import train
 from infogan.training.run_dir import RunFolder
 from infogan.training.teacher import Teacher, fit_teacher
 from infogan.utils.determinism import neutral_state
+from infogan.utils.devices import pick_device
 from infogan.utils.errors import UserError
 from infogan.utils.files import write_bytes
 
@@ -84,7 +85,7 @@ class InfoGANEstimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: 
             function, or vectors, (samples, features), of the samples that `fit` gets. None: features of its own.
         options: Any other option of a run by its dotted name, e.g. ``{"train.batch_size": 64}``.
         random_state: Seed, ``RandomState``, or None for a different run each time.
-        device: ``cpu``, ``cuda`` or ``auto``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         on_step: Called with the number of steps made and of all steps.
 
     Attributes:

@@ -30,7 +30,7 @@ Split = Annotated[
 ]
 FixedCodes = Annotated[list[str] | None, typer.Option("--code", help="Fixed code: category=3 or knob1=-0.5.")]
 Seed = Annotated[int, typer.Option(help="Random seed of noise and codes.")]
-Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 REQUIRE_TRUST_HELP = "Exit code 3 if the verdict is not to trust the run."
 RequireTrust = Annotated[bool, typer.Option("--require-trust", help=REQUIRE_TRUST_HELP)]
 DataOfRun = Annotated[

@@ -95,10 +95,10 @@ def train_command(
     ] = False,
     as_json: Annotated[bool, in_output("--json", help="Output as one JSON object.")] = False,
     require_trust: Annotated[bool, in_output("--require-trust", help=REQUIRE_TRUST_HELP)] = False,
-    device: Annotated[str, in_hardware(help="Device: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, in_hardware(help="Device: auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[int | None, in_hardware(help=THREADS_HELP, min=1)] = None,
     precision: Annotated[
-        str | None, in_hardware(help="Precision of the networks: auto, fp32 or bf16. Default: auto for robust.")
+        str | None, in_hardware(help="Precision of the networks: auto, fp32 or bf16. Default: auto.")
     ] = None,
     compile_: Annotated[
         bool | None,

@@ -24,8 +24,8 @@ def join_workers(device: str, threads: int | None = None) -> Iterator[str]:
     import torch
 
     from infogan.api import progress
-    from infogan.api.resolve import pick_device
     from infogan.utils import distributed
+    from infogan.utils.devices import pick_device
 
     if threads is not None:
         torch.set_num_threads(threads)

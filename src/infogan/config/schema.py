@@ -248,7 +248,7 @@ class TrainSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     ema_half_life: Annotated[float, Field(ge=0)] = 10_000.0  # in images; 0 = no averaging
     # Of the networks' products; losses, weights and moments are float32. auto: bfloat16 if the hardware has it.
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False  # compile the networks with torch.compile
     deterministic: bool = False  # the same bits each time on a GPU, too
     # Micro-batches per batch, computed one after another in less memory; their gradients are added. Batch norm,

@@ -11,8 +11,8 @@ from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from infogan.utils.devices import multiplies_bfloat16
 from infogan.utils.errors import UserError
-from infogan.utils.precision import multiplies_bfloat16
 
 Images = UInt8[np.ndarray, "image 3 size size"]
 Vectors = Float32[np.ndarray, "image feature"]

@@ -100,7 +100,7 @@ class Reader(AutocastModule):
     def calibrate(self, measured: Float[Tensor, "image property"]) -> None:
         """Set the maps such that the codes of measured images are about uniform on [-1, 1]."""
         ranks = torch.linspace(self.TAIL, 1 - self.TAIL, self.KNOTS + 2, dtype=torch.float64)
-        quantiles = torch.quantile(measured.double().cpu(), ranks, dim=0).T
+        quantiles = torch.quantile(measured.cpu().double(), ranks, dim=0).T
         # A property that hardly varies gets a finite slope.
         steps = quantiles.diff(dim=1).clamp_min(1e-3)
         points = torch.cat([quantiles[:, :1], quantiles[:, :1] + steps.cumsum(dim=1)], dim=1)

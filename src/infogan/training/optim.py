@@ -8,7 +8,7 @@ from torch.optim import Adam
 
 from infogan.config.schema import Config, Update
 from infogan.models.networks import Networks
-from infogan.utils.precision import multiplies_bfloat16
+from infogan.utils.devices import multiplies_bfloat16
 
 Weight = float | tuple[float, float]  # of a loss: constant, or (first, last) for a linear schedule
 

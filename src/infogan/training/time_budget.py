@@ -26,6 +26,7 @@ from infogan.training.run_dir import RunFolder
 from infogan.training.stage_hooks import CLUSTERED_IMAGES, STAGE_HOOKS
 from infogan.training.state import EncoderState
 from infogan.utils import distributed
+from infogan.utils.devices import synchronize
 from infogan.utils.errors import UserError
 
 GOOD_GAN_STEPS = 2_000  # steps of the stages that scale; a budget that leaves fewer causes a warning
@@ -118,8 +119,7 @@ def _clock(device: torch.device | str) -> float:
     On the CPU it is the time that the main thread computed: it takes part in all that other threads do, so that on an
     idle machine both times agree. Waiting for a GPU or for other workers takes none of it.
     """
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)  # Python only queues the step
+    synchronize(torch.device(device))
     is_alone = torch.device(device).type == "cpu" and not distributed.is_distributed()
     return time.thread_time() if is_alone else time.monotonic()
 

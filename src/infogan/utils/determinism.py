@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from infogan.utils.devices import describe
 from infogan.utils.errors import UserError
 
+AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPE = torch.float32  # of weights and losses; tests against recorded numbers use another one
 NOT_DETERMINISTIC = "does not have a deterministic implementation"  # in PyTorch's error for such an operation
 
@@ -52,7 +54,7 @@ def _without_autocast() -> Iterator[None]:
     depth = torch.autocast_increment_nesting() - 1
     for _ in range(depth + 1):
         torch.autocast_decrement_nesting()
-    enabled = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
+    enabled = {device: torch.is_autocast_enabled(device) for device in AUTOCAST_DEVICES}
     cached = torch.is_autocast_cache_enabled()
     torch.clear_autocast_cache()
     torch.set_autocast_cache_enabled(True)
@@ -105,16 +107,10 @@ def reproducibility(device: torch.device | str, *, deterministic: bool, timed: b
         timed: Whether a clock decided the number of steps.
     """
     device = torch.device(device)
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        name = f"CPU with {torch.backends.cpu.get_cpu_capability()}"
-        condition = f"bit for bit with these versions, {threads} thread(s) and a CPU with the same instructions"
-    else:
-        name = torch.cuda.get_device_name(device)
-        cuda = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
-        condition = f"bit for bit with these versions, {cuda}, the same driver and a {name}"
-        if not deterministic:
-            condition = "not bit for bit: sums on a GPU have no fixed order without --deterministic"
+    name, others = describe(device)
+    condition = f"bit for bit with these versions, {others}"
+    if device.type != "cpu" and not deterministic:
+        condition = "not bit for bit: sums on a GPU have no fixed order without --deterministic"
     if timed:
         condition += "; a clock decided the length: repeat it with --steps, or with --config and this config.json"
-    return {"device": name, "threads": threads, "deterministic": deterministic, "same_again": condition}
+    return {"device": name, "threads": torch.get_num_threads(), "deterministic": deterministic, "same_again": condition}
