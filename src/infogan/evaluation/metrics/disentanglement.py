@@ -474,9 +474,8 @@ def infomec(codes: Codes, factors: Factors, *, seed: int = 0) -> InfoMEC:
     if not is_active.any():
         return InfoMEC(0.0, 0.0, 0.0)
     scaled = _standardise(values)
-    information = np.array(
-        [mutual_info_classif(scaled[:, is_active], factor, n_neighbors=10, random_state=seed) for factor in levels.T]
-    )
+    estimates = [mutual_info_classif(scaled[:, is_active], f, n_neighbors=10, random_state=seed) for f in levels.T]
+    information = np.array(estimates, np.float64)
     information /= [[categorical_information(factor, factor, corrected=False)] for factor in levels.T]
     explicit = np.mean([_linear_information(scaled, factor) for factor in levels.T])
     return InfoMEC(_largest_share(information.T), float(explicit), _largest_share(information))
