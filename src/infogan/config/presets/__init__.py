@@ -20,7 +20,7 @@ SAMPLES = 10_000  # images that an evaluation generates
 SAMPLED_VALUES = 2**29  # values that they have at most: fewer images of more than 133 pixels in colour
 LENGTHS = {"steps", "images_seen", "budget", "default_length"}  # options of `train` that give the length
 DISTILLED_WIDTH = 32  # of the encoder that learns from pretrained features: photographs need more than drawings
-DECLARED_KNOB = {"weight": 1.0, "deviation": 0.2}  # of a code that follows a property
+DECLARED_KNOB = {"weight": 0.5, "deviation": 0.2}  # of a code that follows a property
 SUPERVISED_WEIGHT = 0.5  # of the loss on a few labels, if there are any
 
 
