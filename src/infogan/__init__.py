@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infogan import callbacks, data, errors, export, metrics, notebook, recipes, runs, sweep, trackers, workflows
+    from infogan.api.collection_map import map_run
     from infogan.api.duplicates import find_duplicates
     from infogan.api.fit import fit
     from infogan.api.refine import refine_run
@@ -40,6 +41,7 @@ __all__ = [
     "find_outliers",
     "find_similar",
     "fit",
+    "map_run",
     "metrics",
     "notebook",
     "recipes",
@@ -66,6 +68,7 @@ def __getattr__(name: str) -> Any:
         "find_outliers": "api.similar",
         "find_similar": "api.similar",
         "fit": "api.fit",
+        "map_run": "api.collection_map",
         "refine_run": "api.refine",
     }
     if name in objects:

@@ -360,6 +360,46 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         assert selected(page) == []
 
 
+def test_images_are_selected_on_the_map_and_moved(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
+        until(page, "() => !document.getElementById('progress').textContent.includes('reading')")
+        open_tab(page, "Map")
+        until(page, "() => Number(document.getElementById('map-canvas').dataset.frame) > 0")
+        assert page.text_content("#map-summary").startswith("1437 of 1437 images")
+        counts = [group["count"] for group in client.get("/api/groups")[1]["groups"]]
+        legend = page.locator("#map-groups button")
+        assert [int(text.split("(")[1].rstrip(")")) for text in legend.all_text_contents()] == counts
+        # A group, by its button; and back.
+        largest = counts.index(max(counts))
+        legend.nth(largest).click()
+        assert page.text_content("#map-count") == f"{counts[largest]} selected"
+        until(page, "() => document.querySelectorAll('#map-gallery .thumb').length === 60")
+        page.locator("#map-in").click()
+        page.locator("#map-out").click()
+        page.locator("#map-clear").click()
+        assert page.locator("#map-selection").is_hidden()
+        # A rectangle over the upper left quarter selects what lies there.
+        answer = client.get("/api/map")[1]
+        box = page.locator("#map-canvas").bounding_box()
+        page.mouse.move(box["x"] + 2, box["y"] + 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+        page.mouse.up()
+        inside = sum(x < 2048 and y < 2048 for x, y in zip(answer["x"], answer["y"], strict=True))
+        chosen = int(page.text_content("#map-count").split()[0])
+        assert abs(chosen - inside) <= 0.02 * len(answer["x"])
+        page.select_option("#map-group", "")
+        page.locator("#map-new").fill("corner")
+        page.locator("#map-selection").get_by_role("button", name="Move", exact=True).click()
+        page.get_by_role("button", name=f"Undo: {chosen} images labelled 'corner'", exact=True).wait_for()
+        assert len(read_labels(client.run / "labels.csv", load("digits")).indices) == chosen
+        # An image of the selection opens in the tab Sort.
+        page.locator("#map-gallery .thumb").first.click()
+        page.wait_for_selector("#detail h2")
+        assert page.locator("#sort").is_visible()
+
+
 def test_evidence_and_figures_of_training_are_shown(browser: Any, client: ExplorerClient) -> None:
     with Tab(browser, client) as page:
         ready(page, client.home)

@@ -1,7 +1,8 @@
-"""Commands about the images of a collection: ``duplicates``, ``outliers``, ``similar`` and ``refine``."""
+"""Commands about the images of a collection: ``duplicates``, ``outliers``, ``similar``, ``map`` and ``refine``."""
 
 import csv
 import io
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,6 +111,22 @@ def similar(
         options: dict[str, Any] = {"count": count, "data": data, "features": features}
         found = find_similar(run, image, device=own_device, progress=progress, **options)
     _write_table(out, ("image", "similarity"), found)
+
+
+@commands.command("map")
+def map_command(
+    run: OnlyRun,
+    method: Annotated[str, typer.Option(help="Method: tsne shows neighbours, pca is fast.")] = "tsne",
+    data: DataOfRun = None,
+    threads: Threads = None,
+) -> None:
+    """Draw a map of a run's training images, on which similar ones lie close together, for the explorer."""
+    from infogan.api.collection_map import map_run
+    from infogan.api.progress import log
+
+    with join_workers("cpu", threads):
+        points = map_run(run, method=method, data=data).points
+    log(f"a map of {len(points)} images, in the tab Map of: infogan explore {shlex.quote(str(run))}")
 
 
 @commands.command()

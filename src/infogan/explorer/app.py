@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from infogan.api.features import filed_by_features
 from infogan.explorer.decode_worker import DecodeWorker
+from infogan.explorer.image_map import ImageMap
 from infogan.explorer.neighbours import Neighbours
 from infogan.explorer.originals import Originals
 from infogan.explorer.session import Session
@@ -85,8 +86,10 @@ class Explorer:
         self.session, self.run, self.title, self.originals = session, run, title, originals
         self.rows, self.data = rows, data
         self.typical: TypicalImages | None = None
+        self.map: ImageMap | None = None
         if run is not None and session.index is not None and session.model.networks.encoder is not None:
             self.typical = TypicalImages(run, session.model, session.index.images, rows)
+            self.map = ImageMap(run, session.model, session.index.images, rows)
         self.limitations = _limitations(session, run)
         self.compute = ComputeQueue()
         self.neighbours = Neighbours(session.model)

@@ -48,13 +48,14 @@ class TraversalQuery(View):
 
 
 class GalleryQuery(Query):
-    """Some images of a group of a code, given by any of its values; or some images with an ungrouped label."""
+    """Some images of a group of a code, given by any of its values; or with an ungrouped label; or by their indices."""
 
     code: Number
     group: Number | None = None
     label: str | None = None
     order: Order = "surest"
     other: Number | None = None  # another group, for the order ``between``
+    indices: Annotated[tuple[Number, ...], BeforeValidator(split_list), Field(max_length=MAX_SHOWN)] = ()
     start: Number = Field(0, alias="from")
     count: ImageCount = 60
 

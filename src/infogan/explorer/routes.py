@@ -41,6 +41,7 @@ MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript
 MAX_FRAMES = 100  # of an animation, one way
 MAX_ANIMATED = 400  # images in an animation
 NEIGHBOURS = 8
+MAP_STEPS = 4096  # places along a side of the map
 
 Answer = dict[str, Any] | Response | None  # values to send as JSON, a complete response, or None for the state
 Handler = Callable[[Explorer, Request], Awaitable[Response]]
@@ -116,6 +117,7 @@ def describe(explorer: Explorer) -> dict[str, Any]:
         "evidence": explorer.run is not None,
         "originals": explorer.originals is not None,
         "refinable": explorer.typical is not None,
+        "mappable": explorer.map is not None,
         "refined": explorer.run is not None and (explorer.run.path / REFINED).is_file(),
         "error": explorer.error,
         "limitations": explorer.limitations,
@@ -203,12 +205,36 @@ def traversal(explorer: Explorer, view: requests.TraversalQuery) -> Answer:
 def gallery(explorer: Explorer, query: requests.GalleryQuery) -> Answer:
     """Answer with ``count`` real images of a group in an order, or with an ungrouped label, from a position on."""
     index = explorer.session.images()
-    if query.label is not None:
+    if query.indices:
+        members = [number for number in query.indices if number < index.encoded]
+    elif query.label is not None:
         members = index.ungrouped_labels().get(query.label, [])
     else:
         members = index.ranked(query.code, query.group, query.order, query.other).tolist()
     images = index.describe(members[query.start : query.start + query.count], query.code)
     return {"total": len(members), **images}
+
+
+@computed("GET", "/api/map", Query)
+def collection_map(explorer: Explorer, _: Query) -> Answer:
+    """Answer with a map of the real images: the place of each, in 4096ths, and the number of its group."""
+    index = explorer.session.images()
+    if explorer.map is None:
+        raise UserError("this model has no encoder: there is no map of its images")
+    numbers, collection = explorer.map.points()
+    groups, assigned = index.assignments(index.main_code)
+    of_point = np.full(len(index.images), -1)  # of no group, or not read yet
+    of_point[: len(assigned)] = assigned
+    places = (collection.points * (MAP_STEPS - 1)).round().astype(int)
+    return {
+        "method": collection.method,
+        "indices": numbers.tolist(),
+        "x": places[:, 0].tolist(),
+        "y": places[:, 1].tolist(),
+        "numbers": of_point[numbers].tolist(),
+        "groups": [printable(group.name) for group in groups],
+        "of": len(index.images),
+    }
 
 
 @computed("GET", "/api/groups", requests.GroupsQuery)

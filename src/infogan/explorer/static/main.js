@@ -5,12 +5,13 @@ import { DEFAULTS, readAddress, state, view, writeAddress } from './state.js';
 import * as correct from './correct.js';
 import * as evidence from './evidence.js';
 import * as groups from './groups.js';
+import * as map from './map.js';
 import * as name from './name.js';
 import * as sort from './sort.js';
 import * as steer from './steer.js';
 
 // A view shows itself in its tab, and may handle keys.
-const VIEWS = { groups, sort, steer, name, correct, evidence };
+const VIEWS = { groups, sort, map, steer, name, correct, evidence };
 // What the views other than `steer` keep in the address; -1: the first group, no image, the last step, the sample grid.
 Object.assign(DEFAULTS, { code: 0, group: -1, other: -1, label: '', order: 'surest', image: -1, step: -1, drawn: -1 });
 
@@ -23,7 +24,7 @@ function open(tab) {
 
 function isAvailable(tab) {
   const { needs } = document.querySelector(`[data-tab="${tab}"]`).dataset;
-  return !needs || { images: state.images, codes: state.codes.length, evidence: state.evidence }[needs];
+  return !needs || { images: state.images, map: state.mappable, codes: state.codes.length, evidence: state.evidence }[needs];
 }
 
 function show() {
@@ -68,7 +69,7 @@ async function poll() {
     await new Promise((resolve) => setTimeout(resolve, 700));
     try { await loadState() } catch { continue }
     showState();
-    if (view.tab === 'groups' || (view.tab === 'correct' && $('uncertain').hidden)) VIEWS[view.tab].show();
+    if (view.tab === 'groups' || view.tab === 'map' || (view.tab === 'correct' && $('uncertain').hidden)) VIEWS[view.tab].show();
     if (state.images.encoded === state.images.count) document.dispatchEvent(new Event('state'));
   }
 }
@@ -85,6 +86,7 @@ async function start() {
   groups.begin((values) => { Object.assign(view, values); open('sort') });
   steer.begin(serverBackend);
   sort.begin();
+  map.begin((values) => { Object.assign(view, values); open('sort') });
   correct.begin();
   evidence.begin();
   for (const button of document.querySelectorAll('[data-tab]')) button.onclick = () => open(button.dataset.tab);
