@@ -120,6 +120,9 @@ def test_thumbnails_have_the_detail_of_their_files(photographs: Path, tmp_path: 
 
 LATTICE = f"/api/lattice?codes={CODES}"
 REFUSED = [
+    ("GET", "/api/gallery?code=0&indices=1,x", None, 400),
+    ("GET", f"/api/gallery?code=0&indices={','.join(['1'] * 201)}", None, 400),
+    ("GET", "/api/gallery?code=0&indices=-1", None, 400),
     ("GET", "/api/thumbnail", None, 400),
     ("GET", "/api/thumbnail?index=-1", None, 400),
     ("GET", "/api/thumbnail?index=99999", None, 400),
