@@ -66,7 +66,7 @@ def test_only_the_explorers_own_page_gets_answers(client: ExplorerClient, header
 
 def test_every_address_refuses_foreign_requests(client: ExplorerClient) -> None:
     before = client.state()
-    assert len(ROUTES) == 23
+    assert len(ROUTES) == 24
     for method, path, _ in ROUTES:
         for headers, status in (
             ({}, 401),

@@ -322,7 +322,7 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         assert page.text_content("#selection-count") == "6 selected"
         # To a new group.
         page.select_option("#selection-group", "")
-        page.get_by_label("named").fill("odd ones")
+        page.locator("#selection-new").fill("odd ones")
         page.get_by_role("button", name="Move", exact=True).click()
         page.get_by_role("button", name="Undo: 6 images labelled 'odd ones'", exact=True).wait_for()
         until(page, "() => document.getElementById('selection').hidden")
@@ -358,6 +358,29 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         thumbs.first.click()
         page.wait_for_selector("#detail h2")
         assert selected(page) == []
+
+
+def test_doubtful_images_are_explained_and_enlarged(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client) as page:
+        ready(page, client.home)
+        until(page, "() => !document.getElementById('progress').textContent.includes('reading')")
+        open_tab(page, "Correct")
+        page.wait_for_selector("#why .thumb")
+        headings = page.locator("#why h2").all_text_contents()
+        assert 1 <= len(headings) <= 2  # an untrained group may be empty
+        assert all(heading.startswith("Most similar images of ") for heading in headings)
+        before = page.text_content("#uncertain-summary")
+        page.locator("#enlarge").click()
+        until(page, "() => document.querySelector('#large[open] img').naturalWidth > 0")
+        page.keyboard.press("3")  # labels nothing while the image is large
+        page.keyboard.press("Escape")
+        until(page, "() => !document.getElementById('large').open")
+        assert page.text_content("#uncertain-summary") == before
+        page.locator("#why .thumb").first.click()
+        until(page, "() => document.getElementById('large').open")
+        page.locator("#large").get_by_role("button", name="Close").click()
+        page.locator("#skip").click()
+        until(page, "(before) => document.getElementById('uncertain-summary').textContent !== before", before)
 
 
 def test_images_are_selected_on_the_map_and_moved(browser: Any, client: ExplorerClient) -> None:

@@ -116,6 +116,27 @@ def test_thumbnails_have_the_detail_of_their_files(photographs: Path, tmp_path: 
         assert thumbnail(client, 7, 100).shape == (16, 16, 3)
 
 
+def test_similar_images_of_both_groups_say_why_an_image_is_doubtful(client: ExplorerClient) -> None:
+    model, digits = InfoGAN.load(client.run), load("digits")
+    features = model.features(digits.images)
+    number = client.get("/api/queue")[1]["items"][0]["index"]
+    status, answer = client.get("/api/why", index=number)
+    assert status == 200
+    (item,) = client.get("/api/gallery", code=0, indices=number)[1]["items"]
+    probabilities = item["predictions"][0]
+    assert [group["name"] for group in answer["groups"]] == [str(k) for k in np.argsort(probabilities)[:-3:-1]]
+    rows = {row["image"]: row["category"] for row in csv.DictReader(codes_csv(client).splitlines())}
+    for group in answer["groups"]:
+        members = [i for i, name in enumerate(digits.names) if rows[name] == group["name"] and i != number]
+        nearest = sorted(members, key=lambda i: -float(features[i] @ features[number]))[:6]
+        assert [image["index"] for image in group["images"]] == nearest
+        assert [image["name"] for image in group["images"]] == [digits.names[i] for i in nearest]
+
+
+def codes_csv(client: ExplorerClient) -> str:
+    return client.request("/api/codes.csv", headers={"Cookie": client.cookie})[2].decode()
+
+
 # Bad requests.
 
 LATTICE = f"/api/lattice?codes={CODES}"
@@ -123,6 +144,7 @@ REFUSED = [
     ("GET", "/api/gallery?code=0&indices=1,x", None, 400),
     ("GET", f"/api/gallery?code=0&indices={','.join(['1'] * 201)}", None, 400),
     ("GET", "/api/gallery?code=0&indices=-1", None, 400),
+    ("GET", "/api/why?index=99999", None, 400),
     ("GET", "/api/thumbnail", None, 400),
     ("GET", "/api/thumbnail?index=-1", None, 400),
     ("GET", "/api/thumbnail?index=99999", None, 400),

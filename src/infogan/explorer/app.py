@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 
 from infogan.api.features import filed_by_features
 from infogan.explorer.decode_worker import DecodeWorker
+from infogan.explorer.feature_space import FeatureSpace
 from infogan.explorer.image_map import ImageMap
 from infogan.explorer.neighbours import Neighbours
 from infogan.explorer.originals import Originals
 from infogan.explorer.session import Session
-from infogan.explorer.typical import TypicalImages
 from infogan.training.run_dir import RunFolder
 
 MAX_UPLOADS = 2  # bodies in memory at once; others wait in their sockets
@@ -85,11 +85,12 @@ class Explorer:
     ) -> None:
         self.session, self.run, self.title, self.originals = session, run, title, originals
         self.rows, self.data = rows, data
-        self.typical: TypicalImages | None = None
+        self.space: FeatureSpace | None = None
         self.map: ImageMap | None = None
-        if run is not None and session.index is not None and session.model.networks.encoder is not None:
-            self.typical = TypicalImages(run, session.model, session.index.images, rows)
-            self.map = ImageMap(run, session.model, session.index.images, rows)
+        index, model = session.index, session.model
+        if run is not None and index is not None and model.networks.encoder is not None:
+            self.space = FeatureSpace(run, model, index.images, rows)
+            self.map = ImageMap(run, model.digest(), np.arange(len(index.images)) if rows is None else rows, self.space)
         self.limitations = _limitations(session, run)
         self.compute = ComputeQueue()
         self.neighbours = Neighbours(session.model)

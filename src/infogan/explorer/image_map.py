@@ -4,12 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infogan.api.collection_map import CollectionMap, load_map, project
-from infogan.api.refine import refinable_space
-from infogan.data import ImageSet, some_indices
-from infogan.models.infogan import InfoGAN
+from infogan.explorer.feature_space import FeatureSpace
 from infogan.training.run_dir import RunFolder
-
-MAPPED = 10_000  # images of a map that is drawn while a person waits
 
 
 class ImageMap:
@@ -17,29 +13,27 @@ class ImageMap:
 
     Args:
         run: The run.
-        model: Its model.
-        images: The images that the explorer shows.
-        rows: Their numbers among the training images; None = they are all of them.
+        digest: Of the weights of its model.
+        rows: The numbers of the images among the training images.
+        space: The images in the space of their categories.
     """
 
-    def __init__(self, run: RunFolder, model: InfoGAN, images: ImageSet, rows: NDArray[np.int64] | None) -> None:
-        self._run, self._model, self._images, self._rows = run, model, images, rows
-        self._simple: tuple[NDArray[np.int64], CollectionMap] | None = None
+    def __init__(self, run: RunFolder, digest: str, rows: NDArray[np.int64], space: FeatureSpace) -> None:
+        self._run, self._digest, self._rows, self._space = run, digest, rows, space
+        self._simple: CollectionMap | None = None
 
     def points(self) -> tuple[NDArray[np.int64], CollectionMap]:
         """Return the numbers of the images on the map, and the map.
 
-        A map that the command has drawn has all images; another has at most ``MAPPED``.
+        A map that the command has drawn has all images; another has some of them.
 
         Raises:
             UserError: There are too few images, or the file of the map is damaged.
         """
-        kept = load_map(self._run, self._model.digest())
-        rows = np.arange(len(self._images)) if self._rows is None else self._rows
-        if kept is not None and len(rows) and rows.max() < len(kept.points):
-            return np.arange(len(rows)), CollectionMap(kept.method, kept.points[rows])
+        kept = load_map(self._run, self._digest)
+        if kept is not None and self._rows.max(initial=-1) < len(kept.points):
+            return np.arange(len(self._rows)), CollectionMap(kept.method, kept.points[self._rows])
+        numbers, space = self._space.candidates()
         if self._simple is None:
-            numbers = some_indices(len(self._images), MAPPED)
-            space = refinable_space(self._run, self._model, self._images.images[numbers], rows[numbers])[1]
-            self._simple = numbers, project(space, "pca")
-        return self._simple
+            self._simple = project(space, "pca")
+        return numbers, self._simple

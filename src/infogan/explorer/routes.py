@@ -41,6 +41,7 @@ MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript
 MAX_FRAMES = 100  # of an animation, one way
 MAX_ANIMATED = 400  # images in an animation
 NEIGHBOURS = 8
+SIMILAR = 6  # images of a group that are shown next to one to be corrected
 MAP_STEPS = 4096  # places along a side of the map
 
 Answer = dict[str, Any] | Response | None  # values to send as JSON, a complete response, or None for the state
@@ -116,7 +117,7 @@ def describe(explorer: Explorer) -> dict[str, Any]:
         "title": explorer.title,
         "evidence": explorer.run is not None,
         "originals": explorer.originals is not None,
-        "refinable": explorer.typical is not None,
+        "refinable": explorer.space is not None,
         "mappable": explorer.map is not None,
         "refined": explorer.run is not None and (explorer.run.path / REFINED).is_file(),
         "error": explorer.error,
@@ -290,12 +291,31 @@ def queue(explorer: Explorer, query: requests.QueueQuery) -> Answer:
     index = explorer.session.images()
     uncertain, typical = index.by_uncertainty(), list[int]()
     if query.order == "typical":
-        if explorer.typical is None:
+        if explorer.space is None:
             raise UserError("this model has no encoder: typical images are not known")
-        typical = explorer.typical.next(index.labels.keys(), query.skipped, query.count)
+        typical = explorer.space.typical(index.labels.keys(), query.skipped, query.count)
     doubtful = uncertain[~np.isin(uncertain, query.skipped)][: query.count].tolist()
     images = [number for number in typical if number < index.encoded] or doubtful
     return {"total": len(uncertain), **index.describe(images)}
+
+
+@computed("GET", "/api/why", requests.ImageQuery)
+def why(explorer: Explorer, query: requests.ImageQuery) -> Answer:
+    """Answer with the two most probable groups of an image, and the images of each that are most similar to it."""
+    index = explorer.session.images()
+    index.check_index(query.index)
+    if explorer.space is None:
+        raise UserError("this model has no encoder: similar images are not known")
+    if query.index >= index.encoded:
+        raise UserError(f"image {query.index} is not read yet; retry in a moment")
+    groups, assigned = index.assignments(index.main_code)
+    (probabilities,) = index.group_probabilities(index.main_code, np.array([query.index]))
+    answer = []
+    for number in np.argsort(-probabilities, kind="stable")[:2].tolist():
+        similar = explorer.space.nearest(query.index, np.flatnonzero(assigned == number), SIMILAR)
+        names = [{"index": i, "name": printable(index.images.names[i])} for i in similar]
+        answer.append({"name": printable(groups[number].name), "images": names})
+    return {"groups": answer}
 
 
 @route("POST", "/api/refine")

@@ -1,5 +1,5 @@
 // Correcting: one image at a time, one key each.
-import { $, make, paint, percent, showError } from './dom.js';
+import { $, make, paint, percent, rove, setTabStop, showError, showLarge, thumb } from './dom.js';
 import { ask, change, decoded, query, thumbnail } from './server.js';
 import { state } from './state.js';
 import { card } from './sort.js';
@@ -12,9 +12,11 @@ let queue = [], sheet = null, position = 0, saving = false, requests = 0;
 let ready = Promise.resolve(); // resolves when the displayed image is the one that a key labels
 
 const MIN_CORRECTIONS = 10; // for refining
+const LARGE = 1024; // pixels of an enlarged image
 
 export function begin() {
   $('skip').onclick = skip;
+  $('enlarge').onclick = $('uncertain').onclick = enlarge;
   if (!state.refinable) $('correct-order').value = 'uncertain';
   $('correct-order-label').hidden = $('refining').hidden = !state.refinable;
   $('correct-order').onchange = show;
@@ -103,7 +105,8 @@ async function present() {
   const item = queue[position], count = sheet.items.length;
   $('next').replaceChildren(...queue.slice(position + 1, position + 13).map((other) => card(other, sheet.image, inSheet(other), count)));
   for (const button of $('next').querySelectorAll('button')) button.disabled = true;
-  $('uncertain').hidden = !item;
+  $('uncertain').hidden = $('enlarge').hidden = !item;
+  showWhy(item);
   if (!item) {
     $('uncertain-summary').textContent = state.images.encoded < state.images.count ? 'Images are still being read.' : 'All images are labelled.';
     return;
@@ -119,6 +122,34 @@ async function present() {
     paint($('uncertain'), await decoded(sheet.image), inSheet(item), count);
   }
   $('uncertain').classList.toggle('photo', state.originals);
+}
+
+// The images of the two most probable groups that are most similar to an image: why it is doubtful.
+async function showWhy(item) {
+  if (!item || !state.refinable) {
+    $('why').replaceChildren();
+    return;
+  }
+  let groups;
+  try {
+    ({ groups } = await ask(`/api/why?${query({ index: item.index })}`));
+  } catch (error) {
+    showError(error.message, 'correct');
+    return;
+  }
+  if (queue[position] !== item) return;
+  $('why').replaceChildren(...groups.filter(({ images }) => images.length).flatMap(({ name, images }) => {
+    const similar = images.map((image) => make('li', {}, thumb(thumbnail(image.index, 160), 0, 1, `${image.name}: ${name}`,
+      () => showLarge(thumbnail(image.index, LARGE), image.name), state.originals ? 'photo' : '')));
+    const list = rove(make('ul', { class: 'gallery' }, ...similar));
+    setTabStop(list);
+    return [make('h2', {}, `Most similar images of ${name}`), list];
+  }));
+}
+
+function enlarge() {
+  const item = queue[position];
+  if (item) showLarge(thumbnail(item.index, LARGE), item.name);
 }
 
 async function label(name) {
@@ -146,7 +177,7 @@ function skip() {
 }
 
 export function key(event) {
-  if (event.repeat) return;
+  if (event.repeat || $('large').open) return;
   if (event.key === ' ' && !event.target.closest('button, a')) {
     event.preventDefault();
     skip();

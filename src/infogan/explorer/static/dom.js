@@ -40,6 +40,15 @@ export function clearErrors() {
 export const isForPage = (event) => !event.ctrlKey && !event.metaKey && !event.altKey
   && !event.target.closest('select, textarea, input:not([type=range], [type=file])');
 
+// Shows an image as large as the window allows, until it is closed by Escape or a click.
+export function showLarge(src, title) {
+  const dialog = $('large');
+  dialog.replaceChildren(make('img', { src, alt: title }), make('button', { type: 'button', onclick: () => dialog.close() }, 'Close'));
+  dialog.setAttribute('aria-label', title);
+  dialog.onclick = () => dialog.close();
+  dialog.showModal();
+}
+
 // A box of buttons is one stop for the Tab key. Arrow keys move between the buttons, up and down by their position.
 export function rove(box) {
   box.addEventListener('keydown', (event) => {

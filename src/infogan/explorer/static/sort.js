@@ -1,5 +1,5 @@
 // Sorting: real images by group, and one of them in detail.
-import { $, choices, make, percent, rove, setTabStop, showError, thumb } from './dom.js';
+import { $, choices, make, percent, rove, setTabStop, showError, showLarge, thumb } from './dom.js';
 import { showPredictions } from './predictions.js';
 import { ask, change, query, thumbnail } from './server.js';
 import { state, view, writeAddress } from './state.js';
@@ -242,6 +242,7 @@ async function showDetail(index, focus) {
   detail.replaceChildren(
     make('h2', {}, item.name),
     make('p', {}, item.label ? `${item.label}, labelled by you` : `${item.group}, ${percent(item.confidence)}`),
+    make('button', { type: 'button', onclick: () => showLarge(thumbnail(index, 1024), item.name) }, 'Enlarge'),
     ...showPredictions({ image: state.originals ? thumbnail(index, 512) : image, photo: state.originals, predictions: item.predictions, generated, similar }, generate),
     make('h2', {}, `Correct ${code.name}`), make('div', { class: 'values' }, ...buttons));
   if (focus || focused) detail.focus({ preventScroll: true });
