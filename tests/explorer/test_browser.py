@@ -360,6 +360,20 @@ def test_selected_images_are_moved_together(browser: Any, client: ExplorerClient
         assert selected(page) == []
 
 
+def test_the_selected_image_stays_in_view_in_a_narrow_window(browser: Any, client: ExplorerClient) -> None:
+    with Tab(browser, client, viewport={"width": 400, "height": 800}) as page:
+        ready(page, client.home)
+        open_tab(page, "Steer")
+        until(page, "() => Number(document.getElementById('centre').dataset.frame) > 0")
+        slider = page.locator("#codes input[type=range]").last
+        slider.scroll_into_view_if_needed()
+        page.mouse.wheel(0, 300)
+        page.wait_for_timeout(200)
+        box = page.locator("#centre").bounding_box()
+        assert 0 <= box["y"] < 300
+        assert page.evaluate("window.scrollY") > 300
+
+
 def test_doubtful_images_are_explained_and_enlarged(browser: Any, client: ExplorerClient) -> None:
     with Tab(browser, client) as page:
         ready(page, client.home)
