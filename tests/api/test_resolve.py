@@ -30,7 +30,7 @@ from infogan.data.dataset import ImageSet, NumberedNames
 from infogan.data.factors import Factors
 from infogan.training.losses import check_losses
 from infogan.training.run_dir import RunFolder
-from infogan.training.time_budget import RESERVE, Timing
+from infogan.training.time_budget import RESERVE, Timing, within
 from infogan.utils.errors import UserError
 from tests.helpers import SEPARATE_RECOGNIZER, image_set, small_config
 
@@ -140,6 +140,35 @@ def test_declared_knobs_come_before_others_and_a_reader_learns_before_the_genera
     assert build(compose(recipe, [config.model_dump(mode="json", exclude_none=True)])) == config
     none_left = build(compose(recipe, knobs=["slant"], continuous=0))
     assert [code.name for code in none_left.codes if isinstance(code, ContinuousCode)] == ["slant"]
+
+
+def test_reader_is_calibrated_without_categories_and_scales_with_a_budget() -> None:
+    config = build(compose("robust", categorical=[], knobs="slant"))
+    assert [stage.name for stage in config.stages] == ["read", "gan"]
+    assert config.stages[1].on_start == ("calibrate",)
+    for recipe in ("plain", "paper", "post"):
+        config = build(compose(recipe, knobs=["slant"]))
+        stages = within(600, config, Timing(1.0, (0.02, 0.02))).config.stages
+        assert stages[0].share == pytest.approx(stages[1].share / 5, rel=0.01)
+    # Steps of the reader are none of the generator: the warning is about these.
+    steps = resolve_options(compose("robust", knobs=["slant"]), image_set(300), timed=False).config.stage_steps
+    assert steps[3] == pytest.approx(steps[4] / 5)
+
+
+def test_declared_codes_that_cannot_be_are_refused() -> None:
+    twice = [{"kind": "continuous", "name": name, "follows": "slant"} for name in ("a", "b")]
+    for codes in (twice, [{"kind": "continuous", "range": 5}]):
+        with pytest.raises(UserError):
+            build(compose("plain", [{"codes": codes}]))
+    options = compose("plain", [{"codes": [{"kind": "continuous", "follows": "slant", "range": 61}]}])
+    with pytest.raises(UserError, match="60"):
+        resolve_options(options, image_set())
+
+
+def test_a_reader_does_not_shrink_the_batches_of_the_generator() -> None:
+    config = resolve_options(compose("paper", knobs=["slant"]), image_set(300), timed=False).config
+    assert config.train.batch_size == 128
+    assert [config.batch_size(stage) for stage in range(2)] == [256, 128]
 
 
 def test_knobs_need_an_infogan_and_colour_for_a_hue() -> None:

@@ -1,5 +1,7 @@
 """A map of a collection: each image is a point, and images that look alike lie close together."""
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,10 +10,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt32
 from numpy.typing import NDArray
 
-from infogan.api.evaluate_run import data_of_run, load_images
+from infogan.api.evaluate_run import check_images, data_of_run, load_images
 from infogan.api.refine import refinable_space
 from infogan.models.infogan import InfoGAN
 from infogan.training.run_dir import RunFolder
@@ -33,10 +35,12 @@ class CollectionMap:
     Attributes:
         method: How the map was made.
         points: (images, 2), in [0, 1], in the order of the images; y points down.
+        names: (images,), the CRC-32 of the name of each image, which shows that the images are still the same.
     """
 
     method: Method
     points: Float32[np.ndarray, "image 2"]
+    names: UInt32[np.ndarray, " image"]
 
 
 def map_run(path: str | Path, *, method: str = "tsne", data: str | Path | None = None) -> CollectionMap:
@@ -58,11 +62,18 @@ def map_run(path: str | Path, *, method: str = "tsne", data: str | Path | None =
     if method not in METHODS:
         raise UserError(f"there is no method {method!r} for a map: choose {' or '.join(METHODS)}")
     run, model = RunFolder.existing(Path(path)), InfoGAN.load(path)
-    images = load_images(model, data_of_run(run, None if data is None else str(data)))
-    collection_map = project(refinable_space(run, model, images.images)[1], method)
-    arrays = {"points": collection_map.points}
+    settings = data_of_run(run, None if data is None else str(data))
+    images = load_images(model, settings)
+    check_images(run, images, settings.source)
+    points = project(refinable_space(run, model, images.images)[1], method)
+    arrays = {"points": points, "names": checksums(images.names)}
     write_bytes(run.path / MAP, safetensors.numpy.save(arrays, {"model": model.digest(), "method": method}))
-    return collection_map
+    return CollectionMap(method, points, arrays["names"])
+
+
+def checksums(names: Iterable[str]) -> UInt32[np.ndarray, " name"]:
+    """Return the CRC-32 of each name."""
+    return np.array([zlib.crc32(name.encode("utf-8", "surrogateescape")) for name in names], np.uint32)
 
 
 def load_map(run: RunFolder, digest: str) -> CollectionMap | None:
@@ -80,17 +91,19 @@ def load_map(run: RunFolder, digest: str) -> CollectionMap | None:
         return None
     try:
         with safetensors.safe_open(path, "np") as file:
-            metadata, points = file.metadata() or {}, file.get_tensor("points")
-    except (OSError, safetensors.SafetensorError) as error:
+            metadata, points, names = file.metadata() or {}, file.get_tensor("points"), file.get_tensor("names")
+    except (OSError, LookupError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} is damaged; without this file, the explorer draws a simple map") from error
     method = next((name for name in METHODS if name == metadata.get("method")), None)
     if metadata.get("model") != digest or method is None:
         return None
-    return CollectionMap(method, points)
+    return CollectionMap(method, points, names)
 
 
-def project(space: Float32[np.ndarray, "image dimension"], method: Method, *, seed: int = 0) -> CollectionMap:
-    """Return the map of images in a space.
+def project(
+    space: Float32[np.ndarray, "image dimension"], method: Method, *, seed: int = 0
+) -> Float32[np.ndarray, "image 2"]:
+    """Return the places of images in a space on a map, in [0, 1].
 
     Args:
         space: The images.
@@ -106,8 +119,8 @@ def project(space: Float32[np.ndarray, "image dimension"], method: Method, *, se
     if method == "tsne":
         points = _tsne(space, points, seed)
     low, high = points.min(axis=0), points.max(axis=0)
-    scaled = (points - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
-    return CollectionMap(method, scaled.astype(np.float32))
+    scaled: NDArray[np.float64] = (points - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    return scaled.astype(np.float32)
 
 
 def _principal_components(space: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -127,7 +140,7 @@ def _tsne(space: NDArray[np.float32], start: NDArray[np.float64], seed: int) -> 
     except ImportError as error:
         raise UserError("--method tsne needs openTSNE: pip install 'infogan[map]', or use --method pca") from error
     perplexity = min(PERPLEXITY, (len(space) - 1) / 3)
-    initial = start / (start[:, 0].std() * 1e4)  # small, so that neighbours decide
+    initial = start / max(start[:, 0].std() * 1e4, np.finfo(np.float64).tiny)  # small, so that neighbours decide
     tsne = TSNE(perplexity=perplexity, initialization=initial, n_jobs=torch.get_num_threads(), random_state=seed)
     points: NDArray[np.float64] = np.asarray(tsne.fit(space))
     return points

@@ -39,7 +39,7 @@ def fit(
     recipe: str = "robust",
     categorical: Number | str | Sequence[Number | str] | None = None,
     continuous: Number | None = None,
-    knobs: Iterable[str] = (),
+    knobs: str | Iterable[str] = (),
     budget: Number | None = None,
     steps: Number | None = None,
     seed: Number = 0,

@@ -26,6 +26,7 @@ from infogan.models.networks import check_size
 from infogan.training.count_clusters import CategoryRange, count_categories
 from infogan.training.losses import LOSSES, check_losses
 from infogan.training.run_dir import RunFolder
+from infogan.training.stage_hooks import CALIBRATE
 from infogan.training.time_budget import Timing, measure, with_stages, within
 from infogan.utils import distributed
 from infogan.utils.errors import UserError, unknown_name
@@ -45,7 +46,7 @@ def compose(
     *,
     categorical: Number | str | Sequence[Number | str] | None = None,
     continuous: Number | None = None,
-    knobs: Iterable[str] = (),
+    knobs: str | Iterable[str] = (),
     run: Path | None = None,
 ) -> Options:
     """Return the options of a recipe with further options on top.
@@ -247,7 +248,7 @@ def parse_augmentations(text: str) -> dict[str, float]:
     return strengths
 
 
-def parse_knobs(texts: Iterable[str]) -> list[Options]:
+def parse_knobs(texts: str | Iterable[str]) -> list[Options]:
     """Return codes that follow properties, from texts such as ``slant,rotate=20``; their names are the properties.
 
     Args:
@@ -261,7 +262,7 @@ def parse_knobs(texts: Iterable[str]) -> list[Options]:
         ['slant', 'thickness', 'rotate']
     """
     codes: dict[str, Options] = {}
-    for part in ",".join(map(str, texts)).split(","):
+    for part in ",".join([texts] if isinstance(texts, str) else map(str, texts)).split(","):
         name, equals, number = (word.strip() for word in part.partition("="))
         if not name and not equals:
             continue
@@ -347,7 +348,7 @@ def _with_reader(stages: Sequence[Options]) -> list[Options]:
         return [*stages]
     generating = stages[first]
     read = {**presets.READ, "share": presets.READ["share"] * generating.get("share", 1.0)}
-    calibrated = {**generating, "on_start": [*generating.get("on_start", ()), "calibrate"]}
+    calibrated = {**generating, "on_start": [*generating.get("on_start", ()), CALIBRATE]}
     return [*stages[:first], read, calibrated, *stages[first + 1 :]]
 
 
@@ -373,7 +374,8 @@ def _without_networks(options: Options, networks: Set[str]) -> Options:
             if trained and losses:
                 updates.append({**update, "networks": trained, "losses": losses})
         if updates:
-            stages.append({**stage, "on_start": [], "updates": updates})
+            hooks = [hook for hook in stage.get("on_start", ()) if hook == CALIBRATE]  # the others need an encoder
+            stages.append({**stage, "on_start": hooks, "updates": updates})
     settings = {**options["networks"], "encoder": False, "conditional": False}
     if "pair_classifier" in networks:
         settings["pair_classifier"] = False
@@ -431,6 +433,9 @@ def _check_images(config: Config, images: ImageSet) -> FewLabels | None:
     check_size(config.networks, ImageShape(images.channels, images.size))
     if (bands := config.data.bands) and images.channels not in (1, 3) and max(bands) > images.channels:
         raise UserError(f"the bands are {bands}, but the images of {images.source} have {images.channels} channels")
+    for code in config.declared:
+        if code.follows is not None and code.range > (most := TRANSFORMS[code.follows].most):
+            raise UserError(f"the range of the knob {code.name!r} is {code.range:g}, but at most {most:g} is possible")
     if images.channels != 3 and any(code.follows == "hue" for code in config.declared):
         raise UserError(f"the images of {images.source} are not in colour, so that no knob can follow their hue")
     if config.objective.kind == "cgan" and images.labels is None:
@@ -443,17 +448,20 @@ def _for_few_images(options: Options, config: Config, count: int) -> tuple[Optio
 
     The batches of the encoder, which are several times as large as the GAN's, shrink first.
     """
-    warnings = []
-    batch_size, factor = config.largest_batch
-    if count < batch_size:
+    few = f"{count} images are few: do not rely on a model of fewer than {FEW_IMAGES} images"
+    warnings = [few] if count < FEW_IMAGES else []
+    (batch_size, factor), of_gan = config.largest_batch, config.train.batch_size
+    if count >= batch_size:
+        return options, warnings
+    if config.networks.encoder or count < of_gan:
         factor = max(1, min(factor, count // SMALL_BATCH))
-        stages = [{**stage, "batch_factor": min(factor, stage.get("batch_factor", 1))} for stage in options["stages"]]
-        options = {**options, "stages": stages, "train": {**options["train"], "batch_size": count // factor}}
+        of_gan = count // factor
         reason = f"{count} images are fewer than a batch of {batch_size}"
-        warnings.append(f"{reason}: batches have {count // factor * factor} images")
-    if count < FEW_IMAGES:
-        warnings.append(f"{count} images are few: do not rely on a model of fewer than {FEW_IMAGES} images")
-    return options, warnings
+        warnings = [f"{reason}: batches have {of_gan * factor} images", *warnings]
+    else:  # a reader alone has larger batches than there are images
+        factor = count // of_gan
+    stages = [{**stage, "batch_factor": min(factor, stage.get("batch_factor", 1))} for stage in options["stages"]]
+    return {**options, "stages": stages, "train": {**options["train"], "batch_size": of_gan}}, warnings
 
 
 def _check_categories(config: Config, few_labels: FewLabels | None) -> None:

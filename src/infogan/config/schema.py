@@ -147,6 +147,12 @@ class ContinuousCode(Settings):
     deviation: Annotated[float, Field(gt=0)] | None = None  # standard deviation of Q; None = learned, with a floor
     weight: Annotated[float, Field(ge=0)] = 1.0  # λ of this code in the information loss
 
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.range and self.follows is None:
+            raise ValueError(f"code {self.name!r} has a range but follows no property")
+        return self
+
 
 Code = Annotated[CategoricalCode | ContinuousCode, Field(discriminator="kind")]
 
@@ -319,6 +325,9 @@ class Config(Settings):
         kind, names = self.objective.kind, [code.name for code in self.codes]
         if len(set(names)) < len(names):
             raise ValueError(f"two codes have the same name: {', '.join(names)}")
+        followed = [code.follows for code in self.declared]
+        if len(set(followed)) < len(followed):
+            raise ValueError(f"two codes follow the same property: {', '.join(map(str, followed))}")
         if kind == "gan" and self.codes:
             raise ValueError("a gan has no codes: use --objective infogan")
         if kind == "cgan" and (len(self.codes) > 1 or len(self.category_sizes) < len(self.codes)):
@@ -351,6 +360,8 @@ class Config(Settings):
             raise ValueError("a stage needs an encoder, but networks.encoder is false")
         if not self.declared and ("calibrate" in hooks or "reader" in trained):
             raise ValueError("a stage needs a reader, but no code follows a property: use --knob")
+        if self.declared and "calibrate" not in hooks:
+            raise ValueError("a code follows a property, but no stage has the hook calibrate: use --knob")
         return self
 
     @model_validator(mode="after")

@@ -25,23 +25,21 @@ class Transform:
     Attributes:
         usual: The amount by which training changes it, at most, both ways.
         most: The largest amount that can be asked for.
-        unit: What an amount of 1 is.
     """
 
     usual: float
     most: float
-    unit: str
 
 
 TRANSFORMS: dict[Property, Transform] = {
-    "slant": Transform(20.0, 60.0, "degrees that vertical lines lean to the right"),
-    "thickness": Transform(0.02, 0.2, "sides by which the border of what is drawn moves outwards"),
-    "size": Transform(0.25, 1.0, "factors of e"),
-    "shift-x": Transform(0.12, 0.5, "sides to the right"),
-    "shift-y": Transform(0.12, 0.5, "sides downwards"),
-    "rotate": Transform(25.0, 180.0, "degrees clockwise"),
-    "brightness": Transform(0.7, 3.0, "factors of e by which the exponent of the pixels' values shrinks"),
-    "hue": Transform(0.15, 0.5, "turns of the colour circle"),
+    "slant": Transform(20.0, 60.0),  # degrees that vertical lines lean to the right
+    "thickness": Transform(0.02, 0.2),  # sides by which the border of what is drawn moves outwards
+    "size": Transform(0.25, 1.0),  # factors of e
+    "shift-x": Transform(0.12, 0.5),  # sides to the right
+    "shift-y": Transform(0.12, 0.5),  # sides downwards
+    "rotate": Transform(25.0, 180.0),  # degrees clockwise
+    "brightness": Transform(0.7, 3.0),  # factors of e by which the exponent of the pixels' values shrinks
+    "hue": Transform(0.15, 0.5),  # turns of the colour circle
 }
 assert set(TRANSFORMS) == set(get_args(Property))
 

@@ -35,8 +35,7 @@ def measure_property(images: Pixels, name: Property) -> NDArray[np.float64]:
     Example:
         >>> measure_property(images, "brightness").max() <= 1
     """
-    with np.errstate(invalid="ignore"):
-        return MEASURES[name](torch.from_numpy(images).double() / 255).numpy()
+    return MEASURES[name](torch.from_numpy(images).double() / 255).numpy()
 
 
 def turns_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

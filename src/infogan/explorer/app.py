@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
+from infogan.api.collection_map import checksums
 from infogan.api.features import filed_by_features
 from infogan.explorer.decode_worker import DecodeWorker
 from infogan.explorer.feature_space import FeatureSpace
@@ -90,7 +91,9 @@ class Explorer:
         index, model = session.index, session.model
         if run is not None and index is not None and model.networks.encoder is not None:
             self.space = FeatureSpace(run, model, index.images, rows)
-            self.map = ImageMap(run, model.digest(), np.arange(len(index.images)) if rows is None else rows, self.space)
+            all_rows = np.arange(len(index.images)) if rows is None else rows
+            names = checksums(index.images.names[i] for i in range(len(index.images)))
+            self.map = ImageMap(run, model.digest(), names, all_rows, self.space)
         self.limitations = _limitations(session, run)
         self.compute = ComputeQueue()
         self.neighbours = Neighbours(session.model)

@@ -62,7 +62,8 @@ class FeatureSpace:
         """Return the images among ``members`` that are most similar to an image, other than itself, by their cosine."""
         numbers, space = self.candidates()
         among = np.isin(numbers, members) & (numbers != number)
-        vector = self.of(np.array([number]))[0]
+        is_candidate = numbers == number
+        vector = space[is_candidate][0] if is_candidate.any() else self.of(np.array([number]))[0]
         lengths = np.linalg.norm(space[among], axis=1) * np.linalg.norm(vector)
         cosines = space[among] @ vector / np.maximum(lengths, np.finfo(np.float32).tiny)
         nearest: list[int] = numbers[among][np.argsort(-cosines, kind="stable")[:count]].tolist()

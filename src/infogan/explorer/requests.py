@@ -87,6 +87,12 @@ class ImageQuery(Query):
     index: Number
 
 
+class WhyQuery(ImageQuery):
+    """Index of a real image, and the channel, see `TableQuery`."""
+
+    channel: Annotated[str, Field(max_length=64)] = ""
+
+
 class FigureQuery(Query):
     """Step of training, and the position of a code for its traversal; without ``code``, the sample grid."""
 

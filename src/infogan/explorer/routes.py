@@ -43,6 +43,7 @@ MAX_ANIMATED = 400  # images in an animation
 NEIGHBOURS = 8
 SIMILAR = 6  # images of a group that are shown next to one to be corrected
 MAP_STEPS = 4096  # places along a side of the map
+UNREAD = -2  # group of an image that is not encoded yet
 
 Answer = dict[str, Any] | Response | None  # values to send as JSON, a complete response, or None for the state
 Handler = Callable[[Explorer, Request], Awaitable[Response]]
@@ -222,17 +223,17 @@ def collection_map(explorer: Explorer, _: Query) -> Answer:
     index = explorer.session.images()
     if explorer.map is None:
         raise UserError("this model has no encoder: there is no map of its images")
-    numbers, collection = explorer.map.points()
+    method, numbers, points = explorer.map.points()
     groups, assigned = index.assignments(index.main_code)
-    of_point = np.full(len(index.images), -1)  # of no group, or not read yet
-    of_point[: len(assigned)] = assigned
-    places = (collection.points * (MAP_STEPS - 1)).round().astype(int)
+    of_image = np.full(len(index.images), UNREAD)
+    of_image[: len(assigned)] = assigned  # -1 for a label that is not the name of a group
+    places = (points * (MAP_STEPS - 1)).round().astype(int)
     return {
-        "method": collection.method,
+        "method": method,
         "indices": numbers.tolist(),
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
-        "numbers": of_point[numbers].tolist(),
+        "numbers": of_image[numbers].tolist(),
         "groups": [printable(group.name) for group in groups],
         "of": len(index.images),
     }
@@ -299,8 +300,8 @@ def queue(explorer: Explorer, query: requests.QueueQuery) -> Answer:
     return {"total": len(uncertain), **index.describe(images)}
 
 
-@computed("GET", "/api/why", requests.ImageQuery)
-def why(explorer: Explorer, query: requests.ImageQuery) -> Answer:
+@computed("GET", "/api/why", requests.WhyQuery)
+def why(explorer: Explorer, query: requests.WhyQuery) -> Answer:
     """Answer with the two most probable groups of an image, and the images of each that are most similar to it."""
     index = explorer.session.images()
     index.check_index(query.index)

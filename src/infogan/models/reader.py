@@ -63,7 +63,7 @@ class Reader(AutocastModule):
         return resize(images, self.side)
 
     def measure(self, images: Images) -> Float[Tensor, "batch property"]:
-        """Return the properties in units of their transforms' usual amounts, from an origin that training finds."""
+        """Return the properties, from an origin that training finds; 1 is the largest change in training."""
         measured: Tensor = self.head(self.forward_autocast(self.trunk, self.resize(images)))
         return measured
 

@@ -29,7 +29,7 @@ from infogan.utils import distributed
 from infogan.utils.devices import synchronize
 from infogan.utils.errors import UserError
 
-GOOD_GAN_STEPS = 2_000  # steps of the stages that scale; a budget that leaves fewer causes a warning
+GOOD_GAN_STEPS = 2_000  # steps that train the generator; a budget that leaves fewer causes a warning
 MIN_GAN_STEPS = 200  # a budget that leaves fewer is refused
 TIMED_STEPS = 8  # of each stage; the first of them warm up
 WARM_UP_STEPS = 3
@@ -84,8 +84,8 @@ def within(seconds: float, config: Config, timing: Timing) -> Length:
     timed = list(zip(config.stages, timing.steps, strict=True))
     fixed = sum(stage.share * step for stage, step in timed if not stage.scales_with_budget)
     scaling = sum(stage.share * step for stage, step in timed if stage.scales_with_budget)
-    shares = sum(stage.share for stage in config.stages if stage.scales_with_budget)
-    per_step = scaling / shares if shares else 0.0
+    shares = sum(stage.share for stage in config.stages if _is_gan(stage))
+    per_step = scaling / shares if shares else 0.0  # with its part of the other stages that scale
     least, enough = (
         (timing.overhead + fixed + steps * per_step) / (1 - RESERVE) for steps in (MIN_GAN_STEPS, GOOD_GAN_STEPS)
     )
@@ -97,7 +97,7 @@ def within(seconds: float, config: Config, timing: Timing) -> Length:
     for stage in config.stages:
         steps = stage.share * available / scaling if stage.scales_with_budget else stage.share
         stages.append(stage.model_copy(update={"share": float(max(1, int(steps)))}))
-    gan_steps = int(sum(stage.share for stage in stages if stage.scales_with_budget))
+    gan_steps = int(sum(stage.share for stage in stages if _is_gan(stage)))
     warning = None
     if seconds < enough and shares:
         warning = (
@@ -105,6 +105,10 @@ def within(seconds: float, config: Config, timing: Timing) -> Length:
             f"Use --budget {math.ceil(enough)}s on this machine"
         )
     return Length(with_stages(config.with_train(budget=seconds), tuple(stages)), warning)
+
+
+def _is_gan(stage: Stage) -> bool:
+    return stage.scales_with_budget and any("generator" in update.networks for update in stage.updates)
 
 
 def with_stages(config: Config, stages: tuple[Stage, ...]) -> Config:

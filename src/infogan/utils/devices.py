@@ -4,6 +4,8 @@ What differs between them is here, so that another one needs an entry here alone
 take a device as it is.
 """
 
+import os
+
 import torch
 
 from infogan.utils.errors import UserError
@@ -21,7 +23,8 @@ def pick_device(name: str) -> str:
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return "cpu" if accelerator is None else accelerator.type
+        shares_work = "TORCHELASTIC_RUN_ID" in os.environ  # several workers exchange messages on CPU and CUDA alone
+        return "cpu" if accelerator is None or (shares_work and accelerator.type != "cuda") else accelerator.type
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -33,7 +36,10 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the hardware multiplies numbers in bfloat16, so that networks are faster in it."""
     if device.type == "cpu":
         return torch.cpu._is_avx512_bf16_supported()
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if device.type != "cuda":
+        return False
+    # PyTorch also counts GPUs on which it emulates bfloat16, slowly.
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def synchronize(device: torch.device) -> None:

@@ -121,6 +121,8 @@ def process_group(device: str) -> Iterator[str]:
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         yield device
         return
+    if not device.startswith(("cpu", "cuda")):
+        raise UserError(f"several workers compute on cpu or cuda, not on {device}: pass --device cpu")
     if device == "cuda":
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
     if device.startswith("cuda"):

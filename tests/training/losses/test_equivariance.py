@@ -64,6 +64,7 @@ def test_loss_follows_its_equation_and_a_right_measure_has_a_small_one(monkeypat
     assert half.mean() > 5 * right.mean()
     # Away from the middle, the origin adds its share.
     context.reals = context.reals.roll(1, dims=3)
+    del context.varied_reals
     assert loss_of(1.0).mean() == pytest.approx(ORIGIN_WEIGHT * 2 * (1 / 8 / TRANSFORMS["shift-x"].usual) ** 2, rel=0.1)
 
 

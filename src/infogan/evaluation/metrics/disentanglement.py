@@ -467,7 +467,7 @@ def infomec(codes: Codes, factors: Factors, *, seed: int = 0) -> InfoMEC:
     from sklearn.feature_selection import mutual_info_classif
 
     values, levels = _checked(codes, factors)
-    rows = _split(len(values), seed)[0] if len(values) > TRAIN_SAMPLES else np.arange(len(values))
+    rows = np.random.default_rng(seed).permutation(len(values))[:TRAIN_SAMPLES]
     values, levels = values[rows], levels[rows]
     ranges = np.ptp(values, axis=0)
     is_active = ranges > ranges.max() / 20

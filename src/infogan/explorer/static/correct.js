@@ -1,6 +1,6 @@
 // Correcting: one image at a time, one key each.
 import { $, make, paint, percent, rove, setTabStop, showError, showLarge, thumb } from './dom.js';
-import { ask, change, decoded, query, thumbnail } from './server.js';
+import { LARGE, ask, change, decoded, page, query, thumbnail } from './server.js';
 import { state } from './state.js';
 import { card } from './sort.js';
 
@@ -12,7 +12,6 @@ let queue = [], sheet = null, position = 0, saving = false, requests = 0;
 let ready = Promise.resolve(); // resolves when the displayed image is the one that a key labels
 
 const MIN_CORRECTIONS = 10; // for refining
-const LARGE = 1024; // pixels of an enlarged image
 
 export function begin() {
   $('skip').onclick = skip;
@@ -126,21 +125,19 @@ async function present() {
 
 // The images of the two most probable groups that are most similar to an image: why it is doubtful.
 async function showWhy(item) {
-  if (!item || !state.refinable) {
-    $('why').replaceChildren();
-    return;
-  }
+  $('why').replaceChildren();
+  if (!item || !state.refinable) return;
   let groups;
   try {
-    ({ groups } = await ask(`/api/why?${query({ index: item.index })}`));
+    ({ groups } = await ask(`/api/why?${query({ index: item.index, channel: `${page} why` })}`));
   } catch (error) {
-    showError(error.message, 'correct');
+    if (error.status !== 409) showError(error.message, 'correct'); // 409: a newer one was asked for
     return;
   }
   if (queue[position] !== item) return;
   $('why').replaceChildren(...groups.filter(({ images }) => images.length).flatMap(({ name, images }) => {
     const similar = images.map((image) => make('li', {}, thumb(thumbnail(image.index, 160), 0, 1, `${image.name}: ${name}`,
-      () => showLarge(thumbnail(image.index, LARGE), image.name), state.originals ? 'photo' : '')));
+      () => showLarge(thumbnail(image.index, LARGE), image.name, state.originals), state.originals ? 'photo' : '')));
     const list = rove(make('ul', { class: 'gallery' }, ...similar));
     setTabStop(list);
     return [make('h2', {}, `Most similar images of ${name}`), list];
@@ -149,7 +146,7 @@ async function showWhy(item) {
 
 function enlarge() {
   const item = queue[position];
-  if (item) showLarge(thumbnail(item.index, LARGE), item.name);
+  if (item) showLarge(thumbnail(item.index, LARGE), item.name, state.originals);
 }
 
 async function label(name) {

@@ -40,10 +40,16 @@ export function clearErrors() {
 export const isForPage = (event) => !event.ctrlKey && !event.metaKey && !event.altKey
   && !event.target.closest('select, textarea, input:not([type=range], [type=file])');
 
+// The groups that images can be moved to, and a new one; what is chosen stays.
+export function showTargets(select, names) {
+  const { value } = select, isChosen = select.options.length && (value === '' || names.includes(value));
+  choices(select, [...names.map((name) => [name, name]), ['', 'a new group']], isChosen ? value : names[0]);
+}
+
 // Shows an image as large as the window allows, until it is closed by Escape or a click.
-export function showLarge(src, title) {
+export function showLarge(src, title, isPhoto) {
   const dialog = $('large');
-  dialog.replaceChildren(make('img', { src, alt: title }), make('button', { type: 'button', onclick: () => dialog.close() }, 'Close'));
+  dialog.replaceChildren(make('img', { src, alt: title, class: isPhoto ? 'photo' : 'pixels' }), make('button', { type: 'button', onclick: () => dialog.close() }, 'Close'));
   dialog.setAttribute('aria-label', title);
   dialog.onclick = () => dialog.close();
   dialog.showModal();

@@ -1,9 +1,10 @@
 // Map: all images as points, to look at, to select with a rectangle, and to move.
-import { $, choices, make, percent, rove, setTabStop, showError, thumb } from './dom.js';
+import { $, make, percent, rove, setTabStop, showError, showTargets, thumb } from './dom.js';
 import { ask, change, query, thumbnail } from './server.js';
 import { state } from './state.js';
 
 const STEPS = 4096; // places along a side
+const UNGROUPED = -1; // number of images whose label is not the name of a group; -2: not read yet
 const SIDE = 1600; // pixels of the drawing
 const SHOWN = 60; // selected images that are shown
 const REACH = 24; // pixels of the drawing from the pointer to the image that is shown
@@ -39,7 +40,8 @@ export function begin(openSort) {
   });
   canvas.addEventListener('pointerleave', () => { $('map-hover').hidden = true });
   $('map-in').onclick = zoomIn;
-  $('map-out').onclick = () => { view = { x: 0, y: 0, side: STEPS }; draw() };
+  canvas.addEventListener('pointercancel', () => { start = null; if (map) overlay() });
+  $('map-out').onclick = () => { if (!map) return; view = { x: 0, y: 0, side: STEPS }; draw() };
   $('map-clear').onclick = () => { selected.clear(); showSelection() };
   $('map-selection').onsubmit = (event) => { event.preventDefault(); move() };
   $('map-group').onchange = showTarget;
@@ -62,11 +64,10 @@ export async function show() {
   map = answer;
   places = new Map(map.indices.map((index, place) => [index, place]));
   for (const index of selected) if (!places.has(index)) selected.delete(index);
-  const how = map.method === 'tsne' ? 'by t-SNE: neighbours are alike, distances far apart mean little' : 'along the two directions in which they differ most';
+  const how = map.method === 'tsne' ? 'by t-SNE: neighbours are alike, large distances mean little' : 'along the two directions in which they differ most';
   const hint = map.method === 'tsne' ? [] : [' ', make('code', {}, 'infogan map'), ' draws one that shows neighbours better.'];
   $('map-summary').replaceChildren(`${map.indices.length} of ${map.of} images ${how}.`, ...hint);
-  const names = map.groups;
-  choices($('map-group'), [...names.map((name) => [name, name]), ['', 'a new group']], $('map-group').value || names[0]);
+  showTargets($('map-group'), map.groups);
   showLegend();
   draw();
   showSelection();
@@ -76,13 +77,15 @@ const colour = (group) => (group < 0 ? '#999' : COLOURS[group % COLOURS.length])
 const mark = (group) => MARKS[Math.floor(Math.max(group, 0) / COLOURS.length) % MARKS.length];
 
 function showLegend() {
-  const counts = new Array(map.groups.length + 1).fill(0);
-  for (const number of map.numbers) counts[number < 0 ? map.groups.length : number]++;
-  $('map-groups').replaceChildren(...map.groups.map((name, group) => {
+  const counts = new Map();
+  for (const number of map.numbers) counts.set(number, (counts.get(number) ?? 0) + 1);
+  const entries = map.groups.map((name, group) => [group, name]);
+  if (counts.has(UNGROUPED)) entries.push([UNGROUPED, 'no group']);
+  $('map-groups').replaceChildren(...entries.map(([group, name]) => {
     const swatch = make('span', { class: `swatch ${mark(group)}` });
     swatch.style.setProperty('--swatch', colour(group));
     const all = () => { selected = new Set(map.indices.filter((_, place) => map.numbers[place] === group)); showSelection() };
-    return make('button', { type: 'button', title: `Select the images of ${name}`, onclick: all }, swatch, `${name} (${counts[group]})`);
+    return make('button', { type: 'button', title: group < 0 ? 'Select the images whose label is not the name of a group' : `Select the images of ${name}`, onclick: all }, swatch, `${name} (${counts.get(group) ?? 0})`);
   }));
   setTabStop($('map-groups'));
 }
@@ -109,8 +112,7 @@ function draw() {
   const context = points.getContext('2d'), size = Math.max(3, Math.min(9, 500 / Math.sqrt(map.indices.length)));
   context.clearRect(0, 0, SIDE, SIDE);
   context.lineWidth = 1.5;
-  const byGroup = Map.groupBy ? Map.groupBy(map.indices.keys(), (place) => map.numbers[place]) : grouped();
-  for (const [group, members] of byGroup) {
+  for (const [group, members] of grouped()) {
     context.fillStyle = context.strokeStyle = colour(group);
     const isRing = mark(group) === 'ring';
     for (const place of members) {
@@ -124,7 +126,10 @@ function draw() {
 
 function grouped() {
   const groups = new Map();
-  map.numbers.forEach((number, place) => groups.set(number, [...(groups.get(number) ?? []), place]));
+  map.numbers.forEach((number, place) => {
+    if (!groups.has(number)) groups.set(number, []);
+    groups.get(number).push(place);
+  });
   return groups;
 }
 
@@ -165,7 +170,8 @@ function hover(at) {
   const place = map ? nearest(at) : -1, box = $('map-hover');
   box.hidden = place < 0;
   if (place < 0) return;
-  const index = map.indices[place], group = map.groups[map.numbers[place]] ?? 'not read yet';
+  const index = map.indices[place], number = map.numbers[place];
+  const group = map.groups[number] ?? (number === UNGROUPED ? 'no group' : 'not read yet');
   if (box.dataset.index !== String(index)) {
     box.dataset.index = index;
     box.replaceChildren(make('img', { src: thumbnail(index, 160), alt: '' }), make('span', {}, group));
@@ -194,8 +200,8 @@ async function showSelection() {
 
 function picture({ index, name, group, label, confidence }) {
   const source = label ? 'labelled by you' : percent(confidence), title = `${name}: ${group}, ${source}`;
-  const values = state.codes[state.images.code].groups.find((other) => other.name === group)?.values ?? [-1];
-  const open = () => openImage({ code: state.images.code, group: values[0], image: index, label: '' });
+  const values = state.codes[state.images.code].groups.find((other) => other.name === group)?.values;
+  const open = () => openImage({ code: state.images.code, image: index, ...(values ? { group: values[0], label: '' } : { label: group }) });
   return make('li', {}, thumb(thumbnail(index, 160), 0, 1, title, open, state.originals ? 'photo' : ''));
 }
 

@@ -3,7 +3,7 @@ import { make, showError } from './dom.js';
 import { setState, state } from './state.js';
 
 const MAX_BYTES = 32 * 2 ** 20; // of an uploaded image
-const page = Math.random().toString(36).slice(2); // so that two pages do not cancel each other's requests
+export const page = Math.random().toString(36).slice(2); // so that two pages do not cancel each other's requests
 
 export class ApiError extends Error {
   constructor(text, status) { super(text); this.status = status }
@@ -38,6 +38,8 @@ export async function change(path, body) {
     document.dispatchEvent(new Event('state'));
   }
 }
+
+export const LARGE = 1024; // pixels of the largest picture of a real image
 
 // The address of a real image with the detail of its file, at most `side` pixels high and wide.
 export const thumbnail = (index, side) => `/api/thumbnail?${query({ index, side })}`;

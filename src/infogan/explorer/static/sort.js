@@ -1,7 +1,7 @@
 // Sorting: real images by group, and one of them in detail.
-import { $, choices, make, percent, rove, setTabStop, showError, showLarge, thumb } from './dom.js';
+import { $, choices, make, percent, rove, setTabStop, showError, showLarge, showTargets, thumb } from './dom.js';
 import { showPredictions } from './predictions.js';
-import { ask, change, query, thumbnail } from './server.js';
+import { LARGE, ask, change, query, thumbnail } from './server.js';
 import { state, view, writeAddress } from './state.js';
 import { generate } from './steer.js';
 
@@ -45,8 +45,8 @@ export function show() {
   if (!['surest', 'least', 'between'].includes(view.order) || names.length < 2) view.order = 'surest';
   showChoices(names, others, ungroupedLabels());
   writeAddress();
-  showTargets();
-  // The same place drawn again, with a new state: what is selected and how far one had read stay.
+  showTargets($('selection-group'), groupsOfLabels().map(({ name }) => name));
+  // The same place drawn again, with a new state: of the images that one answer can have, what is selected stays.
   const before = place;
   place = [view.code, view.group, view.order, view.order === 'between' ? view.other : '', view.label].join(' ');
   if (place !== before) {
@@ -120,12 +120,6 @@ async function fill(start, count) {
 
 // The groups that images can be moved to: those of the first category.
 const groupsOfLabels = () => state.codes[state.images.code].groups;
-
-function showTargets() {
-  const names = groupsOfLabels().map(({ name }) => name), { value } = $('selection-group');
-  const isChosen = $('selection-group').options.length && (value === '' || names.includes(value));
-  choices($('selection-group'), [...names.map((name) => [name, name]), ['', 'a new group']], isChosen ? value : names[0]);
-}
 
 const shownIndices = () => [...$('gallery').querySelectorAll('.thumb')].map((button) => Number(button.dataset.index));
 
@@ -242,7 +236,7 @@ async function showDetail(index, focus) {
   detail.replaceChildren(
     make('h2', {}, item.name),
     make('p', {}, item.label ? `${item.label}, labelled by you` : `${item.group}, ${percent(item.confidence)}`),
-    make('button', { type: 'button', onclick: () => showLarge(thumbnail(index, 1024), item.name) }, 'Enlarge'),
+    make('button', { type: 'button', onclick: () => showLarge(thumbnail(index, LARGE), item.name, state.originals) }, 'Enlarge'),
     ...showPredictions({ image: state.originals ? thumbnail(index, 512) : image, photo: state.originals, predictions: item.predictions, generated, similar }, generate),
     make('h2', {}, `Correct ${code.name}`), make('div', { class: 'values' }, ...buttons));
   if (focus || focused) detail.focus({ preventScroll: true });

@@ -92,6 +92,12 @@ class StepContext:
             logits = encoder(self.reals)
         return functional.one_hot(logits.argmax(dim=1), logits.shape[1]).to(self.reals.dtype)
 
+    @cached_property
+    def varied_reals(self) -> Images:
+        """The reals, changed at random by the ranges of declared knobs if the generator is trained."""
+        reader = self.networks.reader
+        return self.reals if reader is None or not self.trains_generator else reader.vary(self.reals, self.random)
+
     def fakes(self, trained: Trained) -> Images:
         """Return G(z, c), made once until the generator changes; detached unless the update trains the generator."""
         return self._generated(None, trained)
@@ -170,7 +176,9 @@ class ForwardCache:
         # Only the generator is trained by what the encoder and the reader say of fakes.
         self._skips_encoder = not {"generator", "encoder"} & set(self.trained)
         self._skips_reader = not {"generator", "reader"} & set(self.trained)
-        self.reals = context.reals.detach().requires_grad_() if "second_derivatives" in needs else context.reals
+        self.reals = context.varied_reals
+        if "second_derivatives" in needs:
+            self.reals = self.reals.detach().requires_grad_()
 
     @cached_property
     def fakes(self) -> Images:
@@ -180,7 +188,7 @@ class ForwardCache:
     @cached_property
     def _features_of_both(self) -> tuple[Features, Features]:
         """The trunk's features of reals and fakes, from one pass over both."""
-        both = self._discriminator_input(torch.cat([self._varied_reals, self.fakes]))
+        both = self._discriminator_input(torch.cat([self.reals, self.fakes]))
         real, fake = self.networks.discriminator.features(both, parts=2).chunk(2)
         return real, fake
 
@@ -189,7 +197,7 @@ class ForwardCache:
         """The features of the reals in the discriminator's trunk."""
         if "discriminator" in self.trained:
             return self._features_of_both[0]
-        return self.networks.discriminator.features(self._discriminator_input(self._varied_reals))
+        return self.networks.discriminator.features(self._discriminator_input(self.reals))
 
     @cached_property
     def fake_features(self) -> Features:
@@ -197,12 +205,6 @@ class ForwardCache:
         if "discriminator" in self.trained:
             return self._features_of_both[1]
         return self.networks.discriminator.features(self._discriminator_input(self.fakes))
-
-    @cached_property
-    def _varied_reals(self) -> Images:
-        """The reals, changed at random by the ranges of the declared knobs."""
-        reader = self.networks.reader
-        return self.reals if reader is None else reader.vary(self.reals, self.context.random)
 
     def _discriminator_input(self, images: Images) -> Images:
         """Augment images by ``objective.augment``, and shift them by up to ``objective.shift`` of their side."""
