@@ -1,6 +1,7 @@
 """Properties that declared knobs follow: what their transforms do to the pixels, measured by moments."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from infogan.config.schema import Property
 from infogan.data.properties import TRANSFORMS, transform
-from infogan.evaluation.properties import measure_property, turns_between
+from infogan.evaluation.properties import MEASURES, measure_property, turns_between
 
 COUNT = 12
 EXPECTED: dict[Property, float] = {"slant": 1, "rotate": 1, "shift-x": 1, "shift-y": 1, "hue": 1}  # change per amount
@@ -35,6 +36,10 @@ def to_pixels(images: Tensor) -> np.ndarray:
 
 def changed(images: Tensor, name: Property, amount: float) -> Tensor:
     return transform(images, {name: torch.full((len(images),), amount)})
+
+
+def test_every_property_has_a_transform_and_a_measure() -> None:
+    assert set(get_args(Property)) == TRANSFORMS.keys() == MEASURES.keys()
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -36,8 +36,9 @@ class ImageMap:
             UserError: There are too few images, or the file of the map is damaged.
         """
         kept = load_map(self._run, self._digest)
-        is_current = kept is not None and self._rows.max(initial=-1) < len(kept.points)
-        if kept is not None and is_current and np.array_equal(kept.names[self._rows], self._names):
+        if kept is not None and self._rows.max(initial=-1) >= len(kept.points):
+            kept = None  # of fewer images
+        if kept is not None and np.array_equal(kept.names[self._rows], self._names):
             return kept.method, np.arange(len(self._rows)), kept.points[self._rows]
         numbers, space = self._space.candidates()
         if self._simple is None:

@@ -13,7 +13,7 @@ from infogan.models.architectures import AutocastModule, Images, ImageShape
 from infogan.models.encoder import FEATURES, build_trunk, resize, trunk_side
 from infogan.utils.random import BatchRandom
 
-CONFUSABLE: tuple[Property, ...] = ("slant", "rotate")  # of a straight stroke, one is the other
+CONFUSABLE: tuple[Property, ...] = ("slant", "rotate")  # a straight stroke that is turned looks slanted
 
 
 class Reader(AutocastModule):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from infogan.data.batches import PixelSource, stream_seed, to_network
 from infogan.data.labels import FewLabels
@@ -56,26 +56,26 @@ def run_stage_hooks(state: TrainState, stage: int, pixels: PixelSource, few_labe
     state.ema.refresh()
     networks, average = state.networks, state.ema.average
     seed = stream_seed(state.config.train.seed, HOOK_STREAM, stage)
-    if networks.reader is not None and average.reader is not None and CALIBRATE in hooks:
-        networks.reader.load_state_dict(average.reader.state_dict())
-        reader = networks.reader
-        distributed.on_rank0(lambda: calibrate(reader, pixels, seed))
-        distributed.broadcast_module(reader)
-        average.reader.load_state_dict(reader.state_dict())
+    if (reader := networks.reader) is not None and average.reader is not None and CALIBRATE in hooks:
+        _change(reader, average.reader, lambda: calibrate(reader, pixels, seed))
     encoder_hooks = [STAGE_HOOKS[name] for name in hooks if name != CALIBRATE]
-    if networks.encoder is not None and average.encoder is not None and encoder_hooks:
-        networks.encoder.load_state_dict(average.encoder.state_dict())
-        encoder = networks.encoder
+    if (encoder := networks.encoder) is not None and average.encoder is not None and encoder_hooks:
 
         def run() -> None:
             for hook in encoder_hooks:
                 hook(encoder, state.encoder_state, pixels, seed, few_labels)
 
-        distributed.on_rank0(run)
-        distributed.broadcast_module(encoder)
+        _change(encoder, average.encoder, run)
         distributed.broadcast_module(state.encoder_state)
-        average.encoder.load_state_dict(encoder.state_dict())
     state.model.sync_prior()
+
+
+def _change(network: nn.Module, average: nn.Module, change: Callable[[], None]) -> None:
+    """Set a network to its average, change it on rank 0, and give the result to all workers and to the average."""
+    network.load_state_dict(average.state_dict())
+    distributed.on_rank0(change)
+    distributed.broadcast_module(network)
+    average.load_state_dict(network.state_dict())
 
 
 def cluster(

@@ -214,7 +214,7 @@ def _hook_seconds(hooks: Sequence[str], encoder: Encoder, images: ImageSet) -> f
         pixels = torch.from_numpy(np.ascontiguousarray(images.images[:: -(-len(images) // count)]))
         started = _clock(device)
         for hook in hooks:
-            if hook in STAGE_HOOKS:  # that of the reader takes no time to speak of
+            if hook in STAGE_HOOKS:  # the reader's takes little time
                 STAGE_HOOKS[hook](encoder, state, pixels, 0, None)
         return _clock(device) - started
 

@@ -1,7 +1,7 @@
 """The devices that networks compute on: the CPU, and accelerators of any maker that PyTorch supports.
 
-What differs between them is here, so that another one needs an entry here alone. Random numbers, autocast and transfers
-take a device as it is.
+What differs between them is here, except the messages of several workers (`utils.distributed`) and pinned memory
+(`data.batches`), which only CUDA has. Random numbers, autocast and transfers take a device as it is.
 """
 
 import os

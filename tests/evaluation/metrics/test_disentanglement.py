@@ -331,15 +331,15 @@ def test_infomec_matches_information_in_closed_form() -> None:
     # Of f in 0..3, f + U(0, 2) leaves a doubt between two values, except in a quarter of the samples at both ends.
     code = first + random.uniform(0, 2, 8000)
     other = second + random.uniform(0, 2, 8000)
-    told = 1 - 0.75 * math.log(2) / math.log(4)
+    removed = 1 - 0.75 * math.log(2) / math.log(4)
     factors = np.stack([first, second], axis=1)
     apart = infomec(np.stack([code, other], axis=1), factors)
     assert apart.modularity == pytest.approx(1, abs=0.03)
     assert apart.compactness == pytest.approx(1, abs=0.03)
-    # A second code of the first factor, which tells all of it: the shares are told : 1.
+    # A second code determines the first factor. The entropies that both remove are in the ratio of `removed` to 1.
     double = infomec(np.stack([code, first + random.uniform(0, 0.5, 8000)], axis=1), first[:, None])
     assert double.modularity == 1  # there is one factor
-    assert double.compactness == pytest.approx(2 * (1 / (1 + told) - 1 / 2), abs=0.02)
+    assert double.compactness == pytest.approx(2 * (1 / (1 + removed) - 1 / 2), abs=0.02)
     # Two codes that each are the sum of both factors have equal shares.
     mixed = code + other
     shared = infomec(np.stack([mixed, -mixed], axis=1), factors)

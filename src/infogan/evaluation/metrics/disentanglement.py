@@ -432,7 +432,7 @@ class InfoMEC(NamedTuple):
 
     Attributes:
         modularity: Whether a code has information about one factor only (InfoM).
-        explicitness: How much a linear classifier of all codes tells of a factor (InfoE).
+        explicitness: How well a linear classifier predicts a factor from all codes (InfoE).
         compactness: Whether the information about a factor is in one code only (InfoC).
     """
 

@@ -13,7 +13,11 @@ const MAX_MOVED = 5000; // images in one request
 const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#b5a300', '#8c8c8c'];
 const MARKS = ['square', 'ring']; // the second round of colours has another mark
 
-let map = null, places = null, view = { x: 0, y: 0, side: STEPS }, selected = new Set(), requests = 0, shownRequests = 0, start = null, openImage = () => {};
+let map = null, places = null; // the answer of the server, and the place of each image in its lists
+let view = { x: 0, y: 0, side: STEPS }; // the part of the map that is shown
+let selected = new Set(); // indices of images
+let start = null; // of a drag
+let requests = 0, shownRequests = 0, openImage = () => {};
 const points = document.createElement('canvas'); // without what is selected, so that dragging draws little
 
 // `openSort` shows an image in the tab Sort.
@@ -135,19 +139,18 @@ function grouped() {
 
 // What is selected, over the points.
 function overlay(rectangle) {
-  const canvas = $('map-canvas'), context = canvas.getContext('2d'), style = getComputedStyle(canvas);
+  const canvas = $('map-canvas'), context = canvas.getContext('2d');
   context.clearRect(0, 0, SIDE, SIDE);
   context.globalAlpha = selected.size ? 0.25 : 1;
   context.drawImage(points, 0, 0);
   context.globalAlpha = 1;
-  context.fillStyle = style.color;
   for (const index of selected) {
     const place = places.get(index), [x, y] = toDrawing(place);
     context.fillStyle = colour(map.numbers[place]);
     context.fillRect(x - 4, y - 4, 8, 8);
   }
   if (rectangle) {
-    context.strokeStyle = style.color;
+    context.strokeStyle = getComputedStyle(canvas).color;
     context.lineWidth = 3;
     context.strokeRect(...rectangle);
   }
